@@ -1,0 +1,1 @@
+"""Replication of S3 objects into OSS; docs/architecture.md has the layers."""

@@ -1,0 +1,64 @@
+"""Credential profiles: where a name in the database leads to access keys, which are never there.
+
+The profile `default` stands for each SDK's own chain (environment, shared files, instance or
+pod role). Any other profile is read from a mounted folder or from the environment, anew every
+few seconds, so that a rotated or mended secret takes effect without a restart.
+"""
+
+import os
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from django.conf import settings
+
+from replication.errors import ErrorCode, ReplicationError
+
+DEFAULT_PROFILE = "default"
+REFRESH_SECONDS = 3
+
+
+@dataclass(frozen=True)
+class AccessKey:
+    """Static credentials, optionally with a role to assume by them."""
+
+    id: str
+    secret: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
+    role_arn: str = ""
+
+
+def access_key(profile: str) -> AccessKey | None:
+    """The access key of a profile; None for the default profile.
+
+    Raises:
+        ReplicationError: CREDENTIAL_PROFILE, saying where the key was looked for.
+    """
+    if profile == DEFAULT_PROFILE:
+        return None
+    return _read_profile(profile, int(time.monotonic() / REFRESH_SECONDS))
+
+
+@lru_cache(maxsize=64)
+def _read_profile(profile: str, _period: int) -> AccessKey:
+    folder = settings.S3SYNC.secrets_dir
+    prefix = f"S3SYNC_PROFILE_{profile.upper()}_"
+
+    def value(name: str) -> str:
+        if folder is not None and (file := Path(folder) / profile / name).is_file():
+            return file.read_text().strip()
+        return os.environ.get(prefix + name.upper(), "")
+
+    key = AccessKey(
+        value("access_key_id"), value("access_key_secret"), value("session_token"), value("role_arn")
+    )
+    if key.id and key.secret:
+        return key
+    places = [f"{prefix}ACCESS_KEY_ID and {prefix}ACCESS_KEY_SECRET in the environment"]
+    if folder is not None:
+        places.append(f"the files access_key_id and access_key_secret in {folder}/{profile}")
+    raise ReplicationError(
+        ErrorCode.CREDENTIAL_PROFILE,
+        f"profile {profile!r} needs " + ", or ".join(places),
+    )

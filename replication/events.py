@@ -1,0 +1,159 @@
+"""Pure parser: the text of a message → the objects it tells of. Touches no network, no database.
+
+Understands S3's own notifications, the same wrapped by SNS, EventBridge's, and S3's test
+message. https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+from replication.errors import UnparseableMessage
+
+MAX_KEY_BYTES = 1024  # S3's own limit
+SUPPORTED_MAJOR_VERSION = "2"
+
+# EventBridge's names for what S3 calls by another. Only whether the object's state can have
+# changed matters here, for a job looks at the source itself.
+_EVENTBRIDGE_NAMES = {
+    "Object Created": "ObjectCreated",
+    "Object Deleted": "ObjectRemoved",
+    "Object Restore Initiated": "ObjectRestore:Post",
+    "Object Restore Completed": "ObjectRestore:Completed",
+    "Object Restore Expired": "ObjectRestore:Delete",
+    "Object Tags Added": "ObjectTagging:Put",
+    "Object Tags Deleted": "ObjectTagging:Delete",
+    "Object ACL Updated": "ObjectAcl:Put",
+    "Object Storage Class Changed": "LifecycleTransition",
+    "Object Access Tier Changed": "IntelligentTiering",
+}
+
+# After these, a GET of the key may answer something else than before.
+_CHANGES = ("ObjectCreated", "ObjectRemoved", "LifecycleExpiration", "ObjectRestore:Completed")
+
+
+@dataclass(frozen=True)
+class ObjectEvent:
+    """Something happened to this key of this bucket."""
+
+    bucket: str
+    key: str
+    name: str  # S3's event name without "s3:", e.g. "ObjectCreated:Put"
+
+    @property
+    def is_change(self) -> bool:
+        return self.name.startswith(_CHANGES)
+
+
+def parse_message(body: str) -> list[ObjectEvent]:
+    """Return the events in a message's body; S3's test message has none.
+
+    Raises:
+        UnparseableMessage: the body is in no format that is known; its text says why.
+    """
+    return list(_events(_json_object(body, what="the message")))
+
+
+def _events(message: dict[str, Any]) -> Iterator[ObjectEvent]:
+    if message.get("Event") == "s3:TestEvent":
+        return
+    if "Records" in message:
+        yield from _native(message["Records"])
+    elif message.get("Type") == "Notification" and "Message" in message:
+        inner = _json_object(message["Message"], what="the SNS message")
+        if inner.get("Type") == "Notification":
+            raise UnparseableMessage("an SNS notification inside an SNS notification")
+        yield from _events(inner)
+    elif "detail-type" in message:
+        yield _eventbridge(message)
+    else:
+        raise UnparseableMessage(
+            "neither an S3 notification (Records), an SNS notification (Type), "
+            "nor an EventBridge event (detail-type)"
+        )
+
+
+def _native(records: Any) -> Iterator[ObjectEvent]:
+    if not isinstance(records, list):
+        raise UnparseableMessage("Records is not a list")
+    for number, record in enumerate(records):
+        where = f"Records[{number}]"
+        version = _text(record, "eventVersion", where=where)
+        if version.split(".")[0] != SUPPORTED_MAJOR_VERSION:
+            raise UnparseableMessage(
+                f"{where}.eventVersion is {version[:20]!r}; only {SUPPORTED_MAJOR_VERSION}.x is known"
+            )
+        s3 = _mapping(record, "s3", where=where)
+        encoded_key = _text(
+            _mapping(s3, "object", where=f"{where}.s3"), "key", where=f"{where}.s3.object"
+        )
+        try:
+            key = unquote_plus(encoded_key, errors="strict")
+        except UnicodeDecodeError as error:
+            raise UnparseableMessage(f"{where}.s3.object.key is not UTF-8 when decoded") from error
+        yield ObjectEvent(
+            bucket=_text(
+                _mapping(s3, "bucket", where=f"{where}.s3"), "name", where=f"{where}.s3.bucket"
+            ),
+            key=check_key(key, where=f"{where}.s3.object.key"),
+            name=_text(record, "eventName", where=where).removeprefix("s3:"),
+        )
+
+
+def _eventbridge(message: dict[str, Any]) -> ObjectEvent:
+    if message.get("source") != "aws.s3":
+        raise UnparseableMessage("an EventBridge event whose source is not aws.s3")
+    detail_type = _text(message, "detail-type", where="the event")
+    detail = _mapping(message, "detail", where="the event")
+    # Unlike in S3's own notifications, the key is not URL-encoded here.
+    key = _text(_mapping(detail, "object", where="detail"), "key", where="detail.object")
+    return ObjectEvent(
+        bucket=_text(_mapping(detail, "bucket", where="detail"), "name", where="detail.bucket"),
+        key=check_key(key, where="detail.object.key"),
+        name=_EVENTBRIDGE_NAMES.get(detail_type, detail_type),
+    )
+
+
+def check_key(key: str, *, where: str) -> str:
+    """Return the key if S3 can have an object of that name and PostgreSQL can store it.
+
+    Raises:
+        UnparseableMessage: it can't.
+    """
+    try:
+        size = len(key.encode())
+    except UnicodeEncodeError as error:
+        raise UnparseableMessage(f"{where} is not valid Unicode") from error
+    if not 1 <= size <= MAX_KEY_BYTES:
+        raise UnparseableMessage(f"{where} has {size} bytes; S3 keys have 1 to {MAX_KEY_BYTES}")
+    if "\0" in key:
+        raise UnparseableMessage(f"{where} contains a NUL character")
+    return key
+
+
+def _json_object(text: Any, *, what: str) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise UnparseableMessage(f"{what} is not text")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnparseableMessage(f"{what} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UnparseableMessage(f"{what} is not a JSON object")
+    return value
+
+
+def _mapping(container: Any, name: str, *, where: str) -> dict[str, Any]:
+    value = container.get(name) if isinstance(container, dict) else None
+    if not isinstance(value, dict):
+        raise UnparseableMessage(f"{where}.{name} is missing or not an object")
+    return value
+
+
+def _text(container: Any, name: str, *, where: str) -> str:
+    value = container.get(name) if isinstance(container, dict) else None
+    if not isinstance(value, str) or not value:
+        raise UnparseableMessage(f"{where}.{name} is missing or not text")
+    return value

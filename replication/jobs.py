@@ -1,0 +1,409 @@
+"""The only module that changes TransferJob.state.
+
+Each transition is one statement that names the state, and for a running job the attempt,
+that it starts from: whoever comes too late changes nothing and is told so. The database's
+clock decides what is due and which lease has run out.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from replication.errors import Disposition, ErrorCode, ReplicationError
+from replication.models import JobOrigin, JobState, Outcome, TransferAttempt, TransferJob
+
+# Lanes listen here to start a job the moment it is committed.
+WAKE_CHANNEL = "s3sync_jobs"
+
+# Fresh events go before what an operator asked to look at again.
+PRIORITY_EVENT = 0
+PRIORITY_BULK = 10
+
+RETRY_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class JobOrder:
+    """A key that a rule should look at; `event_at` is when the change was announced, if known."""
+
+    rule_id: int
+    key: str
+    event_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """What a lane needs to know of a job that it holds; `attempt` is its fencing token."""
+
+    id: int
+    rule_id: int
+    key: str
+    attempt: int
+    attempt_limit: int
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class Completion:
+    """How a job ended well: the outcome, and the proof of it."""
+
+    outcome: Outcome
+    size_bytes: int | None = None
+    source_etag: str = ""
+    source_version_id: str = ""
+    source_crc64: str = ""
+    source_request_id: str = ""
+    destination_etag: str = ""
+    destination_crc64: str = ""
+    destination_request_id: str = ""
+
+
+# -- in ----------------------------------------------------------------------------------------
+
+
+def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> list[int]:
+    """Make each key's pending job, or join the one that waits already; wake the lanes on commit.
+
+    Returns the job ids, one for each distinct (rule, key). A job that joins keeps the oldest
+    `event_at`, so that lag is counted from the oldest change that was not yet served, and
+    becomes due at once: something happened to the key.
+    """
+    oldest: dict[tuple[int, str], datetime | None] = {}
+    for order in orders:
+        place = (order.rule_id, order.key)
+        seen = oldest.get(place)
+        oldest[place] = min(filter(None, (seen, order.event_at)), default=None)
+    if not oldest:
+        return []
+    # Sorted, so that two transactions that enqueue the same keys can't deadlock.
+    places = sorted(oldest)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO replication_transferjob AS job
+                (rule_id, key, state, origin, priority, attempt, attempt_limit,
+                 event_at, enqueued_at, available_at,
+                 source_etag, source_version_id, source_crc64, source_request_id,
+                 destination_etag, destination_crc64, destination_request_id,
+                 error_code, error_detail)
+            SELECT rule_id, key, 'pending', %s, %s, 0, %s,
+                   LEAST(event_at, now()), now(), now(), '', '', '', '', '', '', '', '', ''
+            FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[]) AS o (rule_id, key, event_at)
+            ON CONFLICT (rule_id, key) WHERE state = 'pending' DO UPDATE SET
+                event_at = LEAST(job.event_at, excluded.event_at),
+                available_at = LEAST(job.available_at, excluded.available_at),
+                priority = LEAST(job.priority, excluded.priority)
+            RETURNING id
+            """,
+            [
+                origin,
+                priority,
+                settings.S3SYNC.max_attempts,
+                [rule_id for rule_id, _ in places],
+                [key for _, key in places],
+                [oldest[place] for place in places],
+            ],
+        )
+        job_ids = [row[0] for row in cursor.fetchall()]
+        cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
+    return job_ids
+
+
+# -- pending → running -------------------------------------------------------------------------
+
+
+def claim(lane: UUID, *, limit: int, lease_seconds: float) -> list[ClaimedJob]:
+    """Take up to `limit` due jobs of the rules that are enabled and not paused.
+
+    Never takes a job whose key another job is running for: it stays pending until that one
+    is settled.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH due AS MATERIALIZED (
+                SELECT job.id
+                FROM replication_replicationrule AS rule
+                CROSS JOIN LATERAL (
+                    SELECT id, priority, available_at
+                    FROM replication_transferjob AS waiting
+                    WHERE rule_id = rule.id AND state = 'pending' AND available_at <= now()
+                      AND NOT EXISTS (
+                          SELECT FROM replication_transferjob AS writer
+                          WHERE writer.rule_id = waiting.rule_id AND writer.key = waiting.key
+                            AND writer.state = 'running')
+                    ORDER BY priority, available_at
+                    LIMIT %(limit)s
+                    FOR UPDATE SKIP LOCKED
+                ) AS job
+                WHERE rule.enabled AND rule.paused_at IS NULL
+                ORDER BY job.priority, job.available_at
+                LIMIT %(limit)s
+            )
+            UPDATE replication_transferjob AS job
+            SET state = 'running', claimed_by = %(lane)s, started_at = now(),
+                lease_expires_at = now() + make_interval(secs => %(lease)s)
+            FROM due WHERE job.id = due.id
+            RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at
+            """,
+            {"limit": limit, "lane": lane, "lease": lease_seconds},
+        )
+        return [ClaimedJob(*row) for row in cursor.fetchall()]
+
+
+def extend_leases(lane: UUID, *, lease_seconds: float) -> set[int]:
+    """Extend the lease of every job that the lane still holds, and return their ids."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_transferjob
+            SET lease_expires_at = now() + make_interval(secs => %s)
+            WHERE state = 'running' AND claimed_by = %s
+            RETURNING id
+            """,
+            [lease_seconds, lane],
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+# -- running → … -------------------------------------------------------------------------------
+
+
+def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
+    """running → completed, many in one statement. Returns the ids that were still ours."""
+    if not completions:
+        return set()
+    columns: list[list[Any]] = [
+        list(column)
+        for column in zip(
+            *(
+                (
+                    job.id,
+                    job.attempt,
+                    done.outcome,
+                    done.size_bytes,
+                    done.source_etag,
+                    done.source_version_id,
+                    done.source_crc64,
+                    done.source_request_id,
+                    done.destination_etag,
+                    done.destination_crc64,
+                    done.destination_request_id,
+                )
+                for job, done in completions
+            ),
+            strict=True,
+        )
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_transferjob AS job
+            SET state = 'completed', finalized_at = now(), lease_expires_at = NULL, claimed_by = NULL,
+                outcome = done.outcome, size_bytes = done.size_bytes,
+                source_etag = done.source_etag, source_version_id = done.source_version_id,
+                source_crc64 = done.source_crc64, source_request_id = done.source_request_id,
+                destination_etag = done.destination_etag,
+                destination_crc64 = done.destination_crc64,
+                destination_request_id = done.destination_request_id,
+                error_code = '', error_detail = ''
+            FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::bigint[], %s::text[], %s::text[],
+                        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+                AS done (id, attempt, outcome, size_bytes, source_etag, source_version_id,
+                         source_crc64, source_request_id, destination_etag, destination_crc64,
+                         destination_request_id)
+            WHERE job.id = done.id AND job.state = 'running' AND job.attempt = done.attempt
+            RETURNING job.id
+            """,
+            columns,
+        )
+        return {row[0] for row in cursor.fetchall()}
+
+
+def settle_error(job: ClaimedJob, error: ReplicationError) -> JobState | None:
+    """Settle an unsuccessful try as its error's disposition says.
+
+    Returns the state the job is in now, or None if the job was not ours any more.
+    """
+    if error.disposition in {Disposition.PERMANENT, Disposition.PERSON}:
+        return fail(job, error)
+    return retry_later(job, error)
+
+
+def retry_later(job: ClaimedJob, error: ReplicationError) -> JobState | None:
+    """running → pending after a backoff; superseded if a newer job waits; failed if exhausted."""
+    if job.attempt + 1 >= job.attempt_limit:
+        return fail(job, error)
+    delay = backoff_seconds(job.attempt, hint_seconds=error.retry_after_seconds)
+    try:
+        with transaction.atomic():
+            moved = _end_try(job, error, state=JobState.PENDING, delay_seconds=delay)
+        return JobState.PENDING if moved else None
+    except IntegrityError:
+        # A pending job of the key exists. It can't run before we are settled, so it looks
+        # at the source after us.
+        with transaction.atomic():
+            moved = _end_try(job, error, state=JobState.SUPERSEDED)
+        return JobState.SUPERSEDED if moved else None
+
+
+def fail(job: ClaimedJob, error: ReplicationError) -> JobState | None:
+    """running → failed."""
+    with transaction.atomic():
+        return JobState.FAILED if _end_try(job, error, state=JobState.FAILED) else None
+
+
+def hand_over(job: ClaimedJob) -> bool:
+    """running → pending, due at once, the attempt unchanged: the lane's time is up."""
+    ours = _ours(job)
+    try:
+        with transaction.atomic():
+            moved = ours.update(
+                state=JobState.PENDING, available_at=Now(), lease_expires_at=None, claimed_by=None
+            )
+    except IntegrityError:  # a newer job of the key waits, and does the same work
+        moved = ours.update(
+            state=JobState.SUPERSEDED, finalized_at=Now(), lease_expires_at=None, claimed_by=None
+        )
+    return bool(moved)
+
+
+def rescue(*, limit: int) -> int:
+    """Settle jobs whose lane let the lease run out, as unsuccessful tries. Returns how many."""
+    expired = TransferJob.objects.filter(state=JobState.RUNNING, lease_expires_at__lt=Now())
+    error = ReplicationError(ErrorCode.LEASE_EXPIRED)
+    rescued = 0
+    for job in expired.order_by("lease_expires_at")[:limit]:
+        assert job.started_at is not None
+        claimed = ClaimedJob(
+            job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at
+        )
+        rescued += retry_later(claimed, error) is not None
+    return rescued
+
+
+# -- by a person -------------------------------------------------------------------------------
+
+
+def retry(failed: QuerySet[TransferJob]) -> int:
+    """failed → pending, due now and with a full allowance of tries. Returns how many.
+
+    One job of each key is enough: the others, and those whose key has a pending job already,
+    are superseded by it. The attempt goes on counting: as the fencing token it must never be
+    used twice.
+    """
+    job_ids = list(failed.filter(state=JobState.FAILED).order_by("id").values_list("id", flat=True))
+    moved = 0
+    for start in range(0, len(job_ids), RETRY_BATCH):
+        moved += _retry_batch(job_ids[start : start + RETRY_BATCH])
+    return moved
+
+
+def _retry_batch(job_ids: list[int]) -> int:
+    while True:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(
+                    """
+                    WITH newest AS (
+                        SELECT DISTINCT ON (rule_id, key) id FROM replication_transferjob
+                        WHERE id = ANY(%(ids)s) AND state = 'failed'
+                        ORDER BY rule_id, key, id DESC)
+                    UPDATE replication_transferjob AS job
+                    SET state = 'pending', available_at = now(), finalized_at = NULL,
+                        attempt_limit = attempt + %(tries)s
+                    FROM newest
+                    WHERE job.id = newest.id AND job.state = 'failed' AND NOT EXISTS (
+                        SELECT FROM replication_transferjob AS waiting
+                        WHERE waiting.rule_id = job.rule_id AND waiting.key = job.key
+                          AND waiting.state = 'pending')
+                    """,
+                    {"ids": job_ids, "tries": settings.S3SYNC.max_attempts},
+                )
+                moved = cursor.rowcount
+                cursor.execute(
+                    """
+                    UPDATE replication_transferjob AS job SET state = 'superseded'
+                    WHERE id = ANY(%s) AND state = 'failed' AND EXISTS (
+                        SELECT FROM replication_transferjob AS waiting
+                        WHERE waiting.rule_id = job.rule_id AND waiting.key = job.key
+                          AND waiting.state = 'pending')
+                    """,
+                    [job_ids],
+                )
+                cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
+            return moved
+        except IntegrityError:
+            # An event made a pending job of one of the keys meanwhile; that one is seen now.
+            continue
+
+
+def cancel(pending: QuerySet[TransferJob]) -> int:
+    """pending → cancelled. Returns how many."""
+    return pending.filter(state=JobState.PENDING).update(
+        state=JobState.CANCELLED, finalized_at=Now()
+    )
+
+
+# -- parts of transitions ----------------------------------------------------------------------
+
+
+def backoff_seconds(attempt: int, *, hint_seconds: float = 0) -> float:
+    """Exponential backoff with full jitter, never less than the server's own hint.
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+    ceiling = min(
+        settings.S3SYNC.retry_cap_seconds,
+        settings.S3SYNC.retry_base_seconds * 2.0 ** min(attempt, 32),
+    )
+    return hint_seconds + random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
+
+
+def _ours(job: ClaimedJob) -> QuerySet[TransferJob]:
+    return TransferJob.objects.filter(id=job.id, state=JobState.RUNNING, attempt=job.attempt)
+
+
+def _end_try(
+    job: ClaimedJob, error: ReplicationError, *, state: JobState, delay_seconds: float = 0
+) -> bool:
+    """Count the try and record why it was unsuccessful, in the caller's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_transferjob
+            SET state = %(state)s, attempt = attempt + 1, error_code = %(code)s,
+                error_detail = %(detail)s, lease_expires_at = NULL, claimed_by = NULL,
+                available_at = now() + make_interval(secs => %(delay)s),
+                finalized_at = CASE WHEN %(state)s = 'pending' THEN NULL ELSE now() END
+            WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
+            """,
+            {
+                "state": state.value,
+                "code": error.code.value,
+                "detail": error.detail,
+                "delay": delay_seconds,
+                "id": job.id,
+                "attempt": job.attempt,
+            },
+        )
+        if not cursor.rowcount:
+            return False
+    TransferAttempt.objects.create(
+        job_id=job.id,
+        number=job.attempt + 1,
+        started_at=job.started_at,
+        ended_at=Now(),
+        code=error.code,
+        detail=error.detail,
+        request_id=error.request_id,
+    )
+    return True

@@ -1,0 +1,39 @@
+"""Fields and constraints; what moves a job from state to state is in jobs.py."""
+
+from replication.models.jobs import (
+    JobOrigin,
+    JobState,
+    Outcome,
+    TransferAttempt,
+    TransferJob,
+)
+from replication.models.operations import DeadLetter, Heartbeat, LoopKind
+from replication.models.rules import (
+    Addressing,
+    DeletePolicy,
+    Destination,
+    EventQueue,
+    ReplicationRule,
+    Source,
+    SourceDomain,
+    SourceKind,
+)
+
+__all__ = [
+    "Addressing",
+    "DeadLetter",
+    "DeletePolicy",
+    "Destination",
+    "EventQueue",
+    "Heartbeat",
+    "JobOrigin",
+    "JobState",
+    "LoopKind",
+    "Outcome",
+    "ReplicationRule",
+    "Source",
+    "SourceDomain",
+    "SourceKind",
+    "TransferAttempt",
+    "TransferJob",
+]

@@ -1,0 +1,197 @@
+"""A job, its states, and each unsuccessful try of it."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from replication.errors import MEANINGS, ErrorCode
+from replication.models.rules import ReplicationRule
+
+
+class JobState(models.TextChoices):
+    """docs/job-states.md draws how jobs.py moves them."""
+
+    PENDING = "pending", _("pending")  # → running by claim, cancelled by cancel
+    RUNNING = (
+        "running",
+        _("running"),
+    )  # → any other by complete, retry_later, hand_over, rescue, fail
+    COMPLETED = "completed", _("completed")  # final
+    FAILED = "failed", _("failed")  # → pending by retry
+    CANCELLED = "cancelled", _("cancelled")  # final
+    SUPERSEDED = "superseded", _("superseded")  # final: a newer job of the key took over
+
+
+FINAL_STATES = [JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED]
+
+
+class Outcome(models.TextChoices):
+    COPIED = "copied", _("copied")
+    UNCHANGED = "unchanged", _("unchanged")
+    DELETED = "deleted", _("deleted")
+    ABSENT = "absent", _("absent")  # the source has no such object, and nothing was to be done
+
+
+class JobOrigin(models.TextChoices):
+    EVENT = "event", _("S3 event")
+    API = "api", _("HTTP API")
+    ADMIN = "admin", _("look again")
+    LOST_LEASE = "lost_lease", _("written after its lease was lost")
+
+
+class TransferJob(models.Model):
+    """Make this key at the destination equal the source, now.
+
+    `attempt` counts the unsuccessful tries so far, and is the fencing token: whoever settles
+    a job names the attempt that it claimed, and changes nothing if the job has moved on.
+    """
+
+    id: int
+    rule = models.ForeignKey(
+        ReplicationRule, models.PROTECT, related_name="jobs", db_index=False, verbose_name=_("rule")
+    )
+    # Bytes order: S3 lists keys by their UTF-8 bytes, and prefix search needs it for its index.
+    key = models.TextField(_("key"), db_collation="C")
+    state = models.CharField(_("state"), max_length=12, choices=JobState, default=JobState.PENDING)
+    origin = models.CharField(_("origin"), max_length=12, choices=JobOrigin)
+    priority = models.SmallIntegerField(
+        _("priority"), default=0, help_text=_("Smaller goes first.")
+    )
+    attempt = models.IntegerField(_("unsuccessful tries"), default=0)
+    attempt_limit = models.IntegerField(_("tries at most"))
+
+    event_at = models.DateTimeField(
+        _("event at"), help_text=_("When the oldest change that this job serves was announced.")
+    )
+    enqueued_at = models.DateTimeField(_("enqueued at"))
+    available_at = models.DateTimeField(_("due at"))
+    started_at = models.DateTimeField(_("started at"), null=True)
+    finalized_at = models.DateTimeField(_("finished at"), null=True)
+    lease_expires_at = models.DateTimeField(_("lease until"), null=True)
+    claimed_by = models.UUIDField(_("lane"), null=True)
+
+    # Proof of copy.
+    outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, null=True)  # noqa: DJ001 - null until there is one
+    size_bytes = models.BigIntegerField(_("size in bytes"), null=True)
+    source_etag = models.TextField(_("source ETag"), default="")
+    source_version_id = models.TextField(_("source version"), default="")
+    source_crc64 = models.TextField(_("CRC-64 of what was read"), default="")
+    source_request_id = models.TextField(_("source request id"), default="")
+    destination_etag = models.TextField(_("destination ETag"), default="")
+    destination_crc64 = models.TextField(_("CRC-64 that OSS answered"), default="")
+    destination_request_id = models.TextField(_("destination request id"), default="")
+
+    # The last unsuccessful try, so that a list of failures reads one table.
+    error_code = models.CharField(_("error"), max_length=32, default="")
+    error_detail = models.TextField(_("error detail"), default="")
+
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+        constraints = [
+            models.CheckConstraint(
+                name="job_state_is_known", condition=Q(state__in=JobState.values)
+            ),
+            models.CheckConstraint(
+                name="job_is_finalized_exactly_in_final_states",
+                condition=Q(state__in=FINAL_STATES, finalized_at__isnull=False)
+                | (~Q(state__in=FINAL_STATES) & Q(finalized_at__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="job_has_a_lease_exactly_while_running",
+                condition=Q(
+                    state=JobState.RUNNING, lease_expires_at__isnull=False, claimed_by__isnull=False
+                )
+                | (
+                    ~Q(state=JobState.RUNNING)
+                    & Q(lease_expires_at__isnull=True, claimed_by__isnull=True)
+                ),
+            ),
+            models.CheckConstraint(
+                name="job_has_an_outcome_exactly_when_completed",
+                condition=Q(state=JobState.COMPLETED, outcome__isnull=False)
+                | (~Q(state=JobState.COMPLETED) & Q(outcome__isnull=True)),
+            ),
+            # Coalesces a burst of events into one job.
+            models.UniqueConstraint(
+                name="job_one_pending_per_key",
+                fields=["rule", "key"],
+                condition=Q(state=JobState.PENDING),
+            ),
+            # Serialises the writers of a key.
+            models.UniqueConstraint(
+                name="job_one_running_per_key",
+                fields=["rule", "key"],
+                condition=Q(state=JobState.RUNNING),
+            ),
+        ]
+        indexes = [
+            # jobs.claim: the due jobs of a rule, in order
+            models.Index(
+                name="job_due",
+                fields=["rule", "priority", "available_at"],
+                condition=Q(state=JobState.PENDING),
+            ),
+            # jobs.rescue: leases that ran out
+            models.Index(
+                name="job_lease", fields=["lease_expires_at"], condition=Q(state=JobState.RUNNING)
+            ),
+            # status: what was completed lately
+            models.Index(
+                name="job_completed",
+                fields=["finalized_at", "rule"],
+                condition=Q(state=JobState.COMPLETED),
+            ),
+            # the list of failures, newest first
+            models.Index(
+                name="job_failed",
+                fields=["-finalized_at", "rule"],
+                condition=Q(state=JobState.FAILED),
+            ),
+            # the admin's search by key prefix
+            models.Index(name="job_key", fields=["key"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+    @property
+    def is_retrying(self) -> bool:
+        return self.state == JobState.PENDING and self.attempt > 0
+
+
+class TransferAttempt(models.Model):
+    """One unsuccessful try of a job."""
+
+    job = models.ForeignKey(
+        TransferJob, models.CASCADE, related_name="attempts", verbose_name=_("job")
+    )
+    number = models.IntegerField(_("number"))
+    started_at = models.DateTimeField(_("started at"))
+    ended_at = models.DateTimeField(_("ended at"))
+    code = models.CharField(_("error"), max_length=32)
+    detail = models.TextField(_("detail"), default="")
+    request_id = models.TextField(_("request id"), default="")
+
+    class Meta:
+        verbose_name = _("unsuccessful try")
+        verbose_name_plural = _("unsuccessful tries")
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(name="attempt_number_is_unique", fields=["job", "number"]),
+            models.CheckConstraint(
+                name="attempt_code_is_known",
+                condition=Q(code__in=[code.value for code in ErrorCode]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.code}"
+
+    @property
+    def cause(self) -> str:
+        return MEANINGS[ErrorCode(self.code)].cause
+
+    @property
+    def hint(self) -> str:
+        return MEANINGS[ErrorCode(self.code)].hint

@@ -1,0 +1,72 @@
+"""What the running service leaves for its operators: heartbeats and dead letters."""
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from replication.models.rules import EventQueue
+
+
+class LoopKind(models.TextChoices):
+    LANE = "lane", _("lane")
+    POLLER = "poller", _("poller")
+
+
+class Heartbeat(models.Model):
+    """One run of a loop: asked for, then beating, then gone.
+
+    A row without `started_at` is a loop that waits in django-q's queue; there is at most one
+    of each kind, so that however many ask for another lane, one is started.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(_("kind"), max_length=8, choices=LoopKind)
+    asked_at = models.DateTimeField(_("asked for at"))
+    started_at = models.DateTimeField(_("started at"), null=True)
+    beat_at = models.DateTimeField(_("last heartbeat"), null=True)
+    host = models.CharField(_("host"), max_length=255, default="")
+    pid = models.IntegerField(_("process id"), null=True)
+    cluster_pid = models.IntegerField(_("cluster's process id"), null=True)
+    in_flight = models.IntegerField(_("in flight"), default=0)
+
+    class Meta:
+        verbose_name = _("heartbeat")
+        verbose_name_plural = _("heartbeats")
+        constraints = [
+            models.UniqueConstraint(
+                name="heartbeat_one_waiting_per_kind",
+                fields=["kind"],
+                condition=Q(started_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pid}@{self.host}"
+
+
+class DeadLetter(models.Model):
+    """A message that no parser understood, kept whole."""
+
+    queue = models.ForeignKey(
+        EventQueue, models.PROTECT, related_name="dead_letters", verbose_name=_("queue")
+    )
+    message_id = models.CharField(_("message id"), max_length=100)
+    body = models.TextField(_("body"))
+    reason = models.TextField(_("reason"))
+    received_at = models.DateTimeField(_("received at"))
+
+    class Meta:
+        verbose_name = _("dead letter")
+        verbose_name_plural = _("dead letters")
+        ordering = ["-received_at"]
+        constraints = [
+            # SQS delivers at least once.
+            models.UniqueConstraint(
+                name="dead_letter_once_per_message", fields=["queue", "message_id"]
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.message_id

@@ -1,0 +1,60 @@
+"""boto3 sessions and clients by credential profile, shared by the S3 store and the SQS queue."""
+
+from functools import lru_cache
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
+from django.conf import settings
+
+from replication.credentials import AccessKey, access_key
+
+
+def aws_client(service: str, *, region: str, endpoint_url: str, profile: str) -> Any:
+    """A thread-safe client, one for each distinct configuration in a process.
+
+    Its retries are off: jobs.py has the one retry policy.
+
+    Raises:
+        ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
+    """
+    return _client(service, region, endpoint_url, access_key(profile))
+
+
+@lru_cache(maxsize=128)
+def _client(service: str, region: str, endpoint_url: str, key: AccessKey | None) -> Any:
+    limits = settings.S3SYNC
+    config = Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=limits.connect_timeout_seconds,
+        read_timeout=limits.read_timeout_seconds,
+        max_pool_connections=limits.lane_concurrency,
+        # Bodies are checked by transfer.py, in the same pass as the CRC-64.
+        response_checksum_validation="when_required",
+        request_checksum_calculation="when_required",
+    )
+    return _session(key).client(
+        service, region_name=region, endpoint_url=endpoint_url or None, config=config
+    )
+
+
+@lru_cache(maxsize=64)
+def _session(key: AccessKey | None) -> boto3.Session:
+    if key is None:
+        return boto3.Session()
+    if not key.role_arn:
+        return boto3.Session(key.id, key.secret, key.session_token or None)
+    session = botocore.session.Session()
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator=session.create_client,
+        source_credentials=Credentials(key.id, key.secret, key.session_token or None),
+        role_arn=key.role_arn,
+        extra_args={"RoleSessionName": "s3sync"},
+    )
+    # botocore has no public way to hand a session credentials that renew themselves.
+    session._credentials = DeferredRefreshableCredentials(
+        fetcher.fetch_credentials, method="assume-role"
+    )
+    return boto3.Session(botocore_session=session)

@@ -1,0 +1,114 @@
+"""Reads objects from a plain web server; only the configured address is ever contacted."""
+
+from types import TracebackType
+from typing import NoReturn, Self
+from urllib.parse import quote
+
+import urllib3
+from django.conf import settings
+
+from replication.errors import ErrorCode, ObjectMissing, ReplicationError
+from replication.stores.base import CONTENT_HEADERS, ObjectInfo
+
+# A server's 404 and 410 are its clean "not there".
+_MISSING = {404, 410}
+
+
+class HttpStore:
+    """One web server as a source: the key is the path."""
+
+    def __init__(self, *, endpoint_url: str) -> None:
+        limits = settings.S3SYNC
+        self._base = endpoint_url.rstrip("/")
+        self._pool = urllib3.PoolManager(
+            maxsize=limits.lane_concurrency,
+            retries=False,
+            timeout=urllib3.Timeout(
+                connect=limits.connect_timeout_seconds, read=limits.read_timeout_seconds
+            ),
+        )
+
+    def open(self, key: str) -> "HttpObject":
+        """One GET of the object as it is now; see SourceStore."""
+        try:
+            response = self._pool.request(
+                "GET",
+                f"{self._base}/{quote(key, safe='/')}",
+                headers={"Accept-Encoding": "identity"},
+                preload_content=False,
+                redirect=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
+        if response.status != 200:
+            response.close()
+            _raise_answer(response)
+        try:
+            return HttpObject(response)
+        except ReplicationError:
+            response.close()
+            raise
+
+
+class HttpObject:
+    """A web server's answer being read."""
+
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+        headers = response.headers
+        length = headers.get("content-length", "")
+        if not length.isdecimal():
+            raise ReplicationError(ErrorCode.SOURCE_LENGTH_UNKNOWN, "no Content-Length in the answer")
+        self._response = response
+        self.info = ObjectInfo(
+            size_bytes=int(length),
+            etag=headers.get("etag", "").removeprefix("W/").strip('"'),
+            content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
+            request_id=headers.get("x-request-id", ""),
+        )
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; see SourceObject."""
+        try:
+            return self._response.read(size, decode_content=False)
+        except urllib3.exceptions.IncompleteRead as error:
+            raise ReplicationError(ErrorCode.SOURCE_TRUNCATED, str(error)) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # An answer that was read to its end is back in the pool already.
+        self._response.close()
+
+
+def _raise_answer(response: urllib3.BaseHTTPResponse) -> NoReturn:
+    status = response.status
+    if status in _MISSING:
+        raise ObjectMissing
+    retry_after = response.headers.get("retry-after", "")
+    detail = f"{status} {response.reason}"
+    if 300 <= status < 400:
+        code = ErrorCode.SOURCE_REDIRECTED
+        detail += f" to {response.headers.get('location', 'nowhere')}"
+    elif status in {401, 403}:
+        code = ErrorCode.SOURCE_ACCESS_DENIED
+    elif status in {429, 503}:
+        code = ErrorCode.SOURCE_THROTTLED
+    elif status >= 500:
+        code = ErrorCode.SOURCE_UNAVAILABLE
+    elif status == 408:
+        code = ErrorCode.SOURCE_UNREACHABLE
+    else:
+        code = ErrorCode.SOURCE_REFUSED
+    raise ReplicationError(
+        code,
+        detail,
+        retry_after_seconds=float(retry_after) if retry_after.isdecimal() else 0,
+    )

@@ -1,0 +1,184 @@
+"""Everything that the environment can say, checked at once; no value is ever echoed."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "S3SYNC_"
+
+MIN_SECRET_KEY_LENGTH = 32
+MIN_API_TOKEN_LENGTH = 16
+
+
+def _split_commas(value: Any) -> Any:
+    return (
+        [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, str)
+        else value
+    )
+
+
+CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+
+
+class Environment(BaseSettings):
+    """The service's settings. Each field's description is its documentation.
+
+    A field `lane_concurrency` is read from `S3SYNC_LANE_CONCURRENCY`; `DATABASE_URL` alone
+    goes without the prefix, as it does everywhere else.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, hide_input_in_errors=True, extra="ignore")
+
+    database_url: SecretStr = Field(
+        validation_alias="DATABASE_URL",
+        description="PostgreSQL 14 or later: postgresql://USER:PASSWORD@HOST:5432/NAME",
+    )
+    secret_key: SecretStr = Field(
+        description="Signs sessions and queued tasks; 32 characters or more, the same on every host"
+    )
+    allowed_hosts: CommaSeparated = Field(
+        default=["localhost", "127.0.0.1", "[::1]"],
+        description="Host names under which the web server answers, separated by commas",
+    )
+    csrf_trusted_origins: CommaSeparated = Field(
+        default=[],
+        description="Origins of the admin behind a TLS proxy, e.g. https://s3sync.example.com",
+    )
+    https_only: bool = Field(
+        default=False,
+        description="Behind TLS: secure cookies, HSTS, and X-Forwarded-Proto from the proxy is trusted",
+    )
+    api_tokens: CommaSeparated = Field(
+        default=[],
+        repr=False,
+        description="Bearer tokens that may call /api/v1, separated by commas; "
+        "two at once let you rotate them",
+    )
+    secrets_dir: Path | None = Field(
+        default=None,
+        description="Folder of mounted secrets: <profile>/access_key_id and access_key_secret",
+    )
+    time_zone: str = Field(default="UTC", description="Time zone of the admin, e.g. Asia/Shanghai")
+    log_level: str = Field(
+        default="INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="DEBUG, INFO, WARNING or ERROR",
+    )
+
+    lanes: int = Field(
+        default=max(2, os.cpu_count() or 2),
+        ge=1,
+        le=64,
+        description="Lanes that one cluster may run at once; each is a process",
+    )
+    lane_concurrency: int = Field(
+        default=16, ge=1, le=256, description="Transfers that one lane keeps in flight"
+    )
+    lane_seconds: float = Field(
+        default=25, ge=1, le=300, description="Seconds until a lane or poller renews itself"
+    )
+    lease_seconds: float = Field(
+        default=60,
+        ge=5,
+        le=3600,
+        description="Seconds after which the job of a lane that went silent is given to another",
+    )
+    max_attempts: int = Field(
+        default=10, ge=1, le=100, description="Unsuccessful tries after which a job has failed"
+    )
+    retry_base_seconds: float = Field(
+        default=1, gt=0, description="Upper bound of the wait before the first retry; it doubles"
+    )
+    retry_cap_seconds: float = Field(
+        default=900, gt=0, description="Upper bound of the wait before any retry"
+    )
+    poll_in_cluster: bool = Field(
+        default=True,
+        description="The cluster polls the queues; turn off where `pollsqs` runs apart",
+    )
+    connect_timeout_seconds: float = Field(
+        default=10, gt=0, description="Limit for connecting to S3, SQS or OSS"
+    )
+    read_timeout_seconds: float = Field(
+        default=60, gt=0, description="Limit for each wait on a byte from S3, SQS or OSS"
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+        try:
+            url = urlsplit(value.get_secret_value())
+            usable = url.scheme in {"postgresql", "postgres"} and len(url.path) > 1
+            _ = url.port
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("must look like postgresql://USER:PASSWORD@HOST:5432/NAME")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _is_long_enough(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < MIN_SECRET_KEY_LENGTH:
+            raise ValueError(
+                f"needs {MIN_SECRET_KEY_LENGTH} characters or more; make one with: "
+                """python -c "import secrets; print(secrets.token_urlsafe(48))" """.strip()
+            )
+        return value
+
+    @field_validator("api_tokens")
+    @classmethod
+    def _are_long_enough(cls, value: list[str]) -> list[str]:
+        if any(len(token) < MIN_API_TOKEN_LENGTH for token in value):
+            raise ValueError(f"each token needs {MIN_API_TOKEN_LENGTH} characters or more")
+        return value
+
+
+def variable_name(field: str) -> str:
+    """The environment variable of a field of `Environment`."""
+    alias = Environment.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
+
+
+def read_environment() -> Environment:
+    """Read and check the whole environment.
+
+    Raises:
+        ImproperlyConfigured: names every wrong or missing variable in one message, and
+            repeats none of their values.
+    """
+    try:
+        return Environment()
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_input=False, include_url=False):
+            field = str(problem["loc"][0])
+            name = variable_name(field) if field in Environment.model_fields else field
+            reason = "is not set" if problem["type"] == "missing" else problem["msg"]
+            lines.append(f"  {name}: {reason.removeprefix('Value error, ')}")
+    # Outside the except block: the chained ValidationError would add pages of traceback.
+    raise ImproperlyConfigured(
+        "The environment is not usable. Set these and start again "
+        "(docs/settings.md lists them all):\n" + "\n".join(lines)
+    )
+
+
+def django_database(url: SecretStr) -> dict[str, Any]:
+    """Translate a PostgreSQL URL into a Django DATABASES entry; its query becomes OPTIONS."""
+    parts = urlsplit(url.get_secret_value())
+    options = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path[1:]),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(parts.hostname or ""),
+        "PORT": str(parts.port or ""),
+        "OPTIONS": {"connect_timeout": "5", **{k: unquote(v) for k, v in options.items()}},
+    }

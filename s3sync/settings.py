@@ -1,0 +1,121 @@
+"""Django settings; what can differ between installations is in environment.py."""
+
+from pathlib import Path
+
+from s3sync.environment import django_database, read_environment
+from s3sync.logs import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# The one place where the product's own settings are found: settings.S3SYNC.lane_concurrency
+S3SYNC = read_environment()
+
+SECRET_KEY = S3SYNC.secret_key.get_secret_value()
+DEBUG = False
+ALLOWED_HOSTS = S3SYNC.allowed_hosts
+CSRF_TRUSTED_ORIGINS = S3SYNC.csrf_trusted_origins
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_q",
+    "replication",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "s3sync.middleware.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "s3sync.urls"
+WSGI_APPLICATION = "s3sync.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASES = {"default": django_database(S3SYNC.database_url)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+TIME_ZONE = S3SYNC.time_zone
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Served as collected where `collectstatic` has run (the image), else straight from the sources.
+WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+if S3SYNC.https_only:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 31_536_000
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+# A loop (lane, poller) ends and renews itself after lane_seconds; a single PUT of 5 GB may
+# hold its lane for longer. Past LOOP_TIMEOUT_SECONDS django-q kills the worker.
+LOOP_TIMEOUT_SECONDS = 3600
+
+# django-q2 executes loops, it is not the job queue: see docs/decisions/lanes-and-jobs.md.
+# replication/checks.py asserts what must not be changed here.
+Q_CLUSTER = {
+    "name": "s3sync",
+    "orm": "default",
+    "workers": S3SYNC.lanes + 2,  # one polls, one is free for a renewal
+    "poll": 0.5,
+    # Tasks that wait in one cluster's memory are tasks that no other host can take.
+    "queue_limit": 1,
+    "bulk": 1,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "timeout": LOOP_TIMEOUT_SECONDS,
+    "retry": LOOP_TIMEOUT_SECONDS + 60,
+    "save_limit": -1,  # success rows say nothing that TransferJob does not
+    "recycle": 100,
+    "catch_up": False,
+    "label": "Cluster tasks",
+}
+
+LOGGING_CONFIG = None
+logging_config(level=S3SYNC.log_level)

@@ -1,0 +1,1 @@
+"""Tests against the real things; tests/environment.py starts the database."""
