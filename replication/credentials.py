@@ -51,7 +51,10 @@ def _read_profile(profile: str, _period: int) -> AccessKey:
         return os.environ.get(prefix + name.upper(), "")
 
     key = AccessKey(
-        value("access_key_id"), value("access_key_secret"), value("session_token"), value("role_arn")
+        value("access_key_id"),
+        value("access_key_secret"),
+        value("session_token"),
+        value("role_arn"),
     )
     if key.id and key.secret:
         return key

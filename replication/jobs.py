@@ -261,21 +261,6 @@ def fail(job: ClaimedJob, error: ReplicationError) -> JobState | None:
         return JobState.FAILED if _end_try(job, error, state=JobState.FAILED) else None
 
 
-def hand_over(job: ClaimedJob) -> bool:
-    """running → pending, due at once, the attempt unchanged: the lane's time is up."""
-    ours = _ours(job)
-    try:
-        with transaction.atomic():
-            moved = ours.update(
-                state=JobState.PENDING, available_at=Now(), lease_expires_at=None, claimed_by=None
-            )
-    except IntegrityError:  # a newer job of the key waits, and does the same work
-        moved = ours.update(
-            state=JobState.SUPERSEDED, finalized_at=Now(), lease_expires_at=None, claimed_by=None
-        )
-    return bool(moved)
-
-
 def rescue(*, limit: int) -> int:
     """Settle jobs whose lane let the lease run out, as unsuccessful tries. Returns how many."""
     expired = TransferJob.objects.filter(state=JobState.RUNNING, lease_expires_at__lt=Now())

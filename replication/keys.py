@@ -33,7 +33,9 @@ def check_destination_key(key: str) -> None:
         reason = "as a URL path it would mean the bucket itself"
     else:
         return
-    raise ReplicationError(ErrorCode.KEY_INCOMPATIBLE, f"the destination key is not possible: {reason}")
+    raise ReplicationError(
+        ErrorCode.KEY_INCOMPATIBLE, f"the destination key is not possible: {reason}"
+    )
 
 
 def check_user_metadata(metadata: dict[str, str]) -> None:
@@ -66,5 +68,6 @@ def check_size(size_bytes: int) -> None:
     """
     if size_bytes > MAX_PUT_BYTES:
         raise ReplicationError(
-            ErrorCode.OBJECT_TOO_LARGE, f"it has {size_bytes:,} bytes; the limit is {MAX_PUT_BYTES:,}"
+            ErrorCode.OBJECT_TOO_LARGE,
+            f"it has {size_bytes:,} bytes; the limit is {MAX_PUT_BYTES:,}",
         )

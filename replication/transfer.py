@@ -18,6 +18,8 @@ from replication.keys import (
 from replication.models import Outcome
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
 
+_CRC64 = Model("CRC64-XZ")  # OSS's: ECMA-182, reflected
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -96,11 +98,13 @@ class VerifiedBody:
     corrupt read ends the PUT before its Content-Length is reached, and OSS keeps what it had.
     """
 
-    def __init__(self, source_object: SourceObject, *, before_each_read: Callable[[], None]) -> None:
+    def __init__(
+        self, source_object: SourceObject, *, before_each_read: Callable[[], None]
+    ) -> None:
         self._object = source_object
         self._before_each_read = before_each_read
         self._read_bytes = 0
-        self._crc64 = Model("CRC64-XZ")
+        self._crc64 = 0
         self._md5 = hashlib.md5(usedforsecurity=False) if source_object.info.md5 else None
 
     @property
@@ -118,7 +122,7 @@ class VerifiedBody:
         left = self.len - self._read_bytes
         data = self._object.read(left if size < 0 else min(size, left)) if left else b""
         self._read_bytes += len(data)
-        self._crc64.update(data)
+        self._crc64 = _CRC64.calc(data, self._crc64)
         if self._md5 is not None:
             self._md5.update(data)
         if not data and left:
@@ -132,7 +136,7 @@ class VerifiedBody:
     def finish(self) -> str:
         """The CRC-64 of the whole object, in decimal as OSS writes it."""
         assert self._read_bytes == self.len, "the destination answered before it had read the body"
-        return str(self._crc64.get())
+        return str(self._crc64)
 
     def _check_md5(self, md5: str) -> None:
         if md5 != self._object.info.md5:

@@ -102,7 +102,7 @@ LOOP_TIMEOUT_SECONDS = 3600
 Q_CLUSTER = {
     "name": "s3sync",
     "orm": "default",
-    "workers": S3SYNC.lanes + 2,  # one polls, one is free for a renewal
+    "workers": S3SYNC.lanes + 3,  # one polls; two are free for renewals, which overlap
     "poll": 0.5,
     # Tasks that wait in one cluster's memory are tasks that no other host can take.
     "queue_limit": 1,

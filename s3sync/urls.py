@@ -2,7 +2,18 @@
 
 from django.contrib import admin
 from django.urls import path
+from django.views.generic import RedirectView
+
+from replication import views
+from replication.api import api
 
 urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="status")),
+    path("status/", views.status_page, name="status"),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
 ]
+
+handler404 = "replication.views.page_or_endpoint_not_found"

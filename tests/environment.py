@@ -1,12 +1,17 @@
 """Pytest plugin, loaded before Django's settings: a PostgreSQL for the run unless DATABASE_URL
-names one, and the settings that the tests rely on."""
+names one, and the environment that the tests rely on."""
 
 import os
 from contextlib import ExitStack
 
 import pytest
 
+from sandbox.ministack import MiniStack
 from sandbox.postgres import Postgres
+
+OSS_KEY_ID = "test-writer"
+OSS_KEY_SECRET = "a secret that guards nothing"
+API_TOKEN = "a-token-for-tests-only"
 
 _resources = ExitStack()
 
@@ -16,8 +21,12 @@ for _name in [n for n in os.environ if n.startswith(("S3SYNC_", "AWS_", "OSS_"))
 
 os.environ.update(
     S3SYNC_SECRET_KEY="a key for tests that guards nothing at all",
-    S3SYNC_API_TOKENS="a-token-for-tests-only",
+    S3SYNC_API_TOKENS=API_TOKEN,
     S3SYNC_ALLOWED_HOSTS="*",
+    AWS_ACCESS_KEY_ID=MiniStack.access_key_id,
+    AWS_SECRET_ACCESS_KEY=MiniStack.secret_access_key,
+    OSS_ACCESS_KEY_ID=OSS_KEY_ID,
+    OSS_ACCESS_KEY_SECRET=OSS_KEY_SECRET,
 )
 # With xdist this module is imported in each worker too; they inherit the controller's server.
 if "DATABASE_URL" not in os.environ:

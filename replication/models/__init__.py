@@ -1,6 +1,7 @@
 """Fields and constraints; what moves a job from state to state is in jobs.py."""
 
 from replication.models.jobs import (
+    FailedJob,
     JobOrigin,
     JobState,
     Outcome,
@@ -25,6 +26,7 @@ __all__ = [
     "DeletePolicy",
     "Destination",
     "EventQueue",
+    "FailedJob",
     "Heartbeat",
     "JobOrigin",
     "JobState",

@@ -1,10 +1,12 @@
 """A job, its states, and each unsuccessful try of it."""
 
+from datetime import timedelta
+
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from replication.errors import MEANINGS, ErrorCode
+from replication.errors import MEANINGS, ErrorCode, Meaning
 from replication.models.rules import ReplicationRule
 
 
@@ -158,6 +160,33 @@ class TransferJob(models.Model):
     @property
     def is_retrying(self) -> bool:
         return self.state == JobState.PENDING and self.attempt > 0
+
+    @property
+    def error(self) -> Meaning | None:
+        """What an operator reads about the last unsuccessful try; None if there was none."""
+        return MEANINGS[ErrorCode(self.error_code)] if self.error_code else None
+
+    @property
+    def lag(self) -> timedelta | None:
+        """From the announcement of the oldest change to the end of the job; None before that."""
+        return self.finalized_at - self.event_at if self.finalized_at else None
+
+
+class FailedJobs(models.Manager["FailedJob"]):
+    def get_queryset(self) -> models.QuerySet["FailedJob"]:
+        return super().get_queryset().filter(state=JobState.FAILED)
+
+
+class FailedJob(TransferJob):
+    """The failed jobs alone, as a list of their own in the admin."""
+
+    objects = FailedJobs()  # type: ignore[misc]
+
+    class Meta:
+        proxy = True
+        default_permissions = ()  # those of TransferJob hold
+        verbose_name = _("failure")
+        verbose_name_plural = _("failures")
 
 
 class TransferAttempt(models.Model):

@@ -1,15 +1,22 @@
 """boto3 sessions and clients by credential profile, shared by the S3 store and the SQS queue."""
 
+import threading
 from functools import lru_cache
 from typing import Any
 
 import boto3
 import botocore.session
 from botocore.config import Config
-from botocore.credentials import AssumeRoleCredentialFetcher, Credentials, DeferredRefreshableCredentials
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    Credentials,
+    DeferredRefreshableCredentials,
+)
 from django.conf import settings
 
 from replication.credentials import AccessKey, access_key
+
+_making = threading.Lock()  # clients may be used by many threads, but not made by many
 
 
 def aws_client(service: str, *, region: str, endpoint_url: str, profile: str) -> Any:
@@ -20,7 +27,8 @@ def aws_client(service: str, *, region: str, endpoint_url: str, profile: str) ->
     Raises:
         ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
     """
-    return _client(service, region, endpoint_url, access_key(profile))
+    with _making:
+        return _client(service, region, endpoint_url, access_key(profile))
 
 
 @lru_cache(maxsize=128)
@@ -41,12 +49,12 @@ def _client(service: str, region: str, endpoint_url: str, key: AccessKey | None)
 
 
 @lru_cache(maxsize=64)
-def _session(key: AccessKey | None) -> boto3.Session:
+def _session(key: AccessKey | None) -> Any:
     if key is None:
         return boto3.Session()
     if not key.role_arn:
         return boto3.Session(key.id, key.secret, key.session_token or None)
-    session = botocore.session.Session()
+    session: Any = botocore.session.Session()
     fetcher = AssumeRoleCredentialFetcher(
         client_creator=session.create_client,
         source_credentials=Credentials(key.id, key.secret, key.session_token or None),

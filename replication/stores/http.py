@@ -57,7 +57,9 @@ class HttpObject:
         headers = response.headers
         length = headers.get("content-length", "")
         if not length.isdecimal():
-            raise ReplicationError(ErrorCode.SOURCE_LENGTH_UNKNOWN, "no Content-Length in the answer")
+            raise ReplicationError(
+                ErrorCode.SOURCE_LENGTH_UNKNOWN, "no Content-Length in the answer"
+            )
         self._response = response
         self.info = ObjectInfo(
             size_bytes=int(length),

@@ -54,7 +54,9 @@ def _http(endpoint_url: str) -> HttpStore:
 
 
 @lru_cache(maxsize=128)
-def _s3(bucket: str, region: str, endpoint_url: str, profile: str, _key: AccessKey | None) -> S3Store:
+def _s3(
+    bucket: str, region: str, endpoint_url: str, profile: str, _key: AccessKey | None
+) -> S3Store:
     return S3Store(bucket=bucket, region=region, endpoint_url=endpoint_url, profile=profile)
 
 

@@ -1,0 +1,255 @@
+"""A lane: claim → transfer → settle, with many transfers in flight on threads.
+
+The lane's own thread alone talks to the database: it claims jobs, starts a transfer for each on
+a thread of the pool, settles what has finished, many in one statement, and extends all leases at
+once. It refills as transfers finish and never waits for the slowest.
+"""
+
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+from replication import jobs, loops
+from replication.errors import ErrorCode, LeaseLost, ReplicationError
+from replication.jobs import ClaimedJob, Completion, JobOrder
+from replication.models import DeletePolicy, JobOrigin, LoopKind, ReplicationRule
+from replication.stores.opening import destination_store, source_store
+from replication.transfer import Transfer
+from replication.wake import WakeListener
+
+log = structlog.get_logger(__name__)
+
+# How often to ask for due jobs without being woken: for retries that come due, and where NOTIFY
+# is not passed on (a transaction-pooling proxy).
+ASK_SECONDS = 1.0
+RULES_SECONDS = 3.0  # what an operator changes in a rule takes effect by then
+# We stop trusting a lease before the database does.
+LEASE_MARGIN = 0.2
+RESCUE_LIMIT = 100
+DATABASE_PAUSE_SECONDS = 0.5
+
+T = TypeVar("T")
+
+
+@dataclass
+class HeldJob:
+    """A job that this lane runs, and until when it may be sure of that."""
+
+    job: ClaimedJob
+    held_until: float  # time.monotonic()
+
+    def may_go_on(self) -> None:
+        """Raises LeaseLost once another lane may have taken the job over."""
+        if time.monotonic() >= self.held_until:
+            raise LeaseLost
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A transfer's end: its completion, its error, or None where the lease was lost."""
+
+    job: ClaimedJob
+    result: Completion | ReplicationError | None
+
+
+class Lane:
+    """One run of a lane, on the thread that calls `run`."""
+
+    def __init__(self, loop: loops.Loop, *, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._limits = settings.S3SYNC
+        self._inbox: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()  # None: woken
+        self._held: dict[int, HeldJob] = {}
+        self._rules: dict[int, ReplicationRule] = {}
+        self._rules_read_at = 0.0
+        self._leases_extended_at = time.monotonic()
+        self._more_may_be_due = True
+        self._was_saturated = False
+
+    def run(self) -> None:
+        """Claim for that many seconds, then finish what is in flight; a successor takes over meanwhile."""
+        ends = time.monotonic() + self._seconds
+        with (
+            WakeListener(lambda: self._inbox.put(None)),
+            ThreadPoolExecutor(self._limits.lane_concurrency, "transfer") as pool,
+        ):
+            self._work(pool, until=ends)
+            while self._held:
+                self._receive_and_settle(timeout_seconds=ASK_SECONDS)
+                self._keep_alive()
+
+    def _work(self, pool: ThreadPoolExecutor, *, until: float) -> None:
+        ask_at = 0.0
+        ask_for_successor_at = until - loops.OVERLAP_SECONDS
+        while (now := time.monotonic()) < until:
+            if now >= ask_at:
+                self._more_may_be_due = True
+                ask_at = now + ASK_SECONDS
+                self._grow_if_saturated()
+            if self._more_may_be_due and self._free:
+                self._persistently(lambda: self._refill(pool))
+            if now >= ask_for_successor_at:
+                ask_for_successor_at = until
+                self._persistently(self._ask_for_successor)
+            self._keep_alive()
+            idle = not (self._more_may_be_due and self._free)
+            self._receive_and_settle(timeout_seconds=max(0.0, ask_at - now) if idle else 0.0)
+
+    @property
+    def _free(self) -> int:
+        return self._limits.lane_concurrency - len(self._held)
+
+    # -- claim and transfer --------------------------------------------------------------------
+
+    def _refill(self, pool: ThreadPoolExecutor) -> None:
+        free = self._free
+        asked_at = time.monotonic()
+        claimed = jobs.claim(self._loop.id, limit=free, lease_seconds=self._limits.lease_seconds)
+        self._more_may_be_due = len(claimed) == free
+        rules = self._rules_of(claimed)
+        for job in claimed:
+            held = HeldJob(job, self._held_until(asked_at))
+            self._held[job.id] = held
+            pool.submit(self._transfer, held, rules[job.rule_id])
+
+    def _rules_of(self, claimed: list[ClaimedJob]) -> dict[int, ReplicationRule]:
+        stale = time.monotonic() - self._rules_read_at > RULES_SECONDS
+        if claimed and (stale or any(job.rule_id not in self._rules for job in claimed)):
+            rules = ReplicationRule.objects.select_related("source", "destination")
+            self._rules = {rule.pk: rule for rule in rules}
+            self._rules_read_at = time.monotonic()
+        return self._rules
+
+    def _held_until(self, asked_at: float) -> float:
+        return asked_at + self._limits.lease_seconds * (1 - LEASE_MARGIN)
+
+    def _transfer(self, held: HeldJob, rule: ReplicationRule) -> None:
+        """On a thread of the pool: run the transfer, and put its end into the inbox."""
+        result: Completion | ReplicationError | None
+        try:
+            result = Transfer(
+                source=source_store(rule.source),
+                source_key=held.job.key,
+                destination=destination_store(rule.destination),
+                destination_key=rule.destination_key(held.job.key),
+                mirror_deletes=rule.delete_policy == DeletePolicy.MIRROR,
+                may_go_on=held.may_go_on,
+            ).run()
+        except ReplicationError as error:
+            result = error
+        except LeaseLost:
+            result = None
+        except Exception as error:
+            log.exception("job.failed_unexpectedly", job=held.job.id, key=held.job.key)
+            result = ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}")
+        self._inbox.put(Finished(held.job, result))
+
+    # -- settle --------------------------------------------------------------------------------
+
+    def _receive_and_settle(self, *, timeout_seconds: float) -> None:
+        """Wait for the first message, take all that are there, settle the finished jobs."""
+        finished: list[Finished] = []
+        try:
+            message = self._inbox.get(timeout=timeout_seconds) if timeout_seconds else None
+            while True:
+                if message is None:
+                    self._more_may_be_due = True
+                else:
+                    finished.append(message)
+                message = self._inbox.get_nowait()
+        except queue.Empty:
+            pass
+        if finished:
+            self._persistently(lambda: self._settle(finished))
+            for end in finished:
+                del self._held[end.job.id]
+            # A settled job may be what a pending one of its key was waiting for.
+            self._more_may_be_due = True
+
+    def _settle(self, finished: list[Finished]) -> None:
+        completions = [
+            (end.job, end.result) for end in finished if isinstance(end.result, Completion)
+        ]
+        completed = jobs.complete(completions)
+        written_late = [job for job, _ in completions if job.id not in completed]
+        for job, completion in completions:
+            if job.id in completed:
+                log.info(
+                    "job.completed",
+                    job=job.id,
+                    rule=self._rules[job.rule_id].name,
+                    key=job.key,
+                    outcome=completion.outcome.value,
+                    size_bytes=completion.size_bytes,
+                )
+        for end in finished:
+            if isinstance(end.result, ReplicationError):
+                state = jobs.settle_error(end.job, end.result)
+                if state is None:
+                    written_late.append(end.job)
+                log.warning(
+                    "job.try_failed",
+                    job=end.job.id,
+                    rule=self._rules[end.job.rule_id].name,
+                    key=end.job.key,
+                    code=end.result.code.value,
+                    detail=end.result.detail,
+                    state=state.value if state else "lease lost",
+                )
+        # Whoever took these jobs over may have written before us: somebody has to look again.
+        jobs.enqueue(
+            [JobOrder(job.rule_id, job.key) for job in written_late],
+            origin=JobOrigin.LOST_LEASE,
+            priority=jobs.PRIORITY_EVENT,
+        )
+
+    # -- stay alive ----------------------------------------------------------------------------
+
+    def _keep_alive(self) -> None:
+        if self._persistently(lambda: self._loop.beat_if_due(in_flight=len(self._held))):
+            self._persistently(lambda: jobs.rescue(limit=RESCUE_LIMIT))
+        if time.monotonic() - self._leases_extended_at > self._limits.lease_seconds / 4:
+            self._persistently(self._extend_leases)
+
+    def _extend_leases(self) -> None:
+        asked_at = self._leases_extended_at = time.monotonic()
+        if not self._held:
+            return
+        ours = jobs.extend_leases(self._loop.id, lease_seconds=self._limits.lease_seconds)
+        for job_id, held in self._held.items():
+            held.held_until = self._held_until(asked_at) if job_id in ours else 0.0
+
+    def _grow_if_saturated(self) -> None:
+        if self._more_may_be_due and not self._free:
+            self._was_saturated = True
+            self._persistently(loops.summon_lane_if_room)
+
+    def _ask_for_successor(self) -> None:
+        """Renew this lane, unless it was idle and another is there to watch."""
+        if self._was_saturated or not self._loop.has_younger_peer():
+            loops.summon(LoopKind.LANE)
+
+    def _persistently(self, statement: Callable[[], T]) -> T:
+        """Run a statement through restarts of the database, for as long as a lease may last.
+
+        Every statement here may be run twice: a claim whose answer was lost is rescued, a
+        settled job is not settled again.
+        """
+        give_up_at = time.monotonic() + self._limits.lease_seconds
+        while True:
+            try:
+                return statement()
+            except (OperationalError, InterfaceError) as error:
+                if time.monotonic() > give_up_at:
+                    raise
+                log.warning("lane.database_unavailable", reason=str(error))
+                connection.close()
+                time.sleep(DATABASE_PAUSE_SECONDS)

@@ -1,0 +1,181 @@
+"""Keeps the loops of the cluster, lanes and pollers, running: in the right number, whatever dies.
+
+A loop is a short django-q task. It asks for its successor a little before its time is up, beats
+while it lives, and each loop revives the other kind when that has fallen silent. The database's
+clock decides who is alive.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models.functions import Now
+from django_q.tasks import async_task
+
+from replication.models import Heartbeat, LoopKind
+
+log = structlog.get_logger(__name__)
+
+BEAT_SECONDS = 5
+ALIVE_SECONDS = 15  # silent for longer: taken for dead
+# A loop asks for its successor so early that the two overlap, and no event waits for either.
+OVERLAP_SECONDS = 2
+# A loop that was asked for and has not started by then was lost with its cluster.
+LOST_AFTER_SECONDS = 10
+FORGET_AFTER_SECONDS = 3600
+
+TASKS = {
+    LoopKind.LANE: "replication.tasks.run_lane",
+    LoopKind.POLLER: "replication.tasks.run_poller",
+}
+
+
+def summon(kind: LoopKind) -> bool:
+    """Ask the cluster for one more loop, unless one waits already. Returns whether it was asked."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO replication_heartbeat AS waiting (id, kind, asked_at, host, in_flight)
+            VALUES (%s, %s, now(), '', 0)
+            ON CONFLICT (kind) WHERE started_at IS NULL
+                DO UPDATE SET id = excluded.id, asked_at = excluded.asked_at
+                WHERE waiting.asked_at < now() - make_interval(secs => %s)
+            RETURNING id
+            """,
+            [uuid4(), kind, LOST_AFTER_SECONDS],
+        )
+        row = cursor.fetchone()
+        if row is None:
+            return False
+        async_task(TASKS[kind], str(row[0]))
+    return True
+
+
+def start() -> None:
+    """Ask for a loop of each kind, as a cluster does when it starts.
+
+    Those that its predecessor left beating may have died with it; a loop too many ends by itself.
+    """
+    for kind in _wanted_kinds():
+        summon(kind)
+
+
+def revive() -> None:
+    """Ask for a loop of each kind that ought to run and of which none is alive."""
+    for kind in _wanted_kinds():
+        if not _alive(kind) and summon(kind):
+            log.warning("loop.revived", kind=kind.value)
+
+
+def _wanted_kinds() -> list[LoopKind]:
+    return list(LoopKind) if settings.S3SYNC.poll_in_cluster else [LoopKind.LANE]
+
+
+def summon_lane_if_room() -> bool:
+    """Ask for one more lane, unless this cluster runs as many as it may."""
+    here = [
+        loop
+        for loop in _alive(LoopKind.LANE)
+        if (loop.host, loop.cluster_pid) == (socket.gethostname(), os.getppid())
+    ]
+    return len(here) < settings.S3SYNC.lanes and summon(LoopKind.LANE)
+
+
+@contextmanager
+def running(kind: LoopKind, loop_id: UUID | None = None) -> Iterator["Loop | None"]:
+    """A loop's life: registered on entry, forgotten on exit.
+
+    With `loop_id` it is the loop that was asked for under that id; yields None if that one has
+    started already or was given up for lost.
+    """
+    loop = Loop(kind=kind, id=loop_id or uuid4())
+    if not loop.register(asked_for=loop_id is not None):
+        yield None
+        return
+    try:
+        yield loop
+    finally:
+        Heartbeat.objects.filter(pk=loop.id).delete()
+
+
+@dataclass
+class Loop:
+    """One running loop of this process."""
+
+    kind: LoopKind
+    id: UUID
+    _last_beat: float = field(default_factory=time.monotonic)
+
+    def register(self, *, asked_for: bool) -> bool:
+        """Note that the loop runs; False if it is not the one that was asked for."""
+        with connection.cursor() as cursor:
+            who = [socket.gethostname(), os.getpid(), os.getppid()]
+            if asked_for:
+                cursor.execute(
+                    """
+                    UPDATE replication_heartbeat
+                    SET started_at = now(), beat_at = now(), host = %s, pid = %s, cluster_pid = %s
+                    WHERE id = %s AND started_at IS NULL
+                    """,
+                    [*who, self.id],
+                )
+            else:
+                cursor.execute(
+                    """
+                    INSERT INTO replication_heartbeat
+                        (host, pid, cluster_pid, id, kind, asked_at, started_at, beat_at, in_flight)
+                    VALUES (%s, %s, %s, %s, %s, now(), now(), now(), 0)
+                    """,
+                    [*who, self.id, self.kind],
+                )
+            return bool(cursor.rowcount)
+
+    def beat_if_due(self, *, in_flight: int = 0) -> bool:
+        """Every few seconds: show that we live, forget the dead, revive the other kind.
+
+        Returns whether it was time to.
+        """
+        if time.monotonic() - self._last_beat < BEAT_SECONDS:
+            return False
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE replication_heartbeat SET beat_at = now(), in_flight = %s WHERE id = %s",
+                [in_flight, self.id],
+            )
+            cursor.execute(
+                "DELETE FROM replication_heartbeat WHERE beat_at < now() - make_interval(secs => %s)",
+                [FORGET_AFTER_SECONDS],
+            )
+        revive()
+        self._last_beat = time.monotonic()
+        return True
+
+    def has_younger_peer(self) -> bool:
+        """Whether a loop of the kind lives that started after this one, so this one may end."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                SELECT EXISTS (
+                    SELECT FROM replication_heartbeat AS me, replication_heartbeat AS peer
+                    WHERE me.id = %s AND peer.kind = me.kind
+                      AND (peer.started_at, peer.id) > (me.started_at, me.id)
+                      AND peer.beat_at > now() - make_interval(secs => %s))
+                """,
+                [self.id, ALIVE_SECONDS],
+            )
+            return bool(cursor.fetchone()[0])
+
+
+def _alive(kind: LoopKind) -> list[Heartbeat]:
+    """The loops of the kind that beat lately."""
+    return list(
+        Heartbeat.objects.filter(kind=kind, beat_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS))
+    )

@@ -1,0 +1,35 @@
+"""`manage.py pollsqs`: the poll loop of the cluster, in the foreground."""
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from replication import loops
+from replication.models import EventQueue, LoopKind
+from replication.poll_loop import poll_until
+
+
+class Command(BaseCommand):
+    help = (
+        "Polls SQS in the foreground until SIGTERM or Ctrl-C; a long poll under way is finished "
+        "first, which takes up to 20 s. Set S3SYNC_POLL_IN_CLUSTER=false for the cluster, if only "
+        "this shall poll."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--queue", default="", metavar="NAME", help="poll this queue alone")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options["queue"]
+        if name and not EventQueue.objects.filter(name=name).exists():
+            names = ", ".join(EventQueue.objects.values_list("name", flat=True)) or "none"
+            raise CommandError(f"there is no queue named {name!r}; there are: {names}")
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        with loops.running(LoopKind.POLLER) as loop:
+            assert loop is not None
+            self.stderr.write("polling; stop with Ctrl-C")
+            poll_until(loop, stop, only=name)

@@ -1,0 +1,168 @@
+"""Polls every enabled queue, each on a thread of its own, and survives what SQS and the database do."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+from django.db import InterfaceError, OperationalError, connection
+from django.db.models.functions import Now
+
+from replication import loops
+from replication.errors import ReplicationError
+from replication.models import EventQueue, LoopKind
+from replication.poller import poll_once
+from replication.sqs import MAX_WAIT_SECONDS, Queue, QueueError
+
+log = structlog.get_logger(__name__)
+
+LOOK_FOR_QUEUES_SECONDS = 2.0
+DEPTH_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 20.0
+
+# A connection that fails is dropped; the next statement makes another.
+DATABASE_AWAY = (OperationalError, InterfaceError)
+
+
+def poll_for(loop: loops.Loop, *, seconds: float) -> None:
+    """Poll all enabled queues for that long; asks for a successor a little before."""
+    PollLoop(loop, until=time.monotonic() + seconds, renews=True).run()
+
+
+def poll_until(loop: loops.Loop, stop: threading.Event, *, only: str = "") -> None:
+    """Poll all enabled queues, or the one of the name `only`, until told to stop."""
+    PollLoop(loop, until=math.inf, stop=stop, only=only).run()
+
+
+@dataclass
+class _Thread:
+    thread: threading.Thread
+    stop: threading.Event
+
+
+class PollLoop:
+    """The threads that poll, kept equal to the queues that are enabled in the database."""
+
+    def __init__(
+        self,
+        loop: loops.Loop,
+        *,
+        until: float,
+        stop: threading.Event | None = None,
+        only: str = "",
+        renews: bool = False,
+    ) -> None:
+        self._loop = loop
+        self._until = until
+        self._stop = stop or threading.Event()
+        self._only = only
+        self._successor_due_at = until - loops.OVERLAP_SECONDS if renews else math.inf
+        self._threads: dict[tuple[object, ...], _Thread] = {}
+
+    def run(self) -> None:
+        """See poll_for and poll_until."""
+        try:
+            while not self._stop.is_set() and (left := self._until - time.monotonic()) > 0:
+                try:
+                    self._follow_queues()
+                    self._loop.beat_if_due(in_flight=len(self._threads))
+                    self._renew_if_due()
+                except DATABASE_AWAY as error:
+                    log.warning("poller.database_unavailable", reason=str(error))
+                    connection.close()
+                self._stop.wait(min(LOOK_FOR_QUEUES_SECONDS, left))
+        finally:
+            for polling in self._threads.values():
+                polling.stop.set()
+            for polling in self._threads.values():
+                polling.thread.join()
+
+    def _follow_queues(self) -> None:
+        queues = EventQueue.objects.filter(enabled=True)
+        if self._only:
+            queues = queues.filter(name=self._only)
+        wanted = {(q.pk, q.url, q.region, q.credential_profile): q for q in queues}
+        for gone in self._threads.keys() - wanted.keys():
+            self._threads.pop(gone).stop.set()
+        for new in wanted.keys() - self._threads.keys():
+            stop = threading.Event()
+            poller = QueuePoller(wanted[new], until=self._until, stop=stop)
+            thread = threading.Thread(target=poller.run, name=f"poll-{wanted[new].name}")
+            self._threads[new] = _Thread(thread, stop)
+            thread.start()
+
+    def _renew_if_due(self) -> None:
+        if time.monotonic() >= self._successor_due_at:
+            self._successor_due_at = math.inf
+            if not self._loop.has_younger_peer():
+                loops.summon(LoopKind.POLLER)
+
+
+class QueuePoller:
+    """Polls one queue; waits longer after each failure in a row."""
+
+    def __init__(self, queue: EventQueue, *, until: float, stop: threading.Event) -> None:
+        self._queue = queue
+        self._until = until
+        self._stop = stop
+        self._pause_seconds = 0.0
+        self._depth_read_at = -math.inf
+
+    def run(self) -> None:
+        """Poll until the time is up or `stop` is set; never raises."""
+        try:
+            while not self._stop.is_set() and (left := self._until - time.monotonic()) > 0:
+                # A long poll of 0 seconds would be a short one, and we would ask in a frenzy.
+                wait_seconds = max(1, int(min(left, MAX_WAIT_SECONDS)))
+                if self._survives(partial(self._poll, wait_seconds)):
+                    self._pause_seconds = 0.0
+                else:
+                    self._pause()
+        finally:
+            connection.close()
+
+    def _poll(self, wait_seconds: int) -> None:
+        poll_once(self._queue, wait_seconds=wait_seconds)
+        found: dict[str, object] = {"last_polled_at": Now(), "last_error": ""}
+        if time.monotonic() - self._depth_read_at >= DEPTH_SECONDS:
+            self._depth_read_at = time.monotonic()
+            found["depth"] = Queue(self._queue).depth()
+        EventQueue.objects.filter(pk=self._queue.pk).update(**found)
+
+    def _survives(self, poll: Callable[[], None]) -> bool:
+        try:
+            poll()
+        except DATABASE_AWAY as error:
+            # Nothing was deleted, so SQS delivers the messages again.
+            log.warning("queue.database_unavailable", queue=self._queue.name, reason=str(error))
+            connection.close()
+            return False
+        except (QueueError, ReplicationError) as error:
+            log.warning("queue.poll_failed", queue=self._queue.name, reason=str(error))
+            self._report(str(error))
+            return False
+        except Exception as error:
+            # One poison message must not end the polling of its queue.
+            log.exception("queue.poll_failed_unexpectedly", queue=self._queue.name)
+            self._report(f"{type(error).__name__}: {error}")
+            return False
+        return True
+
+    def _report(self, reason: str) -> None:
+        """Leave the reason where the operator looks."""
+        try:
+            EventQueue.objects.filter(pk=self._queue.pk).update(
+                last_error=reason, last_error_at=Now()
+            )
+        except DATABASE_AWAY:
+            connection.close()
+
+    def _pause(self) -> None:
+        self._pause_seconds = min(
+            max(FIRST_PAUSE_SECONDS, self._pause_seconds * 2), LONGEST_PAUSE_SECONDS
+        )
+        self._stop.wait(min(self._pause_seconds, max(0.0, self._until - time.monotonic())))

@@ -1,0 +1,107 @@
+"""Receive and delete, nothing else: with the queue's URL alone, and no other permission than
+sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from replication.models import EventQueue
+from replication.stores.aws import aws_client
+
+MAX_BATCH = 10
+MAX_WAIT_SECONDS = 20
+
+
+class QueueError(Exception):
+    """SQS refused or could not be reached; the text says what it answered."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """A received message. SQS delivers it again unless it is deleted by its receipt."""
+
+    id: str
+    receipt_handle: str
+    body: str
+    sent_at: datetime
+
+
+class Queue:
+    """One SQS queue. Safe to use from many threads."""
+
+    def __init__(self, queue: EventQueue) -> None:
+        url = urlsplit(queue.url)
+        self._url = queue.url
+        self._client = aws_client(
+            "sqs",
+            region=queue.region,
+            endpoint_url=f"{url.scheme}://{url.netloc}",
+            profile=queue.credential_profile,
+        )
+
+    def receive(self, *, wait_seconds: int) -> list[Message]:
+        """Up to 10 messages, waiting for the first as long as told, at most 20 seconds.
+
+        Raises:
+            QueueError: see there.
+        """
+        try:
+            answer = self._client.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=MAX_BATCH,
+                WaitTimeSeconds=wait_seconds,
+                AttributeNames=["SentTimestamp"],
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise _translated(error) from error
+        return [
+            Message(
+                id=message["MessageId"],
+                receipt_handle=message["ReceiptHandle"],
+                body=message["Body"],
+                sent_at=datetime.fromtimestamp(
+                    int(message["Attributes"]["SentTimestamp"]) / 1000, UTC
+                ),
+            )
+            for message in answer.get("Messages", [])
+        ]
+
+    def delete(self, messages: Sequence[Message]) -> list[str]:
+        """Delete up to 10 messages; returns why each of the rest could not be deleted.
+
+        Raises:
+            QueueError: see there.
+        """
+        try:
+            answer = self._client.delete_message_batch(
+                QueueUrl=self._url,
+                Entries=[
+                    {"Id": str(number), "ReceiptHandle": message.receipt_handle}
+                    for number, message in enumerate(messages)
+                ],
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise _translated(error) from error
+        return [
+            f"{failed['Code']}: {failed.get('Message', '')}" for failed in answer.get("Failed", [])
+        ]
+
+    def depth(self) -> int | None:
+        """Messages that wait; None where sqs:GetQueueAttributes is not granted, or on any error."""
+        try:
+            answer = self._client.get_queue_attributes(
+                QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"]
+            )
+        except (ClientError, BotoCoreError):
+            return None
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+def _translated(error: ClientError | BotoCoreError) -> QueueError:
+    if isinstance(error, ClientError):
+        answer = error.response["Error"]
+        return QueueError(f"{answer.get('Code', '')}: {answer.get('Message', '')}")
+    return QueueError(str(error))

@@ -1,0 +1,78 @@
+"""What is answered outside of the admin and the API: probes, and the status page."""
+
+from typing import Any
+
+import structlog
+from django.contrib import admin
+from django.contrib.admin.views.decorators import staff_member_required
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+from django.views.defaults import page_not_found
+
+from replication.api.refusals import not_found, refuse
+from replication.status import read_status
+
+log = structlog.get_logger(__name__)
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """The process is up; a database that is down must not make an orchestrator restart it."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def readyz(request: HttpRequest) -> JsonResponse:
+    """The database can be reached and is migrated."""
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except (DatabaseError, InterfaceError) as error:
+        log.error("readyz.database_unavailable", reason=str(error))
+        return refuse(
+            503,
+            "database_unavailable",
+            "The database can't be reached; the server's log has the reason.",
+        )
+    if missing:
+        return refuse(
+            503,
+            "not_migrated",
+            f"{len(missing)} migrations are not applied: run `manage.py migrate`.",
+        )
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def status_page(request: HttpRequest) -> HttpResponse:
+    """The status for people; the session is in the database too, so all of it can be away."""
+    try:
+        return _status_page(request)
+    except (OperationalError, InterfaceError) as error:
+        log.error("status_page.database_unavailable", reason=str(error))
+        return HttpResponse(
+            "The database can't be reached; the server's log has the reason.\n",
+            status=503,
+            content_type="text/plain; charset=utf-8",
+        )
+
+
+@staff_member_required
+def _status_page(request: HttpRequest) -> HttpResponse:
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": "Status",
+        "is_nav_sidebar_enabled": False,
+        "status": read_status(),
+    }
+    return render(request, "status.html", context)
+
+
+def page_or_endpoint_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404: JSON for callers of the API, a page for people."""
+    if request.path.startswith("/api/"):
+        return not_found(request, exception)
+    return page_not_found(request, exception)
