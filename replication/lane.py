@@ -88,7 +88,7 @@ class Lane:
 
     def _work(self, pool: ThreadPoolExecutor, *, until: float) -> None:
         ask_at = 0.0
-        ask_for_successor_at = until - loops.OVERLAP_SECONDS
+        ask_for_successor_at = until - loops.OVERLAP * self._seconds
         while (now := time.monotonic()) < until:
             if now >= ask_at:
                 self._more_may_be_due = True

@@ -26,8 +26,9 @@ log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 5
 ALIVE_SECONDS = 15  # silent for longer: taken for dead
-# A loop asks for its successor so early that the two overlap, and no event waits for either.
-OVERLAP_SECONDS = 2
+# A loop asks for its successor when so much of its time is left that the two overlap, and no
+# event waits for either: with 25 s, that is 2.5 s before its end.
+OVERLAP = 0.1
 # A loop that was asked for and has not started by then was lost with its cluster.
 LOST_AFTER_SECONDS = 10
 FORGET_AFTER_SECONDS = 3600

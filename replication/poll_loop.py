@@ -30,7 +30,8 @@ DATABASE_AWAY = (OperationalError, InterfaceError)
 
 def poll_for(loop: loops.Loop, *, seconds: float) -> None:
     """Poll all enabled queues for that long; asks for a successor a little before."""
-    PollLoop(loop, until=time.monotonic() + seconds, renews=True).run()
+    ends = time.monotonic() + seconds
+    PollLoop(loop, until=ends, renew_at=ends - loops.OVERLAP * seconds).run()
 
 
 def poll_until(loop: loops.Loop, stop: threading.Event, *, only: str = "") -> None:
@@ -54,19 +55,19 @@ class PollLoop:
         until: float,
         stop: threading.Event | None = None,
         only: str = "",
-        renews: bool = False,
+        renew_at: float = math.inf,
     ) -> None:
         self._loop = loop
         self._until = until
         self._stop = stop or threading.Event()
         self._only = only
-        self._successor_due_at = until - loops.OVERLAP_SECONDS if renews else math.inf
+        self._renew_at = renew_at
         self._threads: dict[tuple[object, ...], _Thread] = {}
 
     def run(self) -> None:
         """See poll_for and poll_until."""
         try:
-            while not self._stop.is_set() and (left := self._until - time.monotonic()) > 0:
+            while not self._stop.is_set() and (now := time.monotonic()) < self._until:
                 try:
                     self._follow_queues()
                     self._loop.beat_if_due(in_flight=len(self._threads))
@@ -74,7 +75,8 @@ class PollLoop:
                 except DATABASE_AWAY as error:
                     log.warning("poller.database_unavailable", reason=str(error))
                     connection.close()
-                self._stop.wait(min(LOOK_FOR_QUEUES_SECONDS, left))
+                next_look = min(now + LOOK_FOR_QUEUES_SECONDS, self._until, self._renew_at)
+                self._stop.wait(max(0.05, next_look - now))
         finally:
             for polling in self._threads.values():
                 polling.stop.set()
@@ -96,8 +98,8 @@ class PollLoop:
             thread.start()
 
     def _renew_if_due(self) -> None:
-        if time.monotonic() >= self._successor_due_at:
-            self._successor_due_at = math.inf
+        if time.monotonic() >= self._renew_at:
+            self._renew_at = math.inf
             if not self._loop.has_younger_peer():
                 loops.summon(LoopKind.POLLER)
 
