@@ -68,9 +68,7 @@ class Road:
     def replicas(self) -> oss2.Bucket:
         """The destination bucket, by OSS's own SDK."""
         auth = oss2.AuthV4(OSS_KEY_ID, OSS_KEY_SECRET)
-        return oss2.Bucket(
-            auth, self.oss.endpoint, "replica", region=OSS_REGION, enable_crc=False
-        )
+        return oss2.Bucket(auth, self.oss.endpoint, "replica", region=OSS_REGION, enable_crc=False)
 
     def replica(self, key: str) -> bytes | None:
         """The content of the replica; None if there is none."""
@@ -82,13 +80,14 @@ class Road:
 
 @pytest.fixture
 def make_road(db: None, aws: MiniStack, oss: OssServer) -> Callable[..., Road]:
-    """Makes a road with a bucket and a queue of its own; arguments are the rule's fields."""
+    """Makes a road with a queue and, by default, a bucket of its own; arguments are the rule's fields."""
 
-    def make(**fields: Any) -> Road:
+    def make(*, source_bucket: str = "", **fields: Any) -> Road:
         name = f"t{uuid4().hex[:12]}"
-        url = connect_bucket_to_queue(aws, bucket=name, queue=name)
+        bucket = source_bucket or name
+        url = connect_bucket_to_queue(aws, bucket=bucket, queue=name)
         source = Source.objects.create(
-            name=name, bucket=name, region=aws.region, endpoint_url=aws.endpoint_url
+            name=name, bucket=bucket, region=aws.region, endpoint_url=aws.endpoint_url
         )
         destination = Destination.objects.create(
             name=name, bucket="replica", endpoint=oss.endpoint, region=OSS_REGION

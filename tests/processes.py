@@ -59,5 +59,3 @@ def eventually(
             raise AssertionError(f"{'it ended' if ended else 'it never came'}: {seen!r}\n{log}")
         time.sleep(0.05)
     return seen
-
-

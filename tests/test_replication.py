@@ -22,7 +22,9 @@ def test_an_object_put_into_s3_appears_in_oss_with_its_headers_and_metadata(road
         Metadata={"taken-by": "someone"},
     )
     work()
-    replica = road.replicas.get_object("photos/red flower+1.jpg", headers={"Accept-Encoding": "gzip"})
+    replica = road.replicas.get_object(
+        "photos/red flower+1.jpg", headers={"Accept-Encoding": "gzip"}
+    )
     assert replica.resp.response.raw.read() == b"jpeg"
     assert replica.headers["Content-Type"] == "image/jpeg"
     assert replica.headers["Cache-Control"] == "max-age=60"
