@@ -47,7 +47,7 @@ def _read_profile(profile: str, _period: int) -> AccessKey:
 
     def value(name: str) -> str:
         if folder is not None and (file := Path(folder) / profile / name).is_file():
-            return file.read_text().strip()
+            return _read(file, profile=profile)
         return os.environ.get(prefix + name.upper(), "")
 
     key = AccessKey(
@@ -65,3 +65,13 @@ def _read_profile(profile: str, _period: int) -> AccessKey:
         ErrorCode.CREDENTIAL_PROFILE,
         f"profile {profile!r} needs " + ", or ".join(places),
     )
+
+
+def _read(file: Path, *, profile: str) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReplicationError(
+            ErrorCode.CREDENTIAL_PROFILE,
+            f"profile {profile!r}: {file} can't be read: {type(error).__name__}",
+        ) from error

@@ -83,7 +83,8 @@ def _native(records: Any) -> Iterator[ObjectEvent]:
         version = _text(record, "eventVersion", where=where)
         if version.split(".")[0] != SUPPORTED_MAJOR_VERSION:
             raise UnparseableMessage(
-                f"{where}.eventVersion is {version[:20]!r}; only {SUPPORTED_MAJOR_VERSION}.x is known"
+                f"{where}.eventVersion is {version[:20]!r}; "
+                f"only {SUPPORTED_MAJOR_VERSION}.x is known"
             )
         s3 = _mapping(record, "s3", where=where)
         encoded_key = _text(
@@ -94,9 +95,7 @@ def _native(records: Any) -> Iterator[ObjectEvent]:
         except UnicodeDecodeError as error:
             raise UnparseableMessage(f"{where}.s3.object.key is not UTF-8 when decoded") from error
         yield ObjectEvent(
-            bucket=_text(
-                _mapping(s3, "bucket", where=f"{where}.s3"), "name", where=f"{where}.s3.bucket"
-            ),
+            bucket=_bucket(s3, where=f"{where}.s3"),
             key=check_key(key, where=f"{where}.s3.object.key"),
             name=_text(record, "eventName", where=where).removeprefix("s3:"),
         )
@@ -110,7 +109,7 @@ def _eventbridge(message: dict[str, Any]) -> ObjectEvent:
     # Unlike in S3's own notifications, the key is not URL-encoded here.
     key = _text(_mapping(detail, "object", where="detail"), "key", where="detail.object")
     return ObjectEvent(
-        bucket=_text(_mapping(detail, "bucket", where="detail"), "name", where="detail.bucket"),
+        bucket=_bucket(detail, where="detail"),
         key=check_key(key, where="detail.object.key"),
         name=_EVENTBRIDGE_NAMES.get(detail_type, detail_type),
     )
@@ -122,15 +121,26 @@ def check_key(key: str, *, where: str) -> str:
     Raises:
         UnparseableMessage: it can't.
     """
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError as error:
-        raise UnparseableMessage(f"{where} is not valid Unicode") from error
+    size = len(_storable(key, where=where).encode())
     if not 1 <= size <= MAX_KEY_BYTES:
         raise UnparseableMessage(f"{where} has {size} bytes; S3 keys have 1 to {MAX_KEY_BYTES}")
-    if "\0" in key:
-        raise UnparseableMessage(f"{where} contains a NUL character")
     return key
+
+
+def _bucket(container: dict[str, Any], *, where: str) -> str:
+    name = _text(_mapping(container, "bucket", where=where), "name", where=f"{where}.bucket")
+    return _storable(name, where=f"{where}.bucket.name")
+
+
+def _storable(text: str, *, where: str) -> str:
+    """Return the text if PostgreSQL can be asked about it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UnparseableMessage(f"{where} is not valid Unicode") from error
+    if "\0" in text:
+        raise UnparseableMessage(f"{where} contains a NUL character")
+    return text
 
 
 def _json_object(text: Any, *, what: str) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from typing import TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from replication import jobs, loops
+from replication.database import DATABASE_AWAY
 from replication.errors import ErrorCode, LeaseLost, ReplicationError
 from replication.jobs import ClaimedJob, Completion, JobOrder
 from replication.models import DeletePolicy, JobOrigin, LoopKind, ReplicationRule
@@ -247,7 +248,7 @@ class Lane:
         while True:
             try:
                 return statement()
-            except (OperationalError, InterfaceError) as error:
+            except DATABASE_AWAY as error:
                 if time.monotonic() > give_up_at:
                     raise
                 log.warning("lane.database_unavailable", reason=str(error))

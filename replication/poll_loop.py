@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.db.models.functions import Now
 
 from replication import loops
+from replication.database import DATABASE_AWAY
 from replication.errors import ReplicationError
 from replication.models import EventQueue, LoopKind
 from replication.poller import poll_once
@@ -23,9 +24,6 @@ LOOK_FOR_QUEUES_SECONDS = 2.0
 DEPTH_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 20.0
-
-# A connection that fails is dropped; the next statement makes another.
-DATABASE_AWAY = (OperationalError, InterfaceError)
 
 
 def poll_for(loop: loops.Loop, *, seconds: float) -> None:

@@ -84,8 +84,8 @@ def _dead_letter(queue: EventQueue, message: Message, *, reason: str) -> DeadLet
     return DeadLetter(
         queue=queue,
         message_id=message.id,
-        # PostgreSQL can't store NUL; U+2400 is its picture.
-        body=message.body.replace("\0", "␀"),
+        # PostgreSQL stores neither half a surrogate pair nor NUL; U+2400 is its picture.
+        body=message.body.encode(errors="backslashreplace").decode().replace("\0", "␀"),
         reason=reason,
         received_at=Now(),
     )

@@ -1,7 +1,5 @@
 """What is answered outside of the admin and the API: probes, and the status page."""
 
-from typing import Any
-
 import structlog
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
@@ -9,11 +7,27 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 from django.views.defaults import page_not_found
 
 from replication.api.refusals import not_found, refuse
+from replication.models import Destination, EventQueue, ReplicationRule, Source
 from replication.status import read_status
+
+# The admin's list that shows more of a problem, by the problem's code.
+PAGES = {
+    "no_lane": "heartbeat",
+    "no_poller": "heartbeat",
+    "queue_error": "eventqueue",
+    "queue_silent": "eventqueue",
+    "dead_letters": "deadletter",
+    "rule_paused": "replicationrule",
+    "rule_disabled": "replicationrule",
+    "rule_behind": "replicationrule",
+    "failed_jobs": "failedjob",
+}
 
 log = structlog.get_logger(__name__)
 
@@ -62,13 +76,35 @@ def status_page(request: HttpRequest) -> HttpResponse:
 
 @staff_member_required
 def _status_page(request: HttpRequest) -> HttpResponse:
-    context: dict[str, Any] = {
+    status = read_status()
+    context = {
         **admin.site.each_context(request),
-        "title": "Status",
+        "title": _("Status"),
         "is_nav_sidebar_enabled": False,
-        "status": read_status(),
+        "status": status,
+        "problems": [(problem, _admin_list(PAGES[problem.code])) for problem in status.problems],
+        "next_steps": [] if status.rules else _first_steps(),
     }
     return render(request, "status.html", context)
+
+
+def _first_steps() -> list[tuple[str, str]]:
+    """What an installation without a rule lacks, in the order to add it, and where."""
+    steps = [
+        (Source, _("Add a source: the S3 bucket, and the domains of its objects.")),
+        (Destination, _("Add a destination: the OSS bucket.")),
+        (ReplicationRule, _("Add a rule from the source to the destination.")),
+        (EventQueue, _("Add the SQS queue that the bucket's events arrive in.")),
+    ]
+    return [
+        (text, reverse(f"admin:replication_{model._meta.model_name}_add"))
+        for model, text in steps
+        if not model._default_manager.exists()
+    ]
+
+
+def _admin_list(model_name: str) -> str:
+    return reverse(f"admin:replication_{model_name}_changelist")
 
 
 def page_or_endpoint_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:

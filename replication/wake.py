@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from replication.jobs import WAKE_CHANNEL
 
@@ -41,7 +41,7 @@ class WakeListener:
         while not self._stop.is_set():
             try:
                 self._listen()
-            except DatabaseError as error:
+            except Error as error:
                 log.warning("wake.listener_disconnected", reason=str(error))
                 self._stop.wait(RECONNECT_SECONDS)
             finally:

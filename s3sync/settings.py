@@ -23,8 +23,8 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
+    "replication",  # before django_q: its qcluster command is ours
     "django_q",
-    "replication",
 ]
 
 MIDDLEWARE = [

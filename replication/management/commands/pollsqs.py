@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from replication import loops
+from replication.database import wait_until_ready
 from replication.models import EventQueue, LoopKind
 from replication.poll_loop import poll_until
 
@@ -22,6 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--queue", default="", metavar="NAME", help="poll this queue alone")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        wait_until_ready(lambda reason: self.stderr.write(f"pollsqs: {reason}"))
         name = options["queue"]
         if name and not EventQueue.objects.filter(name=name).exists():
             names = ", ".join(EventQueue.objects.values_list("name", flat=True)) or "none"

@@ -1,0 +1,52 @@
+"""Whether the database can be worked with, and waiting until it can."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+# What a restart or a broken connection raises; a new connection mends it.
+DATABASE_AWAY = (OperationalError, InterfaceError)
+
+ASK_AGAIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class NotReady:
+    """Why the database can't be worked with: a code for machines, the detail for people."""
+
+    code: str
+    detail: str
+
+
+def why_not_ready() -> NotReady | None:
+    """None if the database is reached and migrated. Never repeats the password."""
+    settings = connection.settings_dict
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except (DatabaseError, InterfaceError) as error:
+        connection.close()
+        place = f"{settings['USER']}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
+        reason = " ".join(str(error).split())
+        return NotReady(
+            "database_unavailable",
+            f"the database {place} can't be reached: {reason}. Is it up, and is DATABASE_URL right?",
+        )
+    if missing:
+        return NotReady(
+            "not_migrated", f"{len(missing)} migrations are not applied: run `manage.py migrate`"
+        )
+    return None
+
+
+def wait_until_ready(say: Callable[[str], object]) -> None:
+    """Return once the database is ready; says why it waits, once for each reason."""
+    said = ""
+    while (problem := why_not_ready()) is not None:
+        if problem.detail != said:
+            said = problem.detail
+            say(f"waiting: {problem.detail}")
+        time.sleep(ASK_AGAIN_SECONDS)

@@ -1,0 +1,88 @@
+"""manage.py applyrules FILE"""
+
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import IntegrityError
+
+from replication.rules_file import (
+    MAX_FILE_BYTES,
+    Applied,
+    Change,
+    FieldChange,
+    RulesFileError,
+    apply_rules,
+)
+
+MAX_SHOWN_MISTAKES = 50
+
+
+class Command(BaseCommand):
+    help = "Make the database have the sources, destinations, rules and queues of a YAML file."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", metavar="FILE", help="a YAML file; - is standard input")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="say what would change, and change nothing"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options["file"]
+        try:
+            applied = apply_rules(_read(name), dry_run=options["dry_run"])
+        except RulesFileError as error:
+            raise CommandError(_report_mistakes(error, file_name=name)) from error
+        except IntegrityError as error:
+            raise CommandError(
+                "Somebody else changed the same entries meanwhile; nothing was changed. "
+                f"Run it again. ({error})"
+            ) from error
+        for line in _report(applied):
+            self.stdout.write(line)
+        if options["dry_run"]:
+            self.stdout.write("Dry run: nothing was changed.")
+
+
+def _read(name: str) -> str:
+    try:
+        if name == "-":
+            content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        return content.decode()
+    except OSError as error:
+        raise CommandError(f"{name} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{name} is not UTF-8 (byte {error.start + 1:,})") from error
+
+
+def _report(applied: Applied) -> list[str]:
+    lines = [_describe(change) for change in applied.changes]
+    lines += [f"kept      {noun} {name}: not in the file" for noun, name in applied.absent]
+    return lines or ["The file has no entries, and neither has the database."]
+
+
+def _describe(change: Change) -> str:
+    what = f"{change.noun} {change.name}"
+    if change.created:
+        return f"created   {what}"
+    if change.fields:
+        return f"changed   {what}: {', '.join(map(_describe_field, change.fields))}"
+    return f"unchanged {what}"
+
+
+def _describe_field(change: FieldChange) -> str:
+    old, new = (json.dumps(value, ensure_ascii=False) for value in (change.old, change.new))
+    return f"{change.name}: {old} → {new}"
+
+
+def _report_mistakes(error: RulesFileError, *, file_name: str) -> str:
+    shown = [f"{file_name}:{mistake}" for mistake in error.mistakes[:MAX_SHOWN_MISTAKES]]
+    if len(error.mistakes) > len(shown):
+        shown.append(f"… and {len(error.mistakes) - len(shown)} more")
+    return "\n".join([*shown, "Nothing was changed."])
