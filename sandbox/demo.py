@@ -2,21 +2,13 @@
 
 import argparse
 import hashlib
-import http.client
-import json
 import os
 import random
-import secrets
 import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import oss2
@@ -24,13 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sandbox.bootstrap import REPOSITORY, BootstrapError
-from sandbox.child import Child, StartError, free_port
+from sandbox.bootstrap import BootstrapError
+from sandbox.child import StartError
 from sandbox.environment import Sandbox
+from sandbox.service import ADMIN, Service
 
 OBJECTS = 200
 LARGE_BYTES = 64 * 1024 * 1024
-ADMIN = "admin"
 DEADLINE_SECONDS = 150
 
 ODD_KEYS = [
@@ -49,29 +41,6 @@ EMPTY_KEYS = ["empty", "also/empty.txt"]
 LARGE_KEY = "large/64MB.bin"
 
 
-@dataclass(frozen=True)
-class Service:
-    """The running service: its address, and how to get in."""
-
-    address: str
-    password: str
-    api_token: str
-    processes: list[Child]
-
-    def status(self) -> dict[str, Any]:
-        """What /api/v1/status answers."""
-        host = self.address.removeprefix("http://")
-        connection = http.client.HTTPConnection(host, timeout=30)
-        try:
-            connection.request(
-                "GET", "/api/v1/status", headers={"Authorization": f"Bearer {self.api_token}"}
-            )
-            status: dict[str, Any] = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-        return status
-
-
 def main() -> int:
     """Run the demo; the exit status says whether every object arrived as it was."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
@@ -84,7 +53,7 @@ def main() -> int:
             console.print("Starting PostgreSQL, S3, SQS and OSS stand-ins …")
             sandbox = stack.enter_context(Sandbox())
             console.print("Starting the service: web server and cluster …")
-            service = stack.enter_context(running_service(sandbox))
+            service = stack.enter_context(Service(sandbox))
             objects = make_objects()
             arrived = put_and_watch(console, sandbox, service, objects)
             differences = compare(console, sandbox, objects)
@@ -96,102 +65,9 @@ def main() -> int:
             return 1 if differences else 0
     except KeyboardInterrupt:
         return 0
-    except (BootstrapError, StartError, subprocess.CalledProcessError) as failure:
-        console.print(f"[red]The demo did not start.[/red] {failure}", highlight=False)
+    except (BootstrapError, StartError) as failure:
+        console.print("The demo ended early.", failure, style="red", markup=False, highlight=False)
         return 1
-
-
-@contextmanager
-def running_service(sandbox: Sandbox) -> Iterator[Service]:
-    """Migrate, make a rule and a login, start gunicorn and the cluster."""
-    password, api_token = secrets.token_urlsafe(9), secrets.token_urlsafe(24)
-    port = free_port()
-    environment = {
-        **os.environ,
-        **sandbox.environment(),
-        "S3SYNC_SECRET_KEY": secrets.token_urlsafe(48),
-        "S3SYNC_API_TOKENS": api_token,
-        "DJANGO_SUPERUSER_PASSWORD": password,
-    }
-    manage(environment, "migrate", "--verbosity", "0")
-    manage(environment, "createsuperuser", "--noinput", "--username", ADMIN, "--email", "")
-    manage(environment, "applyrules", "-", said=json.dumps(rules_of(sandbox)))
-    with tempfile.TemporaryDirectory(prefix="s3sync-demo-") as logs, ExitStack() as stack:
-
-        def start(name: str, *command: str | Path) -> Child:
-            child = Child(command, log=Path(logs) / f"{name}.log", env=environment, cwd=REPOSITORY)
-            # A stop waits for the loops of the cluster, at most 25 s; nobody waits for a demo.
-            stack.callback(child.stop, grace_seconds=1)
-            return child
-
-        bin_folder = Path(sys.executable).parent
-        web = start(
-            "web",
-            bin_folder / "gunicorn",
-            "s3sync.wsgi",
-            *("--bind", f"127.0.0.1:{port}", "--threads", "4", "--no-control-socket"),
-            *("--worker-tmp-dir", "/dev/shm" if Path("/dev/shm").is_dir() else logs),
-        )
-        cluster = start("cluster", sys.executable, REPOSITORY / "manage.py", "qcluster")
-        service = Service(f"http://127.0.0.1:{port}", password, api_token, [web, cluster])
-        web.await_ready(lambda: is_ready(port), advice="See the log above.")
-        yield service
-
-
-def manage(environment: dict[str, str], *arguments: str, said: str | None = None) -> None:
-    """Run a management command to its end; its output is shown if it fails."""
-    command = [sys.executable, REPOSITORY / "manage.py", *arguments]
-    done = subprocess.run(
-        command, env=environment, input=said, text=True, capture_output=True, check=False
-    )
-    if done.returncode:
-        raise StartError(f"manage.py {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
-
-
-def rules_of(sandbox: Sandbox) -> dict[str, Any]:
-    """One rule, from the bucket of the S3 stand-in to that of the OSS stand-in."""
-    return {
-        "sources": [
-            {
-                "name": "photos-s3",
-                "bucket": sandbox.source_bucket,
-                "region": sandbox.aws.region,
-                "endpoint_url": sandbox.aws.endpoint_url,
-                "domains": ["photos.example.com"],
-            }
-        ],
-        "destinations": [
-            {
-                "name": "photos-oss",
-                "bucket": sandbox.destination_bucket,
-                "endpoint": sandbox.oss.endpoint_url,
-                "region": sandbox.oss.region,
-            }
-        ],
-        "rules": [
-            {
-                "name": "photos",
-                "source": "photos-s3",
-                "destination": "photos-oss",
-                "delete_policy": "mirror",
-            }
-        ],
-        "queues": [
-            {"name": "photos-events", "url": sandbox.queue_url, "region": sandbox.aws.region}
-        ],
-    }
-
-
-def is_ready(port: int) -> bool:
-    """Whether the web server answers, and the database behind it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def make_objects() -> dict[str, bytes]:
@@ -229,9 +105,7 @@ def put_and_watch(
         deadline = time.monotonic() + DEADLINE_SECONDS
         held = 0
         while held < len(objects) and time.monotonic() < deadline:
-            for process in service.processes:
-                if not process.is_running():
-                    raise StartError(f"{process.name} ended by itself:\n{process.log_tail()}")
+            service.check()
             held = sum(1 for _ in oss2.ObjectIterator(bucket, max_keys=1000))
             progress.update(held_bar, completed=held)
             time.sleep(0.1)
@@ -276,18 +150,26 @@ def summary(
     service: Service, objects: dict[str, bytes], *, arrived: bool, differences: list[str]
 ) -> Table:
     """What came of it, with the lag that the service itself reports."""
-    overall = service.status()["overall"]
+    jobs = settled_jobs(service)
     table = Table(title="S3 → OSS", show_header=False, title_justify="left")
     table.add_row("objects put into S3", f"{len(objects)}")
     table.add_row("bytes", f"{sum(map(len, objects.values())):,}")
     table.add_row("all held by OSS", "yes" if arrived else "[red]no[/red]")
     table.add_row("differences", f"[red]{len(differences)}[/red]" if differences else "none")
-    table.add_row("failed jobs", str(overall["failed"]))
+    table.add_row("failed jobs", str(jobs["failed"]))
     for name in ("p50", "p99"):
-        table.add_row(
-            f"lag {name}, event to settled job", f"{overall[f'lag_{name}_seconds']:.3f} s"
-        )
+        table.add_row(f"lag {name}, event to settled job", f"{jobs[f'lag_{name}_seconds']:.3f} s")
     return table
+
+
+def settled_jobs(service: Service) -> dict[str, Any]:
+    """The status of the jobs, once none is under way: OSS has the bytes before the job says so."""
+    deadline = time.monotonic() + 10
+    while True:
+        jobs: dict[str, Any] = service.status()["jobs"]
+        if not jobs["pending"] + jobs["running"] or time.monotonic() > deadline:
+            return jobs
+        time.sleep(0.1)
 
 
 def leave_running(console: Console, service: Service) -> None:
@@ -297,7 +179,8 @@ def leave_running(console: Console, service: Service) -> None:
         f"password [bold]{service.password}[/bold]\nStop it with Ctrl-C.",
         highlight=False,
     )
-    while all(process.is_running() for process in service.processes):
+    while True:
+        service.check()
         time.sleep(0.5)
 
 

@@ -1,0 +1,158 @@
+"""The service itself, started on the stand-ins as an operator would: by its commands alone."""
+
+import http.client
+import json
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sandbox.bootstrap import REPOSITORY
+from sandbox.child import Child, StartError, on_a_free_port
+from sandbox.environment import Sandbox
+from sandbox.server import Server
+
+ADMIN = "admin"
+
+
+class Service(Server):
+    """Web server and cluster with one rule, from the sandbox's S3 bucket to its OSS bucket.
+
+    `address` is where the admin is, `password` that of the user `admin`.
+    """
+
+    cluster: Child
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self.password = secrets.token_urlsafe(9)
+        self._api_token = secrets.token_urlsafe(24)
+        self._environment = {
+            **os.environ,
+            **sandbox.environment(),
+            "S3SYNC_SECRET_KEY": secrets.token_urlsafe(48),
+            "S3SYNC_API_TOKENS": self._api_token,
+            "DJANGO_SUPERUSER_PASSWORD": self.password,
+        }
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def _start(self) -> None:
+        self._manage("migrate", "--verbosity", "0")
+        self._manage("createsuperuser", "--noinput", "--username", ADMIN, "--email", "")
+        self._manage("applyrules", "-", said=json.dumps(self._rules()))
+        self.cluster = self._run("cluster", sys.executable, REPOSITORY / "manage.py", "qcluster")
+        on_a_free_port(self._serve_on)
+        # The lag that it shows shall be that of a running cluster.
+        self.cluster.await_ready(self._cluster_is_alive, advice="Run `make test`.")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # The cluster's stop waits up to 25 s for its loops; nobody waits for a demo.
+        self.cluster.stop(grace_seconds=1)
+        super().__exit__(kind, error, trace)
+
+    def _serve_on(self, port: int) -> None:
+        self._port = port
+        memory = Path("/dev/shm")
+        self._child = self._run(
+            "web",
+            Path(sys.executable).with_name("gunicorn"),
+            *("s3sync.wsgi", "--bind", f"127.0.0.1:{port}", "--threads", "4"),
+            "--no-control-socket",
+            *("--worker-tmp-dir", memory if memory.is_dir() else self.directory),
+        )
+        self._child.await_ready(self._is_ready, advice="Run `make test` to see what is broken.")
+
+    def _run(self, name: str, *command: str | Path) -> Child:
+        log = self.directory / f"{name}.log"
+        return Child(command, log=log, env=self._environment, cwd=REPOSITORY)
+
+    def _manage(self, *arguments: str, said: str | None = None) -> None:
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / "manage.py", *arguments],
+            env=self._environment,
+            input=said,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StartError(f"manage.py {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+
+    def _rules(self) -> dict[str, Any]:
+        """What `applyrules` reads; JSON is YAML, too."""
+        aws, oss = self._sandbox.aws, self._sandbox.oss
+        return {
+            "sources": [
+                {
+                    "name": "photos-s3",
+                    "bucket": self._sandbox.source_bucket,
+                    "region": aws.region,
+                    "endpoint_url": aws.endpoint_url,
+                    "domains": ["photos.example.com"],
+                }
+            ],
+            "destinations": [
+                {
+                    "name": "photos-oss",
+                    "bucket": self._sandbox.destination_bucket,
+                    "endpoint": oss.endpoint_url,
+                    "region": oss.region,
+                }
+            ],
+            "rules": [
+                {
+                    "name": "photos",
+                    "source": "photos-s3",
+                    "destination": "photos-oss",
+                    "delete_policy": "mirror",
+                }
+            ],
+            "queues": [
+                {"name": "photos-events", "url": self._sandbox.queue_url, "region": aws.region}
+            ],
+        }
+
+    def _is_ready(self) -> bool:
+        try:
+            status, _ = self._get("/readyz")
+        except OSError:
+            return False
+        return status == 200
+
+    def _cluster_is_alive(self) -> bool:
+        status = self.status()
+        return bool(status["lanes_alive"] and status["pollers_alive"])
+
+    def status(self) -> dict[str, Any]:
+        """What /api/v1/status answers."""
+        status, body = self._get("/api/v1/status")
+        assert status == 200, body
+        answer: dict[str, Any] = json.loads(body)
+        return answer
+
+    def _get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
+        try:
+            headers = {"Authorization": f"Bearer {self._api_token}"}
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def check(self) -> None:
+        """Raises StartError with the log's end if a process has ended by itself."""
+        for process in (self.child, self.cluster):
+            if not process.is_running():
+                raise StartError(f"{process.name} ended by itself:\n{process.log_tail()}")
