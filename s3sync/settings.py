@@ -1,5 +1,6 @@
 """Django settings; what can differ between installations is in environment.py."""
 
+import warnings
 from pathlib import Path
 
 from s3sync.environment import django_database, read_environment
@@ -82,6 +83,8 @@ STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 # Served as collected where `collectstatic` has run (the image), else straight from the sources.
 WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+if WHITENOISE_USE_FINDERS:
+    warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"

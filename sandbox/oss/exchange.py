@@ -1,0 +1,109 @@
+"""One request as the operations see it, and the parts of answers that they share."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from sandbox.oss.body import Body
+from sandbox.oss.errors import OssError
+from sandbox.oss.http import Answer, RequestHead
+from sandbox.oss.state import Bucket, Store
+
+XML_BODY_BYTES = 2 << 20
+OWNER_ID = "123456789012"
+
+
+class Clock:
+    """The server's idea of the time, which may be wrong on purpose."""
+
+    def __init__(self) -> None:
+        self.offset_seconds = 0.0
+
+    def now(self) -> float:
+        """Epoch seconds."""
+        return time.time() + self.offset_seconds
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request whose sender, bucket, key and operation are known."""
+
+    head: RequestHead
+    body: Body
+    operation: str
+    bucket_name: str
+    key: str
+    key_id: str | None
+    store: Store
+    clock: Clock
+    region: str
+    folder: Path
+    spill_bytes: int
+
+    @property
+    def bucket(self) -> Bucket:
+        """Raises NoSuchBucket."""
+        return self.store.bucket(self.bucket_name)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """In lower case."""
+        return self.head.headers
+
+    @property
+    def query(self) -> dict[str, str]:
+        """Decoded."""
+        return self.head.query
+
+    def xml_body(self, *, md5: bytes | None = None) -> ElementTree.Element:
+        """Raises MalformedXML, and BadDigest where the body has another MD5 than it should."""
+        data = self.body.read_all(XML_BODY_BYTES)
+        if not data:
+            raise OssError("MalformedXML")
+        if md5 is not None and hashlib.md5(data).digest() != md5:
+            raise OssError("BadDigest")
+        try:
+            return ElementTree.fromstring(data)
+        except ElementTree.ParseError as error:
+            raise OssError("MalformedXML", ErrorDetail=str(error)) from None
+
+    def number(self, name: str, default: int, *, least: int, most: int) -> int:
+        """A whole number of the query; raises InvalidArgument."""
+        text = self.query.get(name)
+        if not text:
+            return default
+        if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
+            raise OssError(
+                "InvalidArgument",
+                f"Argument {name} must be an integer between {least} and {most}.",
+                ArgumentName=name,
+                ArgumentValue=text,
+            )
+        return int(text)
+
+
+class Operation(Protocol):
+    """What carries out one OSS operation."""
+
+    def __call__(self, exchange: Exchange) -> Answer:
+        """Raises OssError for what OSS refuses."""
+
+
+def xml_answer(root: str, content: str) -> Answer:
+    """An XML document as the answer's body."""
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>{content}</{root}>'
+    return Answer(200, {"Content-Type": "application/xml"}, body.encode("utf-8", "replace"))
+
+
+def element(name: str, value: object) -> str:
+    """One escaped element."""
+    return f"<{name}>{escape(str(value))}</{name}>"
+
+
+def owner() -> str:
+    """The one account that owns everything here."""
+    return f"<Owner>{element('ID', OWNER_ID)}{element('DisplayName', OWNER_ID)}</Owner>"

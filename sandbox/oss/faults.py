@@ -1,0 +1,132 @@
+"""Failures on demand: which requests fail, how often, and how."""
+
+import itertools
+import random
+import re
+import threading
+from dataclasses import dataclass
+from typing import Literal
+
+from sandbox.oss.errors import OssError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A rule: requests that match it, the first `times` after `skip`, suffer its effects.
+
+    Matching: all that is given must hold; `key_pattern` is searched in the key. `times=None`
+    is for ever; `probability` draws from a generator with `seed`.
+
+    Effects, which combine: an error `status` (with `code`, and `qos_delay_ms` as
+    `x-oss-qos-delay-time`) or a connection `reset`, `when` "before" or "after" the request
+    was carried out; `delay_seconds` (at the same moment); `bytes_per_second` for bodies both
+    ways; `truncate_bytes`, after which the answer's body breaks off; `wrong_crc`.
+    """
+
+    method: str | None = None
+    bucket: str | None = None
+    operation: str | None = None
+    key_prefix: str = ""
+    key_pattern: str | None = None
+    times: int | None = 1
+    skip: int = 0
+    probability: float = 1.0
+    seed: int = 0
+    when: Literal["before", "after"] = "before"
+    status: int | None = None
+    code: str = "InternalError"
+    message: str = "Injected by the stand-in's control API."
+    qos_delay_ms: int | None = None
+    reset: bool = False
+    delay_seconds: float = 0.0
+    bytes_per_second: float | None = None
+    truncate_bytes: int | None = None
+    wrong_crc: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a rule that could never do anything."""
+        if self.when not in ("before", "after"):
+            raise ValueError(f'when must be "before" or "after", not {self.when!r}')
+        if self.key_pattern is not None:
+            re.compile(self.key_pattern)
+        has_effect = self.status is not None or self.truncate_bytes is not None
+        paces = self.delay_seconds > 0 or self.bytes_per_second is not None
+        if not (has_effect or paces or self.reset or self.wrong_crc):
+            raise ValueError("a fault needs an effect: status, reset, delay_seconds, …")
+
+    def matches(self, *, method: str, bucket: str, key: str, operation: str) -> bool:
+        """Whether a request is one that this rule is about."""
+        return (
+            (self.method is None or self.method == method)
+            and (self.bucket is None or self.bucket == bucket)
+            and (self.operation is None or self.operation == operation)
+            and key.startswith(self.key_prefix)
+            and (self.key_pattern is None or re.search(self.key_pattern, key) is not None)
+        )
+
+    def error(self) -> OssError | None:
+        """What is answered in place of the truth."""
+        if self.status is None:
+            return None
+        delay = self.qos_delay_ms
+        headers = {} if delay is None else {"x-oss-qos-delay-time": str(delay)}
+        return OssError(self.code, self.message, status=self.status, headers=headers)
+
+
+@dataclass(slots=True)
+class _Armed:
+    fault: Fault
+    fault_id: int
+    left: int | None
+    to_skip: int
+    generator: random.Random
+
+
+class Faults:
+    """The armed rules; the first that matches and fires decides about a request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._armed: list[_Armed] = []
+        self._ids = itertools.count(1)
+
+    def add(self, fault: Fault) -> int:
+        """Arm a rule; returns its id."""
+        with self._lock:
+            fault_id = next(self._ids)
+            generator = random.Random(fault.seed)
+            self._armed.append(_Armed(fault, fault_id, fault.times, fault.skip, generator))
+        return fault_id
+
+    def clear(self) -> None:
+        """Disarm all."""
+        with self._lock:
+            self._armed.clear()
+
+    def list(self) -> list[tuple[int, Fault, int | None]]:
+        """(id, rule, how many times it will still fire) of those that still may."""
+        with self._lock:
+            return [(armed.fault_id, armed.fault, armed.left) for armed in self._armed]
+
+    def take(
+        self, *, method: str, bucket: str, key: str, operation: str
+    ) -> tuple[int, Fault] | None:
+        """The rule that fires for this request, if any does."""
+        if not self._armed:
+            return None
+        with self._lock:
+            for armed in self._armed:
+                fault = armed.fault
+                if not fault.matches(method=method, bucket=bucket, key=key, operation=operation):
+                    continue
+                if armed.to_skip:
+                    armed.to_skip -= 1
+                    continue
+                if armed.generator.random() >= fault.probability:
+                    continue
+                if armed.left is not None:
+                    armed.left -= 1
+                    if not armed.left:
+                        self._armed.remove(armed)
+                return armed.fault_id, fault
+        return None

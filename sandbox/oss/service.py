@@ -1,0 +1,114 @@
+"""What the stand-in is apart from its sockets: state, keys, and the knobs that tests turn."""
+
+import itertools
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sandbox.oss import names
+from sandbox.oss.authentication import AccessKey, Verifier
+from sandbox.oss.exchange import Clock
+from sandbox.oss.faults import Fault, Faults
+from sandbox.oss.permissions import Denial
+from sandbox.oss.requestlog import LoggedRequest, RequestLog
+from sandbox.oss.state import Bucket, Store
+
+
+class Service:
+    """One account's OSS in one region, with its faults, denials, clock and request log.
+
+    `folder` takes the bodies above `spill_bytes`; `stopping` is set when it comes to an end.
+    """
+
+    folder: Path
+
+    def __init__(
+        self,
+        *,
+        keys: Mapping[str, str],
+        buckets: Sequence[str],
+        region: str,
+        spill_bytes: int,
+        v4_only: bool,
+        log_size: int,
+    ) -> None:
+        self.region = region
+        self.spill_bytes = spill_bytes
+        self.clock = Clock()
+        self.faults = Faults()
+        self.log = RequestLog(log_size)
+        self._initial_log_size = log_size
+        self.store = Store()
+        self.denials: list[Denial] = []
+        self.stopping = threading.Event()
+        self._initial_keys = {key_id: AccessKey(secret) for key_id, secret in keys.items()}
+        self._initial_buckets = [names.check_bucket_name(name) for name in buckets]
+        self._keys = dict(self._initial_keys)
+        self.verifier = Verifier(self._keys, region, v4_only)
+        self._request_prefix = secrets.token_hex(4).upper()
+        self._request_numbers = itertools.count(1)
+        for name in self._initial_buckets:
+            self.create_bucket(name)
+
+    def next_request_id(self) -> str:
+        """24 upper-case hexadecimal digits, as OSS makes them."""
+        return f"{self._request_prefix}{next(self._request_numbers):016X}"
+
+    def set_secret(self, key_id: str, secret: str, *, security_token: str | None = None) -> None:
+        """Make or change an access key; with a token, requests must carry it."""
+        self._keys[key_id] = AccessKey(secret, security_token)
+
+    def remove_key(self, key_id: str) -> None:
+        """Forget an access key: InvalidAccessKeyId from now on."""
+        self._keys.pop(key_id, None)
+
+    def set_clock_offset(self, seconds: float) -> None:
+        """How far the server's clock is ahead of the machine's."""
+        self.clock.offset_seconds = seconds
+
+    def create_bucket(self, name: str, *, acl: str = "private") -> None:
+        """Make a bucket if it is not there; raises OssError for a name or ACL OSS refuses."""
+        names.check_bucket_name(name)
+        names.check_one_of("x-oss-acl", acl, names.BUCKET_ACLS)
+        with self.store.lock:
+            if name not in self.store.buckets:
+                self.store.buckets[name] = Bucket(
+                    name, created_at=self.clock.now(), acl=acl, storage_class="Standard"
+                )
+
+    def add_fault(self, fault: Fault) -> int:
+        """Arm a fault; returns its id, which the request log shows where it fired."""
+        return self.faults.add(fault)
+
+    def clear_faults(self) -> None:
+        """Disarm all faults."""
+        self.faults.clear()
+
+    def deny(self, denial: Denial) -> None:
+        """Forbid something from now on."""
+        self.denials = [*self.denials, denial]
+
+    def clear_denials(self) -> None:
+        """Forbid nothing any more."""
+        self.denials = []
+
+    def requests(
+        self, *, bucket: str | None = None, key: str | None = None, operation: str | None = None
+    ) -> list[LoggedRequest]:
+        """The logged requests, in order of their ends."""
+        return self.log.select(bucket=bucket, key=key, operation=operation)
+
+    def reset(self) -> None:
+        """Back to how it was at the start: buckets empty, no faults, true clock, empty log."""
+        self._keys.clear()
+        self._keys.update(self._initial_keys)
+        self.clock.offset_seconds = 0.0
+        self.clear_faults()
+        self.clear_denials()
+        with self.store.lock:
+            self.store.buckets.clear()
+        for name in self._initial_buckets:
+            self.create_bucket(name)
+        self.log.resize(self._initial_log_size)
+        self.log.clear()

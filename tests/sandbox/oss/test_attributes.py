@@ -1,0 +1,107 @@
+"""Tags, ACLs, storage classes and metadata: what is kept, and what OSS refuses."""
+
+import oss2
+import pytest
+
+from tests.sandbox.oss.raw import RawClient
+
+
+def test_tags_come_with_the_object(bucket: oss2.Bucket) -> None:
+    bucket.put_object("key", b"x", headers={"x-oss-tagging": "a=1&b+c=x%2Fy&empty="})
+    assert bucket.get_object_tagging("key").tag_set.tagging_rule == {
+        "a": "1",
+        "b c": "x/y",
+        "empty": "",
+    }
+    assert bucket.head_object("key").headers["x-oss-tagging-count"] == "3"
+    assert bucket.get_object("key").headers["x-oss-tagging-count"] == "3"
+
+
+def test_tags_are_put_and_deleted(bucket: oss2.Bucket) -> None:
+    bucket.put_object("key", b"x")
+    rule = oss2.models.TaggingRule()
+    rule.add("owner", "ops & co".replace("&", "+"))
+    bucket.put_object_tagging("key", oss2.models.Tagging(rule))
+    assert bucket.get_object_tagging("key").tag_set.tagging_rule == {"owner": "ops + co"}
+    assert bucket.delete_object_tagging("key").status == 204
+    assert bucket.get_object_tagging("key").tag_set.tagging_rule == {}
+
+
+@pytest.mark.parametrize(
+    "tagging",
+    [
+        "&".join(f"k{number}=v" for number in range(11)),
+        f"{'k' * 129}=v",
+        f"k={'v' * 257}",
+        "k=a%26b",
+        "k=%C3%B6",
+        "=v",
+        "k=1&k=2",
+        "a=b=c",
+    ],
+)
+def test_a_tag_that_oss_refuses_stores_nothing(v4_bucket: oss2.Bucket, tagging: str) -> None:
+    with pytest.raises(oss2.exceptions.OssError) as refusal:
+        v4_bucket.put_object("key", b"x", headers={"x-oss-tagging": tagging})
+    assert (refusal.value.status, refusal.value.code) == (400, "InvalidTag")
+    assert not v4_bucket.object_exists("key")
+
+
+def test_the_largest_tags_are_accepted(v4_bucket: oss2.Bucket) -> None:
+    tags = "&".join(f"{number}{'k' * 127}={'v' * 256}" for number in range(10))
+    v4_bucket.put_object("key", b"x", headers={"x-oss-tagging": tags})
+    assert v4_bucket.head_object("key").headers["x-oss-tagging-count"] == "10"
+
+
+def test_an_acl_is_put_and_got(bucket: oss2.Bucket) -> None:
+    bucket.put_object("key", b"x")
+    assert bucket.get_object_acl("key").acl == "default"
+    for acl in ("private", "public-read", "public-read-write", "default"):
+        bucket.put_object_acl("key", acl)
+        assert bucket.get_object_acl("key").acl == acl
+    with pytest.raises(oss2.exceptions.InvalidArgument):
+        bucket.put_object_acl("key", "authenticated-read")
+
+
+@pytest.mark.parametrize("name", ["Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive"])
+def test_a_storage_class_is_kept(v4_bucket: oss2.Bucket, name: str) -> None:
+    v4_bucket.put_object("key", b"x", headers={"x-oss-storage-class": name})
+    assert v4_bucket.head_object("key").headers["x-oss-storage-class"] == name
+    assert next(iter(oss2.ObjectIterator(v4_bucket))).storage_class == name
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("x-oss-storage-class", "STANDARD_IA"),
+        ("x-oss-object-acl", "bucket-owner-full-control"),
+        ("x-oss-meta-umlaut", "Größe"),
+        ("x-oss-meta-a.b", "x"),
+        ("x-oss-meta-large", "x" * 8200),
+    ],
+)
+def test_a_header_that_oss_refuses_stores_nothing(
+    v4_bucket: oss2.Bucket, header: str, value: str
+) -> None:
+    with pytest.raises(oss2.exceptions.InvalidArgument):
+        v4_bucket.put_object("key", b"x", headers={header: value.encode()})
+    assert not v4_bucket.object_exists("key")
+
+
+def test_metadata_of_eight_kilobytes_is_accepted_and_one_byte_more_is_not(raw: RawClient) -> None:
+    largest = 8192 - len("a") - len("b") - 4000
+    assert raw.put("key", b"x", x_oss_meta_a="1" * 4000, x_oss_meta_b="2" * largest).status == 200
+    refused = raw.put("key", b"x", x_oss_meta_a="1" * 4000, x_oss_meta_b="2" * (largest + 1))
+    assert (refused.status, refused.code) == (400, "InvalidArgument")
+    assert refused.ec == "0011-00000002"
+
+
+def test_an_underscore_in_a_metadata_name_is_refused(raw: RawClient) -> None:
+    headers: dict[str, str | bytes] = {"Content-Length": "1", "x-oss-meta-a_b": "x"}
+    refused = raw.request("PUT", "key", headers, b"x")
+    assert (refused.status, refused.code, refused.ec) == (400, "InvalidArgument", "0011-00000004")
+
+
+def test_an_unknown_encryption_is_refused(v4_bucket: oss2.Bucket) -> None:
+    with pytest.raises(oss2.exceptions.InvalidEncryptionAlgorithmError):
+        v4_bucket.put_object("key", b"x", headers={"x-oss-server-side-encryption": "ROT13"})
