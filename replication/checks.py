@@ -19,7 +19,7 @@ _REQUIRED = {
 @register()
 def check_cluster(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Q_CLUSTER must leave the retries to us and hold no tasks back."""
-    cluster = settings.Q_CLUSTER
+    cluster: dict[str, Any] = settings.Q_CLUSTER
     errors: list[CheckMessage] = [
         Error(
             f"Q_CLUSTER[{name!r}] is {cluster.get(name)!r} and must be {value!r}: {reason}.",

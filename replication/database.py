@@ -15,10 +15,14 @@ ASK_AGAIN_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class NotReady:
-    """Why the database can't be worked with: a code for machines, the detail for people."""
+    """Why the database can't be worked with.
+
+    `detail` may be told to anybody, `reason` names the place and is for the log.
+    """
 
     code: str
     detail: str
+    reason: str
 
 
 def why_not_ready() -> NotReady | None:
@@ -30,15 +34,15 @@ def why_not_ready() -> NotReady | None:
     except (DatabaseError, InterfaceError) as error:
         connection.close()
         place = f"{settings['USER']}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
-        reason = " ".join(str(error).split())
         return NotReady(
             "database_unavailable",
-            f"the database {place} can't be reached: {reason}. Is it up, and is DATABASE_URL right?",
+            "The database can't be reached; the server's log has the reason.",
+            f"the database {place} can't be reached ({' '.join(str(error).split())}); "
+            "is it up, and is DATABASE_URL right?",
         )
     if missing:
-        return NotReady(
-            "not_migrated", f"{len(missing)} migrations are not applied: run `manage.py migrate`"
-        )
+        detail = f"{len(missing)} migrations are not applied: run `manage.py migrate`."
+        return NotReady("not_migrated", detail, reason=detail)
     return None
 
 
@@ -46,7 +50,7 @@ def wait_until_ready(say: Callable[[str], object]) -> None:
     """Return once the database is ready; says why it waits, once for each reason."""
     said = ""
     while (problem := why_not_ready()) is not None:
-        if problem.detail != said:
-            said = problem.detail
-            say(f"waiting: {problem.detail}")
+        if problem.reason != said:
+            said = problem.reason
+            say(f"waiting: {said}")
         time.sleep(ASK_AGAIN_SECONDS)

@@ -119,7 +119,8 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.SOURCE_LENGTH_UNKNOWN: Meaning(
         _PERMANENT,
         "The source does not say how long the object is.",
-        "Have the web server send Content-Length for this object (no chunked or compressed answer).",
+        "Have the web server send Content-Length for this object: "
+        "no chunked, no compressed answer.",
     ),
     ErrorCode.SOURCE_CHANGED: Meaning(
         _RETRY,
@@ -201,7 +202,8 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.DESTINATION_UNREACHABLE: Meaning(
         _RETRY,
         "OSS can't be reached, or went silent.",
-        "Retried by itself. If it persists, check the destination's endpoint, DNS and the firewall.",
+        "Retried by itself. If it persists, check the destination's endpoint, "
+        "DNS and the firewall.",
     ),
     ErrorCode.DESTINATION_REFUSED: Meaning(
         _PERMANENT,
@@ -226,7 +228,8 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.CHECKSUM_MISMATCH: Meaning(
         _RETRY,
         "The checksum of what OSS stored is not that of what was read.",
-        "Retried by itself, and never settled as a success. If it persists, suspect memory or a proxy.",
+        "Retried by itself, and never settled as a success. "
+        "If it persists, suspect memory or a proxy.",
     ),
     ErrorCode.CREDENTIAL_PROFILE: Meaning(
         _PERSON,

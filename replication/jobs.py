@@ -207,7 +207,8 @@ def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
         cursor.execute(
             """
             UPDATE replication_transferjob AS job
-            SET state = 'completed', finalized_at = now(), lease_expires_at = NULL, claimed_by = NULL,
+            SET state = 'completed', finalized_at = now(),
+                lease_expires_at = NULL, claimed_by = NULL,
                 outcome = done.outcome, size_bytes = done.size_bytes,
                 source_etag = done.source_etag, source_version_id = done.source_version_id,
                 source_crc64 = done.source_crc64, source_request_id = done.source_request_id,

@@ -76,7 +76,7 @@ class Lane:
         self._was_saturated = False
 
     def run(self) -> None:
-        """Claim for that many seconds, then finish what is in flight; a successor takes over meanwhile."""
+        """Claim for that many seconds, then finish what is in flight while a successor claims."""
         ends = time.monotonic() + self._seconds
         with (
             WakeListener(lambda: self._inbox.put(None)),

@@ -118,7 +118,7 @@ class Loop:
     def register(self, *, asked_for: bool) -> bool:
         """Note that the loop runs; False if it is not the one that was asked for."""
         with connection.cursor() as cursor:
-            who = [socket.gethostname(), os.getpid(), os.getppid()]
+            who: list[str | int] = [socket.gethostname(), os.getpid(), os.getppid()]
             if asked_for:
                 cursor.execute(
                     """
@@ -152,7 +152,8 @@ class Loop:
                 [in_flight, self.id],
             )
             cursor.execute(
-                "DELETE FROM replication_heartbeat WHERE beat_at < now() - make_interval(secs => %s)",
+                "DELETE FROM replication_heartbeat "
+                "WHERE beat_at < now() - make_interval(secs => %s)",
                 [FORGET_AFTER_SECONDS],
             )
         revive()

@@ -1,4 +1,4 @@
-"""Polls every enabled queue, each on a thread of its own, and survives what SQS and the database do."""
+"""Polls every enabled queue on a thread of its own, whatever SQS and the database do."""
 
 import math
 import threading

@@ -3,8 +3,6 @@
 import structlog
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
-from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -13,6 +11,7 @@ from django.views.decorators.http import require_safe
 from django.views.defaults import page_not_found
 
 from replication.api.refusals import not_found, refuse
+from replication.database import DATABASE_AWAY, why_not_ready
 from replication.models import Destination, EventQueue, ReplicationRule, Source
 from replication.status import read_status
 
@@ -41,23 +40,11 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
     """The database can be reached and is migrated."""
-    try:
-        executor = MigrationExecutor(connection)
-        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    except (DatabaseError, InterfaceError) as error:
-        log.error("readyz.database_unavailable", reason=str(error))
-        return refuse(
-            503,
-            "database_unavailable",
-            "The database can't be reached; the server's log has the reason.",
-        )
-    if missing:
-        return refuse(
-            503,
-            "not_migrated",
-            f"{len(missing)} migrations are not applied: run `manage.py migrate`.",
-        )
-    return JsonResponse({"status": "ok"})
+    problem = why_not_ready()
+    if problem is None:
+        return JsonResponse({"status": "ok"})
+    log.error("readyz.not_ready", code=problem.code, reason=problem.reason)
+    return refuse(503, problem.code, problem.detail)
 
 
 @require_safe
@@ -65,7 +52,7 @@ def status_page(request: HttpRequest) -> HttpResponse:
     """The status for people; the session is in the database too, so all of it can be away."""
     try:
         return _status_page(request)
-    except (OperationalError, InterfaceError) as error:
+    except DATABASE_AWAY as error:
         log.error("status_page.database_unavailable", reason=str(error))
         return HttpResponse(
             "The database can't be reached; the server's log has the reason.\n",

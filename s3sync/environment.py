@@ -52,7 +52,7 @@ class Environment(BaseSettings):
     )
     https_only: bool = Field(
         default=False,
-        description="Behind TLS: secure cookies, HSTS, and X-Forwarded-Proto from the proxy is trusted",
+        description="Behind TLS: secure cookies, HSTS; the proxy's X-Forwarded-Proto is trusted",
     )
     api_tokens: CommaSeparated = Field(
         default=[],
@@ -154,7 +154,7 @@ def read_environment() -> Environment:
             repeats none of their values.
     """
     try:
-        return Environment()
+        return Environment()  # type: ignore[call-arg]  # they come from the environment
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_input=False, include_url=False):

@@ -58,5 +58,6 @@ def test_a_wrong_oss_secret_is_seen_and_after_it_is_mended_retry_completes_the_j
             lambda: TransferJob.objects.filter(state=JobState.COMPLETED).first(),
             unless_ended=cluster,
         )
+        assert job is not None
         assert [attempt.code for attempt in job.attempts.all()] == ["destination_credentials"]
         assert visit.complaints == []

@@ -64,8 +64,9 @@ def send_through_sns(road: Road, url: str, times: int) -> None:
     sns = road.aws.client("sns")
     allow = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}}
     policy = {"Statement": [{**allow, "Action": "sqs:SendMessage", "Resource": "*"}]}
-    attributes = {"Policy": json.dumps(policy)}
-    road.aws.client("sqs").set_queue_attributes(QueueUrl=url, Attributes=attributes)
+    road.aws.client("sqs").set_queue_attributes(
+        QueueUrl=url, Attributes={"Policy": json.dumps(policy)}
+    )
     topic = sns.create_topic(Name=road.queue.name)["TopicArn"]
     queue_arn = f"arn:aws:sqs:{road.aws.region}:{road.aws.account_id}:{url.rsplit('/', 1)[1]}"
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn)

@@ -142,6 +142,8 @@ class TransferJob(models.Model):
             models.Index(
                 name="job_completed",
                 fields=["finalized_at", "rule"],
+                # So that the table itself is not read.
+                include=["outcome", "size_bytes", "event_at"],
                 condition=Q(state=JobState.COMPLETED),
             ),
             # the list of failures, newest first
@@ -162,14 +164,21 @@ class TransferJob(models.Model):
         return self.state == JobState.PENDING and self.attempt > 0
 
     @property
+    def destination_key(self) -> str:
+        """Where the rule, as it is now, keeps the replica."""
+        return self.rule.destination_key(self.key)
+
+    @property
     def error(self) -> Meaning | None:
         """What an operator reads about the last unsuccessful try; None if there was none."""
         return MEANINGS[ErrorCode(self.error_code)] if self.error_code else None
 
     @property
     def lag(self) -> timedelta | None:
-        """From the announcement of the oldest change to the end of the job; None before that."""
-        return self.finalized_at - self.event_at if self.finalized_at else None
+        """From the announcement of the oldest change until it was served; None if it was not."""
+        if self.state != JobState.COMPLETED or self.finalized_at is None:
+            return None
+        return self.finalized_at - self.event_at
 
 
 class FailedJobs(models.Manager["FailedJob"]):
@@ -216,6 +225,10 @@ class TransferAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}: {self.code}"
+
+    @property
+    def length(self) -> timedelta:
+        return self.ended_at - self.started_at
 
     @property
     def cause(self) -> str:

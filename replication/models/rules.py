@@ -14,12 +14,16 @@ _profile = RegexValidator(
     r"^[a-z0-9][a-z0-9_]*$", _("Use lower-case letters, digits and underscores.")
 )
 _domain = RegexValidator(
-    r"^[a-z0-9.-]+(:[0-9]+)?$",
+    # The usual ports are left out of a Host header, so a domain with one would never be found.
+    r"^[a-z0-9.-]+(?!:80$|:443$)(:[0-9]+)?$",
     _("A host name in lower case without scheme or path, e.g. files.example.com"),
 )
 _http_url = RegexValidator(
     r"^https?://[^/?#@\s]+/?$",
     _("An http:// or https:// address without a path, e.g. https://host:9000"),
+)
+_queue_url = RegexValidator(
+    r"^https?://[^/?#@\s]+/[^\s?#]+$", _("The queue's URL as the SQS console shows it.")
 )
 
 
@@ -60,7 +64,8 @@ class Source(models.Model):
                 condition=Q(kind=SourceKind.S3, bucket__gt="", region__gt="")
                 | Q(kind=SourceKind.HTTP, bucket="", endpoint_url__gt=""),
                 violation_error_message=_(
-                    "An S3 source needs a bucket and a region; an HTTP source needs an endpoint URL and no bucket."
+                    "An S3 source needs a bucket and a region; "
+                    "an HTTP source needs an endpoint URL and no bucket."
                 ),
             ),
         ]
@@ -214,6 +219,7 @@ class EventQueue(models.Model):
         _("queue URL"),
         max_length=255,
         unique=True,
+        validators=[_queue_url],
         help_text=_("e.g. https://sqs.ap-east-1.amazonaws.com/123456789012/s3sync"),
     )
     region = models.CharField(_("region"), max_length=40)

@@ -1,4 +1,4 @@
-"""`manage.py qcluster`: django-q's own, once the database is ready, and with the loops asked for."""
+"""`manage.py qcluster`: django-q's own, begun when the database is ready, with our loops."""
 
 from typing import Any
 

@@ -23,7 +23,7 @@ def delete_schedule(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("replication", "0002_failed_job"),
+        ("replication", "0001_initial"),
         ("django_q", "0018_task_success_index"),
     ]
     operations = [migrations.RunPython(create_schedule, delete_schedule)]

@@ -1,0 +1,130 @@
+"""POST /api/v1/events: answered only once what was announced is committed as jobs."""
+
+import json
+import re
+from typing import Any
+
+import structlog
+from django.http import HttpRequest
+from ninja import Router
+from ninja import Status as Answer
+
+from replication.api.refusals import Refusal, Refused
+from replication.errors import UnparseableMessage
+from replication.events import check_key, parse_message
+from replication.intake import AnnouncedEvent, Intake, UnknownDomain, take_events, take_keys
+from replication.models import JobOrigin
+
+log = structlog.get_logger(__name__)
+router = Router()
+
+# What a Lambda function or an SQS message can carry at most.
+MAX_BODY_BYTES = 1024 * 1024
+# One transaction takes them all; a caller waits for it.
+MAX_EVENTS = 1000
+
+_DOMAIN = re.compile(r"[a-z0-9._-]+(:[0-9]{1,5})?")
+_OBJECT_SCHEMA = {
+    "type": "object",
+    "required": ["domain", "key"],
+    "additionalProperties": False,
+    "properties": {
+        "domain": {"type": "string", "description": "A domain of a source"},
+        "key": {"type": "string", "description": "The object's key as it is, not URL-encoded"},
+    },
+}
+_BODY_SCHEMA = {
+    "oneOf": [
+        _OBJECT_SCHEMA,
+        {"type": "array", "items": _OBJECT_SCHEMA, "maxItems": MAX_EVENTS},
+        {
+            "type": "object",
+            "description": "A message of S3, of S3 through SNS, or of S3 through EventBridge",
+        },
+    ]
+}
+
+
+@router.post(
+    "/events",
+    response={202: Intake, (401, 404, 413, 422, 503): Refusal},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _BODY_SCHEMA}},
+        }
+    },
+)
+def take(request: HttpRequest) -> Answer[Intake]:
+    """Something happened to these objects: look at them, and make the replicas equal."""
+    try:
+        intake = _take(_read_body(request))
+    except UnparseableMessage as error:
+        raise Refused(422, "invalid_event", f"{error}.") from error
+    except UnknownDomain as error:
+        raise Refused(404, "unknown_domain", f"{error}.") from error
+    log.info("api.events_taken", jobs=len(intake.job_ids), unmatched=intake.unmatched)
+    return Answer(202, intake)
+
+
+@router.api_operation(["DELETE", "GET", "PATCH", "PUT"], "/events", include_in_schema=False)
+def events_are_only_posted(request: HttpRequest) -> None:
+    raise Refused(405, "method_not_allowed", "Use POST here.", headers={"Allow": "POST"})
+
+
+def _read_body(request: HttpRequest) -> str:
+    # Before reading: what is too large never enters memory.
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
+        raise Refused(
+            413, "too_large", f"A body has {MAX_BODY_BYTES:,} bytes at most: send several."
+        )
+    try:
+        body = request.body.decode()
+    except UnicodeDecodeError as error:
+        raise UnparseableMessage(f"the body is not UTF-8: {error.reason}") from error
+    if not body:
+        raise UnparseableMessage("the body is empty; it needs JSON and a Content-Length")
+    return body
+
+
+def _take(body: str) -> Intake:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UnparseableMessage(f"the body is not JSON: {error}") from error
+    if isinstance(value, list):
+        if len(value) > MAX_EVENTS:
+            raise UnparseableMessage(
+                f"the list has {len(value):,} events; send {MAX_EVENTS:,} at most at once"
+            )
+        return take_keys(_place(item, where=f"[{number}]") for number, item in enumerate(value))
+    if isinstance(value, dict) and value.keys() & {"domain", "key"}:
+        return take_keys([_place(value, where="the event")])
+    # A bucket that no rule knows is counted as unmatched and not refused: who sends this is S3,
+    # through a Lambda function or a subscription that would repeat it, and nobody reads a 404.
+    events = [AnnouncedEvent(event) for event in parse_message(body)]
+    return take_events(events, origin=JobOrigin.API)
+
+
+def _place(item: Any, *, where: str) -> tuple[str, str]:
+    """Return the domain as sources have it, and the key."""
+    if not isinstance(item, dict):
+        raise UnparseableMessage(f'{where} is not an object like {{"domain": …, "key": …}}')
+    for name in item.keys() - {"domain", "key"}:
+        raise UnparseableMessage(f"{where} has the field {name!r}; only domain and key are known")
+    for name in ("domain", "key"):
+        if not isinstance(item.get(name), str):
+            raise UnparseableMessage(f"{where}.{name} is missing or not text")
+    return _domain(item["domain"], where=where), check_key(item["key"], where=f"{where}.key")
+
+
+def _domain(text: str, *, where: str) -> str:
+    """Lower case, without the root's dot and without a port that the scheme implies anyway."""
+    domain = text.lower().removesuffix(":443").removesuffix(":80")
+    host, colon, port = domain.partition(":")
+    domain = host.removesuffix(".") + colon + port
+    if not _DOMAIN.fullmatch(domain):
+        raise UnparseableMessage(
+            f"{where}.domain is not a host name like files.example.com, without scheme or path"
+        )
+    return domain

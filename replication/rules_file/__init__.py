@@ -1,0 +1,20 @@
+"""Sources, destinations, rules and queues as a YAML file. docs/rules-file.md describes it.
+
+An entry of the file is the whole entry: a field that it leaves out gets its default. What the
+file does not mention is left alone.
+"""
+
+from replication.rules_file.applying import Applied, Change, FieldChange, apply_rules
+from replication.rules_file.exporting import export_rules
+from replication.rules_file.reading import MAX_FILE_BYTES, Mistake, RulesFileError
+
+__all__ = [
+    "MAX_FILE_BYTES",
+    "Applied",
+    "Change",
+    "FieldChange",
+    "Mistake",
+    "RulesFileError",
+    "apply_rules",
+    "export_rules",
+]

@@ -1,0 +1,215 @@
+"""Entries → rows, in one transaction that any mistake undoes.
+
+What is valid is decided by the models' own full_clean, so the file is held to the same rules
+as the admin.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.db import transaction
+from django.db.models import ForeignKey
+
+from replication.models import Source, SourceDomain
+from replication.rules_file.reading import Entry, Mistake, RulesFileError, read_entries
+from replication.rules_file.sections import (
+    DOMAINS,
+    SECTIONS,
+    Section,
+    is_required,
+    section_of,
+    suggestion,
+)
+
+
+@dataclass(frozen=True)
+class FieldChange:
+    name: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class Change:
+    """What the file does to one row; neither created nor with fields means unchanged."""
+
+    noun: str
+    name: str
+    created: bool
+    fields: list[FieldChange]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """`absent` are the (noun, name) of the rows that the file does not mention."""
+
+    changes: list[Change]
+    absent: list[tuple[str, str]]
+
+
+def apply_rules(text: str, *, dry_run: bool = False) -> Applied:
+    """Make the database have what the file says; idempotent.
+
+    Raises:
+        RulesFileError: with all mistakes of the file; nothing was changed.
+    """
+    entries, mistakes = read_entries(text)
+    with transaction.atomic():
+        application = _Application(entries, mistakes)
+        applied = application.run()
+        if application.mistakes:
+            raise RulesFileError(application.mistakes)
+        transaction.set_rollback(dry_run)
+    return applied
+
+
+@dataclass
+class _Application:
+    entries: list[Entry]
+    mistakes: list[Mistake]
+    _rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by section and name
+    _named: dict[str, dict[str, Entry]] = field(default_factory=dict)
+
+    def run(self) -> Applied:
+        changes: list[Change] = []
+        absent: list[tuple[str, str]] = []
+        for section in SECTIONS:
+            self._rows[section.name] = section.rows()
+            named = self._named[section.name] = self._by_name(section)
+            absent += [
+                (section.noun, name) for name in self._rows[section.name] if name not in named
+            ]
+            changes += filter(None, map(self._apply, named.values()))
+            if section.model is Source:
+                self._apply_domains(list(named.values()))
+        return Applied(changes, absent)
+
+    def _by_name(self, section: Section) -> dict[str, Entry]:
+        named: dict[str, Entry] = {}
+        for entry in self.entries:
+            if entry.section is not section or "name" in entry.flawed:
+                continue
+            if not entry.name:
+                self._wrong(entry, "name", "is missing")
+            elif entry.name in named:
+                first = named[entry.name].line_of("name")
+                self._wrong(entry, "name", f"{entry.name!r} stands in line {first} already")
+            else:
+                named[entry.name] = entry
+        return named
+
+    def _apply(self, entry: Entry) -> Change | None:
+        """Save what the entry says. None if it has a mistake."""
+        section = entry.section
+        existing = self._rows[section.name].get(entry.name)
+        row = existing or section.model(name=entry.name)
+        old = row_values(section, existing) if existing else {}
+        unusable = entry.flawed | set(self._fill(row, entry))
+        sound = self._is_valid(row, entry, exclude=unusable)
+        if unusable or not sound:
+            return None
+        new = row_values(section, row)
+        if section.model is Source:
+            new[DOMAINS] = sorted({line.value for line in entry.domains})
+        changed = [
+            FieldChange(name, old.get(name), value)
+            for name, value in new.items()
+            if old.get(name) != value
+        ]
+        columns = [change.name for change in changed if change.name != DOMAINS]
+        if not existing:
+            row.save(force_insert=True)
+        elif columns:
+            # These alone: pollers count in the same rows.
+            row.save(update_fields=columns)
+        self._rows[section.name][entry.name] = row
+        return Change(section.noun, entry.name, not existing, changed if existing else [])
+
+    def _fill(self, row: Any, entry: Entry) -> Iterator[str]:
+        """Give the row the entry's values, or else the defaults; yield the fields that can't be."""
+        for name, column in entry.section.fields.items():
+            if name in entry.flawed:
+                continue
+            if name not in entry.values:
+                if is_required(column):
+                    self._wrong(entry, name, "is missing")
+                    yield name
+                else:
+                    setattr(row, name, column.get_default())
+            elif isinstance(column, ForeignKey):
+                target = self._target(entry, name, section_of(column.related_model))
+                if target is None:
+                    yield name
+                else:
+                    setattr(row, name, target)
+            else:
+                setattr(row, name, entry.values[name].value)
+
+    def _target(self, entry: Entry, field_name: str, section: Section) -> Any | None:
+        """The row that the entry names; None if there is none, or if it has mistakes itself."""
+        wanted = str(entry.values[field_name].value)
+        known = self._rows[section.name].keys() | self._named[section.name].keys()
+        if wanted not in known:
+            near = suggestion(wanted, known)
+            self._wrong(entry, field_name, f"there is no {section.noun} named {wanted!r}{near}")
+        return self._rows[section.name].get(wanted)
+
+    def _is_valid(self, row: Any, entry: Entry, *, exclude: set[str]) -> bool:
+        try:
+            row.full_clean(exclude=exclude)
+        except ValidationError as error:
+            for name, messages in error.message_dict.items():
+                for message in messages:
+                    self._wrong(entry, "" if name == NON_FIELD_ERRORS else name, message)
+            return False
+        return True
+
+    def _apply_domains(self, entries: list[Entry]) -> None:
+        """Removes before it adds: a domain may move from one source to another."""
+        sources = self._rows["sources"]
+        entries = [entry for entry in entries if entry.name in sources]
+        for entry in entries:
+            wanted = [line.value for line in entry.domains]
+            sources[entry.name].domains.exclude(domain__in=wanted).delete()
+        owners = dict(SourceDomain.objects.values_list("domain", "source__name"))
+        for entry in entries:
+            seen: dict[str, int] = {}
+            for number, line in enumerate(entry.domains):
+                domain, place = str(line.value), f"{entry.where}.{DOMAINS}[{number}]"
+                if domain in seen:
+                    reason = f"{domain!r} stands in line {seen[domain]} already"
+                    self.mistakes.append(Mistake(line.number, place, reason))
+                elif owners.setdefault(domain, entry.name) != entry.name:
+                    reason = f"{domain!r} belongs to the source {owners[domain]!r}"
+                    self.mistakes.append(Mistake(line.number, place, reason))
+                else:
+                    self._add_domain(sources[entry.name], domain, line.number, place)
+                seen[domain] = line.number
+
+    def _add_domain(self, source: Source, domain: str, line: int, where: str) -> None:
+        if source.domains.filter(domain=domain).exists():
+            return
+        row = SourceDomain(source=source, domain=domain)
+        try:
+            row.full_clean()
+        except ValidationError as error:
+            self.mistakes += [Mistake(line, where, message) for message in error.messages]
+        else:
+            row.save()
+
+    def _wrong(self, entry: Entry, field_name: str, reason: str) -> None:
+        where = f"{entry.where}.{field_name}" if field_name else entry.where
+        self.mistakes.append(Mistake(entry.line_of(field_name), where, reason))
+
+
+def row_values(section: Section, row: Any) -> dict[str, Any]:
+    """A row as the file has it: what it refers to by name."""
+    values = {
+        name: getattr(row, name).name if isinstance(column, ForeignKey) else getattr(row, name)
+        for name, column in section.fields.items()
+    }
+    if section.model is Source and row.pk:
+        values[DOMAINS] = sorted(domain.domain for domain in row.domains.all())
+    return values

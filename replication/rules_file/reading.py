@@ -1,0 +1,228 @@
+"""The text of the file → its entries, each value with its line; finds all mistakes at once.
+
+Reads YAML's nodes and constructs nothing from them, so a value is the text that stands there
+(`yes` and `0123` are texts), and no tag makes an object of anything.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from django.db.models import BooleanField
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from replication.rules_file.sections import DOMAINS, SECTIONS, Section, suggestion
+
+# Thousands of rules fit in it. YAML's scanner takes seconds for so much.
+MAX_FILE_BYTES = 1024 * 1024
+# Aliases make long lists of few bytes.
+MAX_ENTRIES = 10_000
+
+_TAG = "tag:yaml.org,2002:"
+# What is no text to YAML but is meant as one: a bucket 0123, a prefix 2024-01-01.
+_TEXTS = {_TAG + kind for kind in ("str", "int", "float", "timestamp")}
+_MERGE = _TAG + "merge"
+
+
+@dataclass(frozen=True, order=True)
+class Mistake:
+    """What is wrong at a line of the file, which counts from 1."""
+
+    line: int
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.line}: {self.where}: {self.reason}"
+            if self.where
+            else (f"{self.line}: {self.reason}")
+        )
+
+
+class RulesFileError(Exception):
+    """The file was not applied, and nothing was changed."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__(f"{len(mistakes)} mistakes")
+        self.mistakes = sorted(set(mistakes))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A value, and the line where it stands."""
+
+    value: str | bool
+    number: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of a section. `flawed` has the fields whose values were mistakes."""
+
+    section: Section
+    where: str
+    line: int
+    values: dict[str, Line]
+    domains: list[Line]
+    flawed: set[str]
+
+    @property
+    def name(self) -> str:
+        return str(self.values["name"].value) if "name" in self.values else ""
+
+    def line_of(self, field_name: str) -> int:
+        return self.values[field_name].number if field_name in self.values else self.line
+
+
+def read_entries(text: str) -> tuple[list[Entry], list[Mistake]]:
+    """Return the entries, and every mistake that the text alone shows.
+
+    Raises:
+        RulesFileError: the text is not YAML, or too large, so that there are no entries.
+    """
+    if len(text.encode(errors="surrogatepass")) > MAX_FILE_BYTES:
+        raise RulesFileError([Mistake(1, "", f"the file has over {MAX_FILE_BYTES:,} bytes")])
+    reader = _Reader()
+    return list(reader.entries(_compose(text))), reader.mistakes
+
+
+def _compose(text: str) -> Node | None:
+    try:
+        return YAML(typ="safe", pure=True).compose(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise RulesFileError([Mistake(line, "", f"not YAML: {error.problem}")]) from error
+    except (YAMLError, ValueError) as error:
+        raise RulesFileError([Mistake(1, "", f"not YAML: {error}")]) from error
+    except RecursionError as error:
+        raise RulesFileError([Mistake(1, "", "nested too deeply")]) from error
+
+
+@dataclass
+class _Reader:
+    mistakes: list[Mistake] = field(default_factory=list)
+    _merged: dict[int, dict[str, tuple[Node, Node]]] = field(default_factory=dict)
+
+    def entries(self, root: Node | None) -> Iterator[Entry]:
+        names = [section.name for section in SECTIONS]
+        if not isinstance(root, MappingNode):
+            line = _line(root) if root else 1
+            self._wrong(line, "", f"the file must have one or more of: {', '.join(names)}")
+            return
+        lists = self._items(root)
+        for name, (key, _value) in lists.items():
+            # x-… is a place for anchors, as in Compose files.
+            if name not in names and not name.startswith("x-"):
+                reason = f"there is no such section{suggestion(name, names)}"
+                self._wrong(_line(key), name, reason)
+        for section in SECTIONS:
+            if section.name in lists:
+                yield from self._section(section, *lists[section.name])
+
+    def _section(self, section: Section, key: Node, nodes: Node) -> Iterator[Entry]:
+        if not isinstance(nodes, SequenceNode):
+            self._wrong(_line(key), section.name, "must be a list; use [] if there is none")
+            return
+        if len(nodes.value) > MAX_ENTRIES:
+            self._wrong(_line(key), section.name, f"has more than {MAX_ENTRIES:,} entries")
+            return
+        for number, node in enumerate(nodes.value):
+            where = f"{section.name}[{number}]"
+            if isinstance(node, MappingNode):
+                yield self._entry(section, where, node)
+            else:
+                self._wrong(_line(node), where, f"must have the fields of a {section.noun}")
+
+    def _entry(self, section: Section, where: str, node: MappingNode) -> Entry:
+        entry = Entry(section, where, _line(node), values={}, domains=[], flawed=set())
+        for name, (key, value) in self._items(node).items():
+            place, found = f"{where}.{name}", len(self.mistakes)
+            if name == DOMAINS and DOMAINS in section.field_names:
+                entry.domains.extend(self._texts(value, place, _line(key)))
+            elif name not in section.fields:
+                near = suggestion(name, section.field_names)
+                self._wrong(_line(key), place, f"a {section.noun} has no such field{near}")
+            elif isinstance(section.fields[name], BooleanField):
+                truth = self._truth(value, place, _line(key))
+                if truth is not None:
+                    entry.values[name] = Line(truth, _line(key))
+            else:
+                text = self._text(value, place, _line(key))
+                if text is not None:
+                    entry.values[name] = Line(text, _line(key))
+            if len(self.mistakes) > found:
+                entry.flawed.add(name)
+        return entry
+
+    def _items(self, node: MappingNode) -> dict[str, tuple[Node, Node]]:
+        """The keys and values of a mapping by name, with what it merges (`<<`) beneath its own.
+
+        Each mapping is worked out once, however many aliases lead to it.
+        """
+        if id(node) in self._merged:
+            return self._merged[id(node)]
+        self._merged[id(node)] = {}  # for one that merges itself
+        own: dict[str, tuple[Node, Node]] = {}
+        merged: dict[str, tuple[Node, Node]] = {}
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                for parent in value.value if isinstance(value, SequenceNode) else [value]:
+                    if isinstance(parent, MappingNode):
+                        merged = self._items(parent) | merged
+                    else:
+                        self._wrong(_line(key), "<<", "only mappings can be merged")
+            elif not isinstance(key, ScalarNode):
+                self._wrong(_line(key), "", "the name of a field must be text")
+            elif key.value in own:
+                first = _line(own[key.value][0])
+                self._wrong(_line(key), key.value, f"stands in line {first} already")
+            else:
+                own[key.value] = (key, value)
+        self._merged[id(node)] = merged | own
+        return self._merged[id(node)]
+
+    def _texts(self, node: Node, where: str, line: int) -> Iterator[Line]:
+        if not isinstance(node, SequenceNode):
+            self._wrong(line, where, "must be a list; use [] if there is none")
+            return
+        for number, item in enumerate(node.value):
+            text = self._text(item, f"{where}[{number}]", _line(item))
+            if text is not None:
+                yield Line(text, _line(item))
+
+    def _text(self, node: Node, where: str, line: int) -> str | None:
+        if not isinstance(node, ScalarNode) or node.tag not in _TEXTS:
+            self._wrong(line, where, f"must be text{_as_found(node)}")
+            return None
+        text: str = node.value
+        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+            self._wrong(line, where, "has a character that PostgreSQL can't store")
+            return None
+        return text
+
+    def _truth(self, node: Node, where: str, line: int) -> bool | None:
+        if not isinstance(node, ScalarNode) or node.tag != _TAG + "bool":
+            self._wrong(line, where, f"must be true or false{_as_found(node)}")
+            return None
+        return str(node.value).lower() == "true"
+
+    def _wrong(self, line: int, where: str, reason: str) -> None:
+        self.mistakes.append(Mistake(line, where, reason))
+
+
+def _line(node: Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _as_found(node: Node) -> str:
+    """Say what stands there instead, so far as it helps."""
+    if not isinstance(node, ScalarNode):
+        return ", and not a list or a mapping"
+    if node.tag == _TAG + "null":
+        return ", and is empty; leave the line out for the default"
+    if node.tag == _TAG + "bool":
+        return f'; put quotes around it: "{node.value}"'
+    return f", and not {node.value[:40]!r}"

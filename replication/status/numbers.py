@@ -1,0 +1,205 @@
+"""The numbers: what is pending, running or failed, and what was completed within the last day.
+
+Never the history, which has no bound.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Literal
+
+from django.db import connection
+from django.db.models import Count, Q
+from django.db.models.functions import Now
+
+from replication.loops import ALIVE_SECONDS
+from replication.models import EventQueue, Heartbeat, LoopKind
+
+
+@dataclass(frozen=True)
+class JobNumbers:
+    """What the jobs of one rule, or of all, amount to.
+
+    Lag is from the announcement of a change to the end of its job, of those completed in the
+    last hour; None where there are none.
+    """
+
+    pending: int
+    retrying: int  # of the pending
+    running: int
+    failed: int
+    completed_last_hour: int
+    completed_last_day: int
+    bytes_last_hour: int
+    bytes_last_day: int
+    oldest_pending_seconds: float | None
+    lag_p50_seconds: float | None
+    lag_p99_seconds: float | None
+
+
+@dataclass(frozen=True)
+class RuleStatus:
+    id: int
+    name: str
+    source: str
+    destination: str
+    enabled: bool
+    paused_at: datetime | None
+    jobs: JobNumbers
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """A queue as the pollers found it; `depth` is unknown where SQS does not tell."""
+
+    id: int
+    name: str
+    enabled: bool
+    depth: int | Literal["unknown"]
+    messages_received: int
+    records_unmatched: int
+    dead_letters: int
+    dead_letters_last_week: int
+    last_message_at: datetime | None
+    last_polled_at: datetime | None
+    last_error: str
+    last_error_at: datetime | None
+
+
+@dataclass(frozen=True)
+class HostStatus:
+    """The loops that are alive on a host."""
+
+    host: str
+    lanes: int
+    pollers: int
+    in_flight: int
+    last_beat_at: datetime
+
+
+@dataclass(frozen=True)
+class Numbers:
+    generated_at: datetime  # by the database's clock
+    jobs: JobNumbers
+    rules: list[RuleStatus]
+    queues: list[QueueStatus]
+    hosts: list[HostStatus]
+
+    @property
+    def lanes_alive(self) -> int:
+        return sum(host.lanes for host in self.hosts)
+
+    @property
+    def pollers_alive(self) -> int:
+        return sum(host.pollers for host in self.hosts)
+
+
+def read_numbers() -> Numbers:
+    """Read everything by three queries; the numbers of the jobs are of one moment."""
+    generated_at, jobs, rules = _read_rules()
+    return Numbers(generated_at, jobs, rules, queues=_read_queues(), hosts=_read_hosts())
+
+
+def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
+    """Return the time, the numbers of all jobs, and each rule's."""
+    with connection.cursor() as cursor:
+        # Each WHERE repeats the condition of a partial index: `state IN (...)` would not, and
+        # would read the whole table.
+        cursor.execute(
+            """
+            WITH pending AS (
+                SELECT rule_id, count(*) AS jobs, count(*) FILTER (WHERE attempt > 0) AS retrying,
+                       min(event_at) AS oldest_event_at
+                FROM replication_transferjob WHERE state = 'pending' GROUP BY ROLLUP (rule_id)
+            ), running AS (
+                SELECT rule_id, count(*) AS jobs
+                FROM replication_transferjob WHERE state = 'running' GROUP BY ROLLUP (rule_id)
+            ), failed AS (
+                SELECT rule_id, count(*) AS jobs
+                FROM replication_transferjob WHERE state = 'failed' GROUP BY ROLLUP (rule_id)
+            ), last_day AS (
+                SELECT rule_id, count(*) AS jobs,
+                       sum(size_bytes) FILTER (WHERE outcome = 'copied') AS bytes
+                FROM replication_transferjob
+                WHERE state = 'completed' AND finalized_at > now() - interval '1 day'
+                GROUP BY ROLLUP (rule_id)
+            ), last_hour AS (
+                SELECT rule_id, count(*) AS jobs,
+                       sum(size_bytes) FILTER (WHERE outcome = 'copied') AS bytes,
+                       percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
+                           ORDER BY extract(epoch FROM finalized_at - event_at)::float8) AS lags
+                FROM replication_transferjob
+                WHERE state = 'completed' AND finalized_at > now() - interval '1 hour'
+                GROUP BY ROLLUP (rule_id)
+            ), scope AS (
+                SELECT rule.id, rule.name, source.name AS source, destination.name AS destination,
+                       rule.enabled, rule.paused_at
+                FROM replication_replicationrule AS rule
+                JOIN replication_source AS source ON source.id = rule.source_id
+                JOIN replication_destination AS destination ON destination.id = rule.destination_id
+                UNION ALL SELECT NULL, '', '', '', NULL, NULL  -- all rules together
+            )
+            SELECT now(), scope.*,
+                   coalesce(pending.jobs, 0), coalesce(pending.retrying, 0),
+                   coalesce(running.jobs, 0), coalesce(failed.jobs, 0),
+                   coalesce(last_hour.jobs, 0), coalesce(last_day.jobs, 0),
+                   coalesce(last_hour.bytes, 0)::bigint, coalesce(last_day.bytes, 0)::bigint,
+                   extract(epoch FROM now() - pending.oldest_event_at)::float8,
+                   last_hour.lags[1], last_hour.lags[2]
+            FROM scope
+            LEFT JOIN pending ON pending.rule_id IS NOT DISTINCT FROM scope.id
+            LEFT JOIN running ON running.rule_id IS NOT DISTINCT FROM scope.id
+            LEFT JOIN failed ON failed.rule_id IS NOT DISTINCT FROM scope.id
+            LEFT JOIN last_hour ON last_hour.rule_id IS NOT DISTINCT FROM scope.id
+            LEFT JOIN last_day ON last_day.rule_id IS NOT DISTINCT FROM scope.id
+            ORDER BY scope.id IS NOT NULL, scope.name
+            """
+        )
+        (generated_at, *of_all), *of_rules = cursor.fetchall()
+    jobs = JobNumbers(*of_all[6:])
+    rules = [
+        RuleStatus(pk, name, source, destination, enabled, paused_at, JobNumbers(*numbers))
+        for _, pk, name, source, destination, enabled, paused_at, *numbers in of_rules
+    ]
+    return generated_at, jobs, rules
+
+
+def _read_queues() -> list[QueueStatus]:
+    last_week = Now() - timedelta(days=7)
+    return [
+        QueueStatus(
+            id=queue.pk,
+            name=queue.name,
+            enabled=queue.enabled,
+            depth="unknown" if queue.depth is None else queue.depth,
+            messages_received=queue.messages_received,
+            records_unmatched=queue.records_unmatched,
+            dead_letters=queue.letters,
+            dead_letters_last_week=queue.new_letters,
+            last_message_at=queue.last_message_at,
+            last_polled_at=queue.last_polled_at,
+            last_error=queue.last_error,
+            last_error_at=queue.last_error_at,
+        )
+        for queue in EventQueue.objects.annotate(
+            letters=Count("dead_letters"),
+            new_letters=Count("dead_letters", Q(dead_letters__received_at__gt=last_week)),
+        ).order_by("name")
+    ]
+
+
+def _read_hosts() -> list[HostStatus]:
+    alive = Heartbeat.objects.filter(beat_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS))
+    by_host = groupby(alive.order_by("host"), key=lambda beat: beat.host)
+    return [_host_status(host, list(beats)) for host, beats in by_host]
+
+
+def _host_status(host: str, beats: Sequence[Heartbeat]) -> HostStatus:
+    return HostStatus(
+        host=host,
+        lanes=sum(beat.kind == LoopKind.LANE for beat in beats),
+        pollers=sum(beat.kind == LoopKind.POLLER for beat in beats),
+        in_flight=sum(beat.in_flight for beat in beats),
+        last_beat_at=max(beat.beat_at for beat in beats if beat.beat_at),
+    )

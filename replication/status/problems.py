@@ -1,0 +1,128 @@
+"""The conclusions: what needs a person, in words that machines and people share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from replication.status.numbers import Numbers, QueueStatus, RuleStatus
+
+# A long poll takes 20 s at most, and a poller renews itself in less than a minute.
+SILENT_SECONDS = 120
+
+# Far more than any healthy queue takes, and the longest wait between two tries of a job.
+BEHIND_SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`code` is for machines and does not change; `rule` or `queue` names what it is about."""
+
+    code: str
+    detail: str
+    rule: str = ""
+    queue: str = ""
+
+
+def find_problems(numbers: Numbers) -> Iterator[Problem]:
+    """Yield what is wrong, the most general first."""
+    if not numbers.lanes_alive:
+        yield Problem(
+            "no_lane", "No lane is alive, so nothing is copied: is `manage.py qcluster` running?"
+        )
+    queues = [queue for queue in numbers.queues if queue.enabled]
+    if queues and not numbers.pollers_alive:
+        yield Problem(
+            "no_poller",
+            "No poller is alive, so no event is fetched: is `manage.py qcluster` running with "
+            "S3SYNC_POLL_IN_CLUSTER on, or else `manage.py pollsqs`?",
+        )
+    for queue in queues:
+        yield from _of_queue(queue, numbers)
+    for queue in numbers.queues:
+        if queue.dead_letters_last_week:  # nobody removes them: they stand out while new
+            yield Problem(
+                "dead_letters",
+                f"Queue {queue.name}: {_count(queue.dead_letters_last_week, 'message')} of the "
+                "last 7 days that no parser understood; see the dead letters.",
+                queue=queue.name,
+            )
+    for rule in numbers.rules:
+        yield from _of_rule(rule, numbers.generated_at)
+
+
+def _of_queue(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
+    now = numbers.generated_at
+    if queue.last_error:  # the next poll that succeeds clears it
+        when = f" {_ago(queue.last_error_at, now)}" if queue.last_error_at else ""
+        yield Problem(
+            "queue_error",
+            f"Queue {queue.name}: last error{when}: {queue.last_error}",
+            queue=queue.name,
+        )
+    elif not numbers.pollers_alive:
+        return  # said once, for all queues
+    elif queue.last_polled_at is None:
+        yield Problem(
+            "queue_silent", f"Queue {queue.name} has never been polled.", queue=queue.name
+        )
+    elif _age(queue.last_polled_at, now) > SILENT_SECONDS:
+        yield Problem(
+            "queue_silent",
+            f"Queue {queue.name} was last polled {_ago(queue.last_polled_at, now)}.",
+            queue=queue.name,
+        )
+
+
+def _of_rule(rule: RuleStatus, now: datetime) -> Iterator[Problem]:
+    jobs = rule.jobs
+    waiting = f"{_count(jobs.pending, 'job')} waiting"
+    if rule.paused_at:
+        yield Problem(
+            "rule_paused",
+            f"Rule {rule.name} was paused {_ago(rule.paused_at, now)}, {waiting}.",
+            rule=rule.name,
+        )
+    elif not rule.enabled and jobs.pending:
+        yield Problem(
+            "rule_disabled",
+            f"Rule {rule.name} is disabled, with {waiting}: enable it, or cancel them.",
+            rule=rule.name,
+        )
+    elif jobs.oldest_pending_seconds is not None and jobs.oldest_pending_seconds > BEHIND_SECONDS:
+        yield Problem(
+            "rule_behind",
+            f"Rule {rule.name} is behind: {waiting}, {jobs.retrying} of them after an "
+            f"unsuccessful try, the oldest for {in_words(jobs.oldest_pending_seconds)}.",
+            rule=rule.name,
+        )
+    if jobs.failed:
+        yield Problem(
+            "failed_jobs",
+            f"Rule {rule.name}: {_count(jobs.failed, 'failed job')}; "
+            "see what to do about each in the admin, then retry.",
+            rule=rule.name,
+        )
+
+
+def in_words(seconds: float) -> str:
+    """Return e.g. "42 s", "3 min", "2 h 5 min", "1 d 4 h"."""
+    minutes = int(seconds // 60)
+    if minutes == 0:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _age(moment: datetime, now: datetime) -> float:
+    return max(0.0, (now - moment).total_seconds())
+
+
+def _ago(moment: datetime, now: datetime) -> str:
+    return f"{in_words(_age(moment, now))} ago"

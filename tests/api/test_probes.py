@@ -1,0 +1,99 @@
+"""/healthz and /readyz, and what each endpoint answers while the database is down."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test import Client
+
+TOKEN = "a-token-for-this-test"
+
+
+def test_healthz_asks_no_database(client: Client):
+    # Without the django_db mark, pytest-django refuses any access to it.
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.django_db
+def test_readyz_says_that_the_database_is_there_and_migrated(client: Client):
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.django_db
+def test_readyz_says_what_to_do_while_a_migration_is_missing(client: Client):
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'replication'")
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["error"]) == (503, "not_migrated")
+    assert "manage.py migrate" in answer.json()["detail"]
+
+
+@contextmanager
+def gunicorn(database_url: str) -> Iterator[http.client.HTTPConnection]:
+    """The product's own server as a process, on a port of its choice."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "s3sync.wsgi",
+            "--bind=127.0.0.1:0",
+            "--workers=1",
+            "--no-control-socket",
+        ],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "DATABASE_URL": database_url, "S3SYNC_API_TOKENS": TOKEN},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        address = ""
+        while "Listening at" not in address:
+            address = process.stderr.readline()
+            assert address, "gunicorn ended"
+        port = int(address.split("127.0.0.1:")[1].split()[0])
+        yield http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_while_the_database_is_down_callers_are_told_to_come_back():
+    # Nothing listens on port 1.
+    with gunicorn("postgresql://s3sync:password@127.0.0.1:1/s3sync") as server:
+
+        def ask(method: str, path: str, body: str | None = None):
+            server.request(method, path, body, {"Authorization": f"Bearer {TOKEN}"})
+            answer = server.getresponse()
+            content = answer.read().decode()
+            assert "Traceback" not in content
+            assert "password" not in content
+            return answer, content
+
+        answer, _ = ask("GET", "/healthz")
+        assert answer.status == 200
+
+        answer, content = ask("GET", "/readyz")
+        assert (answer.status, json.loads(content)["error"]) == (503, "database_unavailable")
+
+        event = json.dumps({"domain": "files.example.com", "key": "a"})
+        for method, path, body in (
+            ("POST", "/api/v1/events", event),
+            ("GET", "/api/v1/status", None),
+        ):
+            answer, content = ask(method, path, body)
+            assert (answer.status, json.loads(content)["error"]) == (503, "database_unavailable")
+            assert answer.headers["Retry-After"] == "5"
+
+        answer, content = ask("GET", "/status/")
+        assert answer.status in {302, 503}  # without a session it leads to the login

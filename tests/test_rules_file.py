@@ -1,0 +1,444 @@
+"""Rules as a file: what is applied, what is refused and at which line, and the round trip."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from replication.models import (
+    Destination,
+    EventQueue,
+    ReplicationRule,
+    Source,
+    SourceDomain,
+)
+from replication.rules_file import (
+    MAX_FILE_BYTES,
+    FieldChange,
+    RulesFileError,
+    apply_rules,
+    export_rules,
+)
+from replication.rules_file.sections import SECTIONS
+
+pytestmark = pytest.mark.django_db
+
+DOCS = settings.BASE_DIR / "docs"
+EXAMPLE = (DOCS / "rules.example.yaml").read_text()
+
+SOURCE = "{name: a, bucket: a-bucket, region: ap-east-1}"
+DESTINATION = (
+    "{name: d, bucket: d-bucket, endpoint: 'https://oss-cn-hongkong.aliyuncs.com', "
+    "region: cn-hongkong}"
+)
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(RulesFileError) as raised:
+        apply_rules(text)
+    for model in (Source, Destination, ReplicationRule, EventQueue):
+        assert not model.objects.exists(), "something was changed"
+    return [str(mistake) for mistake in raised.value.mistakes]
+
+
+def summary(text: str, **options: bool) -> list[tuple[str, str, bool, list[FieldChange]]]:
+    return [
+        (change.noun, change.name, change.created, change.fields)
+        for change in apply_rules(text, **options).changes
+    ]
+
+
+# -- applying ----------------------------------------------------------------------------------
+
+
+def test_the_example_is_applied():
+    apply_rules(EXAMPLE)
+    rule = ReplicationRule.objects.get(name="photos")
+    assert (rule.source.bucket, rule.destination.name) == ("example-photos", "oss-hangzhou")
+    assert (rule.source_prefix, rule.strip_source_prefix) == ("originals/", True)
+    assert {domain.domain for domain in rule.source.domains.all()} == {
+        "photos.example.com",
+        "cdn.example.com",
+    }
+    assert not ReplicationRule.objects.get(name="website").enabled
+    assert EventQueue.objects.get().region == "ap-east-1"
+
+
+def test_applying_again_changes_nothing():
+    apply_rules(EXAMPLE)
+    again = apply_rules(EXAMPLE)
+    assert not any(change.created or change.fields for change in again.changes)
+    assert again.absent == []
+
+
+def test_a_change_names_the_field_the_old_and_the_new_value():
+    apply_rules(EXAMPLE)
+    edited = EXAMPLE.replace("enabled: false", "enabled: true")
+    changed = [change for change in apply_rules(edited).changes if change.fields]
+    assert [(c.noun, c.name, c.fields) for c in changed] == [
+        ("rule", "website", [FieldChange("enabled", False, True)])
+    ]
+    assert ReplicationRule.objects.get(name="website").enabled
+
+
+def test_a_field_that_is_left_out_gets_its_default():
+    apply_rules(EXAMPLE)
+    apply_rules(EXAMPLE.replace("    source_suffix: .pdf\n", ""))
+    assert ReplicationRule.objects.get(name="documents").source_suffix == ""
+
+
+def test_a_rule_can_be_pointed_elsewhere():
+    apply_rules(EXAMPLE)
+    edited = EXAMPLE.replace("destination: oss-shanghai", "destination: oss-hangzhou")
+    assert FieldChange("destination", "oss-shanghai", "oss-hangzhou") in [
+        field for change in apply_rules(edited).changes for field in change.fields
+    ]
+
+
+def test_what_the_file_does_not_mention_stays_and_is_named():
+    apply_rules(EXAMPLE)
+    applied = apply_rules(f"sources: [{SOURCE}]")
+    assert ("rule", "photos") in applied.absent
+    assert ("queue", "photos") in applied.absent
+    assert ReplicationRule.objects.count() == 3
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing():
+    assert summary(EXAMPLE, dry_run=True) == summary(EXAMPLE)
+    edited = EXAMPLE.replace("enabled: false", "enabled: true").replace(", cdn.example.com", "")
+    assert summary(edited, dry_run=True) == summary(edited)
+    assert summary(edited, dry_run=True) != summary(edited.replace("mirror", "keep"), dry_run=True)
+    assert ReplicationRule.objects.get(name="photos").delete_policy == "mirror"
+
+
+def test_domains_are_added_removed_and_moved():
+    apply_rules(EXAMPLE)
+    moved = EXAMPLE.replace("[photos.example.com, cdn.example.com]", "[new.example.com]").replace(
+        "bucket: example-documents\n", "bucket: example-documents\n    domains: [cdn.example.com]\n"
+    )
+    changed = {change.name: change.fields for change in apply_rules(moved).changes if change.fields}
+    assert changed == {
+        "photos": [
+            FieldChange("domains", ["cdn.example.com", "photos.example.com"], ["new.example.com"])
+        ],
+        "documents": [FieldChange("domains", [], ["cdn.example.com"])],
+    }
+    assert dict(SourceDomain.objects.values_list("domain", "source__name")) == {
+        "new.example.com": "photos",
+        "cdn.example.com": "documents",
+        "www.example.com": "website",
+    }
+
+
+def test_what_pollers_and_operators_keep_in_the_rows_stays():
+    apply_rules(EXAMPLE)
+    EventQueue.objects.update(messages_received=7)
+    ReplicationRule.pause(ReplicationRule.objects.all())
+    apply_rules(EXAMPLE.replace("s3sync-photos", "s3sync-all").replace("mirror", "keep"))
+    assert EventQueue.objects.get().messages_received == 7
+    assert not ReplicationRule.objects.filter(paused_at=None).exists()
+
+
+def test_anchors_and_merges_are_understood():
+    apply_rules("""
+x-base: &base {region: ap-east-1, credential_profile: hk}
+sources:
+  - &first {<<: *base, name: a, bucket: one}
+  - {<<: [*first, *base], name: b}
+""")
+    assert list(Source.objects.values_list("name", "bucket", "region", "credential_profile")) == [
+        ("a", "one", "ap-east-1", "hk"),
+        ("b", "one", "ap-east-1", "hk"),
+    ]
+
+
+def test_a_value_that_only_looks_like_a_number_or_a_date_is_taken_as_it_stands():
+    apply_rules("""
+sources:
+  - {name: 2024-01-01, bucket: 0123, region: 1.50}
+  - {name: yes, bucket: 1_000, region: off}
+""")
+    assert list(Source.objects.values_list("name", "bucket", "region")) == [
+        ("2024-01-01", "0123", "1.50"),
+        ("yes", "1_000", "off"),
+    ]
+
+
+# -- mistakes ----------------------------------------------------------------------------------
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_line():
+    assert mistakes(f"""\
+sources:
+  - {SOURCE}
+  - name: b
+    bukket: b-bucket
+    region: ap-east-1
+destinations: [{DESTINATION}]
+rules:
+  - name: one
+    source: a
+    destination: dd
+    enabled: yes
+  - name: Two
+    source: a
+    destination: d
+    delete_policy: erase
+quues: []
+""") == [
+        "3: sources[1]: An S3 source needs a bucket and a region; an HTTP source needs an "
+        "endpoint URL and no bucket.",
+        "4: sources[1].bukket: a source has no such field; did you mean 'bucket'?",
+        "10: rules[0].destination: there is no destination named 'dd'; did you mean 'd'?",
+        "11: rules[0].enabled: must be true or false, and not 'yes'",
+        "12: rules[1].name: Use lower-case letters, digits and hyphens; start with a letter or "
+        "digit.",
+        "15: rules[1].delete_policy: Value 'erase' is not a valid choice.",
+        "16: quues: there is no such section; did you mean 'queues'?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "1: the file must have one or more of: sources, destinations, rules, queues"),
+        ("- a", "1: the file must have one or more of"),
+        ("sources: {}", "1: sources: must be a list"),
+        ("sources:\n", "1: sources: must be a list"),
+        ("sources: [a]", "1: sources[0]: must have the fields of a source"),
+        ("sources:\n- bucket: b", "2: sources[0].name: is missing"),
+        ("sources: [{name: }]", "1: sources[0].name: must be text, and is empty"),
+        (
+            "sources: [{name: true}]",
+            '1: sources[0].name: must be text; put quotes around it: "true"',
+        ),
+        ("sources: [{name: [a]}]", "1: sources[0].name: must be text, and not a list"),
+        ("sources: [{name: !!python/name:os.system a}]", "1: sources[0].name: must be text"),
+        ('sources: [{name: "a\\0"}]', "1: sources[0].name: has a character that PostgreSQL"),
+        ('sources: [{name: "\\ud800"}]', "1: sources[0].name: has a character that PostgreSQL"),
+        ("sources: [{name: a, 1: 2}]", "1: sources[0].1: a source has no such field"),
+        ("sources: [{name: a, [b]: 2}]", "1: the name of a field must be text"),
+        ("sources: [{name: a, <<: 3}]", "1: <<: only mappings can be merged"),
+        ("sources: []\nsources: []", "2: sources: stands in line 1 already"),
+        ("sources:\n- name: a\n  name: b", "3: name: stands in line 2 already"),
+        (f"sources:\n- {SOURCE}\n- {SOURCE}", "3: sources[1].name: 'a' stands in line 2 already"),
+        ("rules: [{name: a}]", "1: rules[0].source: is missing"),
+        ("rules: [{name: a, domains: []}]", "1: rules[0].domains: a rule has no such field"),
+        ("queues: [{name: a, url: x}]", "1: queues[0].region: is missing"),
+        ("sources: [{name: a, domains: b}]", "1: sources[0].domains: must be a list"),
+        ("sources: [{name: a, domains: [[]]}]", "1: sources[0].domains[0]: must be text"),
+        ("sources: [a\nb: c", "2: not YAML: expected ',' or ']'"),
+        ("sources: *nowhere", "1: not YAML: found undefined alias 'nowhere'"),
+        ("a: 1\n---\nb: 2", "not YAML"),
+        ("a: \x07", "not YAML"),
+        ("[" * 5000, "1: nested too deeply"),
+        (" " * (MAX_FILE_BYTES + 1), "1: the file has over 1,048,576 bytes"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_nothing_is_changed(text, expected):
+    assert any(mistake.startswith(expected) or expected in mistake for mistake in mistakes(text))
+
+
+def test_mistakes_of_domains_are_told_with_their_lines():
+    assert mistakes("""\
+sources:
+  - name: a
+    bucket: a
+    region: r
+    domains:
+      - x.example.com
+      - https://y.example.com
+      - x.example.com
+  - name: b
+    bucket: b
+    region: r
+    domains: [x.example.com]
+""") == [
+        "7: sources[0].domains[1]: A host name in lower case without scheme or path, "
+        "e.g. files.example.com",
+        "8: sources[0].domains[2]: 'x.example.com' stands in line 6 already",
+        "12: sources[1].domains[0]: 'x.example.com' belongs to the source 'a'",
+    ]
+
+
+def test_a_domain_of_a_source_that_the_file_does_not_mention_is_refused():
+    apply_rules(EXAMPLE)
+    with pytest.raises(RulesFileError, match="1 mistake") as raised:
+        apply_rules(f"sources: [{SOURCE[:-1]}, domains: [cdn.example.com]}}]")
+    assert "belongs to the source 'photos'" in str(raised.value.mistakes[0])
+
+
+def test_a_rule_is_not_blamed_for_the_mistakes_of_its_source():
+    text = f"""\
+sources: [{{name: a}}]
+destinations: [{DESTINATION}]
+rules: [{{name: r, source: a, destination: d}}]
+"""
+    assert [mistake.split(":")[0] for mistake in mistakes(text)] == ["1"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x-a: &a {<<: *a}\nsources: [*a]",
+        "sources: &a [*a]",
+        "x-0: &x0 {name: a}\n"
+        + "".join(f"x-{n + 1}: &x{n + 1} {{<<: [*x{n}, *x{n}]}}\n" for n in range(60))
+        + "sources: [*x60]",
+        "x: &x [" + "a," * 20_000 + "]\nsources: *x",
+    ],
+    ids=["merges-itself", "contains-itself", "a-billion-merges", "many-entries"],
+)
+@pytest.mark.timeout(30)
+def test_a_file_that_is_made_to_explode_is_refused_quickly(text):
+    assert mistakes(text)
+
+
+# -- the round trip ----------------------------------------------------------------------------
+
+
+def test_applying_an_export_changes_nothing():
+    apply_rules(EXAMPLE)
+    applied = apply_rules(export_rules())
+    assert not any(change.created or change.fields for change in applied.changes)
+    assert applied.absent == []
+
+
+def test_an_export_makes_an_empty_database_equal():
+    apply_rules(EXAMPLE)
+    exported = export_rules()
+    empty_the_database()
+    apply_rules(exported)
+    assert export_rules() == exported
+
+
+def test_an_empty_database_is_exported_and_applied():
+    assert apply_rules(export_rules()).changes == []
+
+
+def empty_the_database() -> None:
+    for model in (ReplicationRule, Source, Destination, EventQueue):
+        model.objects.all().delete()
+
+
+# PostgreSQL's text has no NUL, and UTF-8 no surrogates.
+any_text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
+
+
+@given(prefix=any_text, suffix=any_text, into=any_text, enabled=st.booleans(), strip=st.booleans())
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_text_survives_the_round_trip(prefix, suffix, into, enabled, strip):
+    empty_the_database()
+    apply_rules(f"sources: [{SOURCE}]\ndestinations: [{DESTINATION}]")
+    rule = ReplicationRule.objects.create(
+        name="r",
+        source=Source.objects.get(),
+        destination=Destination.objects.get(),
+        source_prefix=prefix,
+        source_suffix=suffix,
+        destination_prefix=into,
+        enabled=enabled,
+        strip_source_prefix=strip,
+    )
+    exported = export_rules()
+    assert not any(change.fields for change in apply_rules(exported).changes)
+    rule.delete()
+    apply_rules(exported)
+    again = ReplicationRule.objects.get()
+    assert (again.source_prefix, again.source_suffix, again.destination_prefix) == (
+        prefix,
+        suffix,
+        into,
+    )
+    assert (again.enabled, again.strip_source_prefix) == (enabled, strip)
+
+
+# -- the commands ------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> str:
+    out = io.StringIO()
+    call_command(*arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_applyrules_prints_what_it_did(tmp_path: Path):
+    file = tmp_path / "rules.yaml"
+    file.write_text(EXAMPLE)
+    assert "created   rule photos\n" in run("applyrules", str(file))
+    file.write_text(EXAMPLE.replace("mirror", "keep").split("queues:")[0])
+    printed = run("applyrules", str(file))
+    assert 'changed   rule photos: delete_policy: "mirror" → "keep"\n' in printed
+    assert "unchanged source photos\n" in printed
+    assert "kept      queue photos: not in the file\n" in printed
+
+
+def test_applyrules_says_when_a_run_is_dry():
+    assert "Dry run" in run("applyrules", str(DOCS / "rules.example.yaml"), "--dry-run")
+    assert not Source.objects.exists()
+
+
+def test_applyrules_reads_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(EXAMPLE.encode())))
+    assert "created" in run("applyrules", "-")
+
+
+def test_applyrules_prints_mistakes_as_file_line_and_field(tmp_path: Path):
+    file = tmp_path / "rules.yaml"
+    file.write_text("\nrules:\n  - name: r\n    sauce: a\n")
+    with pytest.raises(CommandError) as raised:
+        run("applyrules", str(file))
+    assert str(raised.value).splitlines() == [
+        f"{file}:3: rules[0].destination: is missing",
+        f"{file}:3: rules[0].source: is missing",
+        f"{file}:4: rules[0].sauce: a rule has no such field; did you mean 'source'?",
+        "Nothing was changed.",
+    ]
+
+
+def test_applyrules_prints_a_bounded_number_of_mistakes(tmp_path: Path):
+    file = tmp_path / "rules.yaml"
+    file.write_text("rules:\n" + "- a\n" * 1000)
+    with pytest.raises(CommandError, match=r"… and 950 more"):
+        run("applyrules", str(file))
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "can't be read"), (b"\xff", "not UTF-8")])
+def test_applyrules_says_what_is_wrong_with_the_file(tmp_path: Path, content, reason):
+    file = tmp_path / "rules.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(CommandError, match=reason):
+        run("applyrules", str(file))
+
+
+def test_exportrules_writes_what_applyrules_takes(tmp_path: Path):
+    apply_rules(EXAMPLE)
+    file = tmp_path / "rules.yaml"
+    run("exportrules", str(file))
+    assert file.read_text() == run("exportrules") == export_rules()
+    assert "changed" not in run("applyrules", str(file)).replace("unchanged", "")
+
+
+# -- the documentation -------------------------------------------------------------------------
+
+
+def test_every_field_is_documented():
+    documented: dict[str, set[str]] = {}
+    section = ""
+    for line in (DOCS / "rules-file.md").read_text().splitlines():
+        if heading := re.match(r"## `(\w+)`", line):
+            section = heading[1]
+        elif line.startswith("## "):
+            section = ""
+        elif section and (row := re.match(r"\| `(\w+)`", line)):
+            documented.setdefault(section, set()).add(row[1])
+    assert documented == {section.name: set(section.field_names) for section in SECTIONS}
