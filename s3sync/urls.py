@@ -1,4 +1,4 @@
-"""Every URL of the service."""
+"""Every URL of the service but the health probes: s3sync/middleware.py answers those."""
 
 from django.contrib import admin
 from django.urls import path
@@ -10,8 +10,6 @@ from replication.api import api
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="status")),
     path("status/", views.status_page, name="status"),
-    path("healthz", views.healthz, name="healthz"),
-    path("readyz", views.readyz, name="readyz"),
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
 ]

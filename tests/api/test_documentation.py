@@ -8,6 +8,7 @@ from django.test import Client
 from django.urls import URLPattern, get_resolver
 
 from replication.views import PAGES
+from s3sync.middleware import ProbeMiddleware
 
 DOCUMENT = (settings.BASE_DIR / "docs" / "api.md").read_text()
 
@@ -20,7 +21,8 @@ def test_every_endpoint_is_documented(client: Client):
         for method in operations
     }
     endpoints.add("GET /api/v1/openapi.json")
-    # Pages and probes: what urls.py has besides the root, the API and the admin.
+    endpoints |= {f"GET {path}" for path in ProbeMiddleware.PROBES}
+    # Pages: what urls.py has besides the root, the API and the admin.
     endpoints |= {
         f"GET /{pattern.pattern}"
         for pattern in get_resolver().url_patterns

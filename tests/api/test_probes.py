@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test import Client
+from pytest_django import Settings
 
 TOKEN = "a-token-for-this-test"
 
@@ -20,6 +21,12 @@ def test_healthz_asks_no_database(client: Client):
     # Without the django_db mark, pytest-django refuses any access to it.
     answer = client.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_a_probe_by_address_is_answered(client: Client, settings: Settings):
+    settings.ALLOWED_HOSTS = ["s3sync.example.com"]
+    assert client.get("/healthz", headers={"Host": "10.0.3.7:8000"}).status_code == 200
+    assert client.get("/status/", headers={"Host": "10.0.3.7:8000"}).status_code == 400
 
 
 @pytest.mark.django_db
