@@ -1,8 +1,6 @@
 """A real browser for tests, which tells of everything that a page complained about."""
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -53,26 +51,14 @@ class Visit:
 OpenPage = Callable[..., Visit]
 
 
-@contextmanager
-def running_browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    # Playwright's sync API runs an event loop in this thread. Django takes that for async code
-    # and refuses the ORM, though nothing here runs concurrently with it.
-    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with running_browser() as browser:
-        yield browser
-    if before is None:
-        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
-    else:
-        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = before
+    with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
+        # Playwright's sync API runs an event loop in this thread. Django takes that for async
+        # code and refuses the ORM, though nothing here runs concurrently with it.
+        environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        with playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS) as browser:
+            yield browser
 
 
 @pytest.fixture

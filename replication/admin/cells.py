@@ -1,0 +1,149 @@
+"""Values as an operator reads them: keys, states, sizes and times, always escaped."""
+
+import unicodedata
+from datetime import datetime, timedelta
+
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from replication.models import TransferJob
+
+NOTHING = SafeString('<span class="nothing">–</span>')
+
+LIST_KEY_LENGTH = 90
+KEPT_TAIL_LENGTH = 40  # the end of a key, its file name, says more than its middle
+
+# They join emoji and Persian letters, where showing them apart would hide what is meant.
+_JOINERS = "\u200c\u200d"
+_UNSEEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"}
+_NAMES = {"\t": "TAB", "\n": "LF", "\r": "CR"}
+_SPACE = "‹SP›"
+
+
+def visible(text: str) -> str:
+    """Return the text with a name in place of each character that can't be seen.
+
+    Line breaks, invisible characters, spaces at either end, and those that turn the direction
+    of writing around. Names, as few fonts have pictures of these.
+    """
+    inner = text.strip(" ")
+    leading = len(text) - len(text.lstrip(" "))
+    trailing = len(text) - leading - len(inner)
+    return _SPACE * leading + "".join(map(_visible_character, inner)) + _SPACE * trailing
+
+
+def _visible_character(character: str) -> str:
+    if character == " " or character in _JOINERS or unicodedata.category(character) not in _UNSEEN:
+        return character
+    return f"‹{_NAMES.get(character) or f'U+{ord(character):04X}'}›"
+
+
+def key(text: str) -> SafeString:
+    """A key, whole."""
+    return format_html('<code class="key" dir="ltr">{}</code>', visible(text))
+
+
+def short_key(text: str) -> SafeString:
+    """A key for a list: a long one loses its middle, and is whole in its title."""
+    shown = visible(text)
+    if len(shown) <= LIST_KEY_LENGTH:
+        return key(text)
+    head = LIST_KEY_LENGTH - KEPT_TAIL_LENGTH - 1
+    return format_html(
+        '<code class="key" dir="ltr" title="{}">{}<span class="cut">…</span>{}</code>',
+        shown,
+        shown[:head],
+        shown[-KEPT_TAIL_LENGTH:],
+    )
+
+
+def badge(kind: str, label: str | Promise) -> SafeString:
+    """A state: its colour hangs on `kind`, its meaning on the label alone."""
+    return format_html('<span class="badge badge-{}">{}</span>', kind, label)
+
+
+def job_state(job: TransferJob) -> SafeString:
+    """The state of a job; "retrying" is pending after an unsuccessful try."""
+    if job.is_retrying:
+        return badge("retrying", _("retrying"))
+    return badge(job.state, job.get_state_display())
+
+
+def job_result(job: TransferJob) -> SafeString:
+    """What came of the job, in a few words: its outcome, or what went wrong last."""
+    if job.outcome:
+        return format_html("{}", job.get_outcome_display())
+    if job.error is None:
+        return NOTHING
+    return format_html('<span title="{}">{}</span>', job.error.cause, job.error.cause)
+
+
+def size(size_bytes: int | None) -> str:
+    return NOTHING if size_bytes is None else filesizeformat(size_bytes)
+
+
+def absolute(when: datetime) -> str:
+    return f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def ago(when: datetime | None) -> SafeString:
+    """How long ago, or how soon, with the absolute time as its title."""
+    if when is None:
+        return NOTHING
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        when.isoformat(),
+        absolute(when),
+        _distance(when),
+    )
+
+
+def moment(when: datetime | None) -> SafeString:
+    """The absolute time, and how long ago it is."""
+    if when is None:
+        return NOTHING
+    return format_html(
+        '<time datetime="{}">{}</time> <span class="quiet">({})</span>',
+        when.isoformat(),
+        absolute(when),
+        _distance(when),
+    )
+
+
+def _distance(when: datetime) -> str:
+    passed = timezone.now() - when
+    if abs(passed) < timedelta(seconds=1):
+        return _("now")
+    if passed < timedelta():
+        return _("in %(duration)s") % {"duration": _rounded(-passed)}
+    return _("%(duration)s ago") % {"duration": _rounded(passed)}
+
+
+def _rounded(length: timedelta) -> str:
+    seconds = length.total_seconds()
+    for unit_seconds, unit in ((86400, _("d")), (3600, _("h")), (60, _("min"))):
+        if seconds >= unit_seconds:
+            return f"{seconds // unit_seconds:.0f} {unit}"
+    return f"{seconds:.0f} {_('s')}"
+
+
+def duration(length: timedelta | None) -> str:
+    """A length of time with two digits that matter, e.g. "0.84 s", "3 min 20 s"."""
+    if length is None:
+        return NOTHING
+    seconds = length.total_seconds()
+    if seconds < 10:
+        return f"{seconds:.2f} {_('s')}"
+    if seconds < 59.5:
+        return f"{seconds:.0f} {_('s')}"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} {_('min')} {seconds} {_('s')}"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} {_('h')} {minutes} {_('min')}"
+    return f"{hours // 24} {_('d')} {hours % 24} {_('h')}"

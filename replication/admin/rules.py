@@ -1,0 +1,151 @@
+"""Rules: the mapping from sources to destinations."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Field, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.urls import URLPattern, path
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from replication.admin import cells
+from replication.admin.lists import KeptForHistoryAdmin
+from replication.admin.look_again import look_again_view
+from replication.models import ReplicationRule
+
+# White space at either end of these is a part of the key.
+KEY_PARTS = {"source_prefix", "source_suffix", "destination_prefix"}
+
+
+@admin.action(description=gettext_lazy("Pause the selected rules"), permissions=["change"])
+def pause(model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]) -> None:
+    paused = ReplicationRule.pause(queryset)
+    messages.success(
+        request,
+        ngettext(
+            "%d rule was paused: its jobs are kept and wait.",
+            "%d rules were paused: their jobs are kept and wait.",
+            paused,
+        )
+        % paused,
+    )
+
+
+@admin.action(description=gettext_lazy("Resume the selected rules"), permissions=["change"])
+def resume(model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]) -> None:
+    resumed = ReplicationRule.resume(queryset)
+    messages.success(request, ngettext("%d rule goes on.", "%d rules go on.", resumed) % resumed)
+
+
+@admin.register(ReplicationRule)
+class RuleAdmin(KeptForHistoryAdmin):
+    history = "jobs"
+    in_use_message = gettext_lazy(
+        "The rule “%(name)s” can't be deleted: its jobs, which prove what was copied, would go "
+        "with it. To stop it, edit the rule and turn off “enabled”."
+    )
+
+    list_display = ("name", "state", "origin", "target", "delete_policy")
+    list_filter = ("enabled", "source", "destination")
+    list_select_related = ("source", "destination")
+    search_fields = ("name",)
+    show_facets = admin.ShowFacets.NEVER
+    actions = (pause, resume)
+    change_form_template = "admin/replication/rule.html"
+    fieldsets = (
+        (None, {"fields": ("name", "enabled")}),
+        (
+            gettext_lazy("Which objects"),
+            {
+                "fields": ("source", "source_prefix", "source_suffix"),
+                "description": gettext_lazy(
+                    "Without prefix and suffix, every object of the source. "
+                    "Both are compared as they stand, with capitals and spaces."
+                ),
+            },
+        ),
+        (
+            gettext_lazy("Where the replicas go"),
+            {
+                "fields": ("destination", "destination_prefix", "strip_source_prefix"),
+                "description": gettext_lazy(
+                    "A replica has its object's key, unless you say otherwise here."
+                ),
+            },
+        ),
+        (gettext_lazy("Deletes"), {"fields": ("delete_policy",)}),
+    )
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(look_again_view)
+        return [
+            path(
+                "<int:rule_id>/look-again/",
+                view,
+                {"model_admin": self},
+                name="replication_replicationrule_look_again",
+            ),
+            *super().get_urls(),
+        ]
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in KEY_PARTS:
+            kwargs["strip"] = False
+        formfield: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.is_relation:
+            # To delete a source has no place on a form that chooses one.
+            formfield.widget.can_delete_related = False
+        return formfield
+
+    def save_model(
+        self, request: HttpRequest, obj: ReplicationRule, form: ModelForm, change: bool
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        if others := [rule.name for rule in _writers_of_the_same_place(obj)]:
+            messages.warning(
+                request,
+                _(
+                    "This rule and %(others)s can write to the same keys of the destination. "
+                    "Of two objects with the same key there, the last one copied stays."
+                )
+                % {"others": ", ".join(others)},
+            )
+
+    @admin.display(description=gettext_lazy("state"))
+    def state(self, rule: ReplicationRule) -> SafeString:
+        if not rule.enabled:
+            return cells.badge("cancelled", _("disabled"))
+        if rule.paused_at:
+            return format_html(
+                "{} {}", cells.badge("retrying", _("paused")), cells.ago(rule.paused_at)
+            )
+        return cells.badge("completed", _("enabled"))
+
+    @admin.display(description=gettext_lazy("from"), ordering="source__name")
+    def origin(self, rule: ReplicationRule) -> SafeString:
+        pattern = f"{rule.source_prefix}*{rule.source_suffix}"
+        return format_html("{} {}", rule.source.name, cells.short_key(pattern))
+
+    @admin.display(description=gettext_lazy("to"), ordering="destination__name")
+    def target(self, rule: ReplicationRule) -> SafeString:
+        pattern = f"{rule.destination_key(rule.source_prefix)}*{rule.source_suffix}"
+        return format_html("{} {}", rule.destination.name, cells.short_key(pattern))
+
+
+def _writers_of_the_same_place(rule: ReplicationRule) -> list[ReplicationRule]:
+    place = rule.destination_key(rule.source_prefix)
+    others = ReplicationRule.objects.filter(destination=rule.destination).exclude(pk=rule.pk)
+    return [
+        other
+        for other in others
+        if _one_begins_with_the_other(place, other.destination_key(other.source_prefix))
+        and _one_begins_with_the_other(rule.source_suffix[::-1], other.source_suffix[::-1])
+    ]
+
+
+def _one_begins_with_the_other(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)

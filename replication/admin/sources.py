@@ -1,0 +1,58 @@
+"""Sources, with the domains that callers of the API name them by."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from replication.admin.cells import NOTHING
+from replication.models import Source, SourceDomain
+
+PROFILE_HELP = _(
+    "The name of a set of credentials; the credentials themselves are never kept here. "
+    "“default” is what the host has by itself: its environment, or the role of its instance or "
+    "pod. Any other name is looked up among the mounted secrets and S3SYNC_PROFILE_… variables, "
+    "as docs/credentials.md describes."
+)
+
+
+class DomainInline(admin.TabularInline):
+    model = SourceDomain
+    extra = 1
+
+
+@admin.register(Source)
+class SourceAdmin(admin.ModelAdmin):
+    list_display = ("name", "kind", "place", "region", "domain_names", "credential_profile")
+    list_filter = ("kind",)
+    search_fields = ("name", "bucket", "domains__domain")
+    show_facets = admin.ShowFacets.NEVER
+    inlines = (DomainInline,)
+    fieldsets = (
+        (None, {"fields": ("name", "kind")}),
+        (
+            _("Where it is"),
+            {
+                "fields": ("bucket", "region", "endpoint_url"),
+                "description": _(
+                    "An S3 bucket needs its name and region. "
+                    "An HTTP(S) domain needs the endpoint URL alone."
+                ),
+            },
+        ),
+        (_("Credentials"), {"fields": ("credential_profile",), "description": PROFILE_HELP}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:
+        return super().get_queryset(request).prefetch_related("domains")
+
+    @admin.display(description=_("bucket or address"), ordering="bucket")
+    def place(self, source: Source) -> str:
+        return source.bucket or source.endpoint_url
+
+    @admin.display(description=_("domains"))
+    def domain_names(self, source: Source) -> SafeString | str:
+        names = ((domain.domain,) for domain in source.domains.all())
+        return format_html_join(", ", "{}", names) or NOTHING

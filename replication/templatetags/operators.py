@@ -1,0 +1,31 @@
+"""What the admin's templates show an operator."""
+
+from django import template
+from django.urls import reverse
+
+from replication.admin import cells
+from replication.status import read_status
+from replication.views import PAGES
+
+register = template.Library()
+
+register.filter("key", cells.key)
+register.filter("short_key", cells.short_key)
+register.filter("size", cells.size)
+register.filter("moment", cells.moment)
+register.filter("duration", cells.duration)
+register.filter("job_state", cells.job_state)
+
+
+@register.inclusion_tag("admin/replication/what_needs_you.html")
+def what_needs_you() -> dict[str, list[tuple[str, str]]]:
+    """The problems of the status page, each with the list that shows more of it."""
+    return {
+        "needs": [
+            (
+                problem.detail,
+                reverse(f"admin:replication_{PAGES[problem.code]}_changelist"),
+            )
+            for problem in read_status().problems
+        ]
+    }

@@ -1,0 +1,34 @@
+"""The admin's pages by name, and what their answers say."""
+
+from typing import Any
+
+from django.test import Client
+from django.urls import reverse
+
+LISTS = [
+    *("transferjob", "failedjob", "replicationrule", "source", "destination"),
+    *("eventqueue", "deadletter", "heartbeat"),
+]
+FORMS = ["replicationrule", "source", "destination", "eventqueue"]
+
+
+def list_url(model: str) -> str:
+    return reverse(f"admin:replication_{model}_changelist")
+
+
+def add_url(model: str) -> str:
+    return reverse(f"admin:replication_{model}_add")
+
+
+def change_url(model: str, pk: object) -> str:
+    return reverse(f"admin:replication_{model}_change", args=[pk])
+
+
+def run_action(client: Client, model: str, action: str, pks: list[int]) -> Any:
+    return client.post(list_url(model), {"action": action, "_selected_action": pks}, follow=True)
+
+
+def said(response: Any) -> str:
+    """The messages of an answer, as one text."""
+    assert response.status_code == 200
+    return " ".join(str(message) for message in response.context["messages"])

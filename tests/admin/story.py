@@ -1,0 +1,202 @@
+"""A service in the middle of its work: jobs in every state, with keys of every kind."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+from replication.errors import ErrorCode
+from replication.models import (
+    DeadLetter,
+    DeletePolicy,
+    Destination,
+    EventQueue,
+    Heartbeat,
+    JobOrigin,
+    JobState,
+    LoopKind,
+    Outcome,
+    ReplicationRule,
+    Source,
+    TransferAttempt,
+    TransferJob,
+)
+
+ODD_KEYS = [
+    "<script>alert(1)</script>/<b>bold</b>.html",
+    "quotes'\"`/{{ 7*7 }}/%s.txt",
+    "line\nbreak\r\ttab\x01.txt",
+    "\u202egnp.evil\u202c.exe",
+    "עברית/قائمة الأسعار.pdf",
+    "👩‍👩‍👧‍👦/🎉 party 🎉.jpg",
+    "  spaces  inside and around  ",
+    "deep/" + "a-folder-with-a-long-name/" * 20 + "the-file-that-matters.parquet",
+    "x" * 1024,
+]
+
+
+@dataclass(frozen=True)
+class Service:
+    rule: ReplicationRule
+    other_rule: ReplicationRule
+    queue: EventQueue
+
+
+def make_service() -> Service:
+    """A source, a destination, two rules between them, and a queue."""
+    source = Source.objects.create(name="photos-hongkong", bucket="acme-photos", region="ap-east-1")
+    source.domains.create(domain="photos.example.com")
+    destination = Destination.objects.create(
+        name="photos-hangzhou",
+        bucket="acme-photos-cn",
+        endpoint="https://oss-cn-hangzhou.aliyuncs.com",
+        region="cn-hangzhou",
+    )
+    places = {"source": source, "destination": destination}
+    return Service(
+        rule=ReplicationRule.objects.create(
+            name="photos", source_prefix="photos/", delete_policy=DeletePolicy.MIRROR, **places
+        ),
+        other_rule=ReplicationRule.objects.create(
+            name="invoices", source_prefix="invoices/", destination_prefix="archive/", **places
+        ),
+        queue=EventQueue.objects.create(
+            name="s3-events",
+            url="https://sqs.ap-east-1.amazonaws.com/123456789012/s3sync",
+            region="ap-east-1",
+            last_polled_at=timezone.now(),
+        ),
+    )
+
+
+def make_job(
+    rule: ReplicationRule,
+    key: str,
+    state: JobState = JobState.PENDING,
+    *,
+    age: timedelta = timedelta(),
+    errors: list[ErrorCode] | None = None,
+    detail: str = "",
+    size_bytes: int = 48_213,
+) -> TransferJob:
+    """A job as jobs.py would have left it, `age` ago, after unsuccessful tries with `errors`."""
+    event_at = timezone.now() - age
+    end = event_at + timedelta(seconds=0.84)
+    errors = errors or ([ErrorCode.SOURCE_ACCESS_DENIED] if state == JobState.FAILED else [])
+    job = TransferJob.objects.create(
+        rule=rule,
+        key=key,
+        state=state,
+        origin=JobOrigin.EVENT,
+        attempt=len(errors),
+        attempt_limit=10,
+        event_at=event_at,
+        enqueued_at=event_at,
+        available_at=event_at,
+        started_at=None if state == JobState.PENDING and not errors else event_at,
+        finalized_at=None if state in {JobState.PENDING, JobState.RUNNING} else end,
+        error_code=errors[-1] if errors and state != JobState.COMPLETED else "",
+        error_detail=detail,
+        **_lease(state, event_at),
+        **(_proof(size_bytes) if state == JobState.COMPLETED else {}),
+    )
+    for number, code in enumerate(errors, start=1):
+        TransferAttempt.objects.create(
+            job=job,
+            number=number,
+            started_at=event_at,
+            ended_at=end,
+            code=code,
+            detail=detail,
+            request_id="5C3D9778CC1C2AEDF85B0001",
+        )
+    return job
+
+
+def _lease(state: JobState, since: datetime) -> dict:
+    if state != JobState.RUNNING:
+        return {}
+    return {"lease_expires_at": since + timedelta(seconds=60), "claimed_by": uuid.uuid4()}
+
+
+def _proof(size_bytes: int) -> dict:
+    return {
+        "outcome": Outcome.COPIED,
+        "size_bytes": size_bytes,
+        "source_etag": '"9b2cf535f27731c974343645a3985328"',
+        "source_version_id": "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY",
+        "source_crc64": "11051210869376104954",
+        "source_request_id": "79104EXAMPLEB723",
+        "destination_etag": '"9B2CF535F27731C974343645A3985328"',
+        "destination_crc64": "11051210869376104954",
+        "destination_request_id": "5C3D9778CC1C2AEDF85B7F30",
+    }
+
+
+def make_story() -> Service:
+    """Some thirty jobs, failures with causes, dead letters, and loops of which one is silent."""
+    service = make_service()
+    rule, other = service.rule, service.other_rule
+    for number in range(9):
+        make_job(
+            rule,
+            f"photos/2026/11/23/IMG_{4100 + number}.jpg",
+            JobState.COMPLETED,
+            age=timedelta(minutes=40 - number),
+            size_bytes=1_250_000 * (number + 1),
+        )
+    for number, key in enumerate(ODD_KEYS):
+        make_job(other, key, JobState.COMPLETED, age=timedelta(minutes=30 - number))
+    for number, code in enumerate(
+        (
+            ErrorCode.DESTINATION_ACCESS_DENIED,
+            ErrorCode.SOURCE_KMS,
+            ErrorCode.KEY_INCOMPATIBLE,
+            ErrorCode.OBJECT_TOO_LARGE,
+            ErrorCode.UNEXPECTED,
+        )
+    ):
+        make_job(
+            rule,
+            f"photos/2026/failed/{number}/scan of the contract.tif",
+            JobState.FAILED,
+            age=timedelta(minutes=15 - number),
+            errors=[ErrorCode.DESTINATION_UNAVAILABLE, ErrorCode.DESTINATION_UNREACHABLE, code],
+            detail="AccessDenied (EC 0003-00000001): You have no right to access this object "
+            "because of bucket acl.\n<RequestId>5C3D9778CC1C2AEDF85B7F30</RequestId>",
+        )
+    make_job(other, ODD_KEYS[0], JobState.FAILED, detail="<img src=x onerror=alert(2)>")
+    make_job(rule, "photos/cancelled.jpg", JobState.CANCELLED, age=timedelta(minutes=4))
+    make_job(rule, "photos/superseded.jpg", JobState.SUPERSEDED, age=timedelta(minutes=3))
+    make_job(
+        rule,
+        "photos/2026/retrying.jpg",
+        errors=[ErrorCode.DESTINATION_THROTTLED] * 2,
+        age=timedelta(seconds=50),
+    )
+    make_job(rule, "photos/2026/running.mp4", JobState.RUNNING, age=timedelta(seconds=12))
+    for number in range(4):
+        make_job(rule, f"photos/2026/pending-{number}.jpg", age=timedelta(seconds=5 - number))
+    for number, body in enumerate(('{"hello": "<b>world</b>"}', "not JSON\nat all " * 60)):
+        DeadLetter.objects.create(
+            queue=service.queue,
+            message_id=f"0000000{number}-5717-4562-b3fc-2c963f66afa6",
+            body=body,
+            reason="neither an S3 notification (Records), an SNS notification (Type), "
+            "nor an EventBridge event (detail-type)",
+            received_at=timezone.now() - timedelta(minutes=20),
+        )
+    now = timezone.now()
+    for pid, silence in ((4711, timedelta(seconds=2)), (4712, timedelta(minutes=7))):
+        Heartbeat.objects.create(
+            kind=LoopKind.LANE,
+            asked_at=now - timedelta(minutes=8),
+            started_at=now - timedelta(minutes=8),
+            beat_at=now - silence,
+            host="worker-1",
+            pid=pid,
+            cluster_pid=4700,
+            in_flight=3,
+        )
+    return service

@@ -1,0 +1,135 @@
+"""What an operator can do to jobs and rules is done once, and the message has the numbers."""
+
+from django.test import Client
+from django.urls import reverse
+
+from replication.models import JobOrigin, JobState, ReplicationRule, TransferJob
+from tests.admin.pages import change_url, list_url, run_action, said
+from tests.admin.story import Service, make_job
+
+
+def state_of(job: TransferJob) -> JobState:
+    return JobState(TransferJob.objects.get(pk=job.pk).state)
+
+
+def test_retry_moves_the_selected_failures_and_says_how_many(
+    operator_client: Client, service: Service
+) -> None:
+    failures = [make_job(service.rule, f"{n}.jpg", JobState.FAILED) for n in range(3)]
+    left = make_job(service.rule, "left.jpg", JobState.FAILED)
+    response = run_action(operator_client, "failedjob", "retry", [job.pk for job in failures])
+    assert said(response) == "3 jobs wait again."
+    assert {state_of(job) for job in failures} == {JobState.PENDING}
+    assert state_of(left) == JobState.FAILED
+
+
+def test_retry_says_how_many_were_superseded(operator_client: Client, service: Service) -> None:
+    old = make_job(service.rule, "same.jpg", JobState.FAILED)
+    new = make_job(service.rule, "same.jpg", JobState.FAILED)
+    response = run_action(operator_client, "failedjob", "retry", [old.pk, new.pk])
+    assert said(response) == ("1 job waits again. 1 was superseded by a newer job of the same key.")
+    assert (state_of(old), state_of(new)) == (JobState.SUPERSEDED, JobState.PENDING)
+
+
+def test_retry_of_all_failures_reaches_those_of_other_pages(
+    operator_client: Client, service: Service
+) -> None:
+    jobs = [make_job(service.rule, f"{n}.jpg", JobState.FAILED) for n in range(60)]
+    response = operator_client.post(
+        list_url("failedjob"),
+        {"action": "retry", "_selected_action": [jobs[0].pk], "select_across": "1"},
+        follow=True,
+    )
+    assert said(response) == "60 jobs wait again."
+
+
+def test_retry_of_a_job_that_is_not_failed_says_so(
+    operator_client: Client, service: Service
+) -> None:
+    job = make_job(service.rule, "a.jpg", JobState.COMPLETED)
+    url = reverse("admin:replication_transferjob_retry", args=[job.pk])
+    assert "Nothing to retry" in said(operator_client.post(url, follow=True))
+    assert state_of(job) == JobState.COMPLETED
+
+
+def test_a_job_can_be_retried_and_cancelled_on_its_page(
+    operator_client: Client, service: Service
+) -> None:
+    job = make_job(service.rule, "a.jpg", JobState.FAILED)
+    retry_url = reverse("admin:replication_transferjob_retry", args=[job.pk])
+    cancel_url = reverse("admin:replication_transferjob_cancel", args=[job.pk])
+    page = operator_client.get(change_url("transferjob", job.pk)).content.decode()
+    assert retry_url in page
+    assert cancel_url not in page
+    response = operator_client.post(retry_url, follow=True)
+    assert said(response) == "1 job waits again."
+    assert cancel_url in response.content.decode()
+    assert said(operator_client.post(cancel_url, follow=True)) == "1 job was cancelled."
+    assert state_of(job) == JobState.CANCELLED
+
+
+def test_a_job_is_not_retried_by_a_link(operator_client: Client, service: Service) -> None:
+    job = make_job(service.rule, "a.jpg", JobState.FAILED)
+    url = reverse("admin:replication_transferjob_retry", args=[job.pk])
+    assert operator_client.get(url).status_code == 405
+    assert state_of(job) == JobState.FAILED
+
+
+def test_cancel_leaves_alone_what_is_not_pending(operator_client: Client, service: Service) -> None:
+    pending = make_job(service.rule, "pending.jpg")
+    running = make_job(service.rule, "running.jpg", JobState.RUNNING)
+    response = run_action(operator_client, "transferjob", "cancel", [pending.pk, running.pk])
+    assert said(response) == "1 job was cancelled. 1 was not pending and stays as it is."
+    assert (state_of(pending), state_of(running)) == (JobState.CANCELLED, JobState.RUNNING)
+
+
+def test_rules_are_paused_and_resumed(operator_client: Client, service: Service) -> None:
+    pks = [service.rule.pk, service.other_rule.pk]
+    assert "2 rules were paused" in said(
+        run_action(operator_client, "replicationrule", "pause", pks)
+    )
+    assert ReplicationRule.objects.filter(paused_at__isnull=False).count() == 2
+    assert "1 rule goes on" in said(
+        run_action(operator_client, "replicationrule", "resume", pks[:1])
+    )
+    assert ReplicationRule.objects.get(paused_at__isnull=False) == service.other_rule
+
+
+def look_again(client: Client, rule: ReplicationRule, keys: str):
+    url = reverse("admin:replication_replicationrule_look_again", args=[rule.pk])
+    return client.post(url, {"keys": keys}, follow=True)
+
+
+def test_look_again_makes_a_job_for_each_line_as_it_stands(
+    operator_client: Client, service: Service
+) -> None:
+    response = look_again(
+        operator_client, service.rule, "a b.jpg\r\n  spaces \r\nnext\u2028line\r\na b.jpg\r\n"
+    )
+    assert said(response) == "3 keys will be looked at."
+    jobs = TransferJob.objects.all()
+    assert {job.key for job in jobs} == {"a b.jpg", "  spaces ", "next\u2028line"}
+    assert {(job.origin, job.rule_id) for job in jobs} == {(JobOrigin.ADMIN, service.rule.pk)}
+
+
+def test_look_again_names_the_lines_that_are_no_keys_and_does_nothing(
+    operator_client: Client, service: Service
+) -> None:
+    response = look_again(operator_client, service.rule, "fine.jpg\r\n\r\n" + "x" * 1025)
+    page = response.content.decode()
+    assert "Line 2 has 0 bytes; S3 keys have 1 to 1024." in page
+    assert "Line 3 has 1025 bytes" in page
+    assert not TransferJob.objects.exists()
+
+
+def test_look_again_limits_how_many_keys_are_entered_at_once(
+    operator_client: Client, service: Service
+) -> None:
+    response = look_again(operator_client, service.rule, "\n".join(map(str, range(10_001))))
+    assert "10001 keys are too many at once" in response.content.decode()
+
+
+def test_look_again_asks_for_keys(operator_client: Client, service: Service) -> None:
+    assert (
+        "This field is required" in look_again(operator_client, service.rule, "").content.decode()
+    )

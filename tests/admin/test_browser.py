@@ -1,0 +1,153 @@
+"""The admin in a real browser: no page violates the Content-Security-Policy, complains, or is
+wider than the window; light and dark, on a desktop and on a phone."""
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
+from playwright.sync_api import expect
+
+from replication.models import DeadLetter, EventQueue, FailedJob, JobState, TransferJob
+from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url
+from tests.admin.story import Service, make_story
+from tests.browser import OpenPage, Visit, log_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def story(transactional_db: None) -> Service:
+    User.objects.create_superuser("operator", "", "operator")
+    return make_story()
+
+
+@pytest.fixture
+def log_in_page(open_page: OpenPage, live_server) -> Callable[..., Visit]:
+    def open_(**options) -> Visit:
+        visit = open_page(live_server.url, **options)
+        log_in(visit, username="operator", password="operator")
+        return visit
+
+    return open_
+
+
+def every_page(service: Service) -> list[str]:
+    jobs = [TransferJob.objects.filter(state=state).latest("id") for state in JobState]
+    odd = TransferJob.objects.filter(key__startswith="xxx").latest("id")
+    rule = service.rule
+    return [
+        reverse("admin:index"),
+        *map(list_url, LISTS),
+        *map(add_url, FORMS),
+        *(change_url("transferjob", job.pk) for job in [*jobs, odd]),
+        *(change_url("deadletter", letter.pk) for letter in DeadLetter.objects.all()),
+        change_url("replicationrule", rule.pk),
+        change_url("source", rule.source_id),
+        change_url("destination", rule.destination_id),
+        change_url("eventqueue", service.queue.pk),
+        reverse("admin:replication_replicationrule_look_again", args=[rule.pk]),
+        reverse("admin:replication_replicationrule_delete", args=[rule.pk]),
+        reverse("admin:replication_source_delete", args=[rule.source_id]),
+        reverse("admin:replication_replicationrule_history", args=[rule.pk]),
+        list_url("transferjob") + "?state=failed",
+        list_url("transferjob") + "?q=photos/",
+    ]
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_every_page_is_clean_and_fits(
+    story: Service,
+    log_in_page: Callable[..., Visit],
+    width: int,
+    height: int,
+    color_scheme: str,
+) -> None:
+    EventQueue.objects.update(last_error="AccessDenied: " + "x" * 300)
+    visit = log_in_page(width=width, height=height, color_scheme=color_scheme)
+    too_wide = {}
+    for url in every_page(story):
+        visit.page.goto(url, wait_until="load")
+        if visit.overflow_px > 0:
+            too_wide[url] = visit.overflow_px
+    assert too_wide == {}
+    assert visit.complaints == []
+
+
+def test_sixteen_jobs_fit_a_screen(story: Service, log_in_page: Callable[..., Visit]) -> None:
+    visit = log_in_page()
+    visit.page.goto(list_url("transferjob"))
+    row = visit.page.locator("#result_list tbody tr").first.bounding_box()
+    assert row
+    assert (800 - row["y"]) / row["height"] >= 16
+
+
+def test_an_operator_retries_failures_by_the_action(
+    story: Service, log_in_page: Callable[..., Visit]
+) -> None:
+    failed = [job.pk for job in FailedJob.objects.filter(rule=story.rule)]
+    visit = log_in_page()
+    page = visit.page
+    page.goto(list_url("failedjob"))
+    page.locator("#changelist-filter").get_by_role("link", name="photos").click()
+    page.check("#action-toggle")
+    expect(page.locator(".action-counter")).to_have_text(f"{len(failed)} of {len(failed)} selected")
+    page.select_option("select[name=action]", "retry")
+    page.get_by_role("button", name="Go").click()
+    expect(page.locator(".messagelist")).to_have_text(f"{len(failed)} jobs wait again.")
+    page.goto(change_url("transferjob", failed[0]))
+    expect(page.locator("h1 .badge")).to_have_text("retrying")
+    assert set(TransferJob.objects.filter(pk__in=failed).values_list("state", flat=True)) == {
+        JobState.PENDING
+    }
+    assert visit.complaints == []
+
+
+def test_an_operator_retries_and_cancels_on_a_phone(
+    story: Service, log_in_page: Callable[..., Visit]
+) -> None:
+    job = FailedJob.objects.filter(rule=story.rule).latest("id")
+    visit = log_in_page(width=390, height=844)
+    page = visit.page
+    page.goto(list_url("failedjob"))
+    page.locator(f"a[href='{change_url('transferjob', job.pk)}']").click()
+    page.get_by_role("button", name="Retry this job").click()
+    expect(page.locator(".messagelist")).to_have_text("1 job waits again.")
+    page.get_by_role("button", name="Cancel this job").click()
+    expect(page.locator(".messagelist")).to_have_text("1 job was cancelled.")
+    assert visit.complaints == []
+
+
+def test_an_operator_adds_a_source_from_the_form_of_a_rule(
+    story: Service, log_in_page: Callable[..., Visit]
+) -> None:
+    visit = log_in_page()
+    page = visit.page
+    page.goto(add_url("replicationrule"))
+    with page.expect_popup() as popup:
+        page.click("#add_id_source")
+    form = popup.value
+    form.fill("#id_name", "scans-source")
+    form.fill("#id_bucket", "acme-scans")
+    form.fill("#id_region", "ap-east-1")
+    form.click("text=Add another Domain")
+    form.fill("#id_domains-1-domain", "scans.example.com")
+    with form.expect_event("close"):
+        form.click("input[name=_save]")
+    expect(page.locator("#id_source option:checked")).to_have_text("scans-source")
+    assert visit.complaints == []
+
+
+def test_an_operator_asks_to_look_at_keys_again(
+    story: Service, log_in_page: Callable[..., Visit]
+) -> None:
+    visit = log_in_page()
+    page = visit.page
+    page.goto(change_url("replicationrule", story.rule.pk))
+    page.get_by_role("link", name="Look again").click()
+    page.fill("#id_keys", "photos/lost one.jpg\nphotos/<b>.jpg")
+    page.get_by_role("button", name="Look again").click()
+    expect(page.locator(".messagelist")).to_have_text("2 keys will be looked at.")
+    assert TransferJob.objects.filter(key="photos/<b>.jpg", state=JobState.PENDING).exists()
+    assert visit.complaints == []

@@ -1,0 +1,226 @@
+"""What the pages say: a job's whole story, dead letters, forms, and what needs an operator."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from replication.errors import MEANINGS, ErrorCode
+from replication.models import (
+    DeadLetter,
+    Destination,
+    EventQueue,
+    Heartbeat,
+    JobState,
+    LoopKind,
+    ReplicationRule,
+    Source,
+)
+from tests.admin.pages import add_url, change_url, list_url, said
+from tests.admin.story import Service, make_job, make_story
+
+
+def text_of(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_a_completed_job_shows_its_proof(operator_client: Client, service: Service) -> None:
+    job = make_job(service.rule, "photos/a.jpg", JobState.COMPLETED)
+    page = text_of(operator_client, change_url("transferjob", job.pk))
+    for proof in (
+        *(job.source_version_id, job.source_crc64, job.destination_crc64),
+        *(job.source_request_id, job.destination_request_id, "48213 bytes", "0.84 s", "equal"),
+    ):
+        assert proof in page
+
+
+def test_a_failed_job_shows_every_try_with_cause_hint_and_detail(
+    operator_client: Client, service: Service
+) -> None:
+    codes = [ErrorCode.DESTINATION_THROTTLED, ErrorCode.SOURCE_KMS]
+    job = make_job(service.rule, "a.jpg", JobState.FAILED, errors=codes, detail="what S3 said")
+    page = text_of(operator_client, change_url("transferjob", job.pk))
+    for code in codes:
+        assert MEANINGS[code].cause in page
+        assert MEANINGS[code].hint.split("'")[0] in page
+    assert page.count("what S3 said") == 3
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_the_page_of_a_job_opens_in_every_state(
+    operator_client: Client, service: Service, state: JobState
+) -> None:
+    job = make_job(service.rule, "a.jpg", state)
+    assert str(state.label) in text_of(operator_client, change_url("transferjob", job.pk))
+
+
+def test_a_failure_leads_to_its_job(operator_client: Client, service: Service) -> None:
+    job = make_job(service.rule, "a.jpg", JobState.FAILED)
+    assert change_url("transferjob", job.pk) in text_of(operator_client, list_url("failedjob"))
+    response = operator_client.get(change_url("failedjob", job.pk))
+    assert response.headers["Location"] == change_url("transferjob", job.pk)
+
+
+def test_a_dead_letter_is_shown_whole_and_escaped(operator_client: Client) -> None:
+    make_story()
+    letter = DeadLetter.objects.get(body__contains="world")
+    page = text_of(operator_client, change_url("deadletter", letter.pk))
+    assert "{&quot;hello&quot;: &quot;&lt;b&gt;world&lt;/b&gt;&quot;}" in page
+    assert letter.reason in page
+
+
+def test_times_are_in_the_configured_zone_and_relative(
+    operator_client: Client, service: Service
+) -> None:
+    job = make_job(service.rule, "a.jpg", age=timedelta(minutes=3))
+    with timezone.override("Asia/Shanghai"):
+        page = text_of(operator_client, list_url("transferjob"))
+        local = timezone.localtime(job.enqueued_at)
+    assert f'title="{local:%Y-%m-%d %H:%M:%S} CST">3 min ago</time>' in page
+
+
+def test_a_rule_with_jobs_is_kept_and_says_how_to_stop_it(
+    operator_client: Client, service: Service
+) -> None:
+    make_job(service.rule, "a.jpg")
+    url = reverse("admin:replication_replicationrule_delete", args=[service.rule.pk])
+    assert "turn off “enabled”" in text_of(operator_client, url)
+    operator_client.post(url, {"post": "yes"})
+    assert ReplicationRule.objects.filter(pk=service.rule.pk).exists()
+
+
+def test_a_source_with_a_rule_is_kept_and_names_it(
+    operator_client: Client, service: Service
+) -> None:
+    url = reverse("admin:replication_source_delete", args=[service.rule.source_id])
+    page = text_of(operator_client, url)
+    assert "would require deleting the following protected related objects" in page
+    assert change_url("replicationrule", service.rule.pk) in page
+
+
+def test_a_rule_without_jobs_can_be_deleted(operator_client: Client, service: Service) -> None:
+    url = reverse("admin:replication_replicationrule_delete", args=[service.rule.pk])
+    operator_client.post(url, {"post": "yes"})
+    assert not ReplicationRule.objects.filter(pk=service.rule.pk).exists()
+
+
+def test_a_queue_with_dead_letters_is_kept(operator_client: Client) -> None:
+    service = make_story()
+    url = reverse("admin:replication_eventqueue_delete", args=[service.queue.pk])
+    assert "its dead letters would go with it" in text_of(operator_client, url)
+
+
+RULE_FORM = {
+    "name": "scans",
+    "enabled": "on",
+    "source_suffix": "",
+    "destination_prefix": "",
+    "delete_policy": "keep",
+}
+
+
+def add_rule(client: Client, service: Service, **fields: str):
+    places = {"source": service.rule.source_id, "destination": service.rule.destination_id}
+    return client.post(add_url("replicationrule"), {**RULE_FORM, **places, **fields}, follow=True)
+
+
+def test_a_rule_keeps_the_spaces_of_its_prefix(operator_client: Client, service: Service) -> None:
+    add_rule(operator_client, service, source_prefix=" scans ")
+    assert ReplicationRule.objects.get(name="scans").source_prefix == " scans "
+
+
+def test_rules_that_write_to_the_same_place_are_pointed_out(
+    operator_client: Client, service: Service
+) -> None:
+    response = add_rule(operator_client, service, source_prefix="photos/2026/")
+    assert "This rule and photos can write to the same keys" in said(response)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"source_prefix": "scans/"},
+        {"source_prefix": "photos/", "destination_prefix": "elsewhere/"},
+    ],
+)
+def test_rules_that_write_to_places_apart_are_not(
+    operator_client: Client, service: Service, fields: dict[str, str]
+) -> None:
+    assert "can write to the same keys" not in said(add_rule(operator_client, service, **fields))
+
+
+def test_a_source_without_what_its_kind_needs_is_refused_in_words(
+    operator_client: Client,
+) -> None:
+    form = {
+        "name": "Photos!",
+        "kind": "s3",
+        "credential_profile": "default",
+        "domains-TOTAL_FORMS": "0",
+        "domains-INITIAL_FORMS": "0",
+    }
+    page = operator_client.post(add_url("source"), form).content.decode()
+    assert "Use lower-case letters, digits and hyphens" in page
+    page = operator_client.post(add_url("source"), {**form, "name": "photos"}).content.decode()
+    assert "An S3 source needs a bucket and a region" in page
+
+
+def test_a_source_is_added_with_its_domains(operator_client: Client) -> None:
+    form = {
+        "name": "photos",
+        "kind": "s3",
+        "bucket": "acme-photos",
+        "region": "ap-east-1",
+        "credential_profile": "default",
+        "domains-TOTAL_FORMS": "1",
+        "domains-INITIAL_FORMS": "0",
+        "domains-0-domain": "photos.example.com",
+    }
+    operator_client.post(add_url("source"), form)
+    assert Source.objects.get().domains.get().domain == "photos.example.com"
+
+
+def test_a_destination_and_a_queue_are_added(operator_client: Client) -> None:
+    operator_client.post(
+        add_url("destination"),
+        {
+            "name": "replica",
+            "bucket": "replica",
+            "endpoint": "https://oss-cn-hangzhou.aliyuncs.com",
+            "region": "cn-hangzhou",
+            "addressing": "virtual_host",
+            "credential_profile": "default",
+        },
+    )
+    operator_client.post(
+        add_url("eventqueue"),
+        {
+            "name": "events",
+            "url": "https://sqs.ap-east-1.amazonaws.com/123456789012/s3sync",
+            "region": "ap-east-1",
+            "credential_profile": "default",
+            "enabled": "on",
+        },
+    )
+    assert Destination.objects.get().name == "replica"
+    assert EventQueue.objects.get().enabled
+
+
+def test_the_index_says_what_needs_an_operator_and_leads_there(
+    operator_client: Client, service: Service
+) -> None:
+    make_job(service.rule, "a.jpg", JobState.FAILED)
+    page = text_of(operator_client, reverse("admin:index"))
+    assert f'<a href="{list_url("heartbeat")}">No lane is alive' in page
+    assert f'<a href="{list_url("failedjob")}">Rule photos: 1 failed job' in page
+
+
+def test_the_index_says_when_nothing_is_wrong(operator_client: Client, service: Service) -> None:
+    now = timezone.now()
+    for kind in LoopKind:
+        Heartbeat.objects.create(kind=kind, asked_at=now, started_at=now, beat_at=now)
+    assert "Nothing: no failures" in text_of(operator_client, reverse("admin:index"))
