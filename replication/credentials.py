@@ -1,12 +1,11 @@
 """Credential profiles: where a name in the database leads to access keys, which are never there.
 
 The profile `default` stands for each SDK's own chain (environment, shared files, instance or
-pod role). Any other profile is read from a mounted folder or from the environment, anew every
-few seconds, so that a rotated or mended secret takes effect without a restart.
+pod role). Any other profile is read from a mounted folder or from the environment; a file that
+was rotated or mended takes effect with the next transfer, without a restart.
 """
 
 import os
-import time
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from django.conf import settings
 from replication.errors import ErrorCode, ReplicationError
 
 DEFAULT_PROFILE = "default"
-REFRESH_SECONDS = 3
+VALUES = ("access_key_id", "access_key_secret", "session_token", "role_arn")
 
 
 @dataclass(frozen=True)
@@ -37,24 +36,30 @@ def access_key(profile: str) -> AccessKey | None:
     """
     if profile == DEFAULT_PROFILE:
         return None
-    return _read_profile(profile, int(time.monotonic() / REFRESH_SECONDS))
+    return _read_profile(profile, tuple(map(_stamp, _files(profile))))
+
+
+def _files(profile: str) -> list[Path]:
+    folder = settings.S3SYNC.secrets_dir
+    return [Path(folder) / profile / name for name in VALUES] if folder else []
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Differs whenever the file does: rewritten, replaced, or swapped behind a link."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()  # not there, as far as we can see
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @lru_cache(maxsize=64)
-def _read_profile(profile: str, _period: int) -> AccessKey:
+def _read_profile(profile: str, _stamps: tuple[tuple[int, ...], ...]) -> AccessKey:
     folder = settings.S3SYNC.secrets_dir
     prefix = f"S3SYNC_PROFILE_{profile.upper()}_"
-
-    def value(name: str) -> str:
-        if folder is not None and (file := Path(folder) / profile / name).is_file():
-            return _read(file, profile=profile)
-        return os.environ.get(prefix + name.upper(), "")
-
+    mounted = {file.name: _read(file, profile=profile) for file in _files(profile) if _stamp(file)}
     key = AccessKey(
-        value("access_key_id"),
-        value("access_key_secret"),
-        value("session_token"),
-        value("role_arn"),
+        *(mounted.get(name) or os.environ.get(prefix + name.upper(), "") for name in VALUES)
     )
     if key.id and key.secret:
         return key
