@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import oss2
 import pytest
-
 from django.db.models.functions import Now
 
 from replication import loops
@@ -80,7 +79,10 @@ class Road:
 
 @pytest.fixture
 def make_road(db: None, aws: MiniStack, oss: OssServer) -> Callable[..., Road]:
-    """Makes a road with a queue and, by default, a bucket of its own; arguments are the rule's fields."""
+    """Makes a road with a queue and, by default, a bucket of its own.
+
+    Arguments are the fields of the rule.
+    """
 
     def make(*, source_bucket: str = "", **fields: Any) -> Road:
         name = f"t{uuid4().hex[:12]}"
