@@ -16,7 +16,7 @@ from tests.processes import eventually, manage
 
 __all__ = ["browser", "open_page"]
 
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_wrong_oss_secret_is_seen_and_after_it_is_mended_retry_completes_the_job(

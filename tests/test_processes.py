@@ -12,8 +12,7 @@ from sandbox.oss import Fault
 from tests.conftest import Road
 from tests.processes import eventually, manage
 
-# The schedule that a migration made must survive the emptying of the tables.
-pytestmark = pytest.mark.django_db(transaction=True, serialized_rollback=True)
+pytestmark = pytest.mark.django_db(transaction=True)
 
 S3_PUT = (Path(__file__).parent / "data" / "s3-put.json").read_text()
 BODIES = {
