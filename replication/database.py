@@ -4,11 +4,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import (
+    DatabaseError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connection,
+)
 from django.db.migrations.executor import MigrationExecutor
 
-# What a restart or a broken connection raises; a new connection mends it.
-DATABASE_AWAY = (OperationalError, InterfaceError)
+# What a restart, a broken connection or a failover raises (InternalError: what was the primary
+# is read-only now); a new connection mends it.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
 ASK_AGAIN_SECONDS = 2.0
 

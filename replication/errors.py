@@ -26,6 +26,7 @@ class ErrorCode(StrEnum):
     SOURCE_WRONG_REGION = "source_wrong_region"
     SOURCE_KMS = "source_kms"
     SOURCE_CUSTOMER_KEY = "source_customer_key"
+    SOURCE_CLOCK = "source_clock"
     SOURCE_ARCHIVED = "source_archived"
     SOURCE_REDIRECTED = "source_redirected"
     SOURCE_LENGTH_UNKNOWN = "source_length_unknown"
@@ -90,6 +91,11 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _PERSON,
         "S3 does not accept our credentials, or there are none.",
         "Check the access key, secret or role behind the source's credential profile; then retry.",
+    ),
+    ErrorCode.SOURCE_CLOCK: Meaning(
+        _RETRY,
+        "S3 refuses the request because our clock is off by more than 15 minutes.",
+        "Correct the clock of this host (chrony or ntpd). Jobs go on by themselves after that.",
     ),
     ErrorCode.SOURCE_WRONG_REGION: Meaning(
         _PERSON,
@@ -270,7 +276,8 @@ class ReplicationError(Exception):
     ) -> None:
         super().__init__(f"{code}: {detail}" if detail else str(code))
         self.code = code
-        self.detail = detail
+        # What a store answered, made fit for PostgreSQL: no NUL, no lone surrogate.
+        self.detail = detail.replace("\0", "␀").encode(errors="replace").decode()
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
 

@@ -6,16 +6,17 @@ clock decides what is due and which lease has run out.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import QuerySet
-from django.db.models.functions import Now
+from django.db.models import QuerySet, Subquery
+from django.db.models.functions import Least, Now
 
 from replication.errors import Disposition, ErrorCode, ReplicationError
 from replication.models import JobOrigin, JobState, Outcome, TransferAttempt, TransferJob
@@ -28,6 +29,10 @@ PRIORITY_EVENT = 0
 PRIORITY_BULK = 10
 
 RETRY_BATCH = 1000
+
+# Held, in PostgreSQL, by who touches many pending jobs: shared by those who do it in the order of
+# their keys, alone by those who don't. Else they would deadlock.
+_PENDING_LOCK = 0x53335331
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
     # Sorted, so that two transactions that enqueue the same keys can't deadlock.
     places = sorted(oldest)
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_PENDING_LOCK])
         cursor.execute(
             """
             INSERT INTO replication_transferjob AS job
@@ -100,7 +106,8 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
             ON CONFLICT (rule_id, key) WHERE state = 'pending' DO UPDATE SET
                 event_at = LEAST(job.event_at, excluded.event_at),
                 available_at = LEAST(job.available_at, excluded.available_at),
-                priority = LEAST(job.priority, excluded.priority)
+                priority = LEAST(job.priority, excluded.priority),
+                attempt_limit = job.attempt + excluded.attempt_limit
             RETURNING id
             """,
             [
@@ -159,19 +166,26 @@ def claim(lane: UUID, *, limit: int, lease_seconds: float) -> list[ClaimedJob]:
         return [ClaimedJob(*row) for row in cursor.fetchall()]
 
 
-def extend_leases(lane: UUID, *, lease_seconds: float) -> set[int]:
-    """Extend the lease of every job that the lane still holds, and return their ids."""
+def extend_leases(
+    lane: UUID, held: Collection[ClaimedJob], *, lease_seconds: float
+) -> set[tuple[int, int]]:
+    """Extend the leases of these jobs where the lane still holds them: (id, attempt) of those.
+
+    Jobs that the lane does not know it has, from a claim whose answer was lost, are left to rescue.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE replication_transferjob
+            UPDATE replication_transferjob AS job
             SET lease_expires_at = now() + make_interval(secs => %s)
-            WHERE state = 'running' AND claimed_by = %s
-            RETURNING id
+            FROM unnest(%s::bigint[], %s::int[]) AS held (id, attempt)
+            WHERE job.id = held.id AND job.attempt = held.attempt
+              AND job.state = 'running' AND job.claimed_by = %s
+            RETURNING job.id, job.attempt
             """,
-            [lease_seconds, lane],
+            [lease_seconds, [job.id for job in held], [job.attempt for job in held], lane],
         )
-        return {row[0] for row in cursor.fetchall()}
+        return set(cursor.fetchall())
 
 
 # -- running → … -------------------------------------------------------------------------------
@@ -239,20 +253,25 @@ def settle_error(job: ClaimedJob, error: ReplicationError) -> JobState | None:
     return retry_later(job, error)
 
 
-def retry_later(job: ClaimedJob, error: ReplicationError) -> JobState | None:
+def retry_later(
+    job: ClaimedJob, error: ReplicationError, *, if_lease_expired: bool = False
+) -> JobState | None:
     """running → pending after a backoff; superseded if a newer job waits; failed if exhausted."""
+    end_try = partial(_end_try, job, error, if_lease_expired=if_lease_expired)
     if job.attempt + 1 >= job.attempt_limit:
-        return fail(job, error)
+        with transaction.atomic():
+            return JobState.FAILED if end_try(state=JobState.FAILED) else None
     delay = backoff_seconds(job.attempt, hint_seconds=error.retry_after_seconds)
     try:
         with transaction.atomic():
-            moved = _end_try(job, error, state=JobState.PENDING, delay_seconds=delay)
+            moved = end_try(state=JobState.PENDING, delay_seconds=delay)
         return JobState.PENDING if moved else None
     except IntegrityError:
         # A pending job of the key exists. It can't run before we are settled, so it looks
         # at the source after us.
         with transaction.atomic():
-            moved = _end_try(job, error, state=JobState.SUPERSEDED)
+            moved = end_try(state=JobState.SUPERSEDED)
+            _inherit_event_at(job)
         return JobState.SUPERSEDED if moved else None
 
 
@@ -272,7 +291,7 @@ def rescue(*, limit: int) -> int:
         claimed = ClaimedJob(
             job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at
         )
-        rescued += retry_later(claimed, error) is not None
+        rescued += retry_later(claimed, error, if_lease_expired=True) is not None
     return rescued
 
 
@@ -297,6 +316,7 @@ def _retry_batch(job_ids: list[int]) -> int:
     while True:
         try:
             with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_PENDING_LOCK])
                 cursor.execute(
                     """
                     WITH newest AS (
@@ -334,9 +354,11 @@ def _retry_batch(job_ids: list[int]) -> int:
 
 def cancel(pending: QuerySet[TransferJob]) -> int:
     """pending → cancelled. Returns how many."""
-    return pending.filter(state=JobState.PENDING).update(
-        state=JobState.CANCELLED, finalized_at=Now()
-    )
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_PENDING_LOCK])
+        return pending.filter(state=JobState.PENDING).update(
+            state=JobState.CANCELLED, finalized_at=Now()
+        )
 
 
 # -- parts of transitions ----------------------------------------------------------------------
@@ -358,8 +380,21 @@ def _ours(job: ClaimedJob) -> QuerySet[TransferJob]:
     return TransferJob.objects.filter(id=job.id, state=JobState.RUNNING, attempt=job.attempt)
 
 
+def _inherit_event_at(job: ClaimedJob) -> None:
+    """Let the pending job of the key serve the superseded one's change, so that lag is honest."""
+    superseded = TransferJob.objects.filter(id=job.id).values("event_at")
+    TransferJob.objects.filter(rule_id=job.rule_id, key=job.key, state=JobState.PENDING).update(
+        event_at=Least("event_at", Subquery(superseded))
+    )
+
+
 def _end_try(
-    job: ClaimedJob, error: ReplicationError, *, state: JobState, delay_seconds: float = 0
+    job: ClaimedJob,
+    error: ReplicationError,
+    *,
+    state: JobState,
+    delay_seconds: float = 0,
+    if_lease_expired: bool = False,
 ) -> bool:
     """Count the try and record why it was unsuccessful, in the caller's transaction."""
     with connection.cursor() as cursor:
@@ -371,6 +406,7 @@ def _end_try(
                 available_at = now() + make_interval(secs => %(delay)s),
                 finalized_at = CASE WHEN %(state)s = 'pending' THEN NULL ELSE now() END
             WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
+              AND (NOT %(if_lease_expired)s OR lease_expires_at < now())
             """,
             {
                 "state": state.value,
@@ -379,6 +415,7 @@ def _end_try(
                 "delay": delay_seconds,
                 "id": job.id,
                 "attempt": job.attempt,
+                "if_lease_expired": if_lease_expired,
             },
         )
         if not cursor.rowcount:

@@ -9,12 +9,14 @@ import queue
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import connection
+from django.db import DataError, connection
 
 from replication import jobs, loops
 from replication.database import DATABASE_AWAY
@@ -68,41 +70,51 @@ class Lane:
         self._seconds = seconds
         self._limits = settings.S3SYNC
         self._inbox: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()  # None: woken
-        self._held: dict[int, HeldJob] = {}
+        # By id and attempt: a job that was lost may come back while its old transfer still ends.
+        self._held: dict[tuple[int, int], HeldJob] = {}
         self._rules: dict[int, ReplicationRule] = {}
         self._rules_read_at = 0.0
         self._leases_extended_at = time.monotonic()
+        self._ask_at = 0.0
         self._more_may_be_due = True
         self._was_saturated = False
 
     def run(self) -> None:
         """Claim for that many seconds, then finish what is in flight while a successor claims."""
         ends = time.monotonic() + self._seconds
+        overlap = loops.OVERLAP * self._seconds
         with (
             WakeListener(lambda: self._inbox.put(None)),
             ThreadPoolExecutor(self._limits.lane_concurrency, "transfer") as pool,
         ):
-            self._work(pool, until=ends)
+            while (now := time.monotonic()) < ends - overlap:
+                self._work(pool, wait_at_most_seconds=ends - overlap - now)
+            self._persistently(self._ask_for_successor)
+            while (now := time.monotonic()) < ends:
+                self._work(pool, wait_at_most_seconds=ends - now)
+            # A long transfer keeps this process; meanwhile it must not be lost to other jobs.
+            lingering = set(self._held)
+            while not lingering.isdisjoint(self._held):
+                self._work(pool, wait_at_most_seconds=ASK_SECONDS)
             while self._held:
-                self._receive_and_settle(timeout_seconds=ASK_SECONDS)
                 self._keep_alive()
+                self._settle_what_finished(wait_seconds=ASK_SECONDS)
 
-    def _work(self, pool: ThreadPoolExecutor, *, until: float) -> None:
-        ask_at = 0.0
-        ask_for_successor_at = until - loops.OVERLAP * self._seconds
-        while (now := time.monotonic()) < until:
-            if now >= ask_at:
-                self._more_may_be_due = True
-                ask_at = now + ASK_SECONDS
-                self._grow_if_saturated()
-            if self._more_may_be_due and self._free:
-                self._persistently(lambda: self._refill(pool))
-            if now >= ask_for_successor_at:
-                ask_for_successor_at = until
-                self._persistently(self._ask_for_successor)
-            self._keep_alive()
-            idle = not (self._more_may_be_due and self._free)
-            self._receive_and_settle(timeout_seconds=max(0.0, ask_at - now) if idle else 0.0)
+    def _work(self, pool: ThreadPoolExecutor, *, wait_at_most_seconds: float) -> None:
+        """One round: claim if there may be something due, and settle what has finished."""
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._more_may_be_due = True
+            self._ask_at = now + ASK_SECONDS
+            self._grow_if_saturated()
+        if self._more_may_be_due and self._free:
+            self._persistently(lambda: self._refill(pool))
+        self._keep_alive()
+        if self._more_may_be_due and self._free:
+            wait_seconds = 0.0
+        else:
+            wait_seconds = min(wait_at_most_seconds, max(0.0, self._ask_at - now))
+        self._settle_what_finished(wait_seconds=wait_seconds)
 
     @property
     def _free(self) -> int:
@@ -118,7 +130,7 @@ class Lane:
         rules = self._rules_of(claimed)
         for job in claimed:
             held = HeldJob(job, self._held_until(asked_at))
-            self._held[job.id] = held
+            self._held[job.id, job.attempt] = held
             pool.submit(self._transfer, held, rules[job.rule_id])
 
     def _rules_of(self, claimed: list[ClaimedJob]) -> dict[int, ReplicationRule]:
@@ -155,25 +167,39 @@ class Lane:
 
     # -- settle --------------------------------------------------------------------------------
 
-    def _receive_and_settle(self, *, timeout_seconds: float) -> None:
+    def _settle_what_finished(self, *, wait_seconds: float) -> None:
         """Wait for the first message, take all that are there, settle the finished jobs."""
-        finished: list[Finished] = []
+        finished = self._receive(wait_seconds)
+        if not finished:
+            return
         try:
-            message = self._inbox.get(timeout=timeout_seconds) if timeout_seconds else None
-            while True:
-                if message is None:
-                    self._more_may_be_due = True
-                else:
-                    finished.append(message)
-                message = self._inbox.get_nowait()
-        except queue.Empty:
-            pass
-        if finished:
             self._persistently(lambda: self._settle(finished))
+        except DataError:
+            # One of them can't be recorded as it is; it must not take the others with it.
             for end in finished:
-                del self._held[end.job.id]
-            # A settled job may be what a pending one of its key was waiting for.
+                self._persistently(partial(self._settle_alone, end))
+        for end in finished:
+            del self._held[end.job.id, end.job.attempt]
+        # A settled job may be what a pending one of its key was waiting for.
+        self._more_may_be_due = True
+
+    def _receive(self, wait_seconds: float) -> list[Finished]:
+        messages: list[Finished | None] = []
+        with suppress(queue.Empty):
+            messages.append(self._inbox.get(timeout=wait_seconds))
+            while True:
+                messages.append(self._inbox.get_nowait())
+        if None in messages:
             self._more_may_be_due = True
+        return [message for message in messages if message is not None]
+
+    def _settle_alone(self, end: Finished) -> None:
+        try:
+            self._settle([end])
+        except DataError as error:
+            log.exception("job.not_recorded", job=end.job.id, key=end.job.key)
+            reason = f"what the stores answered can't be recorded: {type(error.__cause__).__name__}"
+            self._settle([Finished(end.job, ReplicationError(ErrorCode.UNEXPECTED, reason))])
 
     def _settle(self, finished: list[Finished]) -> None:
         completions = [
@@ -224,9 +250,13 @@ class Lane:
         asked_at = self._leases_extended_at = time.monotonic()
         if not self._held:
             return
-        ours = jobs.extend_leases(self._loop.id, lease_seconds=self._limits.lease_seconds)
-        for job_id, held in self._held.items():
-            held.held_until = self._held_until(asked_at) if job_id in ours else 0.0
+        ours = jobs.extend_leases(
+            self._loop.id,
+            [held.job for held in self._held.values()],
+            lease_seconds=self._limits.lease_seconds,
+        )
+        for place, held in self._held.items():
+            held.held_until = self._held_until(asked_at) if place in ours else 0.0
 
     def _grow_if_saturated(self) -> None:
         if self._more_may_be_due and not self._free:

@@ -5,12 +5,13 @@ while it lives, and each loop revives the other kind when that has fallen silent
 clock decides who is alive.
 """
 
+import math
 import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -113,7 +114,7 @@ class Loop:
 
     kind: LoopKind
     id: UUID
-    _last_beat: float = field(default_factory=time.monotonic)
+    _last_beat: float = -math.inf  # the first is due at once
 
     def register(self, *, asked_for: bool) -> bool:
         """Note that the loop runs; False if it is not the one that was asked for."""

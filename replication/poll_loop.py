@@ -140,6 +140,7 @@ class QueuePoller:
             # Nothing was deleted, so SQS delivers the messages again.
             log.warning("queue.database_unavailable", queue=self._queue.name, reason=str(error))
             connection.close()
+            self._report(f"the database: {error}")
             return False
         except (QueueError, ReplicationError) as error:
             log.warning("queue.poll_failed", queue=self._queue.name, reason=str(error))

@@ -53,6 +53,7 @@ class Transfer:
         check_size(info.size_bytes)
         user_metadata = info.user_metadata | _provenance(info)
         check_user_metadata(user_metadata)
+        self.may_go_on()
         body = VerifiedBody(source_object, before_each_read=self.may_go_on)
         receipt = self.destination.put(
             self.destination_key,

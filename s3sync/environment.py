@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
+from zoneinfo import available_timezones
 
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
@@ -93,20 +94,29 @@ class Environment(BaseSettings):
         default=10, ge=1, le=100, description="Unsuccessful tries after which a job has failed"
     )
     retry_base_seconds: float = Field(
-        default=1, gt=0, description="Upper bound of the wait before the first retry; it doubles"
+        default=1,
+        gt=0,
+        allow_inf_nan=False,
+        description="Upper bound of the wait before the first retry; it doubles",
     )
     retry_cap_seconds: float = Field(
-        default=900, gt=0, description="Upper bound of the wait before any retry"
+        default=900,
+        gt=0,
+        allow_inf_nan=False,
+        description="Upper bound of the wait before any retry",
     )
     poll_in_cluster: bool = Field(
         default=True,
         description="The cluster polls the queues; turn off where `pollsqs` runs apart",
     )
     connect_timeout_seconds: float = Field(
-        default=10, gt=0, description="Limit for connecting to S3, SQS or OSS"
+        default=10, gt=0, allow_inf_nan=False, description="Limit for connecting to S3, SQS or OSS"
     )
     read_timeout_seconds: float = Field(
-        default=60, gt=0, description="Limit for each wait on a byte from S3, SQS or OSS"
+        default=60,
+        gt=0,
+        allow_inf_nan=False,
+        description="Limit for each wait on a byte from S3, SQS or OSS",
     )
 
     @field_validator("database_url")
@@ -130,6 +140,13 @@ class Environment(BaseSettings):
                 f"needs {MIN_SECRET_KEY_LENGTH} characters or more; make one with: "
                 """python -c "import secrets; print(secrets.token_urlsafe(48))" """.strip()
             )
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_time_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("is no time zone; write one like Asia/Shanghai or UTC")
         return value
 
     @field_validator("api_tokens")

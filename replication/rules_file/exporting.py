@@ -4,6 +4,7 @@ from io import StringIO
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from replication.rules_file.applying import row_values
 from replication.rules_file.sections import SECTIONS
@@ -18,7 +19,7 @@ def export_rules() -> str:
     document: dict[str, list[dict[str, Any]]] = {
         section.name: [
             {
-                name: value
+                name: _escaped(value)
                 for name, value in row_values(section, row).items()
                 if value not in ("", [])
             }
@@ -32,3 +33,10 @@ def export_rules() -> str:
     out = StringIO()
     yaml.dump(document, out)
     return _HEAD + out.getvalue()
+
+
+def _escaped(value: Any) -> Any:
+    """Between double quotes YAML escapes what it would otherwise take for a line's end."""
+    if isinstance(value, str) and not value.isprintable():
+        return DoubleQuotedScalarString(value)
+    return value

@@ -1,7 +1,7 @@
 """boto3 sessions and clients by credential profile, shared by the S3 store and the SQS queue."""
 
 import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import boto3
@@ -43,20 +43,21 @@ def _client(service: str, region: str, endpoint_url: str, key: AccessKey | None)
         response_checksum_validation="when_required",
         request_checksum_calculation="when_required",
     )
-    return _session(key).client(
+    return _session(key, region).client(
         service, region_name=region, endpoint_url=endpoint_url or None, config=config
     )
 
 
 @lru_cache(maxsize=64)
-def _session(key: AccessKey | None) -> Any:
+def _session(key: AccessKey | None, region: str) -> Any:
     if key is None:
         return boto3.Session()
     if not key.role_arn:
         return boto3.Session(key.id, key.secret, key.session_token or None)
     session: Any = botocore.session.Session()
     fetcher = AssumeRoleCredentialFetcher(
-        client_creator=session.create_client,
+        # STS is asked in the region of what the role is for; there is no other region to ask.
+        client_creator=partial(session.create_client, region_name=region),
         source_credentials=Credentials(key.id, key.secret, key.session_token or None),
         role_arn=key.role_arn,
         extra_args={"RoleSessionName": "s3sync"},

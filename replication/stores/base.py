@@ -14,6 +14,14 @@ CONTENT_HEADERS = (
     "expires",
 )
 
+# A server that asks for a longer pause is asked again after this one.
+LONGEST_HINT_SECONDS = 3600.0
+
+
+def hint_seconds(text: str, *, unit_seconds: float = 1.0) -> float:
+    """When a server wants to be asked again: its header's whole units; 0 if it does not say."""
+    return min(float(text) * unit_seconds, LONGEST_HINT_SECONDS) if text.isdecimal() else 0.0
+
 
 @dataclass(frozen=True)
 class ObjectInfo:

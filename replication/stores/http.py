@@ -8,10 +8,11 @@ import urllib3
 from django.conf import settings
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
-from replication.stores.base import CONTENT_HEADERS, ObjectInfo
+from replication.stores.base import CONTENT_HEADERS, ObjectInfo, hint_seconds
 
 # A server's 404 and 410 are its clean "not there".
 _MISSING = {404, 410}
+_DOT_SEGMENTS = {".", ".."}
 
 
 class HttpStore:
@@ -30,6 +31,12 @@ class HttpStore:
 
     def open(self, key: str) -> "HttpObject":
         """One GET of the object as it is now; see SourceStore."""
+        if not _DOT_SEGMENTS.isdisjoint(key.split("/")):
+            # On the way, the path a/../b becomes b: we would be given another object.
+            raise ReplicationError(
+                ErrorCode.SOURCE_REFUSED,
+                "a web server can't be asked for a key that has '.' or '..' between slashes",
+            )
         try:
             response = self._pool.request(
                 "GET",
@@ -63,16 +70,16 @@ class HttpObject:
         self._response = response
         self.info = ObjectInfo(
             size_bytes=int(length),
-            etag=headers.get("etag", "").removeprefix("W/").strip('"'),
+            etag=_plain(headers.get("etag", "").removeprefix("W/").strip('"')),
             content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
-            request_id=headers.get("x-request-id", ""),
+            request_id=_plain(headers.get("x-request-id", "")),
         )
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; see SourceObject."""
         try:
             return self._response.read(size, decode_content=False)
-        except urllib3.exceptions.IncompleteRead as error:
+        except urllib3.exceptions.ProtocolError as error:
             raise ReplicationError(ErrorCode.SOURCE_TRUNCATED, str(error)) from error
         except urllib3.exceptions.HTTPError as error:
             raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
@@ -90,15 +97,19 @@ class HttpObject:
         self._response.close()
 
 
+def _plain(text: str) -> str:
+    """The text if it is printable ASCII, else nothing: any web server may answer any bytes."""
+    return text if text.isascii() and text.isprintable() else ""
+
+
 def _raise_answer(response: urllib3.BaseHTTPResponse) -> NoReturn:
     status = response.status
     if status in _MISSING:
         raise ObjectMissing
-    retry_after = response.headers.get("retry-after", "")
-    detail = f"{status} {response.reason}"
+    detail = f"{status} {_plain(response.reason or '')}"
     if 300 <= status < 400:
         code = ErrorCode.SOURCE_REDIRECTED
-        detail += f" to {response.headers.get('location', 'nowhere')}"
+        detail += f" to {_plain(response.headers.get('location', '')) or 'nowhere'}"
     elif status in {401, 403}:
         code = ErrorCode.SOURCE_ACCESS_DENIED
     elif status in {429, 503}:
@@ -112,5 +123,5 @@ def _raise_answer(response: urllib3.BaseHTTPResponse) -> NoReturn:
     raise ReplicationError(
         code,
         detail,
-        retry_after_seconds=float(retry_after) if retry_after.isdecimal() else 0,
+        retry_after_seconds=hint_seconds(response.headers.get("retry-after", "")),
     )

@@ -11,7 +11,7 @@ from django.conf import settings
 from replication.credentials import AccessKey, access_key
 from replication.errors import ErrorCode, ReplicationError
 from replication.models import Addressing
-from replication.stores.base import Body, Receipt
+from replication.stores.base import Body, Receipt, hint_seconds
 
 # https://help.aliyun.com/document_detail/32005.html
 _CODES = {
@@ -112,7 +112,8 @@ def _provider(key: AccessKey | None) -> oss2.credentials.CredentialsProvider:
     if not (os.environ.get("OSS_ACCESS_KEY_ID") and os.environ.get("OSS_ACCESS_KEY_SECRET")):
         raise ReplicationError(
             ErrorCode.CREDENTIAL_PROFILE,
-            "the profile 'default' needs OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET in the environment",
+            "the profile 'default' needs OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET "
+            "in the environment",
         )
     return oss2.credentials.EnvironmentVariableCredentialsProvider()
 
@@ -122,13 +123,12 @@ def _raise_translated(error: oss2.exceptions.OssError) -> NoReturn:
         raise ReplicationError(ErrorCode.DESTINATION_UNREACHABLE, str(error.exception)) from error
     if isinstance(error, oss2.exceptions.ClientError):
         raise ReplicationError(ErrorCode.DESTINATION_REFUSED, error.body) from error
-    delay_ms = error.headers.get(_DELAY_HEADER, "")
     detail = f"{error.status} {error.code}: {error.message}"
     raise ReplicationError(
         _code(error),
         f"{detail} (EC {error.ec})" if error.ec else detail,
         request_id=error.request_id,
-        retry_after_seconds=int(delay_ms) / 1000 if delay_ms.isdecimal() else 0,
+        retry_after_seconds=hint_seconds(error.headers.get(_DELAY_HEADER, ""), unit_seconds=0.001),
     ) from error
 
 

@@ -13,6 +13,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ResponseStreamingError,
 )
+from botocore.exceptions import ConnectionError as ConnectError
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.aws import aws_client
@@ -28,7 +29,7 @@ _CODES = {
     "SignatureDoesNotMatch": ErrorCode.SOURCE_CREDENTIALS,
     "InvalidToken": ErrorCode.SOURCE_CREDENTIALS,
     "ExpiredToken": ErrorCode.SOURCE_CREDENTIALS,
-    "RequestTimeTooSkewed": ErrorCode.SOURCE_CREDENTIALS,
+    "RequestTimeTooSkewed": ErrorCode.SOURCE_CLOCK,
     "InvalidObjectState": ErrorCode.SOURCE_ARCHIVED,
     "PermanentRedirect": ErrorCode.SOURCE_WRONG_REGION,
     "AuthorizationHeaderMalformed": ErrorCode.SOURCE_WRONG_REGION,
@@ -69,7 +70,7 @@ class S3Object:
         self.info = ObjectInfo(
             size_bytes=int(headers["content-length"]),
             etag=headers.get("etag", "").strip('"'),
-            version_id=headers.get("x-amz-version-id", "").replace("null", ""),
+            version_id=_version_of(headers),
             md5=_md5_of(headers),
             content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
             user_metadata={
@@ -79,6 +80,8 @@ class S3Object:
             },
             request_id=headers.get("x-amz-request-id", ""),
         )
+        if not self.info.size_bytes:
+            self._body.read()  # nobody else will, and the connection is to be used again
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; see SourceObject."""
@@ -112,12 +115,18 @@ def _md5_of(headers: dict[str, str]) -> str:
     return etag if _MD5.fullmatch(etag) and not encrypted else ""
 
 
+def _version_of(headers: dict[str, str]) -> str:
+    """Empty for "null", the version of what was put while the bucket was not versioned."""
+    version_id = headers.get("x-amz-version-id", "")
+    return "" if version_id == "null" else version_id
+
+
 def _raise_translated(error: ClientError | BotoCoreError) -> NoReturn:
     if isinstance(error, ClientError):
         _raise_answer(error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         raise ReplicationError(ErrorCode.SOURCE_CREDENTIALS, str(error)) from error
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, HTTPClientError | ConnectError):
         raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
     raise ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}") from error
 
@@ -127,10 +136,13 @@ def _raise_answer(error: ClientError) -> NoReturn:
     answer: Any = error.response
     name = answer["Error"].get("Code", "")
     status = answer["ResponseMetadata"].get("HTTPStatusCode", 0)
-    request_id = answer["ResponseMetadata"].get("RequestId", "")
+    headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
+    request_id = headers.get("x-amz-request-id", "")
     if name == "NoSuchKey":
         raise ObjectMissing(request_id=request_id) from error
-    if name in _CODES:
+    if error.operation_name == "AssumeRole" and status == 403:
+        code = ErrorCode.SOURCE_CREDENTIALS
+    elif name in _CODES:
         code = _CODES[name]
     elif name == "InvalidRequest" and status == 400:
         # What S3 answers to a GET without the key of an SSE-C object.
