@@ -294,8 +294,16 @@ class ObjectMissing(Exception):
         self.request_id = request_id
 
 
-class LeaseLost(Exception):
-    """The job is not ours any more: stop, and write nothing."""
+class TransferStopped(Exception):
+    """Stop the transfer and write nothing; it was not the transfer's fault."""
+
+
+class LeaseLost(TransferStopped):
+    """The job is not ours any more."""
+
+
+class HandOver(TransferStopped):
+    """The cluster is being stopped: another shall do the job."""
 
 
 class UnparseableMessage(Exception):

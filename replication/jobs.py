@@ -281,6 +281,23 @@ def fail(job: ClaimedJob, error: ReplicationError) -> JobState | None:
         return JobState.FAILED if _end_try(job, error, state=JobState.FAILED) else None
 
 
+def hand_over(job: ClaimedJob) -> bool:
+    """running → pending, due at once, the attempt unchanged: the lane has to end.
+
+    superseded instead, if another job of the key waits.
+    """
+    ours = TransferJob.objects.filter(id=job.id, state=JobState.RUNNING, attempt=job.attempt)
+    free: dict[str, Any] = {"lease_expires_at": None, "claimed_by": None}
+    try:
+        with transaction.atomic():
+            moved = ours.update(state=JobState.PENDING, available_at=Now(), **free)
+    except IntegrityError:
+        with transaction.atomic():
+            moved = ours.update(state=JobState.SUPERSEDED, finalized_at=Now(), **free)
+            _inherit_event_at(job)
+    return bool(moved)
+
+
 def rescue(*, limit: int) -> int:
     """Settle jobs whose lane let the lease run out, as unsuccessful tries. Returns how many."""
     expired = TransferJob.objects.filter(state=JobState.RUNNING, lease_expires_at__lt=Now())
@@ -374,10 +391,6 @@ def backoff_seconds(attempt: int, *, hint_seconds: float = 0) -> float:
         settings.S3SYNC.retry_base_seconds * 2.0 ** min(attempt, 32),
     )
     return hint_seconds + random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
-
-
-def _ours(job: ClaimedJob) -> QuerySet[TransferJob]:
-    return TransferJob.objects.filter(id=job.id, state=JobState.RUNNING, attempt=job.attempt)
 
 
 def _inherit_event_at(job: ClaimedJob) -> None:

@@ -5,6 +5,7 @@ a thread of the pool, settles what has finished, many in one statement, and exte
 once. It refills as transfers finish and never waits for the slowest.
 """
 
+import math
 import queue
 import time
 from collections.abc import Callable
@@ -20,7 +21,13 @@ from django.db import DataError, connection
 
 from replication import jobs, loops
 from replication.database import DATABASE_AWAY
-from replication.errors import ErrorCode, LeaseLost, ReplicationError
+from replication.errors import (
+    ErrorCode,
+    HandOver,
+    LeaseLost,
+    ReplicationError,
+    TransferStopped,
+)
 from replication.jobs import ClaimedJob, Completion, JobOrder
 from replication.models import DeletePolicy, JobOrigin, LoopKind, ReplicationRule
 from replication.stores.opening import destination_store, source_store
@@ -36,6 +43,9 @@ RULES_SECONDS = 3.0  # what an operator changes in a rule takes effect by then
 # We stop trusting a lease before the database does.
 LEASE_MARGIN = 0.2
 RESCUE_LIMIT = 100
+STOP_CHECK_SECONDS = 0.5
+# What a lane that is told to stop may still finish; orchestrators often kill after 30 s.
+FINISH_SECONDS = 10.0
 DATABASE_PAUSE_SECONDS = 0.5
 
 T = TypeVar("T")
@@ -47,19 +57,22 @@ class HeldJob:
 
     job: ClaimedJob
     held_until: float  # time.monotonic()
+    is_to_be_handed_over: bool = False
 
     def may_go_on(self) -> None:
-        """Raises LeaseLost once another lane may have taken the job over."""
+        """Raises LeaseLost once another lane may have taken the job over, HandOver if one shall."""
         if time.monotonic() >= self.held_until:
             raise LeaseLost
+        if self.is_to_be_handed_over:
+            raise HandOver
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A transfer's end: its completion, its error, or None where the lease was lost."""
+    """A transfer's end: its completion, its error, or why it was stopped."""
 
     job: ClaimedJob
-    result: Completion | ReplicationError | None
+    result: Completion | ReplicationError | TransferStopped
 
 
 class Lane:
@@ -80,25 +93,42 @@ class Lane:
         self._was_saturated = False
 
     def run(self) -> None:
-        """Claim for that many seconds, then finish what is in flight while a successor claims."""
-        ends = time.monotonic() + self._seconds
-        overlap = loops.OVERLAP * self._seconds
+        """Claim for that many seconds, then finish what is in flight while a successor claims.
+
+        Told to stop, claim no more, and hand over what is not finished soon.
+        """
         with (
             WakeListener(lambda: self._inbox.put(None)),
             ThreadPoolExecutor(self._limits.lane_concurrency, "transfer") as pool,
         ):
-            while (now := time.monotonic()) < ends - overlap:
-                self._work(pool, wait_at_most_seconds=ends - overlap - now)
-            self._persistently(self._ask_for_successor)
-            while (now := time.monotonic()) < ends:
-                self._work(pool, wait_at_most_seconds=ends - now)
-            # A long transfer keeps this process; meanwhile it must not be lost to other jobs.
-            lingering = set(self._held)
-            while not lingering.isdisjoint(self._held):
-                self._work(pool, wait_at_most_seconds=ASK_SECONDS)
-            while self._held:
-                self._keep_alive()
-                self._settle_what_finished(wait_seconds=ASK_SECONDS)
+            self._claim_and_transfer(pool)
+            self._finish()
+
+    def _claim_and_transfer(self, pool: ThreadPoolExecutor) -> None:
+        ends = time.monotonic() + self._seconds
+        successor_due = ends - loops.OVERLAP * self._seconds
+        # A long transfer keeps this process; meanwhile it must not be lost to other jobs.
+        lingering: set[tuple[int, int]] | None = None
+        while not loops.are_told_to_stop():
+            now = time.monotonic()
+            if now >= successor_due:
+                successor_due = math.inf
+                self._persistently(self._ask_for_successor)
+            if now >= ends:
+                lingering = set(self._held) if lingering is None else lingering & self._held.keys()
+                if not lingering:
+                    return
+            next_step = min(successor_due, ends if lingering is None else math.inf)
+            self._work(pool, wait_at_most_seconds=next_step - now)
+
+    def _finish(self) -> None:
+        hands_over_at = time.monotonic() + FINISH_SECONDS
+        while self._held:
+            self._keep_alive()
+            self._settle_what_finished(wait_seconds=STOP_CHECK_SECONDS)
+            if loops.are_told_to_stop() and time.monotonic() > hands_over_at:
+                for held in self._held.values():
+                    held.is_to_be_handed_over = True
 
     def _work(self, pool: ThreadPoolExecutor, *, wait_at_most_seconds: float) -> None:
         """One round: claim if there may be something due, and settle what has finished."""
@@ -113,7 +143,9 @@ class Lane:
         if self._more_may_be_due and self._free:
             wait_seconds = 0.0
         else:
-            wait_seconds = min(wait_at_most_seconds, max(0.0, self._ask_at - now))
+            wait_seconds = min(
+                STOP_CHECK_SECONDS, wait_at_most_seconds, max(0.0, self._ask_at - now)
+            )
         self._settle_what_finished(wait_seconds=wait_seconds)
 
     @property
@@ -123,30 +155,31 @@ class Lane:
     # -- claim and transfer --------------------------------------------------------------------
 
     def _refill(self, pool: ThreadPoolExecutor) -> None:
+        # Before the claim: were it to fail after, nobody would know of the claimed jobs.
+        if time.monotonic() - self._rules_read_at > RULES_SECONDS:
+            self._read_rules()
         free = self._free
         asked_at = time.monotonic()
         claimed = jobs.claim(self._loop.id, limit=free, lease_seconds=self._limits.lease_seconds)
         self._more_may_be_due = len(claimed) == free
-        rules = self._rules_of(claimed)
+        if any(job.rule_id not in self._rules for job in claimed):
+            self._read_rules()
         for job in claimed:
             held = HeldJob(job, self._held_until(asked_at))
             self._held[job.id, job.attempt] = held
-            pool.submit(self._transfer, held, rules[job.rule_id])
+            pool.submit(self._transfer, held, self._rules[job.rule_id])
 
-    def _rules_of(self, claimed: list[ClaimedJob]) -> dict[int, ReplicationRule]:
-        stale = time.monotonic() - self._rules_read_at > RULES_SECONDS
-        if claimed and (stale or any(job.rule_id not in self._rules for job in claimed)):
-            rules = ReplicationRule.objects.select_related("source", "destination")
-            self._rules = {rule.pk: rule for rule in rules}
-            self._rules_read_at = time.monotonic()
-        return self._rules
+    def _read_rules(self) -> None:
+        rules = ReplicationRule.objects.select_related("source", "destination")
+        self._rules = {rule.pk: rule for rule in rules}
+        self._rules_read_at = time.monotonic()
 
     def _held_until(self, asked_at: float) -> float:
         return asked_at + self._limits.lease_seconds * (1 - LEASE_MARGIN)
 
     def _transfer(self, held: HeldJob, rule: ReplicationRule) -> None:
         """On a thread of the pool: run the transfer, and put its end into the inbox."""
-        result: Completion | ReplicationError | None
+        result: Completion | ReplicationError | TransferStopped
         try:
             result = Transfer(
                 source=source_store(rule.source),
@@ -158,8 +191,8 @@ class Lane:
             ).run()
         except ReplicationError as error:
             result = error
-        except LeaseLost:
-            result = None
+        except TransferStopped as stopped:
+            result = stopped
         except Exception as error:
             log.exception("job.failed_unexpectedly", job=held.job.id, key=held.job.key)
             result = ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}")
@@ -218,6 +251,8 @@ class Lane:
                     size_bytes=completion.size_bytes,
                 )
         for end in finished:
+            if isinstance(end.result, HandOver):
+                jobs.hand_over(end.job)
             if isinstance(end.result, ReplicationError):
                 state = jobs.settle_error(end.job, end.result)
                 if state is None:

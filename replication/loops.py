@@ -5,6 +5,7 @@ while it lives, and each loop revives the other kind when that has fallen silent
 clock decides who is alive.
 """
 
+import ctypes
 import math
 import os
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing import RawValue
 from uuid import UUID, uuid4
 
 import structlog
@@ -38,6 +40,20 @@ TASKS = {
     LoopKind.LANE: "replication.tasks.run_lane",
     LoopKind.POLLER: "replication.tasks.run_poller",
 }
+
+# In memory that the cluster's processes share since their fork; without a lock, for a process
+# that is killed while it holds one would leave the others waiting for ever.
+_told_to_stop = RawValue(ctypes.c_bool, False)
+
+
+def tell_to_stop() -> None:
+    """Tell every loop of this cluster to end soon; called in the cluster's first process."""
+    _told_to_stop.value = True
+
+
+def are_told_to_stop() -> bool:
+    """Whether this process's cluster is being stopped."""
+    return bool(_told_to_stop.value)
 
 
 def summon(kind: LoopKind) -> bool:

@@ -21,6 +21,7 @@ from replication.sqs import MAX_WAIT_SECONDS, Queue, QueueError
 log = structlog.get_logger(__name__)
 
 LOOK_FOR_QUEUES_SECONDS = 2.0
+STOP_CHECK_SECONDS = 0.5
 DEPTH_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 20.0
@@ -65,7 +66,7 @@ class PollLoop:
     def run(self) -> None:
         """See poll_for and poll_until."""
         try:
-            while not self._stop.is_set() and (now := time.monotonic()) < self._until:
+            while not self._must_stop() and (now := time.monotonic()) < self._until:
                 try:
                     self._follow_queues()
                     self._loop.beat_if_due(in_flight=len(self._threads))
@@ -74,12 +75,16 @@ class PollLoop:
                     log.warning("poller.database_unavailable", reason=str(error))
                     connection.close()
                 next_look = min(now + LOOK_FOR_QUEUES_SECONDS, self._until, self._renew_at)
-                self._stop.wait(max(0.05, next_look - now))
+                while not self._must_stop() and (left := next_look - time.monotonic()) > 0:
+                    self._stop.wait(min(left, STOP_CHECK_SECONDS))
         finally:
             for polling in self._threads.values():
                 polling.stop.set()
             for polling in self._threads.values():
                 polling.thread.join()
+
+    def _must_stop(self) -> bool:
+        return self._stop.is_set() or loops.are_told_to_stop()
 
     def _follow_queues(self) -> None:
         queues = EventQueue.objects.filter(enabled=True)

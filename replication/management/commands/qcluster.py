@@ -1,15 +1,17 @@
-"""`manage.py qcluster`: django-q's own, begun when the database is ready, with our loops."""
+"""`manage.py qcluster`: django-q's cluster, begun when the database is ready, with our loops."""
 
+from types import FrameType
 from typing import Any
 
+from django.core.management.base import BaseCommand
 from django.db import connection
-from django_q.management.commands import qcluster
+from django_q.cluster import Cluster
 
 from replication import loops
 from replication.database import wait_until_ready
 
 
-class Command(qcluster.Command):
+class Command(BaseCommand):
     help = "Runs the cluster: lanes, which copy, and pollers, which ask SQS. Stop it with SIGTERM."
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -17,4 +19,13 @@ class Command(qcluster.Command):
         # django-q's schedule would start them too, but half a minute later.
         loops.start()
         connection.close()  # a connection does not survive the fork
-        super().handle(*args, **options)
+        StoppableCluster().start()
+
+
+class StoppableCluster(Cluster):
+    """django-q waits for running tasks and tells them nothing; ours are told."""
+
+    def sig_handler(self, signum: int, frame: FrameType | None) -> None:
+        """On SIGTERM or SIGINT, in the cluster's first process."""
+        loops.tell_to_stop()
+        super().sig_handler(signum, frame)
