@@ -6,7 +6,7 @@ clock decides what is due and which lease has run out.
 """
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,7 +18,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet, Subquery
 from django.db.models.functions import Least, Now
 
-from replication.errors import Disposition, ErrorCode, ReplicationError
+from replication.errors import ErrorCode, ReplicationError
 from replication.models import JobOrigin, JobState, Outcome, TransferAttempt, TransferJob
 
 # Lanes listen here to start a job the moment it is committed.
@@ -127,11 +127,20 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
 # -- pending → running -------------------------------------------------------------------------
 
 
-def claim(lane: UUID, *, limit: int, lease_seconds: float) -> list[ClaimedJob]:
-    """Take up to `limit` due jobs of the rules that are enabled and not paused.
+def claim(
+    lane: UUID,
+    *,
+    limit: int,
+    lease_seconds: float,
+    room: Mapping[int, int] | None = None,
+    parked_rule_id: int | None = None,
+) -> list[ClaimedJob]:
+    """Take up to `limit` due jobs of the rules that may run: the first of each rule, then the
+    second of each, so that no rule's backlog holds up another's.
 
-    Never takes a job whose key another job is running for: it stays pending until that one
-    is settled.
+    May run: enabled, not paused, not parked, to a destination that is not throttled; with
+    `parked_rule_id`, that parked rule alone. `room` bounds how many are taken of a rule. Never
+    takes a job whose key another job is running for: that stays pending until the other is settled.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -139,6 +148,10 @@ def claim(lane: UUID, *, limit: int, lease_seconds: float) -> list[ClaimedJob]:
             WITH due AS MATERIALIZED (
                 SELECT job.id
                 FROM replication_replicationrule AS rule
+                JOIN replication_destination AS destination
+                  ON destination.id = rule.destination_id
+                LEFT JOIN unnest(%(room_rules)s::bigint[], %(rooms)s::int[]) AS room (rule_id, jobs)
+                  ON room.rule_id = rule.id
                 CROSS JOIN LATERAL (
                     SELECT id, priority, available_at
                     FROM replication_transferjob AS waiting
@@ -148,11 +161,16 @@ def claim(lane: UUID, *, limit: int, lease_seconds: float) -> list[ClaimedJob]:
                           WHERE writer.rule_id = waiting.rule_id AND writer.key = waiting.key
                             AND writer.state = 'running')
                     ORDER BY priority, available_at
-                    LIMIT %(limit)s
+                    LIMIT LEAST(%(limit)s, room.jobs)
                     FOR UPDATE SKIP LOCKED
                 ) AS job
                 WHERE rule.enabled AND rule.paused_at IS NULL
-                ORDER BY job.priority, job.available_at
+                  AND (rule.parked_at IS NULL AND %(parked)s IS NULL OR rule.id = %(parked)s)
+                  AND (destination.throttled_until IS NULL OR destination.throttled_until <= now())
+                ORDER BY job.priority,
+                         row_number() OVER (PARTITION BY rule.id
+                                            ORDER BY job.priority, job.available_at),
+                         job.available_at
                 LIMIT %(limit)s
             )
             UPDATE replication_transferjob AS job
@@ -161,7 +179,14 @@ def claim(lane: UUID, *, limit: int, lease_seconds: float) -> list[ClaimedJob]:
             FROM due WHERE job.id = due.id
             RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at
             """,
-            {"limit": limit, "lane": lane, "lease": lease_seconds},
+            {
+                "limit": limit,
+                "lane": lane,
+                "lease": lease_seconds,
+                "room_rules": list(room or ()),
+                "rooms": list((room or {}).values()),
+                "parked": parked_rule_id,
+            },
         )
         return [ClaimedJob(*row) for row in cursor.fetchall()]
 
@@ -243,25 +268,29 @@ def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
         return {row[0] for row in cursor.fetchall()}
 
 
-def settle_error(job: ClaimedJob, error: ReplicationError) -> JobState | None:
-    """Settle an unsuccessful try as its error's disposition says.
-
-    Returns the state the job is in now, or None if the job was not ours any more.
-    """
-    if error.disposition in {Disposition.PERMANENT, Disposition.PERSON}:
-        return fail(job, error)
-    return retry_later(job, error)
-
-
 def retry_later(
-    job: ClaimedJob, error: ReplicationError, *, if_lease_expired: bool = False
+    job: ClaimedJob,
+    error: ReplicationError,
+    *,
+    uses_up_a_try: bool = True,
+    if_lease_expired: bool = False,
 ) -> JobState | None:
-    """running → pending after a backoff; superseded if a newer job waits; failed if exhausted."""
-    end_try = partial(_end_try, job, error, if_lease_expired=if_lease_expired)
-    if job.attempt + 1 >= job.attempt_limit:
+    """running → pending after a backoff; superseded if a newer job waits; failed if exhausted.
+
+    Without `uses_up_a_try` the job has as many tries left as before, for the error was not of
+    its making, and it is due as soon as the server's hint allows.
+    """
+    end_try = partial(
+        _end_try, job, error, more_tries=not uses_up_a_try, if_lease_expired=if_lease_expired
+    )
+    if uses_up_a_try and job.attempt + 1 >= job.attempt_limit:
         with transaction.atomic():
             return JobState.FAILED if end_try(state=JobState.FAILED) else None
-    delay = backoff_seconds(job.attempt, hint_seconds=error.retry_after_seconds)
+    delay = (
+        backoff_seconds(job.attempt, hint_seconds=error.retry_after_seconds)
+        if uses_up_a_try
+        else error.retry_after_seconds
+    )
     try:
         with transaction.atomic():
             moved = end_try(state=JobState.PENDING, delay_seconds=delay)
@@ -407,6 +436,7 @@ def _end_try(
     *,
     state: JobState,
     delay_seconds: float = 0,
+    more_tries: bool = False,
     if_lease_expired: bool = False,
 ) -> bool:
     """Count the try and record why it was unsuccessful, in the caller's transaction."""
@@ -414,8 +444,10 @@ def _end_try(
         cursor.execute(
             """
             UPDATE replication_transferjob
-            SET state = %(state)s, attempt = attempt + 1, error_code = %(code)s,
-                error_detail = %(detail)s, lease_expires_at = NULL, claimed_by = NULL,
+            SET state = %(state)s, attempt = attempt + 1,
+                attempt_limit = attempt_limit + %(more_tries)s::int,
+                error_code = %(code)s, error_detail = %(detail)s,
+                lease_expires_at = NULL, claimed_by = NULL,
                 available_at = now() + make_interval(secs => %(delay)s),
                 finalized_at = CASE WHEN %(state)s = 'pending' THEN NULL ELSE now() END
             WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
@@ -428,6 +460,7 @@ def _end_try(
                 "delay": delay_seconds,
                 "id": job.id,
                 "attempt": job.attempt,
+                "more_tries": more_tries,
                 "if_lease_expired": if_lease_expired,
             },
         )

@@ -8,6 +8,7 @@ once. It refills as transfers finish and never waits for the slowest.
 import math
 import queue
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,7 +20,7 @@ import structlog
 from django.conf import settings
 from django.db import DataError, connection
 
-from replication import jobs, loops
+from replication import jobs, loops, parking, setbacks
 from replication.database import DATABASE_AWAY
 from replication.errors import (
     ErrorCode,
@@ -29,7 +30,7 @@ from replication.errors import (
     TransferStopped,
 )
 from replication.jobs import ClaimedJob, Completion, JobOrder
-from replication.models import DeletePolicy, JobOrigin, LoopKind, ReplicationRule
+from replication.models import DeletePolicy, JobOrigin, LoopKind, Outcome, ReplicationRule
 from replication.stores.opening import destination_store, source_store
 from replication.transfer import Transfer
 from replication.wake import WakeListener
@@ -47,6 +48,8 @@ STOP_CHECK_SECONDS = 0.5
 # What a lane that is told to stop may still finish; orchestrators often kill after 30 s.
 FINISH_SECONDS = 10.0
 DATABASE_PAUSE_SECONDS = 0.5
+# Of a lane's places, where there are several rules.
+ONE_RULES_SHARE = 0.75
 
 T = TypeVar("T")
 
@@ -99,12 +102,12 @@ class Lane:
         """
         with (
             WakeListener(lambda: self._inbox.put(None)),
-            ThreadPoolExecutor(self._limits.lane_concurrency, "transfer") as pool,
+            ThreadPoolExecutor(self._limits.lane_concurrency, "transfer") as self._pool,
         ):
-            self._claim_and_transfer(pool)
+            self._claim_and_transfer()
             self._finish()
 
-    def _claim_and_transfer(self, pool: ThreadPoolExecutor) -> None:
+    def _claim_and_transfer(self) -> None:
         ends = time.monotonic() + self._seconds
         successor_due = ends - loops.OVERLAP * self._seconds
         # A long transfer keeps this process; meanwhile it must not be lost to other jobs.
@@ -119,7 +122,7 @@ class Lane:
                 if not lingering:
                     return
             next_step = min(successor_due, ends if lingering is None else math.inf)
-            self._work(pool, wait_at_most_seconds=next_step - now)
+            self._work(wait_at_most_seconds=next_step - now)
 
     def _finish(self) -> None:
         hands_over_at = time.monotonic() + FINISH_SECONDS
@@ -130,7 +133,7 @@ class Lane:
                 for held in self._held.values():
                     held.is_to_be_handed_over = True
 
-    def _work(self, pool: ThreadPoolExecutor, *, wait_at_most_seconds: float) -> None:
+    def _work(self, *, wait_at_most_seconds: float) -> None:
         """One round: claim if there may be something due, and settle what has finished."""
         now = time.monotonic()
         if now >= self._ask_at:
@@ -138,7 +141,7 @@ class Lane:
             self._ask_at = now + ASK_SECONDS
             self._grow_if_saturated()
         if self._more_may_be_due and self._free:
-            self._persistently(lambda: self._refill(pool))
+            self._persistently(self._refill)
         self._keep_alive()
         if self._more_may_be_due and self._free:
             wait_seconds = 0.0
@@ -154,20 +157,43 @@ class Lane:
 
     # -- claim and transfer --------------------------------------------------------------------
 
-    def _refill(self, pool: ThreadPoolExecutor) -> None:
+    def _refill(self) -> None:
         # Before the claim: were it to fail after, nobody would know of the claimed jobs.
         if time.monotonic() - self._rules_read_at > RULES_SECONDS:
             self._read_rules()
         free = self._free
         asked_at = time.monotonic()
-        claimed = jobs.claim(self._loop.id, limit=free, lease_seconds=self._limits.lease_seconds)
+        claimed = jobs.claim(
+            self._loop.id,
+            limit=free,
+            lease_seconds=self._limits.lease_seconds,
+            room=self._room(),
+        )
         self._more_may_be_due = len(claimed) == free
+        self._start(claimed, asked_at=asked_at)
+
+    def _probe(self) -> None:
+        """Try a job of a rule that is parked, if it is time to."""
+        asked_at = time.monotonic()
+        claimed = parking.claim_probe(self._loop.id, lease_seconds=self._limits.lease_seconds)
+        self._start(claimed, asked_at=asked_at)
+
+    def _start(self, claimed: list[ClaimedJob], *, asked_at: float) -> None:
         if any(job.rule_id not in self._rules for job in claimed):
             self._read_rules()
         for job in claimed:
             held = HeldJob(job, self._held_until(asked_at))
             self._held[job.id, job.attempt] = held
-            pool.submit(self._transfer, held, self._rules[job.rule_id])
+            self._pool.submit(self._transfer, held, self._rules[job.rule_id])
+
+    def _room(self) -> dict[int, int]:
+        """How many more jobs of each rule this lane may hold: slow ones of one rule must not
+        keep all its places from the others."""
+        if len(self._rules) < 2:
+            return {}
+        most = math.ceil(self._limits.lane_concurrency * ONE_RULES_SHARE)
+        held = Counter(held.job.rule_id for held in self._held.values())
+        return {rule_id: max(0, most - held[rule_id]) for rule_id in self._rules}
 
     def _read_rules(self) -> None:
         rules = ReplicationRule.objects.select_related("source", "destination")
@@ -239,6 +265,7 @@ class Lane:
             (end.job, end.result) for end in finished if isinstance(end.result, Completion)
         ]
         completed = jobs.complete(completions)
+        self._note_successes(completions)
         written_late = [job for job, _ in completions if job.id not in completed]
         for job, completion in completions:
             if job.id in completed:
@@ -254,7 +281,8 @@ class Lane:
             if isinstance(end.result, HandOver):
                 jobs.hand_over(end.job)
             if isinstance(end.result, ReplicationError):
-                state = jobs.settle_error(end.job, end.result)
+                state = setbacks.settle(end.job, self._rules[end.job.rule_id], end.result)
+                self._rules_read_at = 0.0  # it may have been parked
                 if state is None:
                     written_late.append(end.job)
                 log.warning(
@@ -273,11 +301,24 @@ class Lane:
             priority=jobs.PRIORITY_EVENT,
         )
 
+    def _note_successes(self, completions: list[tuple[ClaimedJob, Completion]]) -> None:
+        written = {
+            job.rule_id
+            for job, completion in completions
+            if completion.outcome in {Outcome.COPIED, Outcome.DELETED}
+        }
+        for rule_id in written:
+            if self._rules[rule_id].errors_in_a_row:
+                parking.note_success(rule_id)
+                self._rules_read_at = 0.0
+
     # -- stay alive ----------------------------------------------------------------------------
 
     def _keep_alive(self) -> None:
         if self._persistently(lambda: self._loop.beat_if_due(in_flight=len(self._held))):
             self._persistently(lambda: jobs.rescue(limit=RESCUE_LIMIT))
+            if self._free and not loops.are_told_to_stop():
+                self._persistently(self._probe)
         if time.monotonic() - self._leases_extended_at > self._limits.lease_seconds / 4:
             self._persistently(self._extend_leases)
 
@@ -294,7 +335,7 @@ class Lane:
             held.held_until = self._held_until(asked_at) if place in ours else 0.0
 
     def _grow_if_saturated(self) -> None:
-        if self._more_may_be_due and not self._free:
+        if not self._free or 0 in self._room().values():
             self._was_saturated = True
             self._persistently(loops.summon_lane_if_room)
 

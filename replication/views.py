@@ -23,6 +23,7 @@ PAGES = {
     "queue_silent": "eventqueue",
     "dead_letters": "deadletter",
     "rule_paused": "replicationrule",
+    "rule_parked": "replicationrule",
     "rule_disabled": "replicationrule",
     "rule_behind": "replicationrule",
     "failed_jobs": "failedjob",

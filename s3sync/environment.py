@@ -7,7 +7,14 @@ from urllib.parse import unquote, urlsplit
 from zoneinfo import available_timezones
 
 from django.core.exceptions import ImproperlyConfigured
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "S3SYNC_"
@@ -105,9 +112,28 @@ class Environment(BaseSettings):
         allow_inf_nan=False,
         description="Upper bound of the wait before any retry",
     )
+    probe_seconds: float = Field(
+        default=30,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds until a rule that is parked is tried again; they grow, to 15 minutes",
+    )
     poll_in_cluster: bool = Field(
         default=True,
         description="The cluster polls the queues; turn off where `pollsqs` runs apart",
+    )
+    keep_jobs_days: int = Field(
+        default=14,
+        ge=1,
+        le=36_500,
+        description="Days until a finished job is deleted; a failed one is kept longer",
+    )
+    keep_failures_days: int = Field(
+        default=90,
+        ge=1,
+        le=36_500,
+        description="Days until a failed job or a dead letter is deleted; "
+        "at least S3SYNC_KEEP_JOBS_DAYS",
     )
     connect_timeout_seconds: float = Field(
         default=10, gt=0, allow_inf_nan=False, description="Limit for connecting to S3, SQS or OSS"
@@ -140,6 +166,14 @@ class Environment(BaseSettings):
                 f"needs {MIN_SECRET_KEY_LENGTH} characters or more; make one with: "
                 """python -c "import secrets; print(secrets.token_urlsafe(48))" """.strip()
             )
+        return value
+
+    @field_validator("keep_failures_days")
+    @classmethod
+    def _is_not_less_than_for_jobs(cls, value: int, info: ValidationInfo) -> int:
+        # Absent where it is wrong itself, which is told apart.
+        if value < info.data.get("keep_jobs_days", 0):
+            raise ValueError("must be at least S3SYNC_KEEP_JOBS_DAYS: failures are kept longer")
         return value
 
     @field_validator("time_zone")

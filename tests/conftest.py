@@ -108,7 +108,10 @@ def work(*, seconds: float = 0.4) -> None:
     for queue in EventQueue.objects.filter(enabled=True):
         while poll_once(queue, wait_seconds=0):
             pass
-    while TransferJob.objects.filter(state=JobState.PENDING, available_at__lte=Now()).exists():
+    due = TransferJob.objects.filter(
+        state=JobState.PENDING, available_at__lte=Now(), rule__parked_at__isnull=True
+    )
+    while due.exists():
         with loops.running(LoopKind.LANE) as loop:
             assert loop is not None
             Lane(loop, seconds=seconds).run()

@@ -98,7 +98,7 @@ def test_a_key_never_has_two_writers_and_every_job_ends(quick_retries: None) -> 
                 # The database may hand the key on as soon as the job is settled.
                 writers.end(f"{job.rule_id} {job.key}")
                 if rng.random() < 0.2:
-                    assert jobs.settle_error(job, error) is not None
+                    assert jobs.retry_later(job, error) is not None
                 else:
                     done.append((job, Completion(Outcome.COPIED)))
             assert jobs.complete(done) == {job.id for job, _ in done}

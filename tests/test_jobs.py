@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 
-from replication import jobs
+from replication import jobs, setbacks
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import ClaimedJob, Completion, JobOrder
 from replication.models import (
@@ -275,7 +275,7 @@ def test_a_retry_is_due_after_the_backoff_and_the_try_is_kept(rule: ReplicationR
     hinted = ReplicationError(
         ErrorCode.DESTINATION_THROTTLED, "slow", request_id="5F0A", retry_after_seconds=100
     )
-    assert jobs.settle_error(held, hinted) == JobState.PENDING
+    assert jobs.retry_later(held, hinted) == JobState.PENDING
     job = TransferJob.objects.get()
     assert (job.state, job.attempt, job.is_retrying) == (JobState.PENDING, 1, True)
     assert (job.error_code, job.error_detail) == ("destination_throttled", "slow")
@@ -317,8 +317,17 @@ def test_an_error_is_settled_as_its_disposition_says(
 ) -> None:
     error = ReplicationError(code)
     retried = error.disposition.value in {"retry", "slow down"}
-    state = jobs.settle_error(claim_one(rule), error)
+    state = setbacks.settle(claim_one(rule), rule, error)
     assert state == (JobState.PENDING if retried else JobState.FAILED)
+
+
+def test_a_try_that_was_not_of_the_jobs_making_is_kept_and_leaves_as_many(
+    rule: ReplicationRule,
+) -> None:
+    held = claim_one(rule, attempt=9, attempt_limit=10)
+    assert jobs.retry_later(held, RETRYABLE, uses_up_a_try=False) == JobState.PENDING
+    job = TransferJob.objects.get()
+    assert (job.attempt, job.attempt_limit, job.attempts.count()) == (10, 11, 1)
 
 
 @pytest.mark.parametrize("state", NOT_RUNNING)

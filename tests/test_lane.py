@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models.functions import Now
 from pytest_django import Settings
 
-from replication import jobs, loops
+from replication import jobs, loops, parking
 from replication.errors import ErrorCode
 from replication.intake import look_again
 from replication.lane import Lane
@@ -170,7 +170,7 @@ def test_jobs_of_a_paused_rule_wait_until_it_is_resumed(road: Road) -> None:
     with a_lane(seconds=4):
         time.sleep(0.5)  # nothing to await: nothing must happen
         assert ended(1, JobState.PENDING)()
-        ReplicationRule.resume(ReplicationRule.objects.all())
+        parking.resume(ReplicationRule.objects.all())
         eventually(ended(1))
 
 

@@ -14,7 +14,7 @@ from replication import loops
 from replication.models import DeadLetter, EventQueue, LoopKind, ReplicationRule, TransferJob
 from replication.poll_loop import poll_until
 from replication.poller import Polled, poll_once
-from replication.sqs import Queue, QueueError
+from replication.sqs import Message, Queue, QueueError
 from tests.conftest import Road
 from tests.http_origin import http_origin
 from tests.policies import a_user_who_may
@@ -28,8 +28,15 @@ def road(road: Road) -> Road:
     """Its queue is empty, and hands a message out again at once unless it is deleted."""
     sqs = road.aws.client("sqs")
     sqs.purge_queue(QueueUrl=road.queue.url)
-    sqs.set_queue_attributes(QueueUrl=road.queue.url, Attributes={"VisibilityTimeout": "0"})
+    hide_for(road, seconds=0)
     return road
+
+
+def hide_for(road: Road, *, seconds: int) -> None:
+    """How long a message that was received is handed out to nobody else."""
+    road.aws.client("sqs").set_queue_attributes(
+        QueueUrl=road.queue.url, Attributes={"VisibilityTimeout": f"{seconds}"}
+    )
 
 
 def send(road: Road, *bodies: str) -> None:
@@ -128,6 +135,34 @@ def test_a_message_stays_in_the_queue_until_its_jobs_are_committed(road: Road) -
     assert road.queue.messages_received == 0
     assert poll(road) == Polled(messages=1, jobs=1, unmatched=0, dead_letters=0)
     assert left_in(road) == 0
+
+
+def test_messages_in_hand_while_the_database_is_away_are_taken_when_it_is_back(road: Road) -> None:
+    hide_for(road, seconds=600)
+    send(road, put_event(road.source.bucket, "a"))
+    in_hand: list[Message] = []
+    with failing_commits():
+        for _ in range(2):
+            with pytest.raises(InternalError, match="refused"):
+                poll_once(road.queue, wait_seconds=1, in_hand=in_hand)
+        send(road, put_event(road.source.bucket, "b"))
+    assert Queue(road.queue).depth() == 1  # no more is received than can be taken
+    for key in ("a", "b"):
+        polled = poll_once(road.queue, wait_seconds=1, in_hand=in_hand)
+        assert polled == Polled(messages=1, jobs=1, unmatched=0, dead_letters=0)
+        assert TransferJob.objects.filter(key=key).exists()
+    assert in_hand == []
+    hide_for(road, seconds=0)
+    assert left_in(road) == 0
+
+
+def test_the_loop_does_not_wait_for_sqs_to_deliver_again_what_it_has_in_hand(road: Road) -> None:
+    hide_for(road, seconds=600)
+    with polling(road):
+        with failing_commits():
+            road.put("a")
+            eventually(lambda: "refused" in EventQueue.objects.get().last_error)
+        eventually(TransferJob.objects.exists)
 
 
 def test_a_message_delivered_twice_is_harmless(road: Road) -> None:

@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from replication.errors import ErrorCode
 from replication.models import (
     DeadLetter,
     EventQueue,
@@ -268,9 +269,11 @@ def test_the_page_runs_no_inline_script_or_style(operator):
 
 
 def test_every_problem_has_a_page_of_the_admin(operator):
-    for name in ("paused", "disabled", "behind"):
+    for name in ("paused", "parked", "disabled", "behind"):
         a_job(a_rule(name, enabled=name != "disabled"), event_at=ago(hours=1))
     ReplicationRule.objects.filter(name="paused").update(paused_at=ago())
+    parked = ReplicationRule.objects.filter(name="parked")
+    parked.update(parked_at=ago(), parked_code=ErrorCode.DESTINATION_ACCESS_DENIED)
     a_job(ReplicationRule.objects.get(name="behind"), "b", state=JobState.FAILED)
     queue = a_queue("a", last_error="x", last_error_at=ago())
     a_queue("b")

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from replication import parking
 from replication.admin import cells
 from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.look_again import look_again_view
@@ -37,7 +38,7 @@ def pause(model_admin: Any, request: HttpRequest, queryset: QuerySet[Replication
 
 @admin.action(description=gettext_lazy("Resume the selected rules"), permissions=["change"])
 def resume(model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]) -> None:
-    resumed = ReplicationRule.resume(queryset)
+    resumed = parking.resume(queryset)
     messages.success(request, ngettext("%d rule goes on.", "%d rules go on.", resumed) % resumed)
 
 
@@ -122,6 +123,13 @@ class RuleAdmin(KeptForHistoryAdmin):
         if rule.paused_at:
             return format_html(
                 "{} {}", cells.badge("retrying", _("paused")), cells.ago(rule.paused_at)
+            )
+        if rule.parked_for:
+            return format_html(
+                "{} {}<br>{}",
+                cells.badge("failed", _("parked")),
+                cells.ago(rule.parked_at),
+                rule.parked_for.cause,
             )
         return cells.badge("completed", _("enabled"))
 

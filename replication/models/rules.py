@@ -6,6 +6,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from replication.errors import MEANINGS, ErrorCode, Meaning
+
 _name = RegexValidator(
     r"^[a-z0-9][a-z0-9-]*$",
     _("Use lower-case letters, digits and hyphens; start with a letter or digit."),
@@ -121,6 +123,12 @@ class Destination(models.Model):
         validators=[_profile],
         help_text=_("Where the credentials are found; they are never kept in the database."),
     )
+    throttled_until = models.DateTimeField(
+        _("throttled until"),
+        null=True,
+        editable=False,
+        help_text=_("OSS asked for fewer requests; no lane starts a transfer to it before."),
+    )
 
     class Meta:
         verbose_name = _("destination")
@@ -182,6 +190,20 @@ class ReplicationRule(models.Model):
         help_text=_("Jobs of a paused rule are kept and wait."),
     )
 
+    # parking.py alone writes these.
+    errors_in_a_row = models.PositiveIntegerField(
+        _("errors in a row that need a person"), default=0, editable=False
+    )
+    parked_at = models.DateTimeField(
+        _("parked since"),
+        null=True,
+        editable=False,
+        help_text=_("Jobs of a parked rule wait; one is tried now and then, until one succeeds."),
+    )
+    parked_code = models.CharField(_("parked for"), max_length=32, default="", editable=False)
+    parked_detail = models.TextField(_("parked for, in detail"), default="", editable=False)
+    probe_at = models.DateTimeField(_("tried again at"), null=True, editable=False)
+
     class Meta:
         verbose_name = _("replication rule")
         verbose_name_plural = _("replication rules")
@@ -200,15 +222,15 @@ class ReplicationRule(models.Model):
             key = key.removeprefix(self.source_prefix)
         return self.destination_prefix + key
 
+    @property
+    def parked_for(self) -> Meaning | None:
+        """What holds the rule up, in words."""
+        return MEANINGS[ErrorCode(self.parked_code)] if self.parked_at else None
+
     @classmethod
     def pause(cls, rules: models.QuerySet["ReplicationRule"]) -> int:
         """Stop working on these rules' jobs; events go on making them. Returns how many changed."""
         return rules.filter(paused_at__isnull=True).update(paused_at=Now())
-
-    @classmethod
-    def resume(cls, rules: models.QuerySet["ReplicationRule"]) -> int:
-        """Work on these rules' jobs again. Returns how many changed."""
-        return rules.filter(paused_at__isnull=False).update(paused_at=None)
 
 
 class EventQueue(models.Model):

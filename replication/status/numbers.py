@@ -46,6 +46,8 @@ class RuleStatus:
     destination: str
     enabled: bool
     paused_at: datetime | None
+    parked_at: datetime | None  # for errors that need a person; `parked_code` says which
+    parked_code: str
     jobs: JobNumbers
 
 
@@ -134,11 +136,11 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
                 GROUP BY ROLLUP (rule_id)
             ), scope AS (
                 SELECT rule.id, rule.name, source.name AS source, destination.name AS destination,
-                       rule.enabled, rule.paused_at
+                       rule.enabled, rule.paused_at, rule.parked_at, rule.parked_code
                 FROM replication_replicationrule AS rule
                 JOIN replication_source AS source ON source.id = rule.source_id
                 JOIN replication_destination AS destination ON destination.id = rule.destination_id
-                UNION ALL SELECT NULL, '', '', '', NULL, NULL  -- all rules together
+                UNION ALL SELECT NULL, '', '', '', NULL, NULL, NULL, ''  -- all rules together
             )
             SELECT now(), scope.*,
                    coalesce(pending.jobs, 0), coalesce(pending.retrying, 0),
@@ -157,10 +159,13 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
             """
         )
         (generated_at, *of_all), *of_rules = cursor.fetchall()
-    jobs = JobNumbers(*of_all[6:])
+    jobs = JobNumbers(*of_all[8:])
     rules = [
-        RuleStatus(pk, name, source, destination, enabled, paused_at, JobNumbers(*numbers))
-        for _, pk, name, source, destination, enabled, paused_at, *numbers in of_rules
+        RuleStatus(
+            *(pk, name, source, destination, enabled, paused_at, parked_at, parked_code),
+            jobs=JobNumbers(*numbers),
+        )
+        for _, pk, name, source, destination, enabled, paused_at, parked_at, parked_code, *numbers in of_rules
     ]
     return generated_at, jobs, rules
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from replication.errors import MEANINGS, ErrorCode
 from replication.status.numbers import Numbers, QueueStatus, RuleStatus
 
 # A long poll takes 20 s at most, and a poller renews itself in less than a minute.
@@ -80,6 +81,14 @@ def _of_rule(rule: RuleStatus, now: datetime) -> Iterator[Problem]:
         yield Problem(
             "rule_paused",
             f"Rule {rule.name} was paused {_ago(rule.paused_at, now)}, {waiting}.",
+            rule=rule.name,
+        )
+    elif rule.parked_at:
+        meaning = MEANINGS[ErrorCode(rule.parked_code)]
+        yield Problem(
+            "rule_parked",
+            f"Rule {rule.name} was parked {_ago(rule.parked_at, now)}, {waiting}. {meaning.cause} "
+            f"{meaning.hint} It is tried again by itself, and goes on once that succeeds.",
             rule=rule.name,
         )
     elif not rule.enabled and jobs.pending:

@@ -1,0 +1,136 @@
+"""A rule whose errors need a person: parked after a few tries, and resumed by itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+
+from replication import jobs, parking
+from replication.errors import ErrorCode, ReplicationError
+from replication.jobs import JobOrder
+from replication.models import FailedJob, JobOrigin, JobState, ReplicationRule, TransferJob
+from replication.status import read_status
+from sandbox.oss import Denial, Fault
+from tests.conftest import Road, work
+from tests.processes import eventually, manage
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DENIED = ReplicationError(ErrorCode.DESTINATION_ACCESS_DENIED, "403 AccessDenied")
+
+
+def lag_seconds(job: TransferJob) -> float:
+    assert job.finalized_at is not None
+    return (job.finalized_at - job.event_at).total_seconds()
+
+
+def test_a_rule_is_parked_at_the_third_error_in_a_row(road: Road) -> None:
+    rule = ReplicationRule.objects.filter(pk=road.rule.pk)
+    assert [parking.note_error(road.rule.pk, DENIED) for _ in range(4)] == [
+        *(False, False),
+        *(True, True),
+    ]
+    parked = rule.get()
+    assert (parked.parked_code, parked.parked_detail) == (DENIED.code, DENIED.detail)
+    parking.note_success(road.rule.pk)
+    assert (rule.get().parked_at, rule.get().errors_in_a_row) == (None, 0)
+
+
+def test_a_success_in_between_starts_the_count_again(road: Road) -> None:
+    for _ in range(2):
+        assert [parking.note_error(road.rule.pk, DENIED) for _ in range(2)] == [False, False]
+        parking.note_success(road.rule.pk)
+
+
+def test_a_parked_rules_jobs_are_not_claimed_but_for_one_when_its_probe_is_due(road: Road) -> None:
+    orders = [JobOrder(road.rule.pk, f"{number}") for number in range(5)]
+    jobs.enqueue(orders, origin=JobOrigin.EVENT, priority=0)
+    for _ in range(3):
+        parking.note_error(road.rule.pk, DENIED)
+    lane: Any = "00000000-0000-0000-0000-000000000001"
+    assert jobs.claim(lane, limit=10, lease_seconds=60) == []
+    assert parking.claim_probe(lane, lease_seconds=60) == []
+    ReplicationRule.objects.update(probe_at=Now())
+    assert len(parking.claim_probe(lane, lease_seconds=60)) == 1
+    assert parking.claim_probe(lane, lease_seconds=60) == []
+
+
+def test_one_rule_without_rights_is_parked_and_drains_unattended_while_another_keeps_its_pace(
+    make_road: Callable[..., Road], tmp_path: Path
+) -> None:
+    bad, good = make_road(destination_prefix="bad/"), make_road()
+    keys = [f"{number}" for number in range(300)]
+    for key in keys:
+        bad.put(key)
+    bad.oss.deny(Denial(key_prefix="bad/", actions=("oss:PutObject",)))
+    with manage("qcluster", directory=tmp_path, S3SYNC_PROBE_SECONDS="2") as cluster:
+        rule = ReplicationRule.objects.filter(pk=bad.rule.pk)
+        eventually(lambda: rule.get().parked_at, unless_ended=cluster)
+        for number in range(20):
+            good.put(f"fresh {number}")
+        fresh = TransferJob.objects.filter(rule=good.rule, state=JobState.COMPLETED)
+        eventually(lambda: fresh.count() == 20, unless_ended=cluster)
+        # Unparked, the bad rule would hold them up for as long as its jobs are retried.
+        assert max(map(lag_seconds, fresh)) < 10
+        refused = [r for r in bad.oss.requests() if r.key.startswith("bad/")]
+        assert len(refused) <= 20
+        assert FailedJob.objects.filter(rule=bad.rule).count() <= 2
+
+        bad.oss.clear_denials()
+        done = TransferJob.objects.filter(rule=bad.rule, state=JobState.COMPLETED)
+        eventually(lambda: done.count() == len(keys), unless_ended=cluster)
+    assert rule.get().parked_at is None
+    assert not FailedJob.objects.exists()
+    assert not TransferJob.objects.filter(attempt__gt=1).exists()
+
+
+def test_a_destination_that_asks_for_fewer_requests_is_left_alone_by_every_lane(
+    make_road: Callable[..., Road], tmp_path: Path
+) -> None:
+    road = make_road()
+    keys = [f"{number}" for number in range(60)]
+    for key in keys:
+        road.put(key)
+    hint_ms = 1500
+    road.oss.add_fault(
+        Fault(operation="PutObject", status=503, code="TotalQpsLimitExceeded", qos_delay_ms=hint_ms)
+    )
+    with manage("qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4") as cluster:
+        done = TransferJob.objects.filter(state=JobState.COMPLETED)
+        eventually(lambda: done.count() == len(keys), unless_ended=cluster)
+    puts = road.oss.requests(operation="PutObject")
+    refused = next(request for request in puts if request.status == 503)
+    # What was under way is finished; nothing is begun before the time that OSS asked for.
+    begun = [p for p in puts if p.started_monotonic - refused.ended_monotonic > 0.5]
+    assert min(p.started_monotonic for p in begun) - refused.ended_monotonic >= hint_ms / 1000
+    assert not FailedJob.objects.exists()
+
+
+def test_a_parked_rule_is_a_problem_that_says_what_to_do(road: Road) -> None:
+    for _ in range(3):
+        parking.note_error(road.rule.pk, DENIED)
+    [problem] = [p for p in read_status().problems if p.code == "rule_parked"]
+    assert "OSS refuses to let us write" in problem.detail
+    assert "Grant oss:PutObject" in problem.detail
+
+
+def test_an_operator_resumes_a_parked_rule_and_what_failed_is_tried_again(
+    road: Road, admin_client: Client
+) -> None:
+    for number in range(3):
+        road.put(f"{number}")
+    road.oss.deny(Denial(actions=("oss:PutObject",)))
+    work()
+    assert ReplicationRule.objects.get().parked_at
+    page = admin_client.get(f"/admin/replication/replicationrule/{road.rule.pk}/change/")
+    assert "This rule is parked" in page.content.decode()
+    road.oss.clear_denials()
+    admin_client.post(
+        "/admin/replication/replicationrule/",
+        {"action": "resume", "_selected_action": [road.rule.pk]},
+    )
+    work()
+    assert TransferJob.objects.filter(state=JobState.COMPLETED).count() == 3
