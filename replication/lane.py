@@ -6,6 +6,7 @@ once. It refills as transfers finish and never waits for the slowest.
 """
 
 import math
+import os
 import queue
 import time
 from collections import Counter
@@ -47,6 +48,7 @@ RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
 # What a lane that is told to stop may still finish; orchestrators often kill after 30 s.
 FINISH_SECONDS = 10.0
+ABANDON_SECONDS = 20.0
 DATABASE_PAUSE_SECONDS = 0.5
 # Of a lane's places, where there are several rules.
 ONE_RULES_SHARE = 0.75
@@ -125,13 +127,25 @@ class Lane:
             self._work(wait_at_most_seconds=next_step - now)
 
     def _finish(self) -> None:
-        hands_over_at = time.monotonic() + FINISH_SECONDS
+        began_at = time.monotonic()
         while self._held:
             self._keep_alive()
             self._settle_what_finished(wait_seconds=STOP_CHECK_SECONDS)
-            if loops.are_told_to_stop() and time.monotonic() > hands_over_at:
+            took_seconds = time.monotonic() - began_at
+            if loops.are_told_to_stop() and took_seconds > FINISH_SECONDS:
                 for held in self._held.values():
                     held.is_to_be_handed_over = True
+            if loops.are_told_to_stop() and took_seconds > ABANDON_SECONDS:
+                self._abandon()
+
+    def _abandon(self) -> None:
+        """End the process with transfers that wait for an answer that does not come.
+
+        Their writes may still be under way, so nobody else may have these jobs before their
+        leases end.
+        """
+        log.warning("lane.transfers_abandoned", jobs=[held.job.id for held in self._held.values()])
+        os._exit(1)
 
     def _work(self, *, wait_at_most_seconds: float) -> None:
         """One round: claim if there may be something due, and settle what has finished."""

@@ -26,7 +26,7 @@ from replication.models import (
 from sandbox.child import Child
 from sandbox.oss import Fault
 from sandbox.postgres import Postgres
-from tests.conftest import Road
+from tests.conftest import Road, work
 from tests.processes import REPOSITORY, eventually, manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -167,3 +167,38 @@ def ask(postgres: Postgres, query: str) -> Any:
     except psycopg.OperationalError:
         return None
     return row[0] if row else None
+
+
+def test_sigterm_under_load_hands_over_what_is_under_way_and_burns_no_try(
+    road: Road, tmp_path: Path
+) -> None:
+    keys = [f"{number}" for number in range(12)]
+    size = 20_000_000  # more than the sockets' buffers take at once
+    for key in keys:
+        road.put(key, b"x" * size)
+    # Far too slow to be finished in the time that a stop allows.
+    road.oss.add_fault(Fault(operation="PutObject", times=None, bytes_per_second=200_000))
+    running = TransferJob.objects.filter(state=JobState.RUNNING)
+    with manage("qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4") as cluster:
+        eventually(lambda: running.count() >= 4, unless_ended=cluster)
+        os.kill(cluster.pid, signal.SIGTERM)
+        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
+    assert not running.exists()
+    assert not TransferJob.objects.filter(attempt__gt=0).exists()
+    assert not TransferAttempt.objects.exists()
+
+    road.oss.clear_faults()
+    work()
+    assert {key: road.replica(key) for key in keys} == dict.fromkeys(keys, b"x" * size)
+
+
+def test_sigterm_ends_a_cluster_whose_transfers_get_no_answer(road: Road, tmp_path: Path) -> None:
+    road.put("a")
+    road.oss.add_fault(Fault(operation="PutObject", delay_seconds=300))
+    running = TransferJob.objects.filter(state=JobState.RUNNING)
+    with manage("qcluster", directory=tmp_path) as cluster:
+        eventually(running.exists, unless_ended=cluster)
+        os.kill(cluster.pid, signal.SIGTERM)
+        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
+    # It may be written still: only the end of the lease gives it to another.
+    assert running.exists()

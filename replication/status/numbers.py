@@ -160,13 +160,7 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
         )
         (generated_at, *of_all), *of_rules = cursor.fetchall()
     jobs = JobNumbers(*of_all[8:])
-    rules = [
-        RuleStatus(
-            *(pk, name, source, destination, enabled, paused_at, parked_at, parked_code),
-            jobs=JobNumbers(*numbers),
-        )
-        for _, pk, name, source, destination, enabled, paused_at, parked_at, parked_code, *numbers in of_rules
-    ]
+    rules = [RuleStatus(*row[1:9], jobs=JobNumbers(*row[9:])) for row in of_rules]
     return generated_at, jobs, rules
 
 
