@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from django.db import connection
 from django.db.models import Count, Q
@@ -160,7 +160,10 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
         )
         (generated_at, *of_all), *of_rules = cursor.fetchall()
     jobs = JobNumbers(*of_all[8:])
-    rules = [RuleStatus(*row[1:9], jobs=JobNumbers(*row[9:])) for row in of_rules]
+    rules = []
+    for _, *columns in of_rules:
+        about_rule: Any = (*columns[:8], JobNumbers(*columns[8:]))
+        rules.append(RuleStatus(*about_rule))
     return generated_at, jobs, rules
 
 
