@@ -14,7 +14,7 @@ NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_K
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 
-.PHONY: help demo test check format sandbox requirements clean
+.PHONY: help demo test check chaos format sandbox requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,6 +32,9 @@ check: $(VENV)/dev.installed ## Lint, types, the import contract, settings and m
 	@$(NO_DATABASE) $(BIN)/lint-imports
 	@$(NO_DATABASE) $(BIN)/python manage.py check
 	@$(NO_DATABASE) $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
+
+chaos: $(VENV)/dev.installed ## Kill everything at random for a while, and compare: SEED=n KEYS=5000 DURATION=120
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120)
 
 format: $(VENV)/dev.installed ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .

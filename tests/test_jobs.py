@@ -7,11 +7,13 @@ from uuid import UUID, uuid4
 import pytest
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models.functions import Now
 
 from replication import jobs, setbacks
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import ClaimedJob, Completion, JobOrder
 from replication.models import (
+    Destination,
     JobOrigin,
     JobState,
     Outcome,
@@ -568,3 +570,31 @@ def test_the_database_refuses_an_attempt_of_the_same_number_or_an_unknown_code(
         TransferAttempt.objects.create(**attempt, code=ErrorCode.UNEXPECTED)
     with pytest.raises(IntegrityError, match="attempt_code_is_known"):
         TransferAttempt.objects.create(**attempt | {"number": 2}, code="surprise")
+
+
+# -- rules take turns --------------------------------------------------------------------------
+
+
+def test_one_rules_backlog_does_not_hold_up_another(rule: ReplicationRule) -> None:
+    other = a_rule("documents")
+    backlog = enqueue(rule, *[f"{number:03}" for number in range(50)])
+    [fresh] = enqueue(other, "fresh")
+    taken = {job.id for job in claim(limit=2)}
+    assert fresh in taken
+    assert len(taken & set(backlog)) == 1
+
+
+def test_a_lane_takes_no_more_of_a_rule_than_it_has_room_for(rule: ReplicationRule) -> None:
+    other = a_rule("documents")
+    enqueue(rule, "a", "b", "c")
+    enqueue(other, "a", "b", "c")
+    taken = jobs.claim(uuid4(), limit=10, lease_seconds=60, room={rule.pk: 1, other.pk: 0})
+    assert [job.rule_id for job in taken] == [rule.pk]
+
+
+def test_no_job_is_claimed_for_a_destination_that_is_throttled(rule: ReplicationRule) -> None:
+    enqueue(rule, "a")
+    Destination.objects.update(throttled_until=Now() + timedelta(seconds=60))
+    assert claim() == []
+    Destination.objects.update(throttled_until=Now() - timedelta(seconds=1))
+    assert len(claim()) == 1
