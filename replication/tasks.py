@@ -1,13 +1,16 @@
-"""What django-q calls: the loops, and the schedule that revives them. Thin."""
+"""What django-q calls: the loops, and the schedules. Thin."""
 
 from uuid import UUID
 
 from django.conf import settings
+from django_q.tasks import async_task
 
-from replication import loops
+from replication import loops, retention
 from replication.lane import Lane
 from replication.models import LoopKind
 from replication.poll_loop import poll_for
+
+PRUNE_SECONDS = 20  # a loop that renews itself may have to wait for this worker
 
 
 def run_lane(loop_id: str) -> None:
@@ -27,3 +30,9 @@ def run_poller(loop_id: str) -> None:
 def revive() -> None:
     """Scheduled each minute: the last resort where no loop is left to revive the others."""
     loops.revive()
+
+
+def prune() -> None:
+    """Scheduled each hour; goes on in a new task where its time was too short."""
+    if not retention.prune(seconds=PRUNE_SECONDS).is_complete:
+        async_task("replication.tasks.prune")

@@ -106,7 +106,7 @@ LOOP_TIMEOUT_SECONDS = 3600
 Q_CLUSTER = {
     "name": "s3sync",
     "orm": "default",
-    "workers": S3SYNC.lanes + 3,  # one polls; two are free for renewals, which overlap
+    "workers": S3SYNC.lanes + 4,  # one polls, one prunes; two for renewals, which overlap
     "poll": 0.5,
     # Tasks that wait in one cluster's memory are tasks that no other host can take.
     "queue_limit": 1,

@@ -62,6 +62,14 @@ def test_all_that_is_wrong_is_told_at_once(environment: pytest.MonkeyPatch) -> N
     assert caught.value.__context__ is None
 
 
+def test_failures_are_kept_at_least_as_long_as_jobs(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("S3SYNC_KEEP_JOBS_DAYS", "91")
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_KEEP_FAILURES_DAYS: must be at least"):
+        read_environment()
+    environment.setenv("S3SYNC_KEEP_FAILURES_DAYS", "91")
+    assert read_environment().keep_failures_days == 91
+
+
 def test_what_is_missing_is_named(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("DATABASE_URL")
     environment.delenv("S3SYNC_SECRET_KEY")

@@ -1,13 +1,63 @@
 """Dead letters: messages that no parser understood, whole, with the reason."""
 
-from django.contrib import admin
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import URLPattern, path
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_POST
 
+from replication import dead_letters
 from replication.admin.cells import ago, moment
 from replication.admin.lists import ReadOnlyAdmin
 from replication.models import DeadLetter
+
+
+@admin.action(description=gettext_lazy("Replay the selected dead letters"), permissions=["replay"])
+def replay(model_admin: Any, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
+    replayed = dead_letters.replay(queryset)
+    said = []
+    if replayed.letters:
+        said += [
+            ngettext(
+                "%d letter was understood and is gone.",
+                "%d letters were understood and are gone.",
+                replayed.letters,
+            )
+            % replayed.letters,
+            ngettext("%d job waits.", "%d jobs wait.", replayed.jobs) % replayed.jobs,
+        ]
+    if replayed.unmatched:
+        said.append(
+            ngettext(
+                "%d record is of an object that no enabled rule asks for.",
+                "%d records are of objects that no enabled rule asks for.",
+                replayed.unmatched,
+            )
+            % replayed.unmatched
+        )
+    if replayed.still_unparseable:
+        said.append(
+            ngettext(
+                "%d is still not understood and stays, with the reason beside it.",
+                "%d are still not understood and stay, with the reasons beside them.",
+                replayed.still_unparseable,
+            )
+            % replayed.still_unparseable
+        )
+    messages.add_message(
+        request,
+        messages.SUCCESS if replayed.letters else messages.WARNING,
+        " ".join(said) or _("Nothing to replay: the selected letters are gone already."),
+    )
 
 
 @admin.register(DeadLetter)
@@ -15,17 +65,53 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     list_display = ("message_id", "queue", "reason", "received")
     list_filter = ("queue",)
     list_select_related = ("queue",)
+    actions = (replay, "delete_selected")
     fields = ("queue", "message_id", "received_when", "reason", "whole_body")
     readonly_fields = fields
+    change_form_template = "admin/replication/dead_letter.html"
 
-    @admin.display(description=_("received"))
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("replication.change_deadletter")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("replication.delete_deadletter")
+
+    @admin.display(description=gettext_lazy("received"))
     def received(self, letter: DeadLetter) -> SafeString:
         return ago(letter.received_at)
 
-    @admin.display(description=_("received"))
+    @admin.display(description=gettext_lazy("received"))
     def received_when(self, letter: DeadLetter) -> SafeString:
         return moment(letter.received_at)
 
-    @admin.display(description=_("body"))
+    @admin.display(description=gettext_lazy("body"))
     def whole_body(self, letter: DeadLetter) -> SafeString:
         return format_html('<pre class="body" dir="ltr">{}</pre>', letter.body)
+
+    # -- one letter ----------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.replay_view)
+        name = "replication_deadletter_replay"
+        return [path("<int:letter_id>/replay/", view, name=name), *super().get_urls()]
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        context = {"may_replay": self.has_replay_permission(request), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
+
+    @method_decorator(require_POST)
+    def replay_view(self, request: HttpRequest, letter_id: int) -> HttpResponse:
+        """What the list's action does, for the one letter of the page."""
+        if not self.has_replay_permission(request):
+            raise PermissionDenied
+        letter = DeadLetter.objects.filter(pk=letter_id)
+        replay(self, request, letter)
+        if letter.exists():
+            return redirect("admin:replication_deadletter_change", letter_id)
+        return redirect("admin:replication_deadletter_changelist")

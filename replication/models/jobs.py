@@ -152,6 +152,12 @@ class TransferJob(models.Model):
                 fields=["-finalized_at", "rule"],
                 condition=Q(state=JobState.FAILED),
             ),
+            # retention: the jobs without a result, oldest first; few, so it costs next to nothing
+            models.Index(
+                name="job_dropped",
+                fields=["finalized_at"],
+                condition=Q(state__in=[JobState.CANCELLED, JobState.SUPERSEDED]),
+            ),
             # the admin's search by key prefix
             models.Index(name="job_key", fields=["key"]),
         ]

@@ -40,7 +40,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
     for queue in queues:
         yield from _of_queue(queue, numbers)
     for queue in numbers.queues:
-        if queue.dead_letters_last_week:  # nobody removes them: they stand out while new
+        if queue.dead_letters_last_week:  # they stand out while they are new
             yield Problem(
                 "dead_letters",
                 f"Queue {queue.name}: {_count(queue.dead_letters_last_week, 'message')} of the "

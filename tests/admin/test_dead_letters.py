@@ -1,0 +1,136 @@
+"""Dead letters are replayed and deleted by those who may, and the message has the numbers."""
+
+import json
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from replication.models import DeadLetter, TransferJob
+from tests.admin.pages import change_url, list_url, run_action, said
+from tests.admin.story import Service
+
+
+def a_letter(service: Service, number: int, *, bucket: str = "acme-photos") -> DeadLetter:
+    """A letter of a bucket that today's parser understands; of none if the bucket is empty."""
+    s3 = {"bucket": {"name": bucket}, "object": {"key": f"photos/{number}.jpg"}}
+    record = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": s3}
+    return DeadLetter.objects.create(
+        queue=service.queue,
+        message_id=f"message-{number}",
+        body=json.dumps({"Records": [record]}),
+        reason="the reason of that day",
+        received_at=timezone.now(),
+    )
+
+
+def replay_url(letter: DeadLetter) -> str:
+    return reverse("admin:replication_deadletter_replay", args=[letter.pk])
+
+
+def client_who_may(*codenames: str) -> Client:
+    user = User.objects.create_user("on-call", "", "on-call", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_replay_takes_the_selected_letters_in_and_says_what_came_of_them(
+    operator_client: Client, service: Service
+) -> None:
+    letters = [a_letter(service, number) for number in range(3)]
+    letters += [a_letter(service, 3, bucket="nobodys"), a_letter(service, 4, bucket="")]
+    left = a_letter(service, 5)
+    response = run_action(operator_client, "deadletter", "replay", [row.pk for row in letters])
+    assert said(response) == (
+        "4 letters were understood and are gone. 3 jobs wait. "
+        "1 record is of an object that no enabled rule asks for. "
+        "1 is still not understood and stays, with the reason beside it."
+    )
+    assert set(DeadLetter.objects.all()) == {letters[4], left}
+    assert TransferJob.objects.count() == 3
+
+
+def test_a_letter_is_replayed_on_its_page(operator_client: Client, service: Service) -> None:
+    letter = a_letter(service, 1)
+    assert (
+        replay_url(letter)
+        in operator_client.get(change_url("deadletter", letter.pk)).content.decode()
+    )
+    response = operator_client.post(replay_url(letter), follow=True)
+    assert said(response) == "1 letter was understood and is gone. 1 job waits."
+    assert response.redirect_chain[-1][0] == list_url("deadletter")
+    again = operator_client.post(replay_url(letter), follow=True)
+    assert said(again) == "Nothing to replay: the selected letters are gone already."
+
+
+def test_a_letter_that_stays_is_shown_again_with_its_new_reason(
+    operator_client: Client, service: Service
+) -> None:
+    letter = a_letter(service, 1, bucket="")
+    response = operator_client.post(replay_url(letter), follow=True)
+    assert "1 is still not understood and stays" in said(response)
+    assert response.redirect_chain[-1][0] == change_url("deadletter", letter.pk)
+    assert "bucket.name is missing or not text" in response.content.decode()
+
+
+def test_a_letter_is_not_replayed_by_a_link(operator_client: Client, service: Service) -> None:
+    assert operator_client.get(replay_url(a_letter(service, 1))).status_code == 405
+    assert DeadLetter.objects.exists()
+
+
+def test_the_selected_letters_are_deleted_once_that_is_confirmed(
+    operator_client: Client, service: Service
+) -> None:
+    letters = [a_letter(service, number) for number in range(3)]
+    selected = {
+        "action": "delete_selected",
+        "_selected_action": [letter.pk for letter in letters[:2]],
+    }
+    page = operator_client.post(list_url("deadletter"), selected).content.decode()
+    assert "Are you sure you want to delete the selected dead letters?" in page
+    assert DeadLetter.objects.count() == 3
+    response = operator_client.post(
+        list_url("deadletter"), {**selected, "post": "yes"}, follow=True
+    )
+    assert said(response) == "Successfully deleted 2 dead letters."
+    assert DeadLetter.objects.get() == letters[2]
+
+
+def test_a_viewer_may_neither_replay_nor_delete(viewer_client: Client, service: Service) -> None:
+    letter = a_letter(service, 1)
+    for action in ("replay", "delete_selected"):
+        run_action(viewer_client, "deadletter", action, [letter.pk])
+    page = viewer_client.get(change_url("deadletter", letter.pk)).content.decode()
+    assert "Replay this letter" not in page
+    assert "deletelink" not in page
+    assert viewer_client.post(replay_url(letter)).status_code == 403
+    assert DeadLetter.objects.exists()
+    assert not TransferJob.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("permission", "shown", "hidden"),
+    [
+        ("change_deadletter", "replay", "delete_selected"),
+        ("delete_deadletter", "delete_selected", "replay"),
+    ],
+)
+def test_each_action_has_its_permission(
+    service: Service, permission: str, shown: str, hidden: str
+) -> None:
+    a_letter(service, 1)
+    client = client_who_may("view_deadletter", permission)
+    page = client.get(list_url("deadletter")).content.decode()
+    assert f'value="{shown}"' in page
+    assert f'value="{hidden}"' not in page
+
+
+def test_who_may_change_letters_replays_them_but_edits_none(service: Service) -> None:
+    letter = a_letter(service, 1)
+    client = client_who_may("change_deadletter")
+    assert client.post(change_url("deadletter", letter.pk), {"body": "x"}).status_code == 403
+    assert said(client.post(replay_url(letter), follow=True)).startswith("1 letter was understood")
