@@ -8,6 +8,10 @@ from django.core.checks import CheckMessage, Error, register
 # Why each must be so: docs/decisions/lanes-and-jobs.md
 _REQUIRED = {
     "orm": ("default", "tasks and jobs are committed together"),
+    "broker_class": (
+        "replication.broker.PatientBroker",
+        "django-q's own gives up for 10 s when the database is away for a moment",
+    ),
     "max_attempts": (1, "jobs.py has the one retry policy"),
     "ack_failures": (True, "jobs.py has the one retry policy"),
     "queue_limit": (1, "a task in one cluster's memory can be taken by no other"),

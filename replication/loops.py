@@ -56,8 +56,11 @@ def are_told_to_stop() -> bool:
     return bool(_told_to_stop.value)
 
 
-def summon(kind: LoopKind) -> bool:
-    """Ask the cluster for one more loop, unless one waits already. Returns whether it was asked."""
+def summon(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) -> bool:
+    """Ask the cluster for one more loop, unless one waits already. Returns whether it was asked.
+
+    One that has waited for longer than `lost_after_seconds` is given up for lost.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             """
@@ -68,7 +71,7 @@ def summon(kind: LoopKind) -> bool:
                 WHERE waiting.asked_at < now() - make_interval(secs => %s)
             RETURNING id
             """,
-            [uuid4(), kind, LOST_AFTER_SECONDS],
+            [uuid4(), kind, lost_after_seconds],
         )
         row = cursor.fetchone()
         if row is None:
@@ -80,10 +83,11 @@ def summon(kind: LoopKind) -> bool:
 def start() -> None:
     """Ask for a loop of each kind, as a cluster does when it starts.
 
-    Those that its predecessor left beating may have died with it; a loop too many ends by itself.
+    Those that its predecessor left beating may have died with it, and so may one that was asked
+    for: a killed cluster has it in its memory. A loop too many ends by itself.
     """
     for kind in _wanted_kinds():
-        summon(kind)
+        summon(kind, lost_after_seconds=0)
 
 
 def revive() -> None:
@@ -91,6 +95,29 @@ def revive() -> None:
     for kind in _wanted_kinds():
         if not _alive(kind) and summon(kind):
             log.warning("loop.revived", kind=kind.value)
+
+
+def replace_the_dead() -> None:
+    """Forget the loops of this cluster whose process is gone, and ask for others at once.
+
+    Called in each process that the cluster starts to work: it starts one when another has died.
+    Else a lane that was killed would be missed only after ALIVE_SECONDS.
+    """
+    here = Heartbeat.objects.filter(host=socket.gethostname(), cluster_pid=os.getppid())
+    dead = [loop.pk for loop in here if loop.pid and not _is_alive(loop.pid)]
+    if dead:
+        here.filter(pk__in=dead).delete()
+        revive()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, by now; it will be missed by its silence
+    return True
 
 
 def _wanted_kinds() -> list[LoopKind]:

@@ -16,7 +16,7 @@ from replication.database import DATABASE_AWAY
 from replication.errors import ReplicationError
 from replication.models import EventQueue, LoopKind
 from replication.poller import poll_once
-from replication.sqs import MAX_WAIT_SECONDS, Queue, QueueError
+from replication.sqs import MAX_WAIT_SECONDS, Message, Queue, QueueError
 
 log = structlog.get_logger(__name__)
 
@@ -116,6 +116,7 @@ class QueuePoller:
         self._stop = stop
         self._pause_seconds = 0.0
         self._depth_read_at = -math.inf
+        self._in_hand: list[Message] = []
 
     def run(self) -> None:
         """Poll until the time is up or `stop` is set; never raises."""
@@ -131,7 +132,7 @@ class QueuePoller:
             connection.close()
 
     def _poll(self, wait_seconds: int) -> None:
-        poll_once(self._queue, wait_seconds=wait_seconds)
+        poll_once(self._queue, wait_seconds=wait_seconds, in_hand=self._in_hand)
         found: dict[str, object] = {"last_polled_at": Now(), "last_error": ""}
         if time.monotonic() - self._depth_read_at >= DEPTH_SECONDS:
             self._depth_read_at = time.monotonic()
@@ -142,7 +143,8 @@ class QueuePoller:
         try:
             poll()
         except DATABASE_AWAY as error:
-            # Nothing was deleted, so SQS delivers the messages again.
+            # Nothing was deleted. What is in hand is taken when the database is back; if this
+            # process ends first, SQS delivers it again.
             log.warning("queue.database_unavailable", queue=self._queue.name, reason=str(error))
             connection.close()
             self._report(f"the database: {error}")
@@ -152,7 +154,8 @@ class QueuePoller:
             self._report(str(error))
             return False
         except Exception as error:
-            # One poison message must not end the polling of its queue.
+            # One poison message must not end the polling of its queue; SQS delivers it again.
+            self._in_hand.clear()
             log.exception("queue.poll_failed_unexpectedly", queue=self._queue.name)
             self._report(f"{type(error).__name__}: {error}")
             return False

@@ -27,19 +27,30 @@ class Polled:
     dead_letters: int
 
 
-def poll_once(queue: EventQueue, *, wait_seconds: int) -> Polled | None:
+def poll_once(
+    queue: EventQueue, *, wait_seconds: int, in_hand: list[Message] | None = None
+) -> Polled | None:
     """Receive once, commit what the messages ask for, delete them. None if there were none.
+
+    What was received and could not be committed is left in the list `in_hand`; given that list
+    again, it is taken before anything else is received. So a database that was away for a second
+    does not cost the queue's visibility timeout, nor push its messages on their way to the
+    queue's own dead-letter queue.
 
     Raises:
         QueueError: SQS refused or can't be reached.
         ReplicationError: the queue's credential profile has no credentials.
-        OperationalError, InterfaceError: the database is away; nothing was deleted.
+        OperationalError, InterfaceError, InternalError: the database is away; nothing was deleted.
     """
     sqs = Queue(queue)
-    messages = sqs.receive(wait_seconds=wait_seconds)
-    if not messages:
+    in_hand = [] if in_hand is None else in_hand
+    if not in_hand:
+        in_hand += sqs.receive(wait_seconds=wait_seconds)
+    if not in_hand:
         return None
+    messages = tuple(in_hand)
     polled = take_messages(queue, messages)
+    in_hand.clear()
     # Delete last: a crash before this line redelivers, and taking a message twice is harmless.
     for reason in sqs.delete(messages):
         log.warning("queue.message_not_deleted", queue=queue.name, reason=reason)

@@ -40,6 +40,7 @@ class Queue:
             region=queue.region,
             endpoint_url=f"{url.scheme}://{url.netloc}",
             profile=queue.credential_profile,
+            holds_back_seconds=MAX_WAIT_SECONDS,
         )
 
     def receive(self, *, wait_seconds: int) -> list[Message]:

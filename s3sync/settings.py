@@ -106,6 +106,7 @@ LOOP_TIMEOUT_SECONDS = 3600
 Q_CLUSTER = {
     "name": "s3sync",
     "orm": "default",
+    "broker_class": "replication.broker.PatientBroker",
     "workers": S3SYNC.lanes + 4,  # one polls, one prunes; two for renewals, which overlap
     "poll": 0.5,
     # Tasks that wait in one cluster's memory are tasks that no other host can take.

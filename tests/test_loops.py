@@ -1,5 +1,7 @@
 """The loops keep themselves running, in the right number."""
 
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -66,6 +68,31 @@ def test_a_loop_that_never_started_is_asked_for_again_and_starts_once() -> None:
         with loops.running(LoopKind.LANE, found) as again:
             assert again is None
     assert not Heartbeat.objects.exists()
+
+
+def test_a_cluster_that_starts_does_not_wait_for_what_its_predecessor_asked_for() -> None:
+    loops.summon(LoopKind.LANE)
+    waiting = Heartbeat.objects.filter(kind=LoopKind.LANE)
+    lost = waiting.get().id
+    loops.start()
+    assert waiting.get().id != lost
+
+
+def test_a_lane_whose_process_was_killed_is_replaced_at_once(db: None, tmp_path: Path) -> None:
+    lanes = Heartbeat.objects.filter(kind=LoopKind.LANE, started_at__isnull=False)
+    environment = {"S3SYNC_LANE_SECONDS": "60", "S3SYNC_POLL_IN_CLUSTER": "false"}
+    with manage("qcluster", directory=tmp_path, **environment) as cluster:
+        eventually(lanes.exists, unless_ended=cluster)
+        killed = lanes.get()
+        assert killed.pid is not None
+        os.kill(killed.pid, signal.SIGKILL)
+        eventually(
+            lanes.exclude(id=killed.id).exists,
+            unless_ended=cluster,
+            timeout_seconds=loops.ALIVE_SECONDS - loops.BEAT_SECONDS,
+        )
+        assert not lanes.filter(id=killed.id).exists()
+        os.killpg(cluster.pid, signal.SIGKILL)  # a stop would wait for its loops
 
 
 def test_a_task_whose_loop_was_given_up_does_nothing() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import InternalError, connection
+from pytest_django import Settings
 
 from replication import loops
 from replication.models import DeadLetter, EventQueue, LoopKind, ReplicationRule, TransferJob
@@ -92,6 +93,14 @@ def polling(road: Road) -> Iterator[None]:
 
 def test_an_empty_queue_brings_nothing(road: Road) -> None:
     assert poll_once(road.queue, wait_seconds=0) is None
+
+
+def test_a_long_poll_may_last_longer_than_any_other_answer(road: Road, settings: Settings) -> None:
+    impatient = settings.S3SYNC.model_copy(update={"read_timeout_seconds": 0.5})
+    settings.S3SYNC = impatient
+    # Another address, for clients are kept, with their timeouts.
+    road.queue.url = road.queue.url.replace("127.0.0.1", "localhost")
+    assert poll_once(road.queue, wait_seconds=2) is None
 
 
 def test_messages_become_jobs_and_are_deleted(road: Road) -> None:

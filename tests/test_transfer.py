@@ -347,6 +347,19 @@ def test_an_s3_that_ends_early_leaves_the_old_replica(road: Road) -> None:
     assert road.replica(KEY) == b"old"
 
 
+@pytest.mark.parametrize("head", ["HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Len"])
+@pytest.mark.parametrize("kind", SourceKind)
+def test_a_connection_that_breaks_in_the_head_of_the_answer_is_tried_again(
+    road: Road, http: HttpOrigin, kind: SourceKind, head: str
+) -> None:
+    http.answer = head.encode()
+    road.source.kind = kind
+    road.source.bucket = "" if kind == SourceKind.HTTP else road.source.bucket
+    road.source.endpoint_url = http.url
+    road.source.save()
+    failure(look_at(road, KEY), ErrorCode.SOURCE_TRUNCATED)
+
+
 @pytest.mark.parametrize(
     ("status", "name", "code"),
     [

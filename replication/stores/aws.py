@@ -19,25 +19,31 @@ from replication.credentials import AccessKey, access_key
 _making = threading.Lock()  # clients may be used by many threads, but not made by many
 
 
-def aws_client(service: str, *, region: str, endpoint_url: str, profile: str) -> Any:
+def aws_client(
+    service: str, *, region: str, endpoint_url: str, profile: str, holds_back_seconds: float = 0
+) -> Any:
     """A thread-safe client, one for each distinct configuration in a process.
 
+    `holds_back_seconds` is how long the service may hold an answer back by agreement, as in a long
+    poll: that much is added to the read timeout.
     Its retries are off: jobs.py has the one retry policy.
 
     Raises:
         ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
     """
     with _making:
-        return _client(service, region, endpoint_url, access_key(profile))
+        return _client(service, region, endpoint_url, access_key(profile), holds_back_seconds)
 
 
 @lru_cache(maxsize=128)
-def _client(service: str, region: str, endpoint_url: str, key: AccessKey | None) -> Any:
+def _client(
+    service: str, region: str, endpoint_url: str, key: AccessKey | None, holds_back_seconds: float
+) -> Any:
     limits = settings.S3SYNC
     config = Config(
         retries={"total_max_attempts": 1},
         connect_timeout=limits.connect_timeout_seconds,
-        read_timeout=limits.read_timeout_seconds,
+        read_timeout=limits.read_timeout_seconds + holds_back_seconds,
         max_pool_connections=limits.lane_concurrency,
         # Bodies are checked by transfer.py, in the same pass as the CRC-64.
         response_checksum_validation="when_required",

@@ -63,11 +63,16 @@ class HttpObject:
     def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
         headers = response.headers
         length = headers.get("content-length", "")
+        self._response = response
         if not length.isdecimal():
+            # http.client takes a head that broke off for a whole one; then nothing follows it.
+            if not self.read(1):
+                raise ReplicationError(
+                    ErrorCode.SOURCE_TRUNCATED, "the connection broke in the head of the answer"
+                )
             raise ReplicationError(
                 ErrorCode.SOURCE_LENGTH_UNKNOWN, "no Content-Length in the answer"
             )
-        self._response = response
         self.info = ObjectInfo(
             size_bytes=int(length),
             etag=_plain(headers.get("etag", "").removeprefix("W/").strip('"')),

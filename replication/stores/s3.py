@@ -67,8 +67,17 @@ class S3Object:
     def __init__(self, response: dict[str, Any]) -> None:
         headers: dict[str, str] = response["ResponseMetadata"]["HTTPHeaders"]
         self._body = response["Body"]
+        length = headers.get("content-length", "")
+        if not length.isdecimal():
+            # S3 always says it; http.client takes a head that broke off for a whole one.
+            self._body.close()
+            raise ReplicationError(
+                ErrorCode.SOURCE_TRUNCATED,
+                "the connection broke in the head of the answer",
+                request_id=headers.get("x-amz-request-id", ""),
+            )
         self.info = ObjectInfo(
-            size_bytes=int(headers["content-length"]),
+            size_bytes=int(length),
             etag=headers.get("etag", "").strip('"'),
             version_id=_version_of(headers),
             md5=_md5_of(headers),

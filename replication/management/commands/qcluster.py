@@ -6,9 +6,10 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 from django_q.cluster import Cluster
+from django_q.signals import post_spawn
 
 from replication import loops
-from replication.database import wait_until_ready
+from replication.database import DATABASE_AWAY, wait_until_ready
 
 
 class Command(BaseCommand):
@@ -19,7 +20,17 @@ class Command(BaseCommand):
         # django-q's schedule would start them too, but half a minute later.
         loops.start()
         connection.close()  # a connection does not survive the fork
+        post_spawn.connect(replace_the_dead)
         StoppableCluster().start()
+
+
+def replace_the_dead(**_: Any) -> None:
+    """In each process that the cluster starts to work, before its first task."""
+    try:
+        loops.replace_the_dead()
+    except DATABASE_AWAY:
+        # They will be missed soon enough, by those who beat when the database is back.
+        connection.close()
 
 
 class StoppableCluster(Cluster):

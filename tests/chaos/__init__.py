@@ -1,0 +1,1 @@
+"""`make chaos`: kill, cut and crash everything for a while, then compare both buckets."""

@@ -1,0 +1,111 @@
+"""A TCP proxy on loopback that, while told to, breaks connections in the middle of an answer."""
+
+import contextlib
+import random
+import socket
+import struct
+import threading
+from types import TracebackType
+from typing import Self
+
+CHUNK_BYTES = 16_384
+LONGEST_ANSWER_BYTES = 60_000  # a cut connection breaks within so many bytes of answers
+
+
+class CuttingProxy:
+    """Stands between a client and `upstream_port`, for as long as the context lasts.
+
+    A connection made while `cuts` are left uses one up: after some bytes of answers it is closed,
+    or reset. `seed` decides which and after how many.
+    """
+
+    def __init__(self, upstream_port: int, *, seed: int) -> None:
+        self._upstream_port = upstream_port
+        self._random = random.Random(seed)
+        self._lock = threading.Lock()
+        self._cuts = 0
+        self._sockets: set[socket.socket] = set()
+
+    def __enter__(self) -> Self:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, name="proxy-accept", daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.break_all()
+
+    def cut(self, connections: int) -> None:
+        """Break all connections of now, and as many of the next ones; 0 spares the next ones."""
+        with self._lock:
+            self._cuts = connections
+        self.break_all()
+
+    def break_all(self) -> None:
+        """Close every connection in the middle of whatever it carries."""
+        with self._lock:
+            sockets = list(self._sockets)
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                upstream = socket.create_connection(("127.0.0.1", self._upstream_port))
+            except OSError:
+                client.close()
+                continue
+            with self._lock:
+                self._sockets |= {client, upstream}
+            allowance = self._allowance()
+            for target, arguments in (
+                (self._forward, (client, upstream)),
+                (self._answer, (upstream, client, allowance)),
+            ):
+                threading.Thread(target=target, args=arguments, daemon=True).start()
+
+    def _allowance(self) -> int | None:
+        with self._lock:
+            if not self._cuts:
+                return None
+            self._cuts -= 1
+            return self._random.randrange(LONGEST_ANSWER_BYTES)
+
+    def _forward(self, client: socket.socket, upstream: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(CHUNK_BYTES):
+                upstream.sendall(data)
+        with contextlib.suppress(OSError):
+            upstream.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, upstream: socket.socket, client: socket.socket, left: int | None) -> None:
+        """Pass answers on, `left` bytes of them at most; the last to leave closes both."""
+        with contextlib.suppress(OSError):
+            while data := upstream.recv(CHUNK_BYTES):
+                if left is not None and len(data) > left:
+                    client.sendall(data[:left])
+                    if left % 2:
+                        linger = struct.pack("ii", 1, 0)  # close() then resets
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    break
+                left = None if left is None else left - len(data)
+                client.sendall(data)
+        with self._lock:
+            self._sockets -= {client, upstream}
+        for one in (upstream, client):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()

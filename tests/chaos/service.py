@@ -1,0 +1,164 @@
+"""The service's own processes, each in a process group that can be killed and started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from sandbox.bootstrap import REPOSITORY
+from sandbox.child import Child
+from sandbox.environment import Sandbox
+
+LEASE_SECONDS = 6
+READ_TIMEOUT_SECONDS = 5
+SETTINGS = {
+    "S3SYNC_POLL_IN_CLUSTER": "false",
+    "S3SYNC_LANES": "2",
+    "S3SYNC_LANE_SECONDS": "5",
+    "S3SYNC_LEASE_SECONDS": f"{LEASE_SECONDS}",
+    "S3SYNC_RETRY_CAP_SECONDS": "5",
+    "S3SYNC_READ_TIMEOUT_SECONDS": f"{READ_TIMEOUT_SECONDS}",
+    # However unlucky a key is, it must not fail.
+    "S3SYNC_MAX_ATTEMPTS": "100",
+    "S3SYNC_SECRET_KEY": "a key for chaos that guards nothing at all",
+}
+
+
+@dataclass
+class Service:
+    """Clusters and pollers on a sandbox, for as long as the context lasts.
+
+    `source_port` is where they find S3; `say` is told when one of them ends by itself. Such a one
+    is started again, as an orchestrator would.
+    """
+
+    sandbox: Sandbox
+    source_port: int
+    clusters: int
+    pollers: int
+    directory: Path
+    say: Callable[[str], None]
+    ended_by_themselves: int = 0
+    _processes: dict[str, Child] = field(default_factory=dict)
+    _changing: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> Self:
+        self._environment = {**os.environ, **self.sandbox.environment(), **SETTINGS}
+        self._manage("migrate", "--verbosity=0")
+        self._manage("applyrules", "-", said=json.dumps(self._rules()))
+        try:
+            for name in self.cluster_names + self.poller_names:
+                self._start(name)
+        except BaseException:
+            self._kill_all()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._kill_all()
+
+    @property
+    def cluster_names(self) -> list[str]:
+        return [f"qcluster-{number}" for number in range(1, self.clusters + 1)]
+
+    @property
+    def poller_names(self) -> list[str]:
+        return [f"pollsqs-{number}" for number in range(1, self.pollers + 1)]
+
+    def kill(self, name: str) -> None:
+        """SIGKILL for the whole process group, as when its container dies; then a new one."""
+        with self._changing:
+            self._kill(self._processes[name])
+            self._start(name)
+
+    def lane_pids(self) -> list[int]:
+        """The processes that run a lane now."""
+        with psycopg.connect(self.sandbox.postgres.url, connect_timeout=5) as database:
+            pids = database.execute(
+                "SELECT DISTINCT pid FROM replication_heartbeat WHERE kind = 'lane' "
+                "AND started_at IS NOT NULL AND beat_at > now() - interval '7 seconds' ORDER BY pid"
+            ).fetchall()
+        return [pid for (pid,) in pids if self._is_ours(pid)]
+
+    def revive(self) -> None:
+        """Start again what ended by itself, and tell of it."""
+        with self._changing:
+            ended = {name for name in self._processes if not self._processes[name].is_running()}
+            for name in ended:
+                self.ended_by_themselves += 1
+                self.say(f"{name} ended by itself:\n{self._processes[name].log_tail()}")
+                self._kill(self._processes[name])
+                self._start(name)
+
+    def _is_ours(self, pid: int) -> bool:
+        """A heartbeat may be that of a process that is gone, whose id somebody else has now."""
+        with suppress(ProcessLookupError):
+            return os.getpgid(pid) in {process.pid for process in self._processes.values()}
+        return False
+
+    def _start(self, name: str) -> None:
+        self._processes[name] = Child(
+            [sys.executable, REPOSITORY / "manage.py", name.partition("-")[0]],
+            log=self.directory / f"{name}.log",
+            env=self._environment,
+            cwd=REPOSITORY,
+        )
+
+    def _kill(self, process: Child) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.stop(signal.SIGKILL)
+
+    def _kill_all(self) -> None:
+        for process in self._processes.values():
+            self._kill(process)
+
+    def _manage(self, *arguments: str, said: str | None = None) -> None:
+        done = subprocess.run(
+            [sys.executable, REPOSITORY / "manage.py", *arguments],
+            env=self._environment,
+            input=said,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"manage.py {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+
+    def _rules(self) -> dict[str, object]:
+        """What `applyrules` reads; JSON is YAML, too."""
+        aws, oss = self.sandbox.aws, self.sandbox.oss
+        source = {
+            "name": "source",
+            "bucket": self.sandbox.source_bucket,
+            "region": aws.region,
+            "endpoint_url": f"http://127.0.0.1:{self.source_port}",
+        }
+        destination = {
+            "name": "replica",
+            "bucket": self.sandbox.destination_bucket,
+            "endpoint": oss.endpoint_url,
+            "region": oss.region,
+        }
+        rule = {"name": "mirror", "source": "source", "destination": "replica"}
+        return {
+            "sources": [source],
+            "destinations": [destination],
+            "rules": [{**rule, "delete_policy": "mirror"}],
+            "queues": [{"name": "events", "url": self.sandbox.queue_url, "region": aws.region}],
+        }

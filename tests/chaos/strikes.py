@@ -1,0 +1,159 @@
+"""What strikes when: a schedule that the seed decides, and the strikes themselves."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tests.chaos.oss_control import OssControl
+from tests.chaos.proxy import CuttingProxy
+from tests.chaos.service import READ_TIMEOUT_SECONDS, Service
+
+# A request that waits here before it is carried out is carried out even if its client was killed
+# meanwhile: at OSS, too. The next writer comes when the dead one's lease is over: at least 6 s,
+# less 1.5 s since it was last extended, less 2 s in which the database may have been away. So
+# with this pause, two writes that overlap are two live writers.
+LONGEST_PAUSE_SECONDS = 2.0
+# Longer than the client waits. The write was carried out before: what is slow is the answer.
+SLOW_ANSWER_SECONDS = READ_TIMEOUT_SECONDS + 2.0
+SHORTEST_INTERVAL_SECONDS = 1.0
+LONGEST_INTERVAL_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What strikes, counted from the start; `number` decides how."""
+
+    at_seconds: float
+    name: str
+    number: int
+
+
+class Strikes:
+    """All that can strike a service, by name."""
+
+    def __init__(
+        self, service: Service, oss: OssControl, proxy: CuttingProxy, say: Callable[[str], None]
+    ) -> None:
+        self._service = service
+        self._oss = oss
+        self._proxy = proxy
+        self._say = say
+        self.slow_answers: set[int] = set()  # ids of faults
+
+    def schedule(self, chance: random.Random, *, seconds: float) -> list[Strike]:
+        """Every kind of strike in turn, in an order that is new each time."""
+        interval = min(
+            LONGEST_INTERVAL_SECONDS, max(SHORTEST_INTERVAL_SECONDS, seconds / len(KINDS))
+        )
+        strikes: list[Strike] = []
+        names: list[str] = []
+        at_seconds = interval
+        while at_seconds < seconds:
+            if not names:
+                names = chance.sample(sorted(KINDS), len(KINDS))
+            strikes.append(Strike(at_seconds, names.pop(), chance.randrange(1 << 30)))
+            at_seconds += interval * chance.uniform(0.5, 1.5)
+        return strikes
+
+    def run(self, schedule: list[Strike], stop: threading.Event) -> None:
+        """Strike at each one's time, until the last or told to stop; then all is well again."""
+        started = time.monotonic()
+        try:
+            for strike in schedule:
+                if stop.wait(max(0.0, started + strike.at_seconds - time.monotonic())):
+                    return
+                done = KINDS[strike.name](self, random.Random(strike.number))
+                self._say(f"strike {strike.name}: {done}")
+        finally:
+            self._oss.clear_faults()
+            self._proxy.cut(0)
+
+    def _kill_lane(self, chance: random.Random) -> str:
+        pids = self._service.lane_pids()
+        if not pids:
+            return "no lane is alive"
+        pid = chance.choice(pids)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return f"process {pid}"
+
+    def _kill_cluster(self, chance: random.Random) -> str:
+        name = chance.choice(self._service.cluster_names)
+        self._service.kill(name)
+        return name
+
+    def _kill_poller(self, chance: random.Random) -> str:
+        name = chance.choice(self._service.poller_names)
+        self._service.kill(name)
+        return name
+
+    def _crash_database(self, chance: random.Random) -> str:
+        began = time.monotonic()
+        self._service.sandbox.postgres.restart()
+        return f"back after {time.monotonic() - began:.1f} s"
+
+    def _cut_source(self, chance: random.Random) -> str:
+        connections = chance.randrange(5, 40)
+        self._proxy.cut(connections)
+        return f"all connections, and the next {connections}"
+
+    def _reset_before(self, chance: random.Random) -> str:
+        return self._fault(chance, reset=True, times=chance.randrange(5, 40))
+
+    def _reset_after(self, chance: random.Random) -> str:
+        return self._fault(chance, reset=True, when="after", times=chance.randrange(5, 40))
+
+    def _internal_error(self, chance: random.Random) -> str:
+        when = chance.choice(("before", "after"))
+        return self._fault(chance, status=500, when=when, times=chance.randrange(5, 40))
+
+    def _throttle(self, chance: random.Random) -> str:
+        return self._fault(
+            chance,
+            status=503,
+            code="TotalQpsLimitExceeded",
+            qos_delay_ms=chance.randrange(100, 2000),
+            times=chance.randrange(5, 60),
+        )
+
+    def _pause(self, chance: random.Random) -> str:
+        delay_seconds = chance.uniform(0.2, LONGEST_PAUSE_SECONDS)
+        return self._fault(chance, delay_seconds=delay_seconds, times=chance.randrange(5, 40))
+
+    def _slow_answer(self, chance: random.Random) -> str:
+        delay_seconds = SLOW_ANSWER_SECONDS
+        times = chance.randrange(2, 8)
+        said = self._fault(chance, delay_seconds=delay_seconds, when="after", times=times)
+        self.slow_answers.add(self._last_fault)
+        return said
+
+    def _wrong_crc(self, chance: random.Random) -> str:
+        return self._fault(
+            chance, operation="PutObject", wrong_crc=True, times=chance.randrange(3, 12)
+        )
+
+    def _fault(self, chance: random.Random, **fault: object) -> str:
+        fault = {"probability": 0.5, "seed": chance.randrange(1 << 30), **fault}
+        self._last_fault = self._oss.add_fault(**fault)
+        return ", ".join(f"{name}={value}" for name, value in fault.items() if name != "seed")
+
+
+KINDS: dict[str, Callable[[Strikes, random.Random], str]] = {
+    "kill-lane": Strikes._kill_lane,
+    "kill-cluster": Strikes._kill_cluster,
+    "kill-poller": Strikes._kill_poller,
+    "crash-database": Strikes._crash_database,
+    "cut-source": Strikes._cut_source,
+    "reset-before": Strikes._reset_before,
+    "reset-after": Strikes._reset_after,
+    "internal-error": Strikes._internal_error,
+    "throttle": Strikes._throttle,
+    "pause": Strikes._pause,
+    "slow-answer": Strikes._slow_answer,
+    "wrong-crc": Strikes._wrong_crc,
+}

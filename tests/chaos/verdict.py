@@ -1,0 +1,80 @@
+"""What came of it: both buckets compared, and who wrote while another did."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from sandbox.environment import Sandbox
+from tests.chaos.oss_control import OssControl, Write
+from tests.chaos.strikes import SLOW_ANSWER_SECONDS
+
+Contents = dict[str, tuple[int, str]]  # of each key, size and MD5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Keys of S3 that OSS lacks, that differ, keys that OSS has too many; and pairs of writes."""
+
+    lost: list[str]
+    stale: list[str]
+    extra: list[str]
+    overlaps: list[tuple[Write, Write]]
+
+    def __str__(self) -> str:
+        return (
+            f"lost={len(self.lost)} stale={len(self.stale)} "
+            f"extra={len(self.extra)} overlaps={len(self.overlaps)}"
+        )
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.lost or self.stale or self.extra or self.overlaps)
+
+
+def judge(sandbox: Sandbox, oss: OssControl, *, slow_answers: set[int]) -> Verdict:
+    """Compare what is there; `slow_answers` are the ids of faults that only delayed an answer."""
+    wanted = source_contents(sandbox)
+    found = oss.contents(sandbox.destination_bucket)
+    return Verdict(
+        lost=sorted(wanted.keys() - found.keys()),
+        stale=sorted(key for key in wanted.keys() & found.keys() if wanted[key] != found[key]),
+        extra=sorted(found.keys() - wanted.keys()),
+        overlaps=overlaps(oss.writes(), slow_answers=slow_answers),
+    )
+
+
+def source_contents(sandbox: Sandbox) -> Contents:
+    """Every object, read whole."""
+    s3 = sandbox.aws.client("s3")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=sandbox.source_bucket)
+    keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def look(key: str) -> tuple[int, str]:
+        body = s3.get_object(Bucket=sandbox.source_bucket, Key=key)["Body"].read()
+        return len(body), hashlib.md5(body, usedforsecurity=False).hexdigest()
+
+    with ThreadPoolExecutor(8) as pool:
+        return dict(zip(keys, pool.map(look, keys), strict=True))
+
+
+def overlaps(writes: list[Write], *, slow_answers: set[int]) -> list[tuple[Write, Write]]:
+    """Pairs of writes of the same key, of which one began before the other was carried out.
+
+    A request whose answer alone was slow was carried out that much before its end; its client has
+    given it up by then, and may try again.
+    """
+
+    def done(write: Write) -> float:
+        return write.ended - (SLOW_ANSWER_SECONDS if write.fault in slow_answers else 0)
+
+    found = []
+    for _, of_key in groupby(sorted(writes, key=attrgetter("key", "started")), attrgetter("key")):
+        latest: Write | None = None
+        for write in of_key:
+            if latest is not None and write.started < done(latest):
+                found.append((latest, write))
+            if latest is None or done(write) > done(latest):
+                latest = write
+    return found

@@ -1,0 +1,124 @@
+"""Changes the source bucket in random order, and repeats old notifications out of order."""
+
+import json
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from urllib.parse import quote_plus
+
+from sandbox.environment import Sandbox
+
+THREADS = 4
+HOT_KEYS = 10  # each changed again and again
+HOT_CHANGES = 20
+MOST_BYTES = 40_000
+LARGE_BYTES = 400_000
+REPEATS = 0.25  # of the notifications
+REMEMBERED = 500  # an old notification is one of so many
+ODD_NAMES = ("red flower+1", "图片/中文 (1)", "a//b", "a/./b", "100%25", "emoji-😀", "q'\"<&>")
+
+
+class Change(Enum):
+    PUT = "ObjectCreated:Put"
+    DELETE = "ObjectRemoved:Delete"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of one key, when it is to be made, counted from the start."""
+
+    at_seconds: float
+    key: str
+    change: Change
+    size_bytes: int = 0
+
+
+def plan(chance: random.Random, *, keys: int, seconds: float) -> list[Step]:
+    """What is done to the bucket: every key is put, many are overwritten, some are deleted."""
+    changes: list[tuple[str, Change]] = []
+    for number in range(keys):
+        odd = ODD_NAMES[number % 50] if number % 50 < len(ODD_NAMES) else "plain"
+        key = f"{number % 17}/{odd}/{number}"
+        overwrites = HOT_CHANGES if number < HOT_KEYS else chance.choice((0, 0, 0, 1, 2))
+        changes += [(key, Change.PUT)] * (1 + overwrites)
+        changes += [(key, Change.DELETE)] * (chance.random() < 0.25)
+    # Any order will do, also a delete first: the buckets are compared, not the story.
+    chance.shuffle(changes)
+    return [
+        Step(number * seconds / len(changes), key, change, _size(chance))
+        for number, (key, change) in enumerate(changes)
+    ]
+
+
+def _size(chance: random.Random) -> int:
+    if chance.random() < 0.02:
+        return chance.choice((0, LARGE_BYTES))
+    return chance.randrange(1, MOST_BYTES) if chance.random() < 0.3 else chance.randrange(1, 500)
+
+
+class Writer:
+    """Makes the steps at their times, on threads, until all are made or it is told to stop."""
+
+    def __init__(self, sandbox: Sandbox, steps: list[Step], *, seed: int) -> None:
+        self._bucket = sandbox.source_bucket
+        self._queue_url = sandbox.queue_url
+        self._s3 = sandbox.aws.client("s3")
+        self._sqs = sandbox.aws.client("sqs")
+        self._steps = steps
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._remembered: list[str] = []
+        self.made = 0
+        self.repeated = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Returns when all is done; raises what S3 or SQS refuses."""
+        started = time.monotonic()
+        with ThreadPoolExecutor(THREADS, "writer") as pool:
+            parts = [pool.submit(self._run_part, part, started, stop) for part in range(THREADS)]
+            for part in parts:
+                part.result()
+
+    def _run_part(self, part: int, started: float, stop: threading.Event) -> None:
+        chance = random.Random(self._seed * THREADS + part)
+        for step in self._steps[part::THREADS]:
+            if stop.wait(max(0.0, started + step.at_seconds - time.monotonic())):
+                return
+            self._make(step, chance)
+            if chance.random() < REPEATS:
+                self._repeat(step, chance)
+
+    def _make(self, step: Step, chance: random.Random) -> None:
+        if step.change is Change.PUT:
+            body = chance.randbytes(step.size_bytes)
+            self._s3.put_object(Bucket=self._bucket, Key=step.key, Body=body)
+        else:
+            self._s3.delete_object(Bucket=self._bucket, Key=step.key)
+        with self._lock:
+            self.made += 1
+
+    def _repeat(self, step: Step, chance: random.Random) -> None:
+        """Send an old notification once more; this one's will be an old one later."""
+        with self._lock:
+            self._remembered.append(notification(self._bucket, step))
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.pop(0)
+            old = chance.choice(self._remembered)
+            self.repeated += 1
+        self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=old)
+
+
+def notification(bucket: str, step: Step) -> str:
+    """What S3 sends about a step, as far as anybody reads it."""
+    record: dict[str, Any] = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "eventTime": time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime()),
+        "eventName": step.change.value,
+        "s3": {"bucket": {"name": bucket}, "object": {"key": quote_plus(step.key)}},
+    }
+    return json.dumps({"Records": [record]})
