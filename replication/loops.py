@@ -20,6 +20,7 @@ from uuid import UUID, uuid4
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django_q.tasks import async_task
 
@@ -92,8 +93,9 @@ def start() -> None:
 
 def revive() -> None:
     """Ask for a loop of each kind that ought to run and of which none is alive."""
+    alive = set(_alive().values_list("kind", flat=True))
     for kind in _wanted_kinds():
-        if not _alive(kind) and summon(kind):
+        if kind not in alive and summon(kind):
             log.warning("loop.revived", kind=kind.value)
 
 
@@ -128,7 +130,7 @@ def summon_lane_if_room() -> bool:
     """Ask for one more lane, unless this cluster runs as many as it may."""
     here = [
         loop
-        for loop in _alive(LoopKind.LANE)
+        for loop in _alive().filter(kind=LoopKind.LANE)
         if (loop.host, loop.cluster_pid) == (socket.gethostname(), os.getppid())
     ]
     return len(here) < settings.S3SYNC.lanes and summon(LoopKind.LANE)
@@ -160,8 +162,13 @@ class Loop:
     _last_beat: float = -math.inf  # the first is due at once
 
     def register(self, *, asked_for: bool) -> bool:
-        """Note that the loop runs; False if it is not the one that was asked for."""
+        """Note that the loop runs, and forget the long dead; False if another was asked for."""
         with connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM replication_heartbeat "
+                "WHERE beat_at < now() - make_interval(secs => %s)",
+                [FORGET_AFTER_SECONDS],
+            )
             who: list[str | int] = [socket.gethostname(), os.getpid(), os.getppid()]
             if asked_for:
                 cursor.execute(
@@ -184,7 +191,7 @@ class Loop:
             return bool(cursor.rowcount)
 
     def beat_if_due(self, *, in_flight: int = 0) -> bool:
-        """Every few seconds: show that we live, forget the dead, revive the other kind.
+        """Every few seconds: show that we live, revive the other kind.
 
         Returns whether it was time to.
         """
@@ -194,11 +201,6 @@ class Loop:
             cursor.execute(
                 "UPDATE replication_heartbeat SET beat_at = now(), in_flight = %s WHERE id = %s",
                 [in_flight, self.id],
-            )
-            cursor.execute(
-                "DELETE FROM replication_heartbeat "
-                "WHERE beat_at < now() - make_interval(secs => %s)",
-                [FORGET_AFTER_SECONDS],
             )
         revive()
         self._last_beat = time.monotonic()
@@ -220,8 +222,6 @@ class Loop:
             return bool(cursor.fetchone()[0])
 
 
-def _alive(kind: LoopKind) -> list[Heartbeat]:
-    """The loops of the kind that beat lately."""
-    return list(
-        Heartbeat.objects.filter(kind=kind, beat_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS))
-    )
+def _alive() -> QuerySet[Heartbeat]:
+    """The loops that beat lately."""
+    return Heartbeat.objects.filter(beat_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS))

@@ -13,12 +13,18 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from replication import loops
-from replication.models import DeadLetter, JobState, TransferAttempt, TransferJob
+from replication.models import (
+    DeadLetter,
+    JobState,
+    TransferAttempt,
+    TransferJob,
+)
 
 log = structlog.get_logger(__name__)
 
 BATCH_ROWS = 2_000  # some tens of milliseconds: nobody waits long for their locks
 PAUSE_SECONDS = 0.05  # leaves the disk to the lanes
+KEEP_MINUTES_DAYS = 2  # status reads one day of them
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ def prune(*, seconds: float) -> Pruned:
     early where the cluster is told to stop. Any number may run at once: they share the work.
     """
     ends = time.monotonic() + seconds
+    _delete_minutes()
     rows = Rows()
     is_complete = True
     for deleted in _batches():
@@ -143,6 +150,16 @@ def _delete_letters() -> int:
         letter_ids = _lock(_dead_letters().order_by("received_at"))
         DeadLetter.objects.filter(id__in=letter_ids).delete()
     return len(letter_ids)
+
+
+def _delete_minutes() -> None:
+    """A day's are some ten thousand small rows at most, and an hour's a fraction of them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM replication_completedminute "
+            "WHERE minute < now() - make_interval(days => %s)",
+            [KEEP_MINUTES_DAYS],
+        )
 
 
 def _lock(due: QuerySet) -> list[int]:

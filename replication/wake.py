@@ -12,7 +12,7 @@ from replication.jobs import WAKE_CHANNEL
 
 log = structlog.get_logger(__name__)
 
-STOP_CHECK_SECONDS = 0.2
+STOP_CHECK_SECONDS = 0.5
 RECONNECT_SECONDS = 1.0
 
 

@@ -9,6 +9,7 @@ from replication.models.jobs import (
     TransferJob,
 )
 from replication.models.operations import DeadLetter, Heartbeat, LoopKind
+from replication.models.rollups import LAG_BOUNDS_SECONDS, CompletedMinute
 from replication.models.rules import (
     Addressing,
     DeletePolicy,
@@ -21,7 +22,9 @@ from replication.models.rules import (
 )
 
 __all__ = [
+    "LAG_BOUNDS_SECONDS",
     "Addressing",
+    "CompletedMinute",
     "DeadLetter",
     "DeletePolicy",
     "Destination",

@@ -128,10 +128,11 @@ class TransferJob(models.Model):
             ),
         ]
         indexes = [
-            # jobs.claim: the due jobs of a rule, in order
+            # jobs.claim: the due jobs of a rule, in order; status: what waits
             models.Index(
                 name="job_due",
                 fields=["rule", "priority", "available_at"],
+                include=["event_at", "attempt"],  # so that status does not read the table itself
                 condition=Q(state=JobState.PENDING),
             ),
             # jobs.rescue: leases that ran out

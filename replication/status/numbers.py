@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from replication.loops import ALIVE_SECONDS
 from replication.models import EventQueue, Heartbeat, LoopKind
+from replication.status.lags import lag_percentiles
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class JobNumbers:
     """What the jobs of one rule, or of all, amount to.
 
     Lag is from the announcement of a change to the end of its job, of those completed in the
-    last hour; None where there are none.
+    last hour; None where there are none. What was completed is counted by whole minutes.
     """
 
     pending: int
@@ -106,65 +107,88 @@ def read_numbers() -> Numbers:
 def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
     """Return the time, the numbers of all jobs, and each rule's."""
     with connection.cursor() as cursor:
-        # Each WHERE repeats the condition of a partial index: `state IN (...)` would not, and
-        # would read the whole table.
+        # Each WHERE on jobs repeats the condition of a partial index: `state IN (...)` would not,
+        # and would read the whole table.
         cursor.execute(
             """
             WITH pending AS (
                 SELECT rule_id, count(*) AS jobs, count(*) FILTER (WHERE attempt > 0) AS retrying,
                        min(event_at) AS oldest_event_at
-                FROM replication_transferjob WHERE state = 'pending' GROUP BY ROLLUP (rule_id)
+                FROM replication_transferjob WHERE state = 'pending' GROUP BY rule_id
             ), running AS (
                 SELECT rule_id, count(*) AS jobs
-                FROM replication_transferjob WHERE state = 'running' GROUP BY ROLLUP (rule_id)
+                FROM replication_transferjob WHERE state = 'running' GROUP BY rule_id
             ), failed AS (
                 SELECT rule_id, count(*) AS jobs
-                FROM replication_transferjob WHERE state = 'failed' GROUP BY ROLLUP (rule_id)
+                FROM replication_transferjob WHERE state = 'failed' GROUP BY rule_id
             ), last_day AS (
-                SELECT rule_id, count(*) AS jobs,
-                       sum(size_bytes) FILTER (WHERE outcome = 'copied') AS bytes
-                FROM replication_transferjob
-                WHERE state = 'completed' AND finalized_at > now() - interval '1 day'
-                GROUP BY ROLLUP (rule_id)
+                SELECT rule_id, sum(jobs) AS jobs, sum(copied_bytes) AS bytes
+                FROM replication_completedminute
+                WHERE minute > now() - interval '1 day' GROUP BY rule_id
             ), last_hour AS (
-                SELECT rule_id, count(*) AS jobs,
-                       sum(size_bytes) FILTER (WHERE outcome = 'copied') AS bytes,
-                       percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
-                           ORDER BY extract(epoch FROM finalized_at - event_at)::float8) AS lags
-                FROM replication_transferjob
-                WHERE state = 'completed' AND finalized_at > now() - interval '1 hour'
-                GROUP BY ROLLUP (rule_id)
-            ), scope AS (
-                SELECT rule.id, rule.name, source.name AS source, destination.name AS destination,
-                       rule.enabled, rule.paused_at, rule.parked_at, rule.parked_code
-                FROM replication_replicationrule AS rule
-                JOIN replication_source AS source ON source.id = rule.source_id
-                JOIN replication_destination AS destination ON destination.id = rule.destination_id
-                UNION ALL SELECT NULL, '', '', '', NULL, NULL, NULL, ''  -- all rules together
+                SELECT rule_id, sum(jobs) AS jobs, sum(copied_bytes) AS bytes
+                FROM replication_completedminute
+                WHERE minute > now() - interval '1 hour' GROUP BY rule_id
+            ), lags AS (
+                SELECT rule_id, array_agg(jobs ORDER BY bucket) AS counts
+                FROM (SELECT rule_id, bucket, sum(lag.jobs) AS jobs
+                      FROM replication_completedminute,
+                           unnest(lag_counts) WITH ORDINALITY AS lag (jobs, bucket)
+                      WHERE minute > now() - interval '1 hour' GROUP BY rule_id, bucket) AS summed
+                GROUP BY rule_id
             )
-            SELECT now(), scope.*,
+            SELECT now(), rule.id, rule.name, source.name, destination.name, rule.enabled,
+                   rule.paused_at, rule.parked_at, rule.parked_code,
                    coalesce(pending.jobs, 0), coalesce(pending.retrying, 0),
                    coalesce(running.jobs, 0), coalesce(failed.jobs, 0),
                    coalesce(last_hour.jobs, 0), coalesce(last_day.jobs, 0),
                    coalesce(last_hour.bytes, 0)::bigint, coalesce(last_day.bytes, 0)::bigint,
                    extract(epoch FROM now() - pending.oldest_event_at)::float8,
-                   last_hour.lags[1], last_hour.lags[2]
-            FROM scope
-            LEFT JOIN pending ON pending.rule_id IS NOT DISTINCT FROM scope.id
-            LEFT JOIN running ON running.rule_id IS NOT DISTINCT FROM scope.id
-            LEFT JOIN failed ON failed.rule_id IS NOT DISTINCT FROM scope.id
-            LEFT JOIN last_hour ON last_hour.rule_id IS NOT DISTINCT FROM scope.id
-            LEFT JOIN last_day ON last_day.rule_id IS NOT DISTINCT FROM scope.id
-            ORDER BY scope.id IS NOT NULL, scope.name
+                   coalesce(lags.counts, '{}')::bigint[]
+            FROM (SELECT) AS always LEFT JOIN (
+                replication_replicationrule AS rule
+                JOIN replication_source AS source ON source.id = rule.source_id
+                JOIN replication_destination AS destination ON destination.id = rule.destination_id
+            ) ON true
+            LEFT JOIN pending ON pending.rule_id = rule.id
+            LEFT JOIN running ON running.rule_id = rule.id
+            LEFT JOIN failed ON failed.rule_id = rule.id
+            LEFT JOIN last_hour ON last_hour.rule_id = rule.id
+            LEFT JOIN last_day ON last_day.rule_id = rule.id
+            LEFT JOIN lags ON lags.rule_id = rule.id
+            ORDER BY rule.name
             """
         )
-        (generated_at, *of_all), *of_rules = cursor.fetchall()
-    jobs = JobNumbers(*of_all[8:])
-    rules = []
-    for _, *columns in of_rules:
-        about_rule: Any = (*columns[:8], JobNumbers(*columns[8:]))
+        rows = cursor.fetchall()
+    rules, counts_of_all = [], []
+    for _, *columns, counts in rows:
+        if columns[0] is None:  # there is no rule: the row tells the time
+            continue
+        numbers: Any = (*columns[8:], *lag_percentiles(counts))
+        about_rule: Any = (*columns[:8], JobNumbers(*numbers))
         rules.append(RuleStatus(*about_rule))
-    return generated_at, jobs, rules
+        counts_of_all.append(counts)
+    return rows[0][0], _of_all([rule.jobs for rule in rules], counts_of_all), rules
+
+
+def _of_all(rules: Sequence[JobNumbers], lag_counts: Sequence[Sequence[int]]) -> JobNumbers:
+    ages = [jobs.oldest_pending_seconds for jobs in rules]
+    lag_p50_seconds, lag_p99_seconds = lag_percentiles(
+        [sum(counts) for counts in zip(*filter(None, lag_counts), strict=True)]
+    )
+    return JobNumbers(
+        pending=sum(jobs.pending for jobs in rules),
+        retrying=sum(jobs.retrying for jobs in rules),
+        running=sum(jobs.running for jobs in rules),
+        failed=sum(jobs.failed for jobs in rules),
+        completed_last_hour=sum(jobs.completed_last_hour for jobs in rules),
+        completed_last_day=sum(jobs.completed_last_day for jobs in rules),
+        bytes_last_hour=sum(jobs.bytes_last_hour for jobs in rules),
+        bytes_last_day=sum(jobs.bytes_last_day for jobs in rules),
+        oldest_pending_seconds=max((age for age in ages if age is not None), default=None),
+        lag_p50_seconds=lag_p50_seconds,
+        lag_p99_seconds=lag_p99_seconds,
+    )
 
 
 def _read_queues() -> list[QueueStatus]:

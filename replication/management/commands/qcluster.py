@@ -8,7 +8,7 @@ from django.db import connection
 from django_q.cluster import Cluster
 from django_q.signals import post_spawn
 
-from replication import loops
+from replication import loops, tasks  # noqa: F401 - imported once, before the forks
 from replication.database import DATABASE_AWAY, wait_until_ready
 
 

@@ -1,0 +1,140 @@
+"""Times of what lanes and pollers ask of the database."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+from django.db import connection
+from django.utils import timezone
+
+from benchmarks.tables import Scale, refill_pending
+from benchmarks.timing import Figure, Stopwatch, percentile
+from replication import jobs
+from replication.jobs import ClaimedJob, Completion, JobOrder
+from replication.models import JobOrigin, Outcome, ReplicationRule
+
+BATCH = 64
+CLAIMS = 300
+LEASE_SECONDS = 60
+CLAIM_P99_GOAL_MS = 20
+CLAIMERS = 8
+# Eight claimers that never pause would measure the cores, not the statement: so many jobs/s in
+# all is more than eight lanes copy.
+CLAIM_EVERY_SECONDS = 0.25
+
+PROOF = Completion(
+    outcome=Outcome.COPIED,
+    size_bytes=123_456,
+    source_etag="0123456789abcdef0123456789abcdef",
+    source_version_id="0123456789abcdef0123456789abcdef",
+    source_crc64="11051210869376104954",
+    source_request_id="0123456789ABCDEF",
+    destination_etag="0123456789ABCDEF0123456789ABCDEF",
+    destination_crc64="11051210869376104954",
+    destination_request_id="0123456789ABCDEF01234567",
+)
+
+
+def measure_statements(scale: Scale) -> Iterator[Figure]:
+    """Every figure of jobs.py; the pending jobs are made anew before each way to claim."""
+    refill_pending(scale, share_of_first_rule=0, round_name="even")
+    yield from _of_one_claimer("claim 64", BATCH)
+    refill_pending(scale, share_of_first_rule=0, round_name="one")
+    yield from _of_one_claimer("claim 1", 1)
+    yield from _of_many_claimers()
+
+    refill_pending(scale, share_of_first_rule=0.9, round_name="paused")
+    first = ReplicationRule.objects.filter(pk=1)
+    first.update(paused_at=timezone.now())
+    yield from _of_one_claimer("claim 64, a paused rule owns 90 % of what waits", BATCH)
+    first.update(paused_at=None)
+
+    refill_pending(scale, share_of_first_rule=0.95, round_name="one rule")
+    yield from _of_one_claimer("claim 64, one rule owns 95 % of what waits", BATCH)
+
+    yield from _of_enqueue()
+    yield from _of_leases()
+
+
+def settle(held: list[ClaimedJob]) -> None:
+    """Complete them all, with the proof that a copied object leaves."""
+    jobs.complete([(job, PROOF) for job in held])
+
+
+def _of_one_claimer(what: str, limit: int) -> Iterator[Figure]:
+    claim, complete = Stopwatch(), Stopwatch()
+    lane = uuid4()
+    while len(claim.times_ms) < CLAIMS:
+        held = claim(jobs.claim, lane, limit=limit, lease_seconds=LEASE_SECONDS)
+        if not held:
+            break
+        complete(settle, held)
+    yield _claim_figure(what, claim.times_ms)
+    if what == "claim 64":
+        yield Figure("complete 64", complete.times_ms)
+
+
+def _claim_figure(what: str, times_ms: list[float], note: str = "") -> Figure:
+    is_met = percentile(times_ms, 0.99) < CLAIM_P99_GOAL_MS
+    return Figure(what, times_ms, f"p99 < {CLAIM_P99_GOAL_MS}", is_met, note=note)
+
+
+def _of_many_claimers() -> Iterator[Figure]:
+    together = threading.Barrier(CLAIMERS)
+
+    def claimer(number: int, every_seconds: float) -> tuple[list[float], list[float]]:
+        claim, complete, lane = Stopwatch(), Stopwatch(), uuid4()
+        connection.ensure_connection()
+        try:
+            together.wait()
+            due = time.monotonic() + every_seconds * number / CLAIMERS
+            for _ in range(CLAIMS // CLAIMERS):
+                time.sleep(max(0.0, due - time.monotonic()))
+                due += every_seconds
+                complete(settle, claim(jobs.claim, lane, limit=BATCH, lease_seconds=LEASE_SECONDS))
+        finally:
+            connection.close()
+        return claim.times_ms, complete.times_ms
+
+    for every_seconds in (CLAIM_EVERY_SECONDS, 0.0):
+        with ThreadPoolExecutor(CLAIMERS) as pool:
+            began = time.monotonic()
+            futures = [pool.submit(claimer, number, every_seconds) for number in range(CLAIMERS)]
+            runs = [future.result() for future in futures]
+            seconds = time.monotonic() - began
+        claims_ms = [one for claims, _ in runs for one in claims]
+        completes_ms = [one for _, completes in runs for one in completes]
+        note = f"{len(claims_ms) * BATCH / seconds:,.0f} jobs/s in all"
+        if every_seconds:
+            pace = f"{CLAIMERS} lanes, 4 times a second each"
+            yield _claim_figure(f"claim 64, {pace}", claims_ms, note)
+        else:
+            pace = f"{CLAIMERS} lanes without a pause"
+            yield Figure(f"claim 64, {pace}", claims_ms, note=note)
+        yield Figure(f"complete 64, {pace}", completes_ms)
+
+
+def _of_enqueue() -> Iterator[Figure]:
+    for batch in (10, 100):
+        watch = Stopwatch()
+        for number in range(CLAIMS):
+            orders = [
+                JobOrder(1 + place % 20, f"new/{batch}/{number}/{place:054}.jpg")
+                for place in range(batch)
+            ]
+            watch(jobs.enqueue, orders, origin=JobOrigin.EVENT, priority=jobs.PRIORITY_EVENT)
+        yield Figure(f"enqueue {batch}", watch.times_ms)
+
+
+def _of_leases() -> Iterator[Figure]:
+    extend, rescue = Stopwatch(), Stopwatch()
+    lane = uuid4()
+    held = jobs.claim(lane, limit=BATCH, lease_seconds=LEASE_SECONDS)
+    for _ in range(CLAIMS):
+        extend(jobs.extend_leases, lane, held, lease_seconds=LEASE_SECONDS)
+        rescue(jobs.rescue, limit=100)
+    settle(held)
+    yield Figure("extend_leases of 64", extend.times_ms)
+    yield Figure("rescue, nothing to do", rescue.times_ms)

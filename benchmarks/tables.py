@@ -1,0 +1,123 @@
+"""Fills the tables as an installation of many months would have them."""
+
+from dataclasses import dataclass
+from importlib import import_module
+
+from django.db import connection
+
+from replication.models import Destination, ReplicationRule, Source
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many rows; a fifth of the finished jobs ended within the last day."""
+
+    finished: int
+    pending: int
+    failed: int
+    rules: int
+
+
+FINISHED = """
+    INSERT INTO replication_transferjob
+        (rule_id, key, state, origin, priority, attempt, attempt_limit,
+         event_at, enqueued_at, available_at, started_at, finalized_at, outcome, size_bytes,
+         source_etag, source_version_id, source_crc64, source_request_id,
+         destination_etag, destination_crc64, destination_request_id, error_code, error_detail)
+    SELECT 1 + i %% %(rules)s, 'albums/2026/' || i %% 366 || '/' || md5(i::text) || '/original.jpg',
+           'completed', 'event', 0, 0, 10,
+           ended - lag, ended - lag * 0.9, ended - lag * 0.9, ended - interval '0.1 s', ended,
+           (ARRAY['copied', 'copied', 'copied', 'unchanged', 'deleted'])[1 + i %% 5],
+           CASE WHEN i %% 5 < 4 THEN 20000 + i %% 3000000 END,
+           md5(i::text), md5('v' || i), '1284612837460' || i, upper(left(md5(i::text), 16)),
+           upper(md5(i::text)), '1284612837460' || i, upper(left(md5('d' || i), 24)), '', ''
+    FROM generate_series(1, %(finished)s) AS i,
+         LATERAL (SELECT i::float8 / %(finished)s AS share) AS place,
+         -- Job ids grow with time, as they do in life.
+         LATERAL (SELECT now() - interval '1 s' - CASE
+                      WHEN share < 0.8 THEN interval '14 days' - interval '13 days' * share / 0.8
+                      ELSE interval '1 day' * (1 - share) / 0.2 END AS ended,
+                  interval '1 s' * (0.3 + -ln(1 - random()) * 0.5) AS lag) AS times
+"""
+FAILED = """
+    INSERT INTO replication_transferjob
+        (rule_id, key, state, origin, priority, attempt, attempt_limit,
+         event_at, enqueued_at, available_at, started_at, finalized_at,
+         source_etag, source_version_id, source_crc64, source_request_id,
+         destination_etag, destination_crc64, destination_request_id, error_code, error_detail)
+    SELECT 1 + i %% %(rules)s, 'broken/2026/' || i %% 366 || '/' || md5(i::text) || '/original.jpg',
+           'failed', 'event', 0, 3, 3, ended - interval '9 s', ended - interval '9 s', ended, ended,
+           ended, '', '', '', '', '', '', '',
+           (ARRAY['source_truncated', 'destination_unavailable', 'unexpected'])[1 + i %% 3],
+           'what the other side said, in some sixty letters or a few more of them'
+    FROM generate_series(1, %(failed)s) AS i,
+         LATERAL (SELECT now() - interval '14 days' * i / %(failed)s AS ended) AS times
+"""
+ATTEMPTS = """
+    INSERT INTO replication_transferattempt (job_id, number, started_at, ended_at, code, detail,
+                                             request_id)
+    SELECT job.id, number, job.started_at, job.finalized_at, job.error_code, job.error_detail, 'R'
+    FROM replication_transferjob AS job, generate_series(1, 3) AS number
+    WHERE job.state = 'failed'
+"""
+PENDING = """
+    INSERT INTO replication_transferjob
+        (rule_id, key, state, origin, priority, attempt, attempt_limit,
+         event_at, enqueued_at, available_at,
+         source_etag, source_version_id, source_crc64, source_request_id,
+         destination_etag, destination_crc64, destination_request_id, error_code, error_detail)
+    SELECT CASE WHEN random() < %(share)s THEN 1 ELSE 1 + i %% %(rules)s END,
+           'waiting/' || %(round)s || '/' || i %% 366 || '/' || md5(i::text) || '/original.jpg',
+           'pending', 'event', 0, (i %% 20 = 0)::int, 10, due, due, due,
+           '', '', '', '', '', '', '', '', ''
+    FROM generate_series(1, %(pending)s) AS i,
+         LATERAL (SELECT now() - interval '10 min' * random() AS due) AS times
+"""
+
+
+def fill(scale: Scale) -> None:
+    """Rules, finished and failed jobs, and the tries of the failed; then VACUUM and ANALYZE."""
+    _make_rules(scale.rules)
+    values = vars(scale)
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")  # no foreign-key check a row
+        cursor.execute(
+            "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index "
+            "WHERE indrelid = 'replication_transferjob'::regclass AND NOT indisunique"
+        )
+        indexes = cursor.fetchall()
+        # An index is built in a tenth of the time that it takes to fill.
+        for name, _ in indexes:
+            cursor.execute(f"DROP INDEX {name}")
+        cursor.execute(FINISHED, values)
+        cursor.execute(FAILED, values)
+        cursor.execute(ATTEMPTS)
+        for _, definition in indexes:
+            cursor.execute(definition)
+        cursor.execute(import_module("replication.migrations.0004_rollups").FILL)
+        cursor.execute("SET session_replication_role = DEFAULT")
+        cursor.execute("VACUUM ANALYZE")
+
+
+def refill_pending(scale: Scale, *, share_of_first_rule: float, round_name: str) -> None:
+    """Replace all pending and running jobs by new ones; the first rule has that share and more."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM replication_transferjob WHERE state = 'pending' OR state = 'running'"
+        )
+        cursor.execute(PENDING, {**vars(scale), "share": share_of_first_rule, "round": round_name})
+        cursor.execute("VACUUM ANALYZE replication_transferjob")
+
+
+def _make_rules(count: int) -> None:
+    source = Source.objects.create(name="bench", bucket="bench", region="ap-east-1")
+    destination = Destination.objects.create(
+        name="bench",
+        bucket="bench",
+        endpoint="https://oss-cn-hongkong.aliyuncs.com",
+        region="cn-hongkong",
+    )
+    for number in range(1, count + 1):
+        ReplicationRule.objects.create(
+            id=number, name=f"rule-{number}", source=source, destination=destination
+        )

@@ -1,0 +1,36 @@
+"""What was completed, added up as it happens, so that no status ever reads the history."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from replication.models.rules import ReplicationRule
+
+# From 0.05 s to 9.7 days, each √2 of the one before: a percentile is off by a fifth at worst. The
+# rows of the last hour were counted by these; with others, empty the table.
+LAG_BOUNDS_SECONDS = [0.05 * 2 ** (number / 2) for number in range(49)]
+
+
+class CompletedMinute(models.Model):
+    """The jobs of a rule that were completed within a minute; written by jobs.complete alone."""
+
+    rule = models.ForeignKey(
+        ReplicationRule, models.CASCADE, related_name="completed_minutes", db_index=False
+    )
+    minute = models.DateTimeField(_("minute"))  # its beginning
+    jobs = models.IntegerField(_("jobs"))
+    copied_bytes = models.BigIntegerField(_("bytes copied"))
+    # How many had a lag below the first bound, between it and the second, … above the last.
+    lag_counts = ArrayField(models.IntegerField(), verbose_name=_("jobs by lag"))
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            # By minute first: status reads the last day of all rules.
+            models.UniqueConstraint(
+                name="completed_minute_once_per_rule", fields=["minute", "rule"]
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rule_id} {self.minute:%Y-%m-%d %H:%M}"
