@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,23 @@ from sandbox.environment import Sandbox
 from sandbox.server import Server
 
 ADMIN = "admin"
+
+
+def manage(*arguments: str, environment: Mapping[str, str], said: str | None = None) -> None:
+    """Run `manage.py ARGUMENTS` to its end, with `said` on its standard input.
+
+    StartError with all that it printed, if it fails.
+    """
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "manage.py", *arguments],
+        env=environment,
+        input=said,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        raise StartError(f"manage.py {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
 
 
 class Service(Server):
@@ -78,16 +96,7 @@ class Service(Server):
         return Child(command, log=log, env=self._environment, cwd=REPOSITORY)
 
     def _manage(self, *arguments: str, said: str | None = None) -> None:
-        done = subprocess.run(
-            [sys.executable, REPOSITORY / "manage.py", *arguments],
-            env=self._environment,
-            input=said,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            raise StartError(f"manage.py {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+        manage(*arguments, environment=self._environment, said=said)
 
     def _rules(self) -> dict[str, Any]:
         """What `applyrules` reads; JSON is YAML, too."""

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import psycopg
 from sandbox.bootstrap import REPOSITORY
 from sandbox.child import Child
 from sandbox.environment import Sandbox
+from sandbox.service import manage
 
 LEASE_SECONDS = 6
 READ_TIMEOUT_SECONDS = 5
@@ -54,8 +54,9 @@ class Service:
 
     def __enter__(self) -> Self:
         self._environment = {**os.environ, **self.sandbox.environment(), **SETTINGS}
-        self._manage("migrate", "--verbosity=0")
-        self._manage("applyrules", "-", said=json.dumps(self._rules()))
+        manage("migrate", "--verbosity=0", environment=self._environment)
+        said = json.dumps(self._rules())
+        manage("applyrules", "-", environment=self._environment, said=said)
         try:
             for name in self.cluster_names + self.poller_names:
                 self._start(name)
@@ -127,18 +128,6 @@ class Service:
     def _kill_all(self) -> None:
         for process in self._processes.values():
             self._kill(process)
-
-    def _manage(self, *arguments: str, said: str | None = None) -> None:
-        done = subprocess.run(
-            [sys.executable, REPOSITORY / "manage.py", *arguments],
-            env=self._environment,
-            input=said,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"manage.py {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
 
     def _rules(self) -> dict[str, object]:
         """What `applyrules` reads; JSON is YAML, too."""
