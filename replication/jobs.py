@@ -16,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet, Subquery
-from django.db.models.functions import Least, Now
+from django.db.models.functions import Greatest, Least, Now
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.models import (
@@ -37,6 +37,10 @@ PRIORITY_BULK = 10
 
 RETRY_BATCH = 1000
 
+# What a destination that throttled is given doubles so often, and is no longer counted after that.
+WIDTH_DOUBLES_SECONDS = 5.0
+WIDTH_FORGOTTEN_SECONDS = 120.0
+
 # Held, in PostgreSQL, by who touches many pending jobs: shared by those who do it in the order of
 # their keys, alone by those who don't. Else they would deadlock.
 _PENDING_LOCK = 0x53335331
@@ -44,11 +48,16 @@ _PENDING_LOCK = 0x53335331
 
 @dataclass(frozen=True)
 class JobOrder:
-    """A key that a rule should look at; `event_at` is when the change was announced, if known."""
+    """A key that a rule should look at.
+
+    `event_at` is when the change was announced, if known; with `not_before`, an earlier write may
+    still land until then, and the look is for after that.
+    """
 
     rule_id: int
     key: str
     event_at: datetime | None = None
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class ClaimedJob:
     attempt: int
     attempt_limit: int
     started_at: datetime
+    write_in_doubt_until: datetime | None = None  # if that was still to come when it was claimed
 
 
 @dataclass(frozen=True)
@@ -86,33 +96,37 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
 
     Returns the job ids, one for each distinct (rule, key). A job that joins keeps the oldest
     `event_at`, so that lag is counted from the oldest change that was not yet served, and
-    becomes due at once: something happened to the key.
+    becomes due at once: something happened to the key. The latest `not_before` is kept too: what
+    is copied before then is looked at once more after it.
     """
-    oldest: dict[tuple[int, str], datetime | None] = {}
+    by_place: dict[tuple[int, str], JobOrder] = {}
     for order in orders:
         place = (order.rule_id, order.key)
-        seen = oldest.get(place)
-        oldest[place] = min(filter(None, (seen, order.event_at)), default=None)
-    if not oldest:
+        by_place[place] = _joined(by_place[place], order) if place in by_place else order
+    if not by_place:
         return []
     # Sorted, so that two transactions that enqueue the same keys can't deadlock.
-    places = sorted(oldest)
+    merged = [by_place[place] for place in sorted(by_place)]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_PENDING_LOCK])
         cursor.execute(
             """
             INSERT INTO replication_transferjob AS job
                 (rule_id, key, state, origin, priority, attempt, attempt_limit,
-                 event_at, enqueued_at, available_at,
+                 event_at, enqueued_at, available_at, write_in_doubt_until,
                  source_etag, source_version_id, source_crc64, source_request_id,
                  destination_etag, destination_crc64, destination_request_id,
                  error_code, error_detail)
             SELECT rule_id, key, 'pending', %s, %s, 0, %s,
-                   LEAST(event_at, now()), now(), now(), '', '', '', '', '', '', '', '', ''
-            FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[]) AS o (rule_id, key, event_at)
+                   GREATEST(LEAST(event_at, now()), not_before), now(),
+                   GREATEST(now(), not_before), not_before, '', '', '', '', '', '', '', '', ''
+            FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+                AS o (rule_id, key, event_at, not_before)
             ON CONFLICT (rule_id, key) WHERE state = 'pending' DO UPDATE SET
                 event_at = LEAST(job.event_at, excluded.event_at),
                 available_at = LEAST(job.available_at, excluded.available_at),
+                write_in_doubt_until =
+                    GREATEST(job.write_in_doubt_until, excluded.write_in_doubt_until),
                 priority = LEAST(job.priority, excluded.priority),
                 attempt_limit = job.attempt + excluded.attempt_limit
             RETURNING id
@@ -121,14 +135,25 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                 origin,
                 priority,
                 settings.S3SYNC.max_attempts,
-                [rule_id for rule_id, _ in places],
-                [key for _, key in places],
-                [oldest[place] for place in places],
+                [order.rule_id for order in merged],
+                [order.key for order in merged],
+                [order.event_at for order in merged],
+                [order.not_before for order in merged],
             ],
         )
         job_ids = [row[0] for row in cursor.fetchall()]
         cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
     return job_ids
+
+
+def _joined(one: JobOrder, other: JobOrder) -> JobOrder:
+    """One order for two of the same key: the oldest change, the latest doubt."""
+    return JobOrder(
+        one.rule_id,
+        one.key,
+        min(filter(None, (one.event_at, other.event_at)), default=None),
+        max(filter(None, (one.not_before, other.not_before)), default=None),
+    )
 
 
 # -- pending → running -------------------------------------------------------------------------
@@ -146,45 +171,71 @@ def claim(
     second of each, so that no rule's backlog holds up another's.
 
     May run: enabled, not paused, not parked, to a destination that is not throttled; with
-    `parked_rule_id`, that parked rule alone. `room` bounds how many are taken of a rule. Never
-    takes a job whose key another job is running for: that stays pending until the other is settled.
+    `parked_rule_id`, that parked rule alone. `room` bounds how many are taken of a rule, and so do
+    the limits of rule and destination; whoever must not overstep these claims through pace.py.
+    Never takes a job whose key another job is running for: that stays pending until the other is
+    settled.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH due AS MATERIALIZED (
-                SELECT job.id
-                FROM replication_replicationrule AS rule
-                JOIN replication_destination AS destination
-                  ON destination.id = rule.destination_id
-                LEFT JOIN unnest(%(room_rules)s::bigint[], %(rooms)s::int[]) AS room (rule_id, jobs)
-                  ON room.rule_id = rule.id
-                CROSS JOIN LATERAL (
-                    SELECT id, priority, available_at
-                    FROM replication_transferjob AS waiting
-                    WHERE rule_id = rule.id AND state = 'pending' AND available_at <= now()
-                      AND NOT EXISTS (
-                          SELECT FROM replication_transferjob AS writer
-                          WHERE writer.rule_id = waiting.rule_id AND writer.key = waiting.key
-                            AND writer.state = 'running')
-                    ORDER BY priority, available_at
-                    LIMIT LEAST(%(limit)s, room.jobs)
-                    FOR UPDATE SKIP LOCKED
-                ) AS job
-                WHERE rule.enabled AND rule.paused_at IS NULL
-                  AND (rule.parked_at IS NULL AND %(parked)s IS NULL OR rule.id = %(parked)s)
-                  AND (destination.throttled_until IS NULL OR destination.throttled_until <= now())
-                ORDER BY job.priority,
-                         row_number() OVER (PARTITION BY rule.id
-                                            ORDER BY job.priority, job.available_at),
-                         job.available_at
+            WITH place AS MATERIALIZED (
+                -- How many more jobs may run to each destination, if that is limited.
+                SELECT id, LEAST(
+                    CASE WHEN width_at > now() - make_interval(secs => %(forget)s) THEN
+                        floor(width * 2 ^ (GREATEST(0, extract(epoch FROM now() - width_at))
+                                           / %(doubling)s))
+                        - (SELECT count(*) FROM replication_transferjob AS writer
+                           JOIN replication_replicationrule AS its ON its.id = writer.rule_id
+                           WHERE writer.state = 'running'
+                             AND its.destination_id = destination.id) END,
+                    floor(max_requests_per_second * extract(epoch FROM
+                        now() - GREATEST(requests_paced_until, now() - interval '1 s')))
+                )::int AS room
+                FROM replication_destination AS destination
+                WHERE throttled_until IS NULL OR throttled_until <= now()
+            ), due AS MATERIALIZED (
+                SELECT id FROM (
+                  SELECT *, row_number() OVER (PARTITION BY place_id
+                                               ORDER BY priority, turn, available_at) AS place_turn
+                  FROM (
+                    SELECT job.*, place.id AS place_id, place.room AS place_room,
+                           row_number() OVER (PARTITION BY rule.id
+                                              ORDER BY priority, available_at) AS turn
+                    FROM replication_replicationrule AS rule
+                    JOIN place ON place.id = rule.destination_id
+                    LEFT JOIN unnest(%(room_rules)s::bigint[], %(rooms)s::int[])
+                        AS room (rule_id, jobs) ON room.rule_id = rule.id
+                    CROSS JOIN LATERAL (
+                        SELECT id, priority, available_at
+                        FROM replication_transferjob AS waiting
+                        WHERE rule_id = rule.id AND state = 'pending' AND available_at <= now()
+                          AND NOT EXISTS (
+                              SELECT FROM replication_transferjob AS writer
+                              WHERE writer.rule_id = waiting.rule_id AND writer.key = waiting.key
+                                AND writer.state = 'running')
+                        ORDER BY priority, available_at
+                        LIMIT GREATEST(0, LEAST(%(limit)s, room.jobs, place.room,
+                            CASE WHEN rule.max_concurrency IS NOT NULL THEN rule.max_concurrency
+                                - (SELECT count(*) FROM replication_transferjob AS writer
+                                   WHERE writer.rule_id = rule.id AND writer.state = 'running')
+                            END))
+                        FOR UPDATE SKIP LOCKED
+                    ) AS job
+                    WHERE rule.enabled AND rule.paused_at IS NULL
+                      AND (rule.parked_at IS NULL AND %(parked)s IS NULL OR rule.id = %(parked)s)
+                  ) AS of_rules
+                ) AS of_places
+                WHERE place_room IS NULL OR place_turn <= place_room
+                ORDER BY priority, turn, available_at
                 LIMIT %(limit)s
             )
             UPDATE replication_transferjob AS job
             SET state = 'running', claimed_by = %(lane)s, started_at = now(),
                 lease_expires_at = now() + make_interval(secs => %(lease)s)
             FROM due WHERE job.id = due.id
-            RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at
+            RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at,
+                CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END
             """,
             {
                 "limit": limit,
@@ -193,6 +244,8 @@ def claim(
                 "room_rules": list(room or ()),
                 "rooms": list((room or {}).values()),
                 "parked": parked_rule_id,
+                "doubling": WIDTH_DOUBLES_SECONDS,
+                "forget": WIDTH_FORGOTTEN_SECONDS,
             },
         )
         return [ClaimedJob(*row) for row in cursor.fetchall()]
@@ -226,8 +279,27 @@ def extend_leases(
 def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
     """running → completed, many in one statement, which counts them for status too.
 
-    Returns the ids that were still ours.
+    Returns the ids that were still ours. What was copied while an earlier write might still have
+    landed is looked at once more when it can't any longer.
     """
+    in_doubt = [job for job, _ in completions if job.write_in_doubt_until]
+    if not in_doubt:
+        return _complete(completions)
+    with transaction.atomic():
+        completed = _complete(completions)
+        enqueue(
+            [
+                JobOrder(job.rule_id, job.key, not_before=job.write_in_doubt_until)
+                for job in in_doubt
+                if job.id in completed
+            ],
+            origin=JobOrigin.DOUBT,
+            priority=PRIORITY_EVENT,
+        )
+    return completed
+
+
+def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
     if not completions:
         return set()
     columns: list[list[Any]] = [
@@ -335,7 +407,7 @@ def retry_later(
         # at the source after us.
         with transaction.atomic():
             moved = end_try(state=JobState.SUPERSEDED)
-            _inherit_event_at(job)
+            _bequeath(job)
         return JobState.SUPERSEDED if moved else None
 
 
@@ -358,14 +430,15 @@ def hand_over(job: ClaimedJob) -> bool:
     except IntegrityError:
         with transaction.atomic():
             moved = ours.update(state=JobState.SUPERSEDED, finalized_at=Now(), **free)
-            _inherit_event_at(job)
+            _bequeath(job)
     return bool(moved)
 
 
 def rescue(*, limit: int) -> int:
     """Settle jobs whose lane let the lease run out, as unsuccessful tries. Returns how many."""
     expired = TransferJob.objects.filter(state=JobState.RUNNING, lease_expires_at__lt=Now())
-    error = ReplicationError(ErrorCode.LEASE_EXPIRED)
+    # Whoever died may have sent it all.
+    error = ReplicationError(ErrorCode.LEASE_EXPIRED, may_still_land=True)
     rescued = 0
     for job in expired.order_by("lease_expires_at")[:limit]:
         assert job.started_at is not None
@@ -457,11 +530,15 @@ def backoff_seconds(attempt: int, *, hint_seconds: float = 0) -> float:
     return hint_seconds + random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
 
 
-def _inherit_event_at(job: ClaimedJob) -> None:
-    """Let the pending job of the key serve the superseded one's change, so that lag is honest."""
-    superseded = TransferJob.objects.filter(id=job.id).values("event_at")
+def _bequeath(job: ClaimedJob) -> None:
+    """Let the pending job of the key serve the superseded one's change, so that lag is honest,
+    and live with its doubt."""
+    superseded = TransferJob.objects.filter(id=job.id)
     TransferJob.objects.filter(rule_id=job.rule_id, key=job.key, state=JobState.PENDING).update(
-        event_at=Least("event_at", Subquery(superseded))
+        event_at=Least("event_at", Subquery(superseded.values("event_at"))),
+        write_in_doubt_until=Greatest(
+            "write_in_doubt_until", Subquery(superseded.values("write_in_doubt_until"))
+        ),
     )
 
 
@@ -484,6 +561,9 @@ def _end_try(
                 error_code = %(code)s, error_detail = %(detail)s,
                 lease_expires_at = NULL, claimed_by = NULL,
                 available_at = now() + make_interval(secs => %(delay)s),
+                write_in_doubt_until = CASE WHEN %(may_still_land)s
+                    THEN GREATEST(write_in_doubt_until, now() + make_interval(secs => %(doubt)s))
+                    ELSE write_in_doubt_until END,
                 finalized_at = CASE WHEN %(state)s = 'pending' THEN NULL ELSE now() END
             WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
               AND (NOT %(if_lease_expired)s OR lease_expires_at < now())
@@ -493,6 +573,9 @@ def _end_try(
                 "code": error.code.value,
                 "detail": error.detail,
                 "delay": delay_seconds,
+                "may_still_land": error.may_still_land,
+                # OSS may sit on a request for as long as we would have waited for its answer.
+                "doubt": settings.S3SYNC.read_timeout_seconds,
                 "id": job.id,
                 "attempt": job.attempt,
                 "more_tries": more_tries,

@@ -21,7 +21,7 @@ import structlog
 from django.conf import settings
 from django.db import DataError, connection
 
-from replication import jobs, loops, parking, setbacks
+from replication import jobs, loops, pace, parking, setbacks
 from replication.database import DATABASE_AWAY
 from replication.errors import (
     ErrorCode,
@@ -32,6 +32,7 @@ from replication.errors import (
 )
 from replication.jobs import ClaimedJob, Completion, JobOrder
 from replication.models import DeletePolicy, JobOrigin, LoopKind, Outcome, ReplicationRule
+from replication.pace import ByteAllowance
 from replication.stores.opening import destination_store, source_store
 from replication.transfer import Transfer
 from replication.wake import WakeListener
@@ -92,6 +93,7 @@ class Lane:
         self._held: dict[tuple[int, int], HeldJob] = {}
         self._rules: dict[int, ReplicationRule] = {}
         self._rules_read_at = 0.0
+        self._allowances: dict[int, ByteAllowance] = {}  # by destination
         self._leases_extended_at = time.monotonic()
         self._ask_at = 0.0
         self._more_may_be_due = True
@@ -161,7 +163,9 @@ class Lane:
             wait_seconds = 0.0
         else:
             wait_seconds = min(
-                STOP_CHECK_SECONDS, wait_at_most_seconds, max(0.0, self._ask_at - now)
+                pace.GRANT_SECONDS if self._allowances else STOP_CHECK_SECONDS,
+                wait_at_most_seconds,
+                max(0.0, self._ask_at - now),
             )
         self._settle_what_finished(wait_seconds=wait_seconds)
 
@@ -177,8 +181,9 @@ class Lane:
             self._read_rules()
         free = self._free
         asked_at = time.monotonic()
-        claimed = jobs.claim(
+        claimed = pace.claim(
             self._loop.id,
+            self._rules.values(),
             limit=free,
             lease_seconds=self._limits.lease_seconds,
             room=self._room(),
@@ -198,7 +203,8 @@ class Lane:
         for job in claimed:
             held = HeldJob(job, self._held_until(asked_at))
             self._held[job.id, job.attempt] = held
-            self._pool.submit(self._transfer, held, self._rules[job.rule_id])
+            rule = self._rules[job.rule_id]
+            self._pool.submit(self._transfer, held, rule, self._allowance(rule))
 
     def _room(self) -> dict[int, int]:
         """How many more jobs of each rule this lane may hold: slow ones of one rule must not
@@ -214,10 +220,29 @@ class Lane:
         self._rules = {rule.pk: rule for rule in rules}
         self._rules_read_at = time.monotonic()
 
+    def _allowance(self, rule: ReplicationRule) -> ByteAllowance | None:
+        """What the rule's transfers may send; None where the destination has no limit."""
+        limit, destination_id = rule.destination.max_bytes_per_second, rule.destination_id
+        if limit and destination_id not in self._allowances:
+            self._allowances[destination_id] = ByteAllowance(destination_id, limit)
+        return self._allowances.get(destination_id)
+
+    def _fill_allowances(self) -> None:
+        if time.monotonic() - self._rules_read_at > RULES_SECONDS:
+            self._read_rules()
+        limits = {
+            rule.destination_id: rule.destination.max_bytes_per_second
+            for rule in self._rules.values()
+        }
+        for destination_id, allowance in self._allowances.items():
+            allowance.fill(limits.get(destination_id))
+
     def _held_until(self, asked_at: float) -> float:
         return asked_at + self._limits.lease_seconds * (1 - LEASE_MARGIN)
 
-    def _transfer(self, held: HeldJob, rule: ReplicationRule) -> None:
+    def _transfer(
+        self, held: HeldJob, rule: ReplicationRule, allowance: ByteAllowance | None
+    ) -> None:
         """On a thread of the pool: run the transfer, and put its end into the inbox."""
         result: Completion | ReplicationError | TransferStopped
         try:
@@ -228,6 +253,7 @@ class Lane:
                 destination_key=rule.destination_key(held.job.key),
                 mirror_deletes=rule.delete_policy == DeletePolicy.MIRROR,
                 may_go_on=held.may_go_on,
+                allowance=allowance,
             ).run()
         except ReplicationError as error:
             result = error
@@ -333,6 +359,8 @@ class Lane:
             self._persistently(lambda: jobs.rescue(limit=RESCUE_LIMIT))
             if self._free and not loops.are_told_to_stop():
                 self._persistently(self._probe)
+        if self._allowances:
+            self._persistently(self._fill_allowances)
         if time.monotonic() - self._leases_extended_at > self._limits.lease_seconds / 4:
             self._persistently(self._extend_leases)
 

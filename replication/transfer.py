@@ -16,6 +16,7 @@ from replication.keys import (
     check_user_metadata,
 )
 from replication.models import Outcome
+from replication.pace import ByteAllowance
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
 
 _CRC64 = Model("CRC64-XZ")  # OSS's: ECMA-182, reflected
@@ -23,7 +24,10 @@ _CRC64 = Model("CRC64-XZ")  # OSS's: ECMA-182, reflected
 
 @dataclass(frozen=True)
 class Transfer:
-    """One key, from where to where; `may_go_on` raises as soon as the job is not ours any more."""
+    """One key, from where to where; `may_go_on` raises as soon as the job is not ours any more.
+
+    With `allowance`, no byte is sent before it may be.
+    """
 
     source: SourceStore
     source_key: str
@@ -31,6 +35,7 @@ class Transfer:
     destination_key: str
     mirror_deletes: bool
     may_go_on: Callable[[], None]
+    allowance: ByteAllowance | None = None
 
     def run(self) -> Completion:
         """Copy the object as it is now, or take note that there is none.
@@ -54,7 +59,7 @@ class Transfer:
         user_metadata = info.user_metadata | _provenance(info)
         check_user_metadata(user_metadata)
         self.may_go_on()
-        body = VerifiedBody(source_object, before_each_read=self.may_go_on)
+        body = VerifiedBody(source_object, before_handing_on=self._before_handing_on)
         receipt = self.destination.put(
             self.destination_key,
             body,
@@ -80,6 +85,11 @@ class Transfer:
             destination_request_id=receipt.request_id,
         )
 
+    def _before_handing_on(self, size_bytes: int) -> None:
+        self.may_go_on()
+        if self.allowance is not None:
+            self.allowance.spend(size_bytes, may_go_on=self.may_go_on)
+
     def _follow_delete(self, missing: ObjectMissing) -> Completion:
         if not self.mirror_deletes:
             return Completion(Outcome.ABSENT, source_request_id=missing.request_id)
@@ -100,10 +110,10 @@ class VerifiedBody:
     """
 
     def __init__(
-        self, source_object: SourceObject, *, before_each_read: Callable[[], None]
+        self, source_object: SourceObject, *, before_handing_on: Callable[[int], None]
     ) -> None:
         self._object = source_object
-        self._before_each_read = before_each_read
+        self._before_handing_on = before_handing_on
         self._read_bytes = 0
         self._crc64 = 0
         self._md5 = hashlib.md5(usedforsecurity=False) if source_object.info.md5 else None
@@ -119,7 +129,6 @@ class VerifiedBody:
             ReplicationError: SOURCE_TRUNCATED, SOURCE_CORRUPT, or what the source raises.
             LeaseLost: the job is not ours any more.
         """
-        self._before_each_read()
         left = self.len - self._read_bytes
         data = self._object.read(left if size < 0 else min(size, left)) if left else b""
         self._read_bytes += len(data)
@@ -132,6 +141,8 @@ class VerifiedBody:
             )
         if self._md5 is not None and self._read_bytes == self.len:
             self._check_md5(self._md5.hexdigest())
+        # Last, so that nothing is handed on that was read while the lease ran out.
+        self._before_handing_on(len(data))
         return data
 
     def finish(self) -> str:

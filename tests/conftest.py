@@ -8,6 +8,7 @@ from uuid import uuid4
 import oss2
 import pytest
 from django.db.models.functions import Now
+from pytest_django import Settings
 
 from replication import loops
 from replication.lane import Lane
@@ -34,6 +35,16 @@ def aws() -> Iterator[MiniStack]:
     """S3, SQS, SNS and EventBridge."""
     with MiniStack() as server:
         yield server
+
+
+@pytest.fixture
+def limits(settings: Settings) -> Callable[..., None]:
+    """Sets the service's settings for one test."""
+
+    def limit(**values: Any) -> None:
+        settings.S3SYNC = settings.S3SYNC.model_copy(update=values)
+
+    return limit
 
 
 @pytest.fixture

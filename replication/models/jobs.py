@@ -39,6 +39,7 @@ class JobOrigin(models.TextChoices):
     API = "api", _("HTTP API")
     ADMIN = "admin", _("look again")
     LOST_LEASE = "lost_lease", _("written after its lease was lost")
+    DOUBT = "doubt", _("an earlier write might have landed late")
 
 
 class TransferJob(models.Model):
@@ -71,6 +72,14 @@ class TransferJob(models.Model):
     finalized_at = models.DateTimeField(_("finished at"), null=True)
     lease_expires_at = models.DateTimeField(_("lease until"), null=True)
     claimed_by = models.UUIDField(_("lane"), null=True)
+    write_in_doubt_until = models.DateTimeField(
+        _("a write in doubt until"),
+        null=True,
+        help_text=_(
+            "A write that got no answer may still be carried out until then, over a newer one; "
+            "the key is looked at once more after that."
+        ),
+    )
 
     # Proof of copy.
     outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, null=True)  # noqa: DJ001 - null until there is one

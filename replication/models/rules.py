@@ -1,6 +1,6 @@
 """What is to be kept equal: sources, destinations, the rules between them, and the queues."""
 
-from django.core.validators import RegexValidator
+from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -123,12 +123,39 @@ class Destination(models.Model):
         validators=[_profile],
         help_text=_("Where the credentials are found; they are never kept in the database."),
     )
+    max_requests_per_second = models.PositiveIntegerField(
+        _("requests per second at most"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("Writes that all lanes together start; empty: no limit."),
+    )
+    max_bytes_per_second = models.PositiveBigIntegerField(
+        _("bytes per second at most"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("What all lanes together send; empty: no limit."),
+    )
+
+    # pace.py alone writes these.
     throttled_until = models.DateTimeField(
         _("throttled until"),
         null=True,
         editable=False,
         help_text=_("OSS asked for fewer requests; no lane starts a transfer to it before."),
     )
+    width = models.FloatField(
+        _("transfers at once, when last throttled"),
+        null=True,
+        editable=False,
+        help_text=_("As many as OSS can take for now; they double every few seconds."),
+    )
+    width_at = models.DateTimeField(_("growing since"), null=True, editable=False)
+    # All that was started or sent so far fits into the time until then, at the limit's rate; up to
+    # a second of the past is still to be had.
+    requests_paced_until = models.DateTimeField(null=True, editable=False)
+    bytes_paced_until = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         verbose_name = _("destination")
@@ -181,6 +208,13 @@ class ReplicationRule(models.Model):
         _("enabled"),
         default=True,
         help_text=_("Events of a disabled rule are counted and dropped."),
+    )
+    max_concurrency = models.PositiveIntegerField(
+        _("transfers at once at most"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text=_("Of all lanes together; empty: as many as the lanes have places."),
     )
     paused_at = models.DateTimeField(
         _("paused since"),

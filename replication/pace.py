@@ -1,0 +1,171 @@
+"""How fast each destination is written to, by all lanes of all processes together.
+
+A destination that throttles is left alone until its hint is over; then it is given half the
+transfers that it could not take, and twice as many every few seconds. Limits that an operator sets
+hold from the start: requests are counted as jobs are claimed, bytes as they are sent. All of it is
+kept on the destination's row, and costs nothing where there is no limit.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from uuid import UUID
+
+import structlog
+from django.db import connection, transaction
+
+from replication import jobs
+from replication.jobs import ClaimedJob
+from replication.models import ReplicationRule
+
+log = structlog.get_logger(__name__)
+
+# How long a destination is left alone that asks for fewer requests and does not say for how long.
+THROTTLED_SECONDS = 1.0
+# Who waits for bytes looks that often whether its job may go on.
+LOOK_SECONDS = 0.5
+# A lane fetches the bytes for so long at a time: short enough to be shared evenly, long enough to
+# cost few statements.
+GRANT_SECONDS = 0.25
+
+# Held, in PostgreSQL, while jobs are counted and claimed where a limit must not be overstepped.
+_CLAIM_LOCK = 0x53335332
+
+
+def note_throttled(destination_id: int, *, seconds: float) -> None:
+    """Keep all lanes from the destination for that long (0: it gave no hint), then go on slowly.
+
+    Of the many transfers that are refused at once, the first alone makes it slower.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_destination AS destination
+            SET throttled_until = GREATEST(throttled_until, now() + hint),
+                width = CASE WHEN throttled_until > now() THEN width
+                             ELSE GREATEST(1, running / 2.0) END,
+                width_at = CASE WHEN throttled_until > now() THEN width_at ELSE now() + hint END
+            FROM make_interval(secs => %s) AS hint,
+                 LATERAL (SELECT count(*) AS running
+                          FROM replication_transferjob AS job
+                          JOIN replication_replicationrule AS rule ON rule.id = job.rule_id
+                          WHERE job.state = 'running' AND rule.destination_id = %s) AS writers
+            WHERE destination.id = %s
+            RETURNING name, width, width_at = now() + hint
+            """,
+            [seconds or THROTTLED_SECONDS, destination_id, destination_id],
+        )
+        name, width, is_first = cursor.fetchone()
+    if is_first:
+        log.warning("destination.throttled", destination=name, transfers_at_once=width)
+
+
+def claim(
+    lane: UUID,
+    rules: Iterable[ReplicationRule],
+    *,
+    limit: int,
+    lease_seconds: float,
+    room: dict[int, int],
+) -> list[ClaimedJob]:
+    """jobs.claim, one lane at a time where one of the rules has a limit that all lanes share."""
+    limited = {rule.pk: rule for rule in rules if is_limited(rule)}
+    if not limited:
+        return jobs.claim(lane, limit=limit, lease_seconds=lease_seconds, room=room)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
+        claimed = jobs.claim(lane, limit=limit, lease_seconds=lease_seconds, room=room)
+        _count_requests(job for job in claimed if job.rule_id in limited)
+    return claimed
+
+
+def is_limited(rule: ReplicationRule) -> bool:
+    """Whether lanes have to ask each other before they claim a job of the rule."""
+    return bool(rule.max_concurrency or rule.destination.max_requests_per_second)
+
+
+def _count_requests(claimed: Iterable[ClaimedJob]) -> None:
+    """Let each job's request take its share of the second, at its destination."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_destination AS destination
+            SET requests_paced_until = GREATEST(requests_paced_until, now() - interval '1 s')
+                    + make_interval(secs => taken.jobs / max_requests_per_second::float8)
+            FROM (SELECT rule.destination_id, count(*) AS jobs
+                  FROM unnest(%s::bigint[]) AS job (rule_id)
+                  JOIN replication_replicationrule AS rule ON rule.id = job.rule_id
+                  GROUP BY 1) AS taken
+            WHERE destination.id = taken.destination_id AND max_requests_per_second IS NOT NULL
+            """,
+            [[job.rule_id for job in claimed]],
+        )
+
+
+class ByteAllowance:
+    """What this process may still send to a destination; the lane's own thread fills it.
+
+    Transfers wait in `spend` while there is nothing left. `bytes_per_second` is what all processes
+    may send together; None sets everybody free.
+    """
+
+    def __init__(self, destination_id: int, bytes_per_second: int | None) -> None:
+        self._destination_id = destination_id
+        self._bytes_per_second = bytes_per_second
+        self._left = 0.0
+        self._changed = threading.Condition()
+
+    @property
+    def left(self) -> float:
+        """Bytes that may go at once; less than none where more were taken than there were."""
+        return self._left
+
+    def spend(self, size_bytes: int, *, may_go_on: Callable[[], None]) -> None:
+        """Wait until there is something left, then take so many bytes, and more than are left.
+
+        Raises:
+            TransferStopped: what `may_go_on` raises; it is asked while we wait.
+        """
+        if not self._bytes_per_second:
+            return
+        with self._changed:
+            while self._bytes_per_second and self._left <= 0:
+                self._changed.wait(LOOK_SECONDS)
+                may_go_on()
+            self._left -= size_bytes
+
+    def fill(self, bytes_per_second: int | None) -> None:
+        """Fetch what may be sent until the next call, which is due in GRANT_SECONDS."""
+        with self._changed:
+            self._bytes_per_second = bytes_per_second
+            if not bytes_per_second:
+                self._left = 0.0
+                self._changed.notify_all()
+                return
+            missing = bytes_per_second * GRANT_SECONDS - self._left
+        granted = _grant(self._destination_id, bytes_per_second, missing) if missing > 0 else 0.0
+        with self._changed:
+            self._left += granted
+            self._changed.notify_all()
+
+
+def _grant(destination_id: int, bytes_per_second: int, wanted: float) -> float:
+    """Take at most so many bytes from what the destination's seconds have left."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH locked AS (
+                SELECT id, GREATEST(bytes_paced_until, now() - interval '1 s') AS since
+                FROM replication_destination WHERE id = %(id)s FOR NO KEY UPDATE
+            ), granted AS (
+                SELECT id, since, GREATEST(0, LEAST(%(wanted)s,
+                    extract(epoch FROM now() - since) * %(rate)s))::float8 AS bytes FROM locked
+            )
+            UPDATE replication_destination AS destination
+            SET bytes_paced_until = since + make_interval(secs => granted.bytes / %(rate)s)
+            FROM granted WHERE destination.id = granted.id
+            RETURNING granted.bytes
+            """,
+            {"rate": float(bytes_per_second), "wanted": wanted, "id": destination_id},
+        )
+        row = cursor.fetchone()
+    return float(row[0]) if row else 0.0

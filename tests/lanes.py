@@ -1,0 +1,36 @@
+"""A lane of this process, for tests that watch one at work."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection
+
+from replication import loops
+from replication.lane import Lane
+from replication.models import LoopKind
+
+
+@contextmanager
+def a_lane(*, seconds: float = 30) -> Iterator[None]:
+    """A lane on a thread, as it runs in a worker; its end is awaited."""
+    ended: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            with loops.running(LoopKind.LANE) as loop:
+                assert loop is not None
+                Lane(loop, seconds=seconds).run()
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(60)
+        assert ended == [None]
