@@ -38,7 +38,7 @@ PRIORITY_BULK = 10
 RETRY_BATCH = 1000
 
 # What a destination that throttled is given doubles so often, and is no longer counted after that.
-WIDTH_DOUBLES_SECONDS = 5.0
+WIDTH_DOUBLES_SECONDS = 2.0
 WIDTH_FORGOTTEN_SECONDS = 120.0
 
 # Held, in PostgreSQL, by who touches many pending jobs: shared by those who do it in the order of

@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 
 # How long a destination is left alone that asks for fewer requests and does not say for how long.
 THROTTLED_SECONDS = 1.0
+# A destination is not made slower again until so long after it could be written to once more.
+SETTLED_SECONDS = 1.0
+NARROWEST = 2.0  # with one transfer at a time, a single slow one would be all there is
 # Who waits for bytes looks that often whether its job may go on.
 LOOK_SECONDS = 0.5
 # A lane fetches the bytes for so long at a time: short enough to be shared evenly, long enough to
@@ -34,17 +37,19 @@ _CLAIM_LOCK = 0x53335332
 def note_throttled(destination_id: int, *, seconds: float) -> None:
     """Keep all lanes from the destination for that long (0: it gave no hint), then go on slowly.
 
-    Of the many transfers that are refused at once, the first alone makes it slower.
+    Of the many transfers that are refused at once, the first alone makes it slower; and what
+    started before it was made slower does not make it slower again.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE replication_destination AS destination
             SET throttled_until = GREATEST(throttled_until, now() + hint),
-                width = CASE WHEN throttled_until > now() THEN width
-                             ELSE GREATEST(1, running / 2.0) END,
-                width_at = CASE WHEN throttled_until > now() THEN width_at ELSE now() + hint END
-            FROM make_interval(secs => %s) AS hint,
+                width = CASE WHEN width_at > now() - settled THEN width
+                             ELSE GREATEST(%s, running / 2.0) END,
+                width_at = CASE WHEN width_at > now() - settled THEN width_at
+                                ELSE now() + hint END
+            FROM make_interval(secs => %s) AS settled, make_interval(secs => %s) AS hint,
                  LATERAL (SELECT count(*) AS running
                           FROM replication_transferjob AS job
                           JOIN replication_replicationrule AS rule ON rule.id = job.rule_id
@@ -52,7 +57,13 @@ def note_throttled(destination_id: int, *, seconds: float) -> None:
             WHERE destination.id = %s
             RETURNING name, width, width_at = now() + hint
             """,
-            [seconds or THROTTLED_SECONDS, destination_id, destination_id],
+            [
+                NARROWEST,
+                SETTLED_SECONDS,
+                seconds or THROTTLED_SECONDS,
+                destination_id,
+                destination_id,
+            ],
         )
         name, width, is_first = cursor.fetchone()
     if is_first:

@@ -86,17 +86,28 @@ def test_a_throttled_destination_is_given_half_and_then_ever_more() -> None:
 def test_a_destination_that_throttles_again_is_given_less_again() -> None:
     rule = a_rule()
     enqueue(rule)
-    for expected in (8, 4, 2, 1, 1):
-        held = claim(limit=16)
+    held = claim(limit=16)
+    for expected in (8, 4, 2, 2):
         for job in held:
             throttle(job, rule, seconds=10)
         let_pass(10)
         TransferJob.objects.update(available_at=Now())
         held = claim(limit=16)
         assert len(held) == expected
-        for job in held:
-            jobs.hand_over(job)
-        # As many run as it was given, when it throttles again.
+        let_pass(pace.SETTLED_SECONDS)
+
+
+def test_what_was_under_way_when_it_throttled_does_not_make_it_slower_still() -> None:
+    rule = a_rule()
+    enqueue(rule)
+    held = claim(limit=16)
+    throttle(held[0], rule, seconds=0.1)
+    let_pass(0.2)
+    throttle(held[1], rule, seconds=0.1)
+    let_pass(0.2)
+    for job in held[2:]:
+        jobs.hand_over(job)
+    assert len(claim(limit=16)) == 8
 
 
 def test_one_destination_that_throttles_slows_no_other() -> None:

@@ -1,15 +1,19 @@
 """Destinations: OSS buckets."""
 
 from django.contrib import admin
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from replication.admin import cells
 from replication.admin.sources import PROFILE_HELP
 from replication.models import Destination
 
 
 @admin.register(Destination)
 class DestinationAdmin(admin.ModelAdmin):
-    list_display = ("name", "bucket", "endpoint", "region", "addressing", "credential_profile")
+    list_display = ("name", "bucket", "endpoint", "region", "credential_profile", "pace")
     search_fields = ("name", "bucket")
     fieldsets = (
         (None, {"fields": ("name",)}),
@@ -25,4 +29,29 @@ class DestinationAdmin(admin.ModelAdmin):
             },
         ),
         (_("Credentials"), {"fields": ("credential_profile",), "description": PROFILE_HELP}),
+        (
+            _("Limits"),
+            {
+                "fields": ("max_requests_per_second", "max_bytes_per_second"),
+                "description": _(
+                    "They hold for all lanes of all hosts together. Where OSS asks for fewer "
+                    "requests, the lanes slow down and recover by themselves, without a limit here."
+                ),
+            },
+        ),
     )
+
+    @admin.display(description=_("pace"))
+    def pace(self, destination: Destination) -> SafeString | str:
+        now = timezone.now()
+        if destination.throttled_until and destination.throttled_until > now:
+            return cells.badge("retrying", _("throttled by OSS"))
+        limits = [
+            filesizeformat(destination.max_bytes_per_second) + "/s"
+            if destination.max_bytes_per_second
+            else "",
+            _("%d requests/s") % destination.max_requests_per_second
+            if destination.max_requests_per_second
+            else "",
+        ]
+        return ", ".join(filter(None, limits)) or _("no limit")

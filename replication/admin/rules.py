@@ -79,6 +79,7 @@ class RuleAdmin(KeptForHistoryAdmin):
             },
         ),
         (gettext_lazy("Deletes"), {"fields": ("delete_policy",)}),
+        (gettext_lazy("Limits"), {"fields": ("max_concurrency",)}),
     )
 
     def get_urls(self) -> list[URLPattern]:

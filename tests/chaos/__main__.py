@@ -194,7 +194,7 @@ class Run:
         return Counts(dict(jobs), sum(map(int, attributes.values())))
 
     def _conclude(self, *, is_settled: bool) -> int:
-        verdict = judge(self._sandbox, self._oss, slow_answers=self._strikes.slow_answers)
+        verdict = judge(self._sandbox, self._oss, self._strikes)
         counts = self._counts()
         self._say(f"changes={self._writer.made} repeats={self._writer.repeated} {counts}")
         for name in ("lost", "stale", "extra"):

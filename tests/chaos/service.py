@@ -143,6 +143,9 @@ class Service:
             "bucket": self.sandbox.destination_bucket,
             "endpoint": oss.endpoint_url,
             "region": oss.region,
+            # Far more than is sent, so that all that counts for a limit runs as well.
+            "max_requests_per_second": 1000,
+            "max_bytes_per_second": 1_000_000_000,
         }
         rule = {"name": "mirror", "source": "source", "destination": "replica"}
         return {

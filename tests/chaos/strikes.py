@@ -13,11 +13,14 @@ from tests.chaos.oss_control import OssControl
 from tests.chaos.proxy import CuttingProxy
 from tests.chaos.service import READ_TIMEOUT_SECONDS, Service
 
-# A request that waits here before it is carried out is carried out even if its client was killed
-# meanwhile: at OSS, too. The next writer comes when the dead one's lease is over: at least 6 s,
-# less 1.5 s since it was last extended, less 2 s in which the database may have been away. So
-# with this pause, two writes that overlap are two live writers.
-LONGEST_PAUSE_SECONDS = 2.0
+# A request that waits here before it is carried out is carried out even if its client gave up or
+# was killed meanwhile: at OSS, too. So old content may land over new, for as long as a write is
+# held to be in doubt.
+LONGEST_PAUSE_SECONDS = READ_TIMEOUT_SECONDS * 1.6
+# The next writer comes when a dead one's lease is over: at least 6 s, less 1.5 s since it was last
+# extended, less 2 s in which the database may have been away. So long is a request that waits here
+# surely that of a live writer.
+SURELY_LIVE_SECONDS = 2.0
 # Longer than the client waits. The write was carried out before: what is slow is the answer.
 SLOW_ANSWER_SECONDS = READ_TIMEOUT_SECONDS + 2.0
 SHORTEST_INTERVAL_SECONDS = 1.0
@@ -44,6 +47,7 @@ class Strikes:
         self._proxy = proxy
         self._say = say
         self.slow_answers: set[int] = set()  # ids of faults
+        self.pauses: set[int] = set()
 
     def schedule(self, chance: random.Random, *, seconds: float) -> list[Strike]:
         """Every kind of strike in turn, in an order that is new each time."""
@@ -123,7 +127,9 @@ class Strikes:
 
     def _pause(self, chance: random.Random) -> str:
         delay_seconds = chance.uniform(0.2, LONGEST_PAUSE_SECONDS)
-        return self._fault(chance, delay_seconds=delay_seconds, times=chance.randrange(5, 40))
+        said = self._fault(chance, delay_seconds=delay_seconds, times=chance.randrange(5, 40))
+        self.pauses.add(self._last_fault)
+        return said
 
     def _slow_answer(self, chance: random.Random) -> str:
         delay_seconds = SLOW_ANSWER_SECONDS

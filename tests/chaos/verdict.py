@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from sandbox.environment import Sandbox
 from tests.chaos.oss_control import OssControl, Write
-from tests.chaos.strikes import SLOW_ANSWER_SECONDS
+from tests.chaos.strikes import SLOW_ANSWER_SECONDS, SURELY_LIVE_SECONDS, Strikes
 
 Contents = dict[str, tuple[int, str]]  # of each key, size and MD5
 
@@ -33,15 +33,15 @@ class Verdict:
         return not (self.lost or self.stale or self.extra or self.overlaps)
 
 
-def judge(sandbox: Sandbox, oss: OssControl, *, slow_answers: set[int]) -> Verdict:
-    """Compare what is there; `slow_answers` are the ids of faults that only delayed an answer."""
+def judge(sandbox: Sandbox, oss: OssControl, strikes: Strikes) -> Verdict:
+    """Compare what is there, and look who wrote while another did."""
     wanted = source_contents(sandbox)
     found = oss.contents(sandbox.destination_bucket)
     return Verdict(
         lost=sorted(wanted.keys() - found.keys()),
         stale=sorted(key for key in wanted.keys() & found.keys() if wanted[key] != found[key]),
         extra=sorted(found.keys() - wanted.keys()),
-        overlaps=overlaps(oss.writes(), slow_answers=slow_answers),
+        overlaps=overlaps(oss.writes(), slow_answers=strikes.slow_answers, pauses=strikes.pauses),
     )
 
 
@@ -59,14 +59,19 @@ def source_contents(sandbox: Sandbox) -> Contents:
         return dict(zip(keys, pool.map(look, keys), strict=True))
 
 
-def overlaps(writes: list[Write], *, slow_answers: set[int]) -> list[tuple[Write, Write]]:
-    """Pairs of writes of the same key, of which one began before the other was carried out.
+def overlaps(
+    writes: list[Write], *, slow_answers: set[int], pauses: set[int]
+) -> list[tuple[Write, Write]]:
+    """Pairs of writes of the same key, of which one began while the other's writer was at it.
 
     A request whose answer alone was slow was carried out that much before its end; its client has
-    given it up by then, and may try again.
+    given it up by then, and may try again. One that had to wait before it was carried out may have
+    lost its client in that time; then it counts for as long as that was surely there.
     """
 
     def done(write: Write) -> float:
+        if write.fault in pauses:
+            return min(write.ended, write.started + SURELY_LIVE_SECONDS)
         return write.ended - (SLOW_ANSWER_SECONDS if write.fault in slow_answers else 0)
 
     found = []
