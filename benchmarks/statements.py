@@ -38,7 +38,7 @@ PROOF = Completion(
 
 
 def measure_statements(scale: Scale) -> Iterator[Figure]:
-    """Every figure of jobs.py; the pending jobs are made anew before each way to claim."""
+    """Every figure of jobs/; the pending jobs are made anew before each way to claim."""
     refill_pending(scale, share_of_first_rule=0, round_name="even")
     yield from _of_one_claimer("claim 64", BATCH)
     refill_pending(scale, share_of_first_rule=0, round_name="one")

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from replication import jobs, setbacks
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import ClaimedJob, Completion, JobOrder
+from replication.jobs import ClaimedJob, Completion, JobOrder, by_hand
 from replication.models import (
     Destination,
     JobOrigin,
@@ -464,7 +464,7 @@ def test_retry_while_the_key_runs_waits_for_its_end(rule: ReplicationRule) -> No
 def test_retry_takes_more_than_one_batch(
     rule: ReplicationRule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "RETRY_BATCH", 2)
+    monkeypatch.setattr(by_hand, "RETRY_BATCH", 2)
     for key in "abaca":
         a_job(rule, key, state=JobState.FAILED)
     jobs.retry(TransferJob.objects.all())

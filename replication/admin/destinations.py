@@ -54,4 +54,4 @@ class DestinationAdmin(admin.ModelAdmin):
             if destination.max_requests_per_second
             else "",
         ]
-        return ", ".join(filter(None, limits)) or _("no limit")
+        return ", ".join(map(str, filter(None, limits))) or str(_("no limit"))

@@ -1,4 +1,4 @@
-"""Fields and constraints; what moves a job from state to state is in jobs.py."""
+"""Fields and constraints; what moves a job from state to state is in jobs/."""
 
 from replication.models.jobs import (
     FailedJob,

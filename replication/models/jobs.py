@@ -11,7 +11,7 @@ from replication.models.rules import ReplicationRule
 
 
 class JobState(models.TextChoices):
-    """docs/job-states.md draws how jobs.py moves them."""
+    """docs/job-states.md draws how jobs/ moves them."""
 
     PENDING = "pending", _("pending")  # → running by claim, cancelled by cancel
     RUNNING = (

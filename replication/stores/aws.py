@@ -26,7 +26,7 @@ def aws_client(
 
     `holds_back_seconds` is how long the service may hold an answer back by agreement, as in a long
     poll: that much is added to the read timeout.
-    Its retries are off: jobs.py has the one retry policy.
+    Its retries are off: jobs/ has the one retry policy.
 
     Raises:
         ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.

@@ -80,7 +80,7 @@ def make_job(
     detail: str = "",
     size_bytes: int = 48_213,
 ) -> TransferJob:
-    """A job as jobs.py would have left it, `age` ago, after unsuccessful tries with `errors`."""
+    """A job as jobs/ would have left it, `age` ago, after unsuccessful tries with `errors`."""
     event_at = timezone.now() - age
     end = event_at + timedelta(seconds=0.84)
     errors = errors or ([ErrorCode.SOURCE_ACCESS_DENIED] if state == JobState.FAILED else [])

@@ -1,0 +1,46 @@
+"""The only package that changes TransferJob.state.
+
+Each transition is one statement that names the state, and for a running job the attempt,
+that it starts from: whoever comes too late changes nothing and is told so. The database's
+clock decides what is due and which lease has run out.
+"""
+
+from replication.jobs.by_hand import cancel, retry
+from replication.jobs.claiming import (
+    WIDTH_DOUBLES_SECONDS,
+    WIDTH_FORGOTTEN_SECONDS,
+    ClaimedJob,
+    claim,
+    extend_leases,
+)
+from replication.jobs.completing import Completion, complete
+from replication.jobs.ending import backoff_seconds, fail, hand_over, rescue, retry_later
+from replication.jobs.enqueueing import (
+    PRIORITY_BULK,
+    PRIORITY_EVENT,
+    WAKE_CHANNEL,
+    JobOrder,
+    enqueue,
+)
+
+__all__ = [
+    "PRIORITY_BULK",
+    "PRIORITY_EVENT",
+    "WAKE_CHANNEL",
+    "WIDTH_DOUBLES_SECONDS",
+    "WIDTH_FORGOTTEN_SECONDS",
+    "ClaimedJob",
+    "Completion",
+    "JobOrder",
+    "backoff_seconds",
+    "cancel",
+    "claim",
+    "complete",
+    "enqueue",
+    "extend_leases",
+    "fail",
+    "hand_over",
+    "rescue",
+    "retry",
+    "retry_later",
+]

@@ -1,0 +1,74 @@
+"""What a person may do to jobs: failed → pending, pending → cancelled."""
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from replication.jobs.enqueueing import PENDING_LOCK, WAKE_CHANNEL
+from replication.models import JobState, TransferJob
+
+RETRY_BATCH = 1000
+
+
+def retry(failed: QuerySet[TransferJob]) -> int:
+    """failed → pending, due now and with a full allowance of tries. Returns how many.
+
+    One job of each key is enough: the others, and those whose key has a pending job already,
+    are superseded by it. The attempt goes on counting: as the fencing token it must never be
+    used twice.
+    """
+    job_ids = list(failed.filter(state=JobState.FAILED).order_by("id").values_list("id", flat=True))
+    moved = 0
+    for start in range(0, len(job_ids), RETRY_BATCH):
+        moved += _retry_batch(job_ids[start : start + RETRY_BATCH])
+    return moved
+
+
+def _retry_batch(job_ids: list[int]) -> int:
+    while True:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
+                cursor.execute(
+                    """
+                    WITH newest AS (
+                        SELECT DISTINCT ON (rule_id, key) id FROM replication_transferjob
+                        WHERE id = ANY(%(ids)s) AND state = 'failed'
+                        ORDER BY rule_id, key, id DESC)
+                    UPDATE replication_transferjob AS job
+                    SET state = 'pending', available_at = now(), finalized_at = NULL,
+                        attempt_limit = attempt + %(tries)s
+                    FROM newest
+                    WHERE job.id = newest.id AND job.state = 'failed' AND NOT EXISTS (
+                        SELECT FROM replication_transferjob AS waiting
+                        WHERE waiting.rule_id = job.rule_id AND waiting.key = job.key
+                          AND waiting.state = 'pending')
+                    """,
+                    {"ids": job_ids, "tries": settings.S3SYNC.max_attempts},
+                )
+                moved = cursor.rowcount
+                cursor.execute(
+                    """
+                    UPDATE replication_transferjob AS job SET state = 'superseded'
+                    WHERE id = ANY(%s) AND state = 'failed' AND EXISTS (
+                        SELECT FROM replication_transferjob AS waiting
+                        WHERE waiting.rule_id = job.rule_id AND waiting.key = job.key
+                          AND waiting.state = 'pending')
+                    """,
+                    [job_ids],
+                )
+                cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
+            return moved
+        except IntegrityError:
+            # An event made a pending job of one of the keys meanwhile; that one is seen now.
+            continue
+
+
+def cancel(pending: QuerySet[TransferJob]) -> int:
+    """pending → cancelled. Returns how many."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
+        return pending.filter(state=JobState.PENDING).update(
+            state=JobState.CANCELLED, finalized_at=Now()
+        )

@@ -1,0 +1,139 @@
+"""pending → running: which jobs a lane takes, and that it keeps them."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+# What a destination that throttled is given doubles so often, and is no longer counted after that.
+WIDTH_DOUBLES_SECONDS = 2.0
+WIDTH_FORGOTTEN_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """What a lane needs to know of a job that it holds; `attempt` is its fencing token."""
+
+    id: int
+    rule_id: int
+    key: str
+    attempt: int
+    attempt_limit: int
+    started_at: datetime
+    write_in_doubt_until: datetime | None = None  # if that was still to come when it was claimed
+
+
+def claim(
+    lane: UUID,
+    *,
+    limit: int,
+    lease_seconds: float,
+    room: Mapping[int, int] | None = None,
+    parked_rule_id: int | None = None,
+) -> list[ClaimedJob]:
+    """Take up to `limit` due jobs of the rules that may run: the first of each rule, then the
+    second of each, so that no rule's backlog holds up another's.
+
+    May run: enabled, not paused, not parked, to a destination that is not throttled; with
+    `parked_rule_id`, that parked rule alone. `room` bounds how many are taken of a rule, and so do
+    the limits of rule and destination; whoever must not overstep these claims through pace.py.
+    Never takes a job whose key another job is running for: that stays pending until the other is
+    settled.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH place AS MATERIALIZED (
+                -- How many more jobs may run to each destination, if that is limited.
+                SELECT id, LEAST(
+                    CASE WHEN width_at > now() - make_interval(secs => %(forget)s) THEN
+                        floor(width * 2 ^ (GREATEST(0, extract(epoch FROM now() - width_at))
+                                           / %(doubling)s))
+                        - (SELECT count(*) FROM replication_transferjob AS writer
+                           JOIN replication_replicationrule AS its ON its.id = writer.rule_id
+                           WHERE writer.state = 'running'
+                             AND its.destination_id = destination.id) END,
+                    floor(max_requests_per_second * extract(epoch FROM
+                        now() - GREATEST(requests_paced_until, now() - interval '1 s')))
+                )::int AS room
+                FROM replication_destination AS destination
+                WHERE throttled_until IS NULL OR throttled_until <= now()
+            ), due AS MATERIALIZED (
+                SELECT id FROM (
+                  SELECT *, row_number() OVER (PARTITION BY place_id
+                                               ORDER BY priority, turn, available_at) AS place_turn
+                  FROM (
+                    SELECT job.*, place.id AS place_id, place.room AS place_room,
+                           row_number() OVER (PARTITION BY rule.id
+                                              ORDER BY priority, available_at) AS turn
+                    FROM replication_replicationrule AS rule
+                    JOIN place ON place.id = rule.destination_id
+                    LEFT JOIN unnest(%(room_rules)s::bigint[], %(rooms)s::int[])
+                        AS room (rule_id, jobs) ON room.rule_id = rule.id
+                    CROSS JOIN LATERAL (
+                        SELECT id, priority, available_at
+                        FROM replication_transferjob AS waiting
+                        WHERE rule_id = rule.id AND state = 'pending' AND available_at <= now()
+                          AND NOT EXISTS (
+                              SELECT FROM replication_transferjob AS writer
+                              WHERE writer.rule_id = waiting.rule_id AND writer.key = waiting.key
+                                AND writer.state = 'running')
+                        ORDER BY priority, available_at
+                        LIMIT GREATEST(0, LEAST(%(limit)s, room.jobs, place.room,
+                            CASE WHEN rule.max_concurrency IS NOT NULL THEN rule.max_concurrency
+                                - (SELECT count(*) FROM replication_transferjob AS writer
+                                   WHERE writer.rule_id = rule.id AND writer.state = 'running')
+                            END))
+                        FOR UPDATE SKIP LOCKED
+                    ) AS job
+                    WHERE rule.enabled AND rule.paused_at IS NULL
+                      AND (rule.parked_at IS NULL AND %(parked)s IS NULL OR rule.id = %(parked)s)
+                  ) AS of_rules
+                ) AS of_places
+                WHERE place_room IS NULL OR place_turn <= place_room
+                ORDER BY priority, turn, available_at
+                LIMIT %(limit)s
+            )
+            UPDATE replication_transferjob AS job
+            SET state = 'running', claimed_by = %(lane)s, started_at = now(),
+                lease_expires_at = now() + make_interval(secs => %(lease)s)
+            FROM due WHERE job.id = due.id
+            RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at,
+                CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END
+            """,
+            {
+                "limit": limit,
+                "lane": lane,
+                "lease": lease_seconds,
+                "room_rules": list(room or ()),
+                "rooms": list((room or {}).values()),
+                "parked": parked_rule_id,
+                "doubling": WIDTH_DOUBLES_SECONDS,
+                "forget": WIDTH_FORGOTTEN_SECONDS,
+            },
+        )
+        return [ClaimedJob(*row) for row in cursor.fetchall()]
+
+
+def extend_leases(
+    lane: UUID, held: Collection[ClaimedJob], *, lease_seconds: float
+) -> set[tuple[int, int]]:
+    """Extend the leases of these jobs where the lane still holds them: (id, attempt) of those.
+
+    Jobs that the lane does not know it has, from a claim whose answer was lost, are left to rescue.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_transferjob AS job
+            SET lease_expires_at = now() + make_interval(secs => %s)
+            FROM unnest(%s::bigint[], %s::int[]) AS held (id, attempt)
+            WHERE job.id = held.id AND job.attempt = held.attempt
+              AND job.state = 'running' AND job.claimed_by = %s
+            RETURNING job.id, job.attempt
+            """,
+            [lease_seconds, [job.id for job in held], [job.attempt for job in held], lane],
+        )
+        return set(cursor.fetchall())

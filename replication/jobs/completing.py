@@ -1,0 +1,125 @@
+"""running → completed, with the proof of it, and counted for status."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+from replication.jobs.claiming import ClaimedJob
+from replication.jobs.enqueueing import PRIORITY_EVENT, JobOrder, enqueue
+from replication.models import LAG_BOUNDS_SECONDS, JobOrigin, Outcome
+
+
+@dataclass(frozen=True)
+class Completion:
+    """How a job ended well: the outcome, and the proof of it."""
+
+    outcome: Outcome
+    size_bytes: int | None = None
+    source_etag: str = ""
+    source_version_id: str = ""
+    source_crc64: str = ""
+    source_request_id: str = ""
+    destination_etag: str = ""
+    destination_crc64: str = ""
+    destination_request_id: str = ""
+
+
+def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
+    """running → completed, many in one statement, which counts them for status too.
+
+    Returns the ids that were still ours. What was copied while an earlier write might still have
+    landed is looked at once more when it can't any longer.
+    """
+    in_doubt = [job for job, _ in completions if job.write_in_doubt_until]
+    if not in_doubt:
+        return _complete(completions)
+    with transaction.atomic():
+        completed = _complete(completions)
+        enqueue(
+            [
+                JobOrder(job.rule_id, job.key, not_before=job.write_in_doubt_until)
+                for job in in_doubt
+                if job.id in completed
+            ],
+            origin=JobOrigin.DOUBT,
+            priority=PRIORITY_EVENT,
+        )
+    return completed
+
+
+def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
+    if not completions:
+        return set()
+    columns: list[list[Any]] = [
+        list(column)
+        for column in zip(
+            *(
+                (
+                    job.id,
+                    job.attempt,
+                    done.outcome,
+                    done.size_bytes,
+                    done.source_etag,
+                    done.source_version_id,
+                    done.source_crc64,
+                    done.source_request_id,
+                    done.destination_etag,
+                    done.destination_crc64,
+                    done.destination_request_id,
+                )
+                for job, done in completions
+            ),
+            strict=True,
+        )
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH completed AS (
+                UPDATE replication_transferjob AS job
+                SET state = 'completed', finalized_at = now(),
+                    lease_expires_at = NULL, claimed_by = NULL,
+                    outcome = done.outcome, size_bytes = done.size_bytes,
+                    source_etag = done.source_etag, source_version_id = done.source_version_id,
+                    source_crc64 = done.source_crc64, source_request_id = done.source_request_id,
+                    destination_etag = done.destination_etag,
+                    destination_crc64 = done.destination_crc64,
+                    destination_request_id = done.destination_request_id,
+                    error_code = '', error_detail = ''
+                FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::bigint[], %s::text[],
+                            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+                    AS done (id, attempt, outcome, size_bytes, source_etag, source_version_id,
+                             source_crc64, source_request_id, destination_etag, destination_crc64,
+                             destination_request_id)
+                WHERE job.id = done.id AND job.state = 'running' AND job.attempt = done.attempt
+                RETURNING job.id, job.rule_id, job.outcome, job.size_bytes,
+                    width_bucket(extract(epoch FROM now() - job.event_at)::float8, %s::float8[])
+                        AS lag_bucket
+            ), counted AS (
+                INSERT INTO replication_completedminute AS sofar
+                    (rule_id, minute, jobs, copied_bytes, lag_counts)
+                SELECT rule_id, date_trunc('minute', now()), count(*),
+                       coalesce(sum(size_bytes) FILTER (WHERE outcome = 'copied'), 0),
+                       ARRAY(SELECT count(same.bucket)::int
+                             FROM generate_series(0, %s) AS number
+                             LEFT JOIN unnest(array_agg(lag_bucket)) AS same (bucket)
+                                    ON same.bucket = number
+                             GROUP BY number ORDER BY number)
+                FROM completed GROUP BY rule_id
+                ORDER BY rule_id  -- so that two lanes can't deadlock
+                ON CONFLICT (minute, rule_id) DO UPDATE SET
+                    jobs = sofar.jobs + excluded.jobs,
+                    copied_bytes = sofar.copied_bytes + excluded.copied_bytes,
+                    lag_counts = ARRAY(
+                        SELECT had + came
+                        FROM unnest(sofar.lag_counts, excluded.lag_counts) WITH ORDINALITY
+                            AS both_counts (had, came, number)
+                        ORDER BY number)
+            )
+            SELECT id FROM completed
+            """,
+            [*columns, LAG_BOUNDS_SECONDS, len(LAG_BOUNDS_SECONDS)],
+        )
+        return {row[0] for row in cursor.fetchall()}
