@@ -45,6 +45,7 @@ class Glob:
         self._stay_in_folder = 0  # the same for any but a slash
         self._skip = 0  # states that are left by two steps for nothing: "**/" may be no folder
         self._steps = 0
+        self._known: dict[str, int] = {}  # _steps_of, for ASCII: the usual, and few
         self._read(pattern)
 
     def matches(self, key: str) -> bool:
@@ -64,10 +65,15 @@ class Glob:
         return states | entered << 1 | entered << 2
 
     def _steps_of(self, character: str) -> int:
-        states = self._literals.get(character, 0)
-        for bit, accepts in self._choices:
-            if accepts(character):
-                states |= bit
+        """The states whose step takes this character."""
+        states = self._known.get(character)
+        if states is None:
+            states = self._literals.get(character, 0)
+            for bit, accepts in self._choices:
+                if accepts(character):
+                    states |= bit
+            if character.isascii():
+                self._known[character] = states
         return states
 
     def _read(self, pattern: str) -> None:
