@@ -130,11 +130,16 @@ def original_key(destination_key: str, metadata: Mapping[str, str]) -> str:
         metadata: the replica's user metadata. The key alone would not do: a hash can't be read
             back, and under FAIL and SKIP a key with the mark is nothing but a key.
     """
-    encoded = metadata.get(PROVENANCE_KEY)
-    # A field that went along when somebody copied the replica to another name means nothing.
-    if encoded is None or REWRITTEN_MARK not in destination_key:
+    head, mark, _ = destination_key.rpartition(REWRITTEN_MARK)
+    if not mark or PROVENANCE_KEY not in metadata:
         return destination_key
-    return percent.decode(encoded).decode("utf-8", "surrogatepass")
+    try:
+        original = percent.decode(metadata[PROVENANCE_KEY]).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return destination_key  # somebody else's field
+    # One that went along when the replica was copied to another name means nothing there.
+    is_ours = original.startswith(head) and _rewritten(original, prefix=head) == destination_key
+    return original if is_ours else destination_key
 
 
 def key_problem(key: str) -> str:

@@ -3,9 +3,10 @@
 Values are what Python's HTTP client makes of the bytes of a header: one character for each byte
 (Latin-1). Printable ASCII goes from S3 to OSS byte for byte; so do values that S3 hands out in the
 form of RFC 2047 (`=?UTF-8?B?…?=`), as it does where a value was not ASCII: they are not decoded.
-Bytes beyond ASCII would reach OSS unchanged if sent as the text that was received, but OSS takes
-visible ASCII alone in user metadata, says nothing of other headers, and does not sign them alike;
-so they are never sent as they are. Text beyond Latin-1 stands for its UTF-8.
+Other bytes would leave here as they came if the text were sent as it was received, for the client
+writes Latin-1 too. But OSS takes visible ASCII alone in user metadata, says nothing about other
+headers, and a signature over them depends on how each side reads them; so they are never sent.
+Text beyond Latin-1 stands for its UTF-8.
 
 Under REWRITE a field of user metadata becomes `s3sync-meta-<name>: <value>`: in the name each byte
 but a-z and 0-9 is a hyphen and two hexadecimal digits (`taken_by` → `s3sync-meta-taken-5fby`), in
@@ -110,11 +111,14 @@ def plan_metadata(
 
 
 def original_metadata(fields: Mapping[str, str]) -> dict[str, str]:
-    """The user metadata of the source, of that of a replica; without what was dropped."""
+    """The user metadata of the source, of that of a replica; without what was dropped.
+
+    Fields that begin with `s3sync-` and are not of a form that we write are taken for ours.
+    """
     original = {}
     for name, value in fields.items():
-        if name.startswith(REWRITTEN_PREFIX):
-            original[_name_of(name)] = percent.decode(value).decode("latin-1")
+        if name.startswith(REWRITTEN_PREFIX) and (name_there := _name_of(name)) is not None:
+            original[name_there] = percent.decode(value).decode("latin-1")
         elif not name.startswith(RESERVED_PREFIX):
             original[name] = value
     return original
@@ -236,12 +240,17 @@ def _rewritten_name(name: str) -> str:
     return REWRITTEN_PREFIX + encoded.decode("ascii")
 
 
-def _name_of(rewritten_name: str) -> str:
+def _name_of(rewritten_name: str) -> str | None:
+    """The name that was rewritten; None if none was: somebody else wrote it."""
     decoded = _HEX_IN_NAME.sub(
         lambda match: bytes.fromhex(match[1].decode("ascii")),
         rewritten_name.removeprefix(REWRITTEN_PREFIX).encode(),
     )
-    return decoded.decode("utf-8", "surrogatepass")
+    try:
+        name = decoded.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+    return name if _rewritten_name(name) == rewritten_name else None
 
 
 def _incompatible(detail: str) -> ReplicationError:

@@ -88,21 +88,26 @@ def test_a_glob_does_not_match(pattern: str, key: str) -> None:
     assert not Glob(pattern).matches(key)
 
 
-def regular_expression(tokens: list[str]) -> re.Pattern[str]:
-    """The same glob by other means; slow on some keys, and so not used by the product."""
-    words = {"*": "[^/]*", "**": ".*", "?": "[^/]", "/**/": "/(?:.*/)?", "[!a]": "[^a/]"}
-    return re.compile("".join(words.get(token, re.escape(token)) for token in tokens), re.DOTALL)
+SIGNS = re.compile(r"(?:^|(?<=/))(?:\*\*/)+|\*\*|.")
+WORDS = {"*": "[^/]*", "**": ".*", "?": "[^/]"}
+
+
+def regular_expression(pattern: str) -> re.Pattern[str]:
+    """The same glob by other means, which are slow on some keys."""
+    signs = SIGNS.findall(pattern)
+    words = ["(?:.*/)?" if sign.startswith("**/") else WORDS.get(sign, sign) for sign in signs]
+    return re.compile("".join(words))
 
 
 @given(
-    st.lists(st.sampled_from(["a", "b", "*", "**", "?", "/**/", "[!a]"]), max_size=7).filter(
-        lambda tokens: "***" not in "".join(tokens) and "/**//**/" not in "".join(tokens)
-    ),
+    st.lists(st.sampled_from(["a", "b", "*", "**", "?", "/", "**/"]), max_size=8)
+    .map("".join)
+    .filter(lambda pattern: "***" not in pattern),
     st.text("ab/", max_size=10),
 )
-def test_a_glob_matches_what_the_regular_expression_does(tokens: list[str], key: str) -> None:
-    expected = regular_expression(tokens).fullmatch(key) is not None
-    assert Glob("".join(tokens)).matches(key) == expected
+def test_a_glob_matches_what_the_regular_expression_does(pattern: str, key: str) -> None:
+    expected = regular_expression(pattern).fullmatch(key) is not None
+    assert Glob(pattern).matches(key) == expected
 
 
 @given(st.text(st.characters(exclude_characters="*?["), max_size=40))

@@ -172,6 +172,11 @@ def test_our_own_names_in_a_source_are_not_overwritten_unseen() -> None:
     assert [field.name for field in planned.dropped] == ["s3sync-etag"]
 
 
+@pytest.mark.parametrize("name", ["s3sync-meta--ff", "s3sync-meta-a-b", "s3sync-meta-é"])
+def test_a_field_that_only_looks_rewritten_is_no_field_of_the_source(name: str) -> None:
+    assert original_metadata({name: "x", "a": "1"}) == {"a": "1"}
+
+
 def test_metadata_that_grows_too_large_by_rewriting_is_refused() -> None:
     with pytest.raises(ReplicationError, match="OSS allows 8192"):
         plan_metadata({"a": "é" * 2800}, policy=REWRITE, provenance={})
