@@ -1,0 +1,235 @@
+"""User metadata and content headers on their way from S3 to OSS."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from replication.errors import ErrorCode, ReplicationError
+from replication.metadata import (
+    MAX_OSS_METADATA_BYTES,
+    Dropped,
+    MetadataPolicy,
+    check_user_metadata,
+    original_content_headers,
+    original_metadata,
+    plan_content_headers,
+    plan_metadata,
+)
+from sandbox.oss import names
+
+FAIL, DROP, REWRITE = MetadataPolicy.FAIL, MetadataPolicy.DROP, MetadataPolicy.REWRITE
+OURS = {"s3sync-etag": "e", "s3sync-version": "v"}
+POSSIBLE = [
+    {},
+    {"a": ""},
+    {"taken-by": "some one"},
+    {"a1-": "x" * 8189},
+    {"a": "~!\"#$%&'()=?"},
+    {"place": "=?UTF-8?B?5pel5pys?="},
+]
+IMPOSSIBLE = [
+    ({"taken_by": "x"}, "'taken_by'"),
+    ({"ok": "x", "a.b": "x"}, r"'a\.b'"),
+    ({"": "x"}, "letters, digits and hyphen: ''"),
+    ({"Upper": "x"}, "'Upper'"),
+    ({"place": "日本"}, "'place'"),
+    ({"place": "\xe6\x97\xa5"}, "'place'"),
+    ({"line": "a\nb"}, "'line'"),
+    ({"tab": "a\tb"}, "'tab'"),
+    ({"nul": "a\0b"}, "'nul'"),
+    ({"before": " a"}, "'before' begins or ends with a space"),
+    ({"behind": "a "}, "'behind' begins or ends with a space"),
+    ({"a": "x" * 8192}, "8193 bytes; OSS allows 8192"),
+]
+dangerous_names = ["s3sync-", "meta-", "-", "_", "-5f", "5f", ".", "a", "A", "é", "etag", "\ud800"]
+field_names = st.one_of(
+    st.lists(st.sampled_from(dangerous_names), max_size=5).map("".join),
+    st.text(st.characters(), max_size=8),
+)
+byte_values = st.one_of(
+    st.lists(st.sampled_from(["%", "%41", " ", "a", "\xe6", "\n"]), max_size=6).map("".join),
+    st.text(st.characters(max_codepoint=255), max_size=12),
+)
+fields = st.dictionaries(field_names, byte_values, max_size=8)
+
+
+def sent(metadata: dict[str, str]) -> dict[str, str]:
+    """The fields as a strict server reads them."""
+    return names.user_meta({f"x-oss-meta-{name}": value for name, value in metadata.items()})
+
+
+# -- what is possible --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metadata", POSSIBLE)
+def test_metadata_that_oss_takes_is_possible(metadata: dict[str, str]) -> None:
+    check_user_metadata(metadata)
+    assert sent(metadata) == metadata
+
+
+@pytest.mark.parametrize(("metadata", "reason"), IMPOSSIBLE)
+def test_metadata_that_oss_refuses_is_refused_by_name(
+    metadata: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(ReplicationError, match=reason) as caught:
+        check_user_metadata(metadata)
+    assert caught.value.code == ErrorCode.METADATA_INCOMPATIBLE
+
+
+# -- user metadata -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", MetadataPolicy)
+@pytest.mark.parametrize("metadata", [each for each in POSSIBLE if "a1-" not in each])
+def test_possible_metadata_stays_what_it_is_whatever_the_policy(
+    metadata: dict[str, str], policy: MetadataPolicy
+) -> None:
+    planned = plan_metadata(metadata, policy=policy, provenance=OURS)
+    assert planned.fields == metadata | OURS
+    assert (planned.rewritten, planned.dropped) == ((), ())
+
+
+@pytest.mark.parametrize(("metadata", "reason"), IMPOSSIBLE)
+def test_where_the_policy_is_to_fail_the_field_is_named(
+    metadata: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(ReplicationError, match=reason):
+        plan_metadata(metadata, policy=FAIL, provenance={})
+
+
+def test_dropped_fields_are_on_record_and_the_others_stay() -> None:
+    planned = plan_metadata({"a_b": "1", "c": "é", "d": "2"}, policy=DROP, provenance=OURS)
+    assert planned.fields == {"d": "2"} | OURS
+    assert [field.name for field in planned.dropped] == ["a_b", "c"]
+    assert planned.dropped[1] == Dropped(
+        "c", "the value of 'c' has other characters than printable ASCII"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected_name", "expected_value"),
+    [
+        ("taken_by", "some one", "s3sync-meta-taken-5fby", "some%20one"),
+        ("place", "\xe6\x97\xa5 50%", "s3sync-meta-place", "%E6%97%A5%2050%25"),
+        ("place", "日 50%", "s3sync-meta-place", "%E6%97%A5%2050%25"),
+        ("a-b.c", "x", "s3sync-meta-a-2db-2ec", "x"),
+        ("", "x", "s3sync-meta-", "x"),
+        ("s3sync-etag", "theirs", "s3sync-meta-s3sync-2detag", "theirs"),
+        ("s3sync-meta-a-5fb", "x", "s3sync-meta-s3sync-2dmeta-2da-2d5fb", "x"),
+    ],
+)
+def test_a_rewritten_field_can_still_be_read(
+    name: str, value: str, expected_name: str, expected_value: str
+) -> None:
+    planned = plan_metadata({name: value}, policy=REWRITE, provenance=OURS)
+    assert planned.fields == {expected_name: expected_value} | OURS
+    assert planned.rewritten == (name,)
+
+
+@given(fields)
+@example({"a_b": "1", "s3sync-meta-a-5fb": "2", "a-5fb": "3"})
+@example({"s3sync-etag": "theirs", "s3sync-key": "%00", "s3sync-header-expires": "x"})
+def test_rewritten_metadata_is_possible_and_leads_back(metadata: dict[str, str]) -> None:
+    planned = plan_metadata(metadata, policy=REWRITE, provenance=OURS)
+    check_user_metadata(planned.fields)
+    assert sent(planned.fields) == planned.fields
+    assert len(planned.fields) == len(metadata) + len(OURS)  # no two met
+    assert original_metadata(planned.fields) == metadata
+    assert planned.fields.items() >= OURS.items()
+
+
+@given(st.text())
+def test_text_beyond_a_byte_a_character_goes_as_its_utf_8(value: str) -> None:
+    planned = plan_metadata({"a_": value}, policy=REWRITE, provenance={})
+    original = original_metadata(planned.fields)["a_"]
+    if max(map(ord, value), default=0) < 256:
+        assert original == value
+    else:
+        assert original.encode("latin-1").decode("utf-8", "surrogatepass") == value
+
+
+@given(fields)
+def test_what_is_dropped_and_what_is_kept_is_everything(metadata: dict[str, str]) -> None:
+    planned = plan_metadata(metadata, policy=DROP, provenance=OURS)
+    kept = set(planned.fields) - set(OURS)
+    assert kept | {field.name for field in planned.dropped} == set(metadata)
+    assert all(planned.fields[name] == metadata[name] for name in kept)
+
+
+@given(fields)
+def test_a_replica_of_a_replica_leads_back_in_two_steps(metadata: dict[str, str]) -> None:
+    first = plan_metadata(metadata, policy=REWRITE, provenance=OURS)
+    again = plan_metadata(first.fields, policy=REWRITE, provenance={"s3sync-etag": "second"})
+    assert again.fields["s3sync-etag"] == "second"
+    assert original_metadata(original_metadata(again.fields)) == metadata
+
+
+def test_our_own_names_in_a_source_are_not_overwritten_unseen() -> None:
+    with pytest.raises(ReplicationError, match="keeps for itself: 's3sync-etag'"):
+        plan_metadata({"s3sync-etag": "theirs"}, policy=FAIL, provenance=OURS)
+    planned = plan_metadata({"s3sync-etag": "theirs"}, policy=DROP, provenance=OURS)
+    assert planned.fields == OURS
+    assert [field.name for field in planned.dropped] == ["s3sync-etag"]
+
+
+@pytest.mark.parametrize("name", ["s3sync-meta--ff", "s3sync-meta-a-b", "s3sync-meta-é"])
+def test_a_field_that_only_looks_rewritten_is_no_field_of_the_source(name: str) -> None:
+    assert original_metadata({name: "x", "a": "1"}) == {"a": "1"}
+
+
+def test_metadata_that_grows_too_large_by_rewriting_is_refused() -> None:
+    with pytest.raises(ReplicationError, match="OSS allows 8192"):
+        plan_metadata({"a": "é" * 2800}, policy=REWRITE, provenance={})
+
+
+def test_where_fields_are_dropped_the_largest_make_room() -> None:
+    metadata = {"small": "x", "large": "x" * 5000, "larger": "x" * 6000}
+    planned = plan_metadata(metadata, policy=DROP, provenance=OURS)
+    assert planned.fields == {"small": "x", "large": "x" * 5000} | OURS
+    assert [field.name for field in planned.dropped] == ["larger"]
+    full = MAX_OSS_METADATA_BYTES - len("a") - sum(map(len, [*OURS, *OURS.values()]))
+    assert not plan_metadata({"a": "x" * full}, policy=DROP, provenance=OURS).dropped
+    assert plan_metadata({"a": "x" * (full + 1)}, policy=DROP, provenance=OURS).dropped
+
+
+# -- content headers ---------------------------------------------------------------------------
+
+FILE_NAME = 'attachment; filename="\xe6\x97\xa5 50%.txt"'  # UTF-8 as the HTTP client gives it
+
+
+@pytest.mark.parametrize("policy", MetadataPolicy)
+def test_printable_content_headers_stay_what_they_are(policy: MetadataPolicy) -> None:
+    headers = {"content-type": "text/plain; charset=utf-8", "expires": "not even a date"}
+    planned = plan_content_headers(headers, policy=policy)
+    assert planned.headers == headers
+    assert (planned.provenance, planned.rewritten, planned.dropped) == ({}, (), ())
+
+
+def test_a_file_name_beyond_ascii_is_written_as_oss_advises_and_kept_exactly() -> None:
+    planned = plan_content_headers({"content-disposition": FILE_NAME}, policy=REWRITE)
+    assert planned.headers == {
+        "content-disposition": 'attachment; filename="%E6%97%A5 50%.txt"',
+    }
+    assert planned.provenance == {
+        "s3sync-header-content-disposition": 'attachment;%20filename="%E6%97%A5%2050%25.txt"',
+    }
+    assert planned.rewritten == ("content-disposition",)
+
+
+def test_a_header_beyond_ascii_fails_or_is_dropped_as_the_policy_says() -> None:
+    headers = {"content-disposition": FILE_NAME, "content-type": "image/png"}
+    with pytest.raises(ReplicationError, match="'content-disposition'") as caught:
+        plan_content_headers(headers, policy=FAIL)
+    assert caught.value.code == ErrorCode.METADATA_INCOMPATIBLE
+    planned = plan_content_headers(headers, policy=DROP)
+    assert planned.headers == {"content-type": "image/png"}
+    assert [header.name for header in planned.dropped] == ["content-disposition"]
+
+
+@given(st.dictionaries(st.sampled_from(["content-type", "Expires", "x"]), byte_values))
+def test_rewritten_headers_are_possible_and_lead_back(headers: dict[str, str]) -> None:
+    planned = plan_content_headers(headers, policy=REWRITE)
+    for value in planned.headers.values():
+        assert value.isascii() and value.isprintable() and value == value.strip()
+    metadata = plan_metadata({}, policy=FAIL, provenance=planned.provenance).fields
+    assert original_content_headers(planned.headers, metadata) == headers
