@@ -264,6 +264,8 @@ class ReplicationError(Exception):
         detail: what the other side said, for the operator. Never a secret.
         request_id: the other side's id of the refused request.
         retry_after_seconds: the other side's own hint.
+        may_still_land: a write was sent, and no answer says what became of it: the other side
+            may carry it out yet, even after a later write.
     """
 
     def __init__(
@@ -273,6 +275,7 @@ class ReplicationError(Exception):
         *,
         request_id: str = "",
         retry_after_seconds: float = 0,
+        may_still_land: bool = False,
     ) -> None:
         super().__init__(f"{code}: {detail}" if detail else str(code))
         self.code = code
@@ -280,6 +283,7 @@ class ReplicationError(Exception):
         self.detail = detail.replace("\0", "␀").encode(errors="replace").decode()
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
+        self.may_still_land = may_still_land
 
     @property
     def disposition(self) -> Disposition:

@@ -1,11 +1,14 @@
 """Writes objects to OSS; OSS's errors are translated here, once."""
 
 import os
+import ssl
+from collections.abc import Iterator
 from typing import NoReturn
 
 import oss2
 import oss2.credentials
 import oss2.exceptions
+import urllib3.exceptions
 from django.conf import settings
 
 from replication.credentials import AccessKey, access_key
@@ -46,6 +49,25 @@ _WRONG_ENDPOINT_ECS = {
 
 _DELAY_HEADER = "x-oss-qos-delay-time"  # milliseconds
 
+# A gateway's answers that say nothing of what OSS behind it does with the request.
+_NO_ANSWER_OF_OSS = {502, 504}
+
+# oss2 wraps what happens until the head of an answer, and lets through what happens in its body:
+# the errors of requests, which are all OSErrors.
+_FAILURES = (oss2.exceptions.OssError, OSError)
+
+# Without these no connection was made, so nothing was sent. A ValueError is a URL or header that
+# requests refused to send.
+_BEFORE_SENDING = (urllib3.exceptions.ConnectTimeoutError, ssl.CertificateError, ValueError)
+# What OpenSSL calls a handshake that failed for want of a common language.
+_HANDSHAKE_FAILURES = {
+    "WRONG_VERSION_NUMBER",
+    "UNSUPPORTED_PROTOCOL",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "TLSV1_UNRECOGNIZED_NAME",
+}
+
 
 class OssStore:
     """One OSS bucket as a destination."""
@@ -82,11 +104,12 @@ class OssStore:
         headers = content_headers | {
             f"x-oss-meta-{name}": value for name, value in user_metadata.items()
         }
+        outgoing = _Outgoing(body)
         try:
             # requests would send a stream of length 0 as chunks, without a length.
-            answer = self._bucket.put_object(key, body if body.len else b"", headers=headers)
-        except oss2.exceptions.OssError as error:
-            _raise_translated(error)
+            answer = self._bucket.put_object(key, outgoing if body.len else b"", headers=headers)
+        except _FAILURES as error:
+            _raise_translated(error, is_write=outgoing.is_handed_over)
         return Receipt(
             request_id=answer.request_id,
             etag=answer.etag or "",
@@ -97,8 +120,29 @@ class OssStore:
         """Delete the object; see DestinationStore."""
         try:
             return Receipt(request_id=self._bucket.delete_object(key).request_id)
-        except oss2.exceptions.OssError as error:
-            _raise_translated(error)
+        except _FAILURES as error:
+            _raise_translated(error, is_write=True)
+
+
+class _Outgoing:
+    """A body on its way. Unless its last byte was handed over, OSS can't carry the request out."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._left_bytes = body.len
+
+    @property
+    def len(self) -> int:
+        return self._body.len
+
+    @property
+    def is_handed_over(self) -> bool:
+        return not self._left_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._body.read(size)
+        self._left_bytes -= len(data)
+        return data
 
 
 def _provider(key: AccessKey | None) -> oss2.credentials.CredentialsProvider:
@@ -118,9 +162,18 @@ def _provider(key: AccessKey | None) -> oss2.credentials.CredentialsProvider:
     return oss2.credentials.EnvironmentVariableCredentialsProvider()
 
 
-def _raise_translated(error: oss2.exceptions.OssError) -> NoReturn:
+def _raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
+    """`is_write` says that a request was ready to leave as a whole which changes the bucket."""
+    if not isinstance(error, oss2.exceptions.OssError):
+        raise ReplicationError(
+            ErrorCode.DESTINATION_UNREACHABLE, str(error), may_still_land=is_write
+        ) from error
     if isinstance(error, oss2.exceptions.RequestError):
-        raise ReplicationError(ErrorCode.DESTINATION_UNREACHABLE, str(error.exception)) from error
+        raise ReplicationError(
+            ErrorCode.DESTINATION_UNREACHABLE,
+            str(error.exception),
+            may_still_land=is_write and _may_have_been_sent(error.exception),
+        ) from error
     if isinstance(error, oss2.exceptions.ClientError):
         raise ReplicationError(ErrorCode.DESTINATION_REFUSED, error.body) from error
     detail = f"{error.status} {error.code}: {error.message}"
@@ -129,7 +182,25 @@ def _raise_translated(error: oss2.exceptions.OssError) -> NoReturn:
         f"{detail} (EC {error.ec})" if error.ec else detail,
         request_id=error.request_id,
         retry_after_seconds=hint_seconds(error.headers.get(_DELAY_HEADER, ""), unit_seconds=0.001),
+        may_still_land=is_write and error.status in _NO_ANSWER_OF_OSS,
     ) from error
+
+
+def _may_have_been_sent(error: BaseException) -> bool:
+    """False where a failed request surely never left; anything else may have."""
+    return not any(
+        isinstance(reason, _BEFORE_SENDING)
+        or (isinstance(reason, ssl.SSLError) and reason.reason in _HANDSHAKE_FAILURES)
+        for reason in _reasons(error)
+    )
+
+
+def _reasons(error: BaseException) -> Iterator[BaseException]:
+    """An error and those inside it: requests and urllib3 keep theirs as argument or `reason`."""
+    yield error
+    for inner in (*error.args, getattr(error, "reason", None)):
+        if isinstance(inner, BaseException):
+            yield from _reasons(inner)
 
 
 def _code(error: oss2.exceptions.OssError) -> ErrorCode:

@@ -1,0 +1,202 @@
+"""A write whose answer never came is told apart from one that OSS surely never carries out."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+
+import pytest
+from pytest_django import Settings
+
+from replication.errors import ErrorCode, ReplicationError
+from replication.stores.oss import OssStore
+from sandbox.oss import Fault, OssServer
+from tests.conftest import OSS_REGION
+
+KEY = "a.txt"
+READ_TIMEOUT_SECONDS = 0.3
+
+
+class Bytes:
+    """Content as the body of a PUT."""
+
+    def __init__(self, content: bytes) -> None:
+        self._stream = BytesIO(content)
+        self.len = len(content)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._stream.read(size)
+
+
+class BrokenBody(Bytes):
+    """A body whose source ends the PUT before its last byte."""
+
+    def read(self, size: int = -1) -> bytes:
+        raise ReplicationError(ErrorCode.SOURCE_TRUNCATED)
+
+
+class EndlessBody:
+    """More than any socket's buffers take."""
+
+    def __init__(self, size: int) -> None:
+        self.len = size
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(size)
+
+
+def put(store: OssStore) -> None:
+    store.put(KEY, Bytes(b"content"), content_headers={}, user_metadata={})
+
+
+def put_nothing(store: OssStore) -> None:
+    store.put(KEY, Bytes(b""), content_headers={}, user_metadata={})
+
+
+def delete(store: OssStore) -> None:
+    store.delete(KEY)
+
+
+Write = Callable[[OssStore], None]
+every_write = pytest.mark.parametrize("write", [put, put_nothing, delete])
+
+
+@pytest.fixture(autouse=True)
+def impatience(settings: Settings) -> None:
+    limits = {"read_timeout_seconds": READ_TIMEOUT_SECONDS, "connect_timeout_seconds": 5}
+    settings.S3SYNC = settings.S3SYNC.model_copy(update=limits)
+
+
+def store_at(endpoint: str) -> OssStore:
+    return OssStore(
+        bucket="replica",
+        endpoint=endpoint,
+        region=OSS_REGION,
+        addressing="path",
+        profile="default",
+    )
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The endpoint of a server that reads something, says `answer` and closes, each time."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                with client, suppress(ConnectionResetError):
+                    client.recv(65536)
+                    if answer:  # without one, what is unread makes it a reset
+                        client.sendall(answer)
+                        client.shutdown(socket.SHUT_WR)
+                        while client.recv(65536):
+                            pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+
+
+def failed(write: Write, store: OssStore) -> ReplicationError:
+    with pytest.raises(ReplicationError) as caught:
+        write(store)
+    return caught.value
+
+
+@every_write
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "effect",
+    [{"reset": True}, {"delay_seconds": 60.0}, {"status": 502}, {"status": 504}],
+    ids=["reset", "silence", "502", "504"],
+)
+def test_a_write_without_an_answer_may_still_land(
+    oss: OssServer, write: Write, when: str, effect: dict[str, object]
+) -> None:
+    oss.add_fault(Fault(when=when, **effect))  # type: ignore[arg-type]
+    assert failed(write, store_at(oss.endpoint)).may_still_land
+
+
+@every_write
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(500, "InternalError"), (503, "TotalQpsLimitExceeded"), (403, "AccessDenied")],
+)
+def test_a_write_that_oss_refused_will_not_land(
+    oss: OssServer, write: Write, status: int, code: str
+) -> None:
+    oss.add_fault(Fault(status=status, code=code))
+    assert not failed(write, store_at(oss.endpoint)).may_still_land
+
+
+@every_write
+@pytest.mark.parametrize(
+    "endpoint",
+    ["http://127.0.0.1:9", "http://nowhere.invalid"],
+    ids=["refused", "unknown name"],
+)
+def test_a_write_that_found_no_server_will_not_land(write: Write, endpoint: str) -> None:
+    error = failed(write, store_at(endpoint))
+    assert error.code == ErrorCode.DESTINATION_UNREACHABLE
+    assert not error.may_still_land
+
+
+@every_write
+def test_a_write_whose_connection_timed_out_will_not_land(settings: Settings, write: Write) -> None:
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"connect_timeout_seconds": 0.2})
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:  # until the kernel takes no more of them
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        try:
+            error = failed(write, store_at(f"http://127.0.0.1:{address[1]}"))
+        finally:
+            for filler in fillers:
+                filler.close()
+    assert error.code == ErrorCode.DESTINATION_UNREACHABLE
+    assert not error.may_still_land
+
+
+@every_write
+def test_a_write_that_failed_in_the_tls_handshake_will_not_land(write: Write) -> None:
+    with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as endpoint:
+        error = failed(write, store_at(endpoint.replace("http:", "https:")))
+    assert error.code == ErrorCode.DESTINATION_UNREACHABLE
+    assert not error.may_still_land
+
+
+@every_write
+def test_a_write_whose_answer_broke_off_in_its_body_may_still_land(write: Write) -> None:
+    broken = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 1000\r\n\r\nhalf"
+    with answering(broken) as endpoint:
+        error = failed(write, store_at(endpoint))
+    assert error.code == ErrorCode.DESTINATION_UNREACHABLE
+    assert error.may_still_land
+
+
+def test_a_put_that_its_own_source_broke_off_will_not_land(oss: OssServer) -> None:
+    store = store_at(oss.endpoint)
+    with pytest.raises(ReplicationError) as caught:
+        store.put(KEY, BrokenBody(b"content"), content_headers={}, user_metadata={})
+    assert caught.value.code == ErrorCode.SOURCE_TRUNCATED
+    assert not caught.value.may_still_land
+
+
+def test_a_put_that_was_cut_before_its_last_byte_will_not_land() -> None:
+    with answering(b"") as endpoint:
+        store = store_at(endpoint)
+        with pytest.raises(ReplicationError) as caught:
+            store.put(KEY, EndlessBody(1 << 40), content_headers={}, user_metadata={})
+    assert caught.value.code == ErrorCode.DESTINATION_UNREACHABLE
+    assert not caught.value.may_still_land
