@@ -48,10 +48,11 @@ requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pypro
 	$(UV_COMPILE) -c requirements.txt --group demo pyproject.toml -o requirements/demo.txt
 	$(UV_COMPILE) -c requirements/demo.txt --group dev pyproject.toml -o requirements/dev.txt
 	$(UV_COMPILE) requirements/ministack.in -o requirements/ministack.txt
+	$(UV_COMPILE) requirements/moto.in -o requirements/moto.txt
 	$(UV_COMPILE) --no-deps requirements/postgres.in -o requirements/postgres.txt
 
 clean: ## Remove everything that was installed or built here
-	rm -rf $(VENV) .venv-ministack .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
+	rm -rf $(VENV) .venv-ministack .venv-moto .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
 
 $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing requirements/$*.txt …"

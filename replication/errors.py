@@ -37,6 +37,9 @@ class ErrorCode(StrEnum):
     SOURCE_UNAVAILABLE = "source_unavailable"
     SOURCE_UNREACHABLE = "source_unreachable"
     SOURCE_REFUSED = "source_refused"
+    SOURCE_RANGE_IGNORED = "source_range_ignored"
+    SOURCE_UNSUPPORTED = "source_unsupported"
+    SOURCE_ADDRESS_REFUSED = "source_address_refused"
 
     DESTINATION_ACCESS_DENIED = "destination_access_denied"
     DESTINATION_BUCKET_MISSING = "destination_bucket_missing"
@@ -48,6 +51,8 @@ class ErrorCode(StrEnum):
     DESTINATION_UNAVAILABLE = "destination_unavailable"
     DESTINATION_UNREACHABLE = "destination_unreachable"
     DESTINATION_REFUSED = "destination_refused"
+    DESTINATION_ARCHIVED = "destination_archived"
+    UPLOAD_GONE = "upload_gone"
 
     KEY_INCOMPATIBLE = "key_incompatible"
     METADATA_INCOMPATIBLE = "metadata_incompatible"
@@ -79,8 +84,10 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _PERSON,
         "S3 refuses to let us read the object.",
         "Grant s3:GetObject on the objects and s3:ListBucket on the bucket to the source's "
-        "credential profile. Without s3:ListBucket, S3 answers 403 for a missing object too, "
-        "and a 403 is never taken for a delete.",
+        "credential profile; s3:GetObjectTagging where tags are copied, s3:RestoreObject where "
+        "archived objects are restored. Without s3:ListBucket, S3 answers 403 for a missing object "
+        "too, and a 403 is never taken for a delete. If the object is encrypted with a KMS key, "
+        "grant kms:Decrypt on that key: S3 answers the same for it.",
     ),
     ErrorCode.SOURCE_BUCKET_MISSING: Meaning(
         _PERSON,
@@ -163,11 +170,31 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         "The source refuses the request for this object.",
         "The detail has its answer. If the object can be read elsewhere, report this as a bug.",
     ),
+    ErrorCode.SOURCE_RANGE_IGNORED: Meaning(
+        _PERMANENT,
+        "The source sends the whole object where a part of it was asked for.",
+        "Large objects are read part by part. Have the web server honour Range requests, or not "
+        "announce them (Accept-Ranges).",
+    ),
+    ErrorCode.SOURCE_UNSUPPORTED: Meaning(
+        _PERMANENT,
+        "This kind of source can't do what was asked.",
+        "Only S3 can describe, tag or restore an object. The detail says what was asked.",
+    ),
+    ErrorCode.SOURCE_ADDRESS_REFUSED: Meaning(
+        _PERSON,
+        "The web server's name leads to an address that is not public.",
+        "If it is meant to be one of your own network, name that network in "
+        "S3SYNC_HTTP_PRIVATE_NETWORKS and restart; if not, look at the source's endpoint and "
+        "at who answers for its name in the DNS.",
+    ),
     ErrorCode.DESTINATION_ACCESS_DENIED: Meaning(
         _PERSON,
-        "OSS refuses to let us write or delete the object.",
-        "Grant oss:PutObject (and oss:DeleteObject where deletes are mirrored) on the bucket to "
-        "the destination's credential profile; then retry.",
+        "OSS refuses to let us read, write or delete the object.",
+        "Grant oss:PutObject, oss:AbortMultipartUpload and oss:ListParts on the bucket's objects "
+        "to the destination's credential profile; oss:DeleteObject where deletes are mirrored, "
+        "oss:PutObjectTagging and oss:PutObjectAcl where the rule sets tags or an ACL, "
+        "oss:GetObject where replicas are compared; then retry.",
     ),
     ErrorCode.DESTINATION_BUCKET_MISSING: Meaning(
         _PERSON,
@@ -187,8 +214,9 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ),
     ErrorCode.DESTINATION_KMS: Meaning(
         _PERSON,
-        "OSS can't use the KMS key that the bucket encrypts with.",
-        "Enable the key and grant its use to the destination's credential profile; then retry.",
+        "OSS can't encrypt as the rule or the bucket says, or can't use the KMS key for it.",
+        "Enable KMS and the key, grant its use to the destination's credential profile, or "
+        "correct the encryption method or key id; then retry.",
     ),
     ErrorCode.DESTINATION_CLOCK: Meaning(
         _RETRY,
@@ -215,6 +243,17 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _PERMANENT,
         "OSS refuses this object.",
         "The detail has its answer and the EC code to look up in OSS's documentation.",
+    ),
+    ErrorCode.DESTINATION_ARCHIVED: Meaning(
+        _PERMANENT,
+        "The replica is in an archive storage class and can't be read back.",
+        "Restore it in OSS to have it verified byte by byte.",
+    ),
+    ErrorCode.UPLOAD_GONE: Meaning(
+        _RETRY,
+        "The multipart upload is not there any more, or lacks a part that was written.",
+        "Retried by itself from the first byte. If it persists, look for a lifecycle rule of the "
+        "bucket that aborts uploads early.",
     ),
     ErrorCode.KEY_INCOMPATIBLE: Meaning(
         _PERMANENT,

@@ -17,7 +17,13 @@ from replication.keys import (
 )
 from replication.models import Outcome
 from replication.pace import ByteAllowance
-from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
+from replication.stores.base import (
+    DestinationStore,
+    ObjectInfo,
+    ReplicaAttributes,
+    SourceObject,
+    SourceStore,
+)
 
 _CRC64 = Model("CRC64-XZ")  # OSS's: ECMA-182, reflected
 
@@ -63,8 +69,7 @@ class Transfer:
         receipt = self.destination.put(
             self.destination_key,
             body,
-            content_headers=info.content_headers,
-            user_metadata=user_metadata,
+            ReplicaAttributes(content_headers=info.content_headers, user_metadata=user_metadata),
         )
         crc64 = body.finish()
         if receipt.crc64 != crc64:

@@ -1,6 +1,7 @@
 """Everything that the environment can say, checked at once; no value is ever echoed."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -145,6 +146,12 @@ class Environment(BaseSettings):
         description="Limit for each wait on a byte from S3, SQS or OSS",
     )
 
+    http_private_networks: CommaSeparated = Field(
+        default=[],
+        description="Networks that HTTP sources may be in although they are not public, "
+        "e.g. 10.20.0.0/16; separated by commas",
+    )
+
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr) -> SecretStr:
@@ -182,6 +189,16 @@ class Environment(BaseSettings):
         if value not in available_timezones():
             raise ValueError("is no time zone; write one like Asia/Shanghai or UTC")
         return value
+
+    @field_validator("http_private_networks")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        try:
+            return [str(ip_network(network)) for network in value]
+        except ValueError:
+            raise ValueError(
+                "each must be a network like 10.20.0.0/16 or fd00:20::/32, without host bits"
+            ) from None
 
     @field_validator("api_tokens")
     @classmethod

@@ -23,6 +23,7 @@ os.environ.update(
     S3SYNC_SECRET_KEY="a key for tests that guards nothing at all",
     S3SYNC_API_TOKENS=API_TOKEN,
     S3SYNC_ALLOWED_HOSTS="*",
+    S3SYNC_HTTP_PRIVATE_NETWORKS="127.0.0.0/8",
     AWS_ACCESS_KEY_ID=MiniStack.access_key_id,
     AWS_SECRET_ACCESS_KEY=MiniStack.secret_access_key,
     OSS_ACCESS_KEY_ID=OSS_KEY_ID,

@@ -1,4 +1,4 @@
-"""Reads objects from a plain web server; only the configured address is ever contacted."""
+"""Reads objects from a plain web server; no address but the configured one is ever contacted."""
 
 from types import TracebackType
 from typing import NoReturn, Self
@@ -8,7 +8,10 @@ import urllib3
 from django.conf import settings
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
+from replication.stores.addresses import GuardedPoolManager
 from replication.stores.base import CONTENT_HEADERS, ObjectInfo, hint_seconds
+from replication.stores.dates import http_date
+from replication.stores.ranges import check_range, range_headers
 
 # A server's 404 and 410 are its clean "not there".
 _MISSING = {404, 410}
@@ -21,7 +24,8 @@ class HttpStore:
     def __init__(self, *, endpoint_url: str) -> None:
         limits = settings.S3SYNC
         self._base = endpoint_url.rstrip("/")
-        self._pool = urllib3.PoolManager(
+        self._pool = GuardedPoolManager(
+            allowed=limits.http_private_networks,
             maxsize=limits.lane_concurrency,
             retries=False,
             timeout=urllib3.Timeout(
@@ -31,6 +35,50 @@ class HttpStore:
 
     def open(self, key: str) -> "HttpObject":
         """One GET of the object as it is now; see SourceStore."""
+        response = self._get(key, {})
+        if response.status != 200:
+            response.close()
+            _raise_answer(response)
+        return _reading(response)
+
+    def open_range(
+        self, key: str, *, first_byte: int, last_byte: int, pin: ObjectInfo
+    ) -> "HttpObject":
+        """One GET of a range of exactly this object; see SourceStore."""
+        response = self._get(
+            key, range_headers(first_byte=first_byte, last_byte=last_byte, pin=pin)
+        )
+        try:
+            if response.status in {412, 416, *_MISSING}:
+                raise ReplicationError(ErrorCode.SOURCE_CHANGED, _status(response))
+            if response.status not in {200, 206}:
+                _raise_answer(response)
+            check_range(
+                response.status,
+                {name.lower(): value for name, value in response.headers.items()},
+                first_byte=first_byte,
+                last_byte=last_byte,
+                pin=pin,
+                request_id=_plain(response.headers.get("x-request-id", "")),
+            )
+        except ReplicationError:
+            response.close()
+            raise
+        return _reading(response, of=pin)
+
+    def head(self, key: str) -> ObjectInfo:
+        """Not supported; see SourceStore."""
+        raise _unsupported("describe an object without sending it")
+
+    def tags(self, key: str, *, version_id: str) -> dict[str, str]:
+        """Not supported; see SourceStore."""
+        raise _unsupported("give an object's tags")
+
+    def request_restore(self, key: str, *, days: int, tier: str) -> None:
+        """Not supported; see SourceStore."""
+        raise _unsupported("restore an archived object")
+
+    def _get(self, key: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         if not _DOT_SEGMENTS.isdisjoint(key.split("/")):
             # On the way, the path a/../b becomes b: we would be given another object.
             raise ReplicationError(
@@ -38,29 +86,21 @@ class HttpStore:
                 "a web server can't be asked for a key that has '.' or '..' between slashes",
             )
         try:
-            response = self._pool.request(
+            return self._pool.request(
                 "GET",
                 f"{self._base}/{quote(key, safe='/')}",
-                headers={"Accept-Encoding": "identity"},
+                headers={"Accept-Encoding": "identity", **headers},
                 preload_content=False,
                 redirect=False,
             )
         except urllib3.exceptions.HTTPError as error:
             raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
-        if response.status != 200:
-            response.close()
-            _raise_answer(response)
-        try:
-            return HttpObject(response)
-        except ReplicationError:
-            response.close()
-            raise
 
 
 class HttpObject:
     """A web server's answer being read."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, *, of: ObjectInfo | None) -> None:
         headers = response.headers
         length = headers.get("content-length", "")
         self._response = response
@@ -73,15 +113,23 @@ class HttpObject:
             raise ReplicationError(
                 ErrorCode.SOURCE_LENGTH_UNKNOWN, "no Content-Length in the answer"
             )
+        self.length_bytes = int(length)
+        etag = headers.get("etag", "")
+        opaque_etag = _plain(etag.removeprefix("W/").strip('"'))
         self.info = ObjectInfo(
-            size_bytes=int(length),
-            etag=_plain(headers.get("etag", "").removeprefix("W/").strip('"')),
+            size_bytes=of.size_bytes if of else self.length_bytes,
+            etag=opaque_etag,
+            # A weak ETag stays while bytes change.
+            is_pinnable=bool(opaque_etag)
+            and etag.startswith('"')
+            and "bytes" in headers.get("accept-ranges", "").lower().replace(",", " ").split(),
             content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
+            last_modified=http_date(headers.get("last-modified", "")),
             request_id=_plain(headers.get("x-request-id", "")),
         )
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; see SourceObject."""
+        """Up to `size` bytes; see Reader."""
         try:
             return self._response.read(size, decode_content=False)
         except urllib3.exceptions.ProtocolError as error:
@@ -102,16 +150,32 @@ class HttpObject:
         self._response.close()
 
 
+def _reading(response: urllib3.BaseHTTPResponse, *, of: ObjectInfo | None = None) -> HttpObject:
+    try:
+        return HttpObject(response, of=of)
+    except ReplicationError:
+        response.close()
+        raise
+
+
+def _unsupported(what: str) -> ReplicationError:
+    return ReplicationError(ErrorCode.SOURCE_UNSUPPORTED, f"a web server can't {what}")
+
+
 def _plain(text: str) -> str:
     """The text if it is printable ASCII, else nothing: any web server may answer any bytes."""
     return text if text.isascii() and text.isprintable() else ""
+
+
+def _status(response: urllib3.BaseHTTPResponse) -> str:
+    return f"{response.status} {_plain(response.reason or '')}"
 
 
 def _raise_answer(response: urllib3.BaseHTTPResponse) -> NoReturn:
     status = response.status
     if status in _MISSING:
         raise ObjectMissing
-    detail = f"{status} {_plain(response.reason or '')}"
+    detail = _status(response)
     if 300 <= status < 400:
         code = ErrorCode.SOURCE_REDIRECTED
         detail += f" to {_plain(response.headers.get('location', '')) or 'nowhere'}"

@@ -1,72 +1,32 @@
-"""Writes objects to OSS; OSS's errors are translated here, once."""
+"""Writes objects to OSS, and reads them back."""
 
 import os
-import ssl
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
 
 import oss2
 import oss2.credentials
-import oss2.exceptions
-import urllib3.exceptions
 from django.conf import settings
 
 from replication.credentials import AccessKey, access_key
 from replication.errors import ErrorCode, ReplicationError
 from replication.models import Addressing
-from replication.stores.base import Body, Receipt, hint_seconds
+from replication.stores.base import (
+    Body,
+    PartReceipt,
+    Receipt,
+    ReplicaAttributes,
+    ReplicaInfo,
+    UnfinishedUpload,
+)
+from replication.stores.oss_errors import FAILURES, is_missing, raise_translated
+from replication.stores.oss_headers import replica_info, request_headers
+from replication.stores.oss_listing import parts_of_page
+from replication.stores.oss_object import OssObject
 
-# https://help.aliyun.com/document_detail/32005.html
-_CODES = {
-    "AccessDenied": ErrorCode.DESTINATION_ACCESS_DENIED,
-    "UserDisable": ErrorCode.DESTINATION_ACCESS_DENIED,
-    "NoSuchBucket": ErrorCode.DESTINATION_BUCKET_MISSING,
-    "InvalidBucketName": ErrorCode.DESTINATION_BUCKET_MISSING,
-    "InvalidAccessKeyId": ErrorCode.DESTINATION_CREDENTIALS,
-    "SignatureDoesNotMatch": ErrorCode.DESTINATION_CREDENTIALS,
-    "InvalidSecurityToken": ErrorCode.DESTINATION_CREDENTIALS,
-    "SecurityTokenExpired": ErrorCode.DESTINATION_CREDENTIALS,
-    "SecurityTokenNotSupported": ErrorCode.DESTINATION_CREDENTIALS,
-    "RequestTimeTooSkewed": ErrorCode.DESTINATION_CLOCK,
-    "KmsServiceNotEnabled": ErrorCode.DESTINATION_KMS,
-    "InvalidObjectName": ErrorCode.KEY_INCOMPATIBLE,
-    "EntityTooLarge": ErrorCode.OBJECT_TOO_LARGE,
-    "InvalidDigest": ErrorCode.CHECKSUM_MISMATCH,
-    "InvalidArgument": ErrorCode.DESTINATION_REFUSED,
-    "FileImmutable": ErrorCode.DESTINATION_REFUSED,
-    "RequestTimeout": ErrorCode.DESTINATION_UNREACHABLE,
-    "UploadTrafficRateLimitExceeded": ErrorCode.DESTINATION_THROTTLED,
-    "TotalQpsLimitExceeded": ErrorCode.DESTINATION_THROTTLED,
-    "ActiveRequestLimitExceeded": ErrorCode.DESTINATION_THROTTLED,
-}
-
-# The EC codes of an AccessDenied or InvalidArgument that a grant can't mend.
-# https://api.aliyun.com/troubleshoot?q=<EC>
-_WRONG_ENDPOINT_ECS = {
-    "0003-00001403",  # must be addressed using the specified endpoint
-    "0002-00000226",  # the region of the V4 signature is not the bucket's
-}
-
-_DELAY_HEADER = "x-oss-qos-delay-time"  # milliseconds
-
-# A gateway's answers that say nothing of what OSS behind it does with the request.
-_NO_ANSWER_OF_OSS = {502, 504}
-
-# oss2 wraps what happens until the head of an answer, and lets through what happens in its body:
-# the errors of requests, which are all OSErrors.
-_FAILURES = (oss2.exceptions.OssError, OSError)
-
-# Without these no connection was made, so nothing was sent. A ValueError is a URL or header that
-# requests refused to send.
-_BEFORE_SENDING = (urllib3.exceptions.ConnectTimeoutError, ssl.CertificateError, ValueError)
-# What OpenSSL calls a handshake that failed for want of a common language.
-_HANDSHAKE_FAILURES = {
-    "WRONG_VERSION_NUMBER",
-    "UNSUPPORTED_PROTOCOL",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE",
-    "TLSV1_ALERT_PROTOCOL_VERSION",
-    "TLSV1_UNRECOGNIZED_NAME",
-}
+_Answer = TypeVar("_Answer")
 
 
 class OssStore:
@@ -92,36 +52,89 @@ class OssStore:
             enable_crc=False,
         )
 
-    def put(
-        self,
-        key: str,
-        body: Body,
-        *,
-        content_headers: dict[str, str],
-        user_metadata: dict[str, str],
-    ) -> Receipt:
+    def put(self, key: str, body: Body, attributes: ReplicaAttributes) -> Receipt:
         """One PUT of the whole object; see DestinationStore."""
-        headers = content_headers | {
-            f"x-oss-meta-{name}": value for name, value in user_metadata.items()
-        }
-        outgoing = _Outgoing(body)
-        try:
-            # requests would send a stream of length 0 as chunks, without a length.
-            answer = self._bucket.put_object(key, outgoing if body.len else b"", headers=headers)
-        except _FAILURES as error:
-            _raise_translated(error, is_write=outgoing.is_handed_over)
-        return Receipt(
-            request_id=answer.request_id,
-            etag=answer.etag or "",
-            crc64="" if answer.crc is None else str(answer.crc),
+        headers = request_headers(attributes)
+        return _receipt(
+            _sent(body, lambda data: self._bucket.put_object(key, data, headers=headers))
         )
 
     def delete(self, key: str) -> Receipt:
         """Delete the object; see DestinationStore."""
+        answer = _write(lambda: self._bucket.delete_object(key))
+        return Receipt(request_id=answer.request_id)
+
+    def create_upload(self, key: str, attributes: ReplicaAttributes) -> str:
+        """Begin a multipart upload; see DestinationStore."""
+        headers = request_headers(attributes)
+        # One that we don't hear of is an unfinished upload, which changes no object.
+        answer = _read(lambda: self._bucket.init_multipart_upload(key, headers=headers))
+        return str(answer.upload_id)
+
+    def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> PartReceipt:
+        """Write a part; see DestinationStore."""
+        receipt = _receipt(
+            _sent(body, lambda data: self._bucket.upload_part(key, upload_id, number, data))
+        )
+        return PartReceipt(number, receipt.etag, receipt.crc64, body.len, receipt.request_id)
+
+    def complete_upload(self, key: str, upload_id: str, parts: Sequence[PartReceipt]) -> Receipt:
+        """Make the parts the object; see DestinationStore."""
+        listed = [oss2.models.PartInfo(part.number, part.etag) for part in parts]
+
+        def complete() -> Any:
+            answer = self._bucket.complete_multipart_upload(key, upload_id, listed)
+            answer.resp.read()  # or the connection can't be used again
+            return answer
+
+        return _receipt(_write(complete))
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Give an upload up; see DestinationStore."""
         try:
-            return Receipt(request_id=self._bucket.delete_object(key).request_id)
-        except _FAILURES as error:
-            _raise_translated(error, is_write=True)
+            _read(lambda: self._bucket.abort_multipart_upload(key, upload_id))
+        except ReplicationError as error:
+            if error.code != ErrorCode.UPLOAD_GONE:
+                raise
+
+    def list_parts(self, key: str, upload_id: str) -> list[PartReceipt]:
+        """The parts that an upload has; see DestinationStore."""
+        parts: list[PartReceipt] = []
+        marker = 0
+        while True:
+            page = parts_of_page(_read(partial(self._page, key, upload_id, marker)))
+            parts += page.parts
+            if not page.is_truncated or page.next_marker <= marker:
+                return parts
+            marker = page.next_marker
+
+    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """The unfinished uploads; see DestinationStore."""
+        listing = oss2.MultipartUploadIterator(self._bucket, prefix=prefix, max_retries=1)
+        while (upload := _read(lambda: next(listing, None))) is not None:
+            initiated_at = datetime.fromtimestamp(upload.initiation_date, UTC)
+            yield UnfinishedUpload(upload.key, upload.upload_id, initiated_at)
+
+    def head(self, key: str) -> ReplicaInfo | None:
+        """What there is now; see DestinationStore."""
+        answer = _found(lambda: self._bucket.head_object(key))
+        return replica_info(answer.headers) if answer else None
+
+    def tags(self, key: str) -> dict[str, str]:
+        """The object's tags; see DestinationStore."""
+        answer = _found(lambda: self._bucket.get_object_tagging(key))
+        return dict(answer.tag_set.tagging_rule) if answer else {}
+
+    def open(self, key: str) -> OssObject | None:
+        """One GET of the object as it is now; see DestinationStore."""
+        answer = _found(lambda: self._bucket.get_object(key))
+        return OssObject(answer) if answer else None
+
+    def _page(self, key: str, upload_id: str, marker: int) -> bytes:
+        """A page of ListParts as it is: what oss2 makes of it is without the checksums."""
+        parameters = {"uploadId": upload_id, "part-number-marker": str(marker), "max-parts": "1000"}
+        answer = self._bucket._do("GET", self._bucket.bucket_name, key, params=parameters)
+        return bytes(answer.read())
 
 
 class _Outgoing:
@@ -145,6 +158,50 @@ class _Outgoing:
         return data
 
 
+def _read(request: Callable[[], _Answer]) -> _Answer:
+    """The answer to a request that changes no object."""
+    try:
+        return request()
+    except FAILURES as error:
+        raise_translated(error, is_write=False)
+
+
+def _found(request: Callable[[], Any]) -> Any:
+    """The same of one about an object; None if there is no such object."""
+    try:
+        return request()
+    except FAILURES as error:
+        if is_missing(error):
+            return None
+        raise_translated(error, is_write=False)
+
+
+def _write(request: Callable[[], _Answer]) -> _Answer:
+    """The answer to a request without a body of ours to watch."""
+    try:
+        return request()
+    except FAILURES as error:
+        raise_translated(error, is_write=True)
+
+
+def _sent(body: Body, request: Callable[[Any], _Answer]) -> _Answer:
+    """The answer to a request that carries the body."""
+    outgoing = _Outgoing(body)
+    try:
+        # requests would send a stream of length 0 as chunks, without a length.
+        return request(outgoing if body.len else b"")
+    except FAILURES as error:
+        raise_translated(error, is_write=outgoing.is_handed_over)
+
+
+def _receipt(answer: Any) -> Receipt:
+    return Receipt(
+        request_id=answer.request_id,
+        etag=answer.etag or "",
+        crc64="" if answer.crc is None else str(answer.crc),
+    )
+
+
 def _provider(key: AccessKey | None) -> oss2.credentials.CredentialsProvider:
     """oss2's credentials of an access key; by default those of its own environment variables.
 
@@ -160,59 +217,3 @@ def _provider(key: AccessKey | None) -> oss2.credentials.CredentialsProvider:
             "in the environment",
         )
     return oss2.credentials.EnvironmentVariableCredentialsProvider()
-
-
-def _raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
-    """`is_write` says that a request was ready to leave as a whole which changes the bucket."""
-    if not isinstance(error, oss2.exceptions.OssError):
-        raise ReplicationError(
-            ErrorCode.DESTINATION_UNREACHABLE, str(error), may_still_land=is_write
-        ) from error
-    if isinstance(error, oss2.exceptions.RequestError):
-        raise ReplicationError(
-            ErrorCode.DESTINATION_UNREACHABLE,
-            str(error.exception),
-            may_still_land=is_write and _may_have_been_sent(error.exception),
-        ) from error
-    if isinstance(error, oss2.exceptions.ClientError):
-        raise ReplicationError(ErrorCode.DESTINATION_REFUSED, error.body) from error
-    detail = f"{error.status} {error.code}: {error.message}"
-    raise ReplicationError(
-        _code(error),
-        f"{detail} (EC {error.ec})" if error.ec else detail,
-        request_id=error.request_id,
-        retry_after_seconds=hint_seconds(error.headers.get(_DELAY_HEADER, ""), unit_seconds=0.001),
-        may_still_land=is_write and error.status in _NO_ANSWER_OF_OSS,
-    ) from error
-
-
-def _may_have_been_sent(error: BaseException) -> bool:
-    """False where a failed request surely never left; anything else may have."""
-    return not any(
-        isinstance(reason, _BEFORE_SENDING)
-        or (isinstance(reason, ssl.SSLError) and reason.reason in _HANDSHAKE_FAILURES)
-        for reason in _reasons(error)
-    )
-
-
-def _reasons(error: BaseException) -> Iterator[BaseException]:
-    """An error and those inside it: requests and urllib3 keep theirs as argument or `reason`."""
-    yield error
-    for inner in (*error.args, getattr(error, "reason", None)):
-        if isinstance(inner, BaseException):
-            yield from _reasons(inner)
-
-
-def _code(error: oss2.exceptions.OssError) -> ErrorCode:
-    """What an answer of OSS's means. OSS names the right endpoint where ours is wrong."""
-    if "Endpoint" in error.details or error.ec in _WRONG_ENDPOINT_ECS:
-        return ErrorCode.DESTINATION_ENDPOINT
-    if error.code in _CODES:
-        return _CODES[error.code]
-    if error.status == 429 or _DELAY_HEADER in error.headers:
-        return ErrorCode.DESTINATION_THROTTLED
-    if error.status == 408:
-        return ErrorCode.DESTINATION_UNREACHABLE
-    if error.status >= 500:
-        return ErrorCode.DESTINATION_UNAVAILABLE
-    return ErrorCode.UNEXPECTED

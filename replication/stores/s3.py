@@ -1,49 +1,27 @@
-"""Reads objects from S3; S3's errors are translated here, once."""
+"""Reads objects from S3."""
 
 import re
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    HTTPClientError,
     IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
     ResponseStreamingError,
 )
-from botocore.exceptions import ConnectionError as ConnectError
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.aws import aws_client
-from replication.stores.base import CONTENT_HEADERS, ObjectInfo
+from replication.stores.base import ObjectInfo
+from replication.stores.ranges import check_range, range_headers
+from replication.stores.s3_errors import raise_translated
+from replication.stores.s3_headers import object_info
 
-# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_CODES = {
-    "NoSuchBucket": ErrorCode.SOURCE_BUCKET_MISSING,
-    "AccessDenied": ErrorCode.SOURCE_ACCESS_DENIED,
-    "AllAccessDisabled": ErrorCode.SOURCE_ACCESS_DENIED,
-    "AccountProblem": ErrorCode.SOURCE_ACCESS_DENIED,
-    "InvalidAccessKeyId": ErrorCode.SOURCE_CREDENTIALS,
-    "SignatureDoesNotMatch": ErrorCode.SOURCE_CREDENTIALS,
-    "InvalidToken": ErrorCode.SOURCE_CREDENTIALS,
-    "ExpiredToken": ErrorCode.SOURCE_CREDENTIALS,
-    "RequestTimeTooSkewed": ErrorCode.SOURCE_CLOCK,
-    "InvalidObjectState": ErrorCode.SOURCE_ARCHIVED,
-    "PermanentRedirect": ErrorCode.SOURCE_WRONG_REGION,
-    "AuthorizationHeaderMalformed": ErrorCode.SOURCE_WRONG_REGION,
-    "IllegalLocationConstraintException": ErrorCode.SOURCE_WRONG_REGION,
-    "KMS.DisabledException": ErrorCode.SOURCE_KMS,
-    "KMS.KMSInvalidStateException": ErrorCode.SOURCE_KMS,
-    "KMS.NotFoundException": ErrorCode.SOURCE_KMS,
-    "SlowDown": ErrorCode.SOURCE_THROTTLED,
-    "RequestLimitExceeded": ErrorCode.SOURCE_THROTTLED,
-    "Throttling": ErrorCode.SOURCE_THROTTLED,
-    "RequestTimeout": ErrorCode.SOURCE_UNREACHABLE,
-}
+_TOTAL = re.compile(r".*/([0-9]+)")
 
-_MD5 = re.compile(r"[0-9a-f]{32}")
+# What S3 answers to a request to restore what it is restoring, or what is no archived object.
+_NOTHING_TO_RESTORE = {"RestoreAlreadyInProgress", "ObjectAlreadyInActiveTierError"}
 
 
 class S3Store:
@@ -52,13 +30,88 @@ class S3Store:
     def __init__(self, *, bucket: str, region: str, endpoint_url: str, profile: str) -> None:
         self._bucket = bucket
         self._client = aws_client("s3", region=region, endpoint_url=endpoint_url, profile=profile)
+        for operation in ("GetObject", "HeadObject"):
+            self._client.meta.events.register(
+                f"before-call.s3.{operation}",
+                _ask_for_checksums,
+                unique_id=f"checksums-{operation}",
+            )
 
     def open(self, key: str) -> "S3Object":
         """One GET of the object as it is now; see SourceStore."""
         try:
             return S3Object(self._client.get_object(Bucket=self._bucket, Key=key))
         except (ClientError, BotoCoreError) as error:
-            _raise_translated(error)
+            raise_translated(error)
+
+    def open_range(
+        self, key: str, *, first_byte: int, last_byte: int, pin: ObjectInfo
+    ) -> "S3Object":
+        """One GET of a range of exactly this object; see SourceStore."""
+        wanted = range_headers(first_byte=first_byte, last_byte=last_byte, pin=pin)
+        # A version never changes, and can be read after it was overwritten.
+        held = {"VersionId": pin.version_id} if pin.version_id else {"IfMatch": wanted["If-Match"]}
+        try:
+            response = self._client.get_object(
+                Bucket=self._bucket, Key=key, Range=wanted["Range"], **held
+            )
+        except (ClientError, BotoCoreError) as error:
+            try:
+                raise_translated(error)
+            except ObjectMissing as missing:
+                raise _gone(missing) from error
+        found = S3Object(response)
+        try:
+            check_range(
+                response["ResponseMetadata"]["HTTPStatusCode"],
+                response["ResponseMetadata"]["HTTPHeaders"],
+                first_byte=first_byte,
+                last_byte=last_byte,
+                pin=pin,
+                request_id=found.info.request_id,
+            )
+        except ReplicationError:
+            found.close()
+            raise
+        return found
+
+    def head(self, key: str) -> ObjectInfo:
+        """What there is now, without its content; see SourceStore."""
+        try:
+            response = self._client.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if not error.response["Error"].get("Code", "").isdecimal():
+                raise_translated(error)
+            # The answer to a HEAD has no body to say what is wrong, a missing bucket for example.
+            with self.open(key) as found:
+                return found.info
+        except BotoCoreError as error:
+            raise_translated(error)
+        headers = response["ResponseMetadata"]["HTTPHeaders"]
+        return object_info(headers, size_bytes=_length(headers))
+
+    def tags(self, key: str, *, version_id: str) -> dict[str, str]:
+        """The object's tags; see SourceStore."""
+        held = {"VersionId": version_id} if version_id else {}
+        try:
+            answer = self._client.get_object_tagging(Bucket=self._bucket, Key=key, **held)
+        except (ClientError, BotoCoreError) as error:
+            try:
+                raise_translated(error)
+            except ObjectMissing as missing:
+                raise _gone(missing) from error
+        return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+
+    def request_restore(self, key: str, *, days: int, tier: str) -> None:
+        """Ask for an archived object; see SourceStore."""
+        wanted = {"Days": days, "GlacierJobParameters": {"Tier": tier}}
+        try:
+            self._client.restore_object(Bucket=self._bucket, Key=key, RestoreRequest=wanted)
+        except ClientError as error:
+            if error.response["Error"].get("Code") not in _NOTHING_TO_RESTORE:
+                raise_translated(error)
+        except BotoCoreError as error:
+            raise_translated(error)
 
 
 class S3Object:
@@ -67,33 +120,18 @@ class S3Object:
     def __init__(self, response: dict[str, Any]) -> None:
         headers: dict[str, str] = response["ResponseMetadata"]["HTTPHeaders"]
         self._body = response["Body"]
-        length = headers.get("content-length", "")
-        if not length.isdecimal():
-            # S3 always says it; http.client takes a head that broke off for a whole one.
+        try:
+            self.length_bytes = _length(headers)
+        except ReplicationError:
             self._body.close()
-            raise ReplicationError(
-                ErrorCode.SOURCE_TRUNCATED,
-                "the connection broke in the head of the answer",
-                request_id=headers.get("x-amz-request-id", ""),
-            )
-        self.info = ObjectInfo(
-            size_bytes=int(length),
-            etag=headers.get("etag", "").strip('"'),
-            version_id=_version_of(headers),
-            md5=_md5_of(headers),
-            content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
-            user_metadata={
-                name.removeprefix("x-amz-meta-"): value
-                for name, value in headers.items()
-                if name.startswith("x-amz-meta-")
-            },
-            request_id=headers.get("x-amz-request-id", ""),
-        )
-        if not self.info.size_bytes:
+            raise
+        total = _TOTAL.fullmatch(headers.get("content-range", ""))
+        self.info = object_info(headers, size_bytes=int(total[1]) if total else self.length_bytes)
+        if not self.length_bytes:
             self._body.read()  # nobody else will, and the connection is to be used again
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; see SourceObject."""
+        """Up to `size` bytes; see Reader."""
         try:
             return self._body.read(size)
         except (IncompleteReadError, ResponseStreamingError) as error:
@@ -101,7 +139,11 @@ class S3Object:
                 ErrorCode.SOURCE_TRUNCATED, str(error), request_id=self.info.request_id
             ) from error
         except BotoCoreError as error:
-            _raise_translated(error)
+            raise_translated(error)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._body.close()
 
     def __enter__(self) -> Self:
         return self
@@ -112,57 +154,28 @@ class S3Object:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._body.close()
+        self.close()
 
 
-def _md5_of(headers: dict[str, str]) -> str:
-    """The ETag where it is the content's MD5: single-part, and not encrypted with KMS or SSE-C."""
-    etag = headers.get("etag", "").strip('"')
-    encrypted = "kms" in headers.get("x-amz-server-side-encryption", "") or (
-        "x-amz-server-side-encryption-customer-algorithm" in headers
+def _ask_for_checksums(params: dict[str, Any], **_: Any) -> None:
+    """Costs nothing; as boto3's own parameter it would have boto3 compute them once more."""
+    if "Range" not in params["headers"]:
+        params["headers"]["x-amz-checksum-mode"] = "ENABLED"
+
+
+def _length(headers: dict[str, str]) -> int:
+    text = headers.get("content-length", "")
+    if not text.isdecimal():
+        # S3 always says it; http.client takes a head that broke off for a whole one.
+        raise ReplicationError(
+            ErrorCode.SOURCE_TRUNCATED,
+            "the connection broke in the head of the answer",
+            request_id=headers.get("x-amz-request-id", ""),
+        )
+    return int(text)
+
+
+def _gone(missing: ObjectMissing) -> ReplicationError:
+    return ReplicationError(
+        ErrorCode.SOURCE_CHANGED, "it was deleted meanwhile", request_id=missing.request_id
     )
-    return etag if _MD5.fullmatch(etag) and not encrypted else ""
-
-
-def _version_of(headers: dict[str, str]) -> str:
-    """Empty for "null", the version of what was put while the bucket was not versioned."""
-    version_id = headers.get("x-amz-version-id", "")
-    return "" if version_id == "null" else version_id
-
-
-def _raise_translated(error: ClientError | BotoCoreError) -> NoReturn:
-    if isinstance(error, ClientError):
-        _raise_answer(error)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        raise ReplicationError(ErrorCode.SOURCE_CREDENTIALS, str(error)) from error
-    if isinstance(error, HTTPClientError | ConnectError):
-        raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
-    raise ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}") from error
-
-
-def _raise_answer(error: ClientError) -> NoReturn:
-    """Translate an answer of S3's."""
-    answer: Any = error.response
-    name = answer["Error"].get("Code", "")
-    status = answer["ResponseMetadata"].get("HTTPStatusCode", 0)
-    headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
-    request_id = headers.get("x-amz-request-id", "")
-    if name == "NoSuchKey":
-        raise ObjectMissing(request_id=request_id) from error
-    if error.operation_name == "AssumeRole" and status == 403:
-        code = ErrorCode.SOURCE_CREDENTIALS
-    elif name in _CODES:
-        code = _CODES[name]
-    elif name == "InvalidRequest" and status == 400:
-        # What S3 answers to a GET without the key of an SSE-C object.
-        code = ErrorCode.SOURCE_CUSTOMER_KEY
-    elif status == 403:
-        code = ErrorCode.SOURCE_ACCESS_DENIED
-    elif status in {429, 503}:
-        code = ErrorCode.SOURCE_THROTTLED
-    elif status >= 500:
-        code = ErrorCode.SOURCE_UNAVAILABLE
-    else:
-        code = ErrorCode.UNEXPECTED
-    detail = f"{status} {name}: {answer['Error'].get('Message', '')}"
-    raise ReplicationError(code, detail, request_id=request_id) from error

@@ -10,6 +10,7 @@ import pytest
 from pytest_django import Settings
 
 from replication.errors import ErrorCode, ReplicationError
+from replication.stores.base import ReplicaAttributes
 from replication.stores.oss import OssStore
 from sandbox.oss import Fault, OssServer
 from tests.conftest import OSS_REGION
@@ -47,11 +48,11 @@ class EndlessBody:
 
 
 def put(store: OssStore) -> None:
-    store.put(KEY, Bytes(b"content"), content_headers={}, user_metadata={})
+    store.put(KEY, Bytes(b"content"), ReplicaAttributes())
 
 
 def put_nothing(store: OssStore) -> None:
-    store.put(KEY, Bytes(b""), content_headers={}, user_metadata={})
+    store.put(KEY, Bytes(b""), ReplicaAttributes())
 
 
 def delete(store: OssStore) -> None:
@@ -188,7 +189,7 @@ def test_a_write_whose_answer_broke_off_in_its_body_may_still_land(write: Write)
 def test_a_put_that_its_own_source_broke_off_will_not_land(oss: OssServer) -> None:
     store = store_at(oss.endpoint)
     with pytest.raises(ReplicationError) as caught:
-        store.put(KEY, BrokenBody(b"content"), content_headers={}, user_metadata={})
+        store.put(KEY, BrokenBody(b"content"), ReplicaAttributes())
     assert caught.value.code == ErrorCode.SOURCE_TRUNCATED
     assert not caught.value.may_still_land
 
@@ -197,6 +198,6 @@ def test_a_put_that_was_cut_before_its_last_byte_will_not_land() -> None:
     with answering(b"") as endpoint:
         store = store_at(endpoint)
         with pytest.raises(ReplicationError) as caught:
-            store.put(KEY, EndlessBody(1 << 40), content_headers={}, user_metadata={})
+            store.put(KEY, EndlessBody(1 << 40), ReplicaAttributes())
     assert caught.value.code == ErrorCode.DESTINATION_UNREACHABLE
     assert not caught.value.may_still_land

@@ -1,0 +1,163 @@
+"""What OSS's answers and oss2's errors mean; translated here, once."""
+
+import ssl
+from collections.abc import Iterator
+from typing import NoReturn
+
+import oss2.exceptions
+import urllib3.exceptions
+
+from replication.errors import ErrorCode, ReplicationError
+from replication.stores.base import hint_seconds
+
+# https://help.aliyun.com/document_detail/32005.html
+_CODES = {
+    "AccessDenied": ErrorCode.DESTINATION_ACCESS_DENIED,
+    "UserDisable": ErrorCode.DESTINATION_ACCESS_DENIED,
+    "NoSuchBucket": ErrorCode.DESTINATION_BUCKET_MISSING,
+    "InvalidBucketName": ErrorCode.DESTINATION_BUCKET_MISSING,
+    "InvalidAccessKeyId": ErrorCode.DESTINATION_CREDENTIALS,
+    "SignatureDoesNotMatch": ErrorCode.DESTINATION_CREDENTIALS,
+    "InvalidSecurityToken": ErrorCode.DESTINATION_CREDENTIALS,
+    "SecurityTokenExpired": ErrorCode.DESTINATION_CREDENTIALS,
+    "SecurityTokenNotSupported": ErrorCode.DESTINATION_CREDENTIALS,
+    "RequestTimeTooSkewed": ErrorCode.DESTINATION_CLOCK,
+    "KmsServiceNotEnabled": ErrorCode.DESTINATION_KMS,
+    "InvalidEncryptionAlgorithmError": ErrorCode.DESTINATION_KMS,
+    "InvalidEncryptionRequest": ErrorCode.DESTINATION_KMS,
+    "ServerSideEncryptionNotSupported": ErrorCode.DESTINATION_KMS,
+    "KeyNotFound": ErrorCode.DESTINATION_KMS,
+    "AliasNotFound": ErrorCode.DESTINATION_KMS,
+    "InvalidTag": ErrorCode.METADATA_INCOMPATIBLE,
+    "TooManyTags": ErrorCode.METADATA_INCOMPATIBLE,
+    "InvalidObjectName": ErrorCode.KEY_INCOMPATIBLE,
+    "EntityTooLarge": ErrorCode.OBJECT_TOO_LARGE,
+    "InvalidDigest": ErrorCode.CHECKSUM_MISMATCH,
+    "BadDigest": ErrorCode.CHECKSUM_MISMATCH,
+    "NoSuchUpload": ErrorCode.UPLOAD_GONE,
+    "InvalidPart": ErrorCode.UPLOAD_GONE,
+    "InvalidPartOrder": ErrorCode.DESTINATION_REFUSED,
+    "EntityTooSmall": ErrorCode.DESTINATION_REFUSED,
+    "MalformedXML": ErrorCode.DESTINATION_REFUSED,
+    "FileAlreadyExists": ErrorCode.DESTINATION_REFUSED,
+    "ObjectNotAppendable": ErrorCode.DESTINATION_REFUSED,
+    "InvalidObjectState": ErrorCode.DESTINATION_ARCHIVED,
+    "InvalidArgument": ErrorCode.DESTINATION_REFUSED,
+    "FileImmutable": ErrorCode.DESTINATION_REFUSED,
+    "RequestTimeout": ErrorCode.DESTINATION_UNREACHABLE,
+    "UploadTrafficRateLimitExceeded": ErrorCode.DESTINATION_THROTTLED,
+    "TotalQpsLimitExceeded": ErrorCode.DESTINATION_THROTTLED,
+    "ActiveRequestLimitExceeded": ErrorCode.DESTINATION_THROTTLED,
+}
+
+# The EC codes of an AccessDenied or InvalidArgument that a grant can't mend.
+# https://api.aliyun.com/troubleshoot?q=<EC>
+_WRONG_ENDPOINT_ECS = {
+    "0003-00001403",  # must be addressed using the specified endpoint
+    "0002-00000226",  # the region of the V4 signature is not the bucket's
+}
+
+# The groups of EC codes that are about encryption, and about tags.
+# https://help.aliyun.com/zh/oss/user-guide/0005-00000208 and .../0010-00000217
+_KMS_ECS = "0005-"
+_TAG_ECS = "0010-"
+
+_NO_SUCH_KEY_EC = "0026-00000001"
+
+_DELAY_HEADER = "x-oss-qos-delay-time"  # milliseconds
+
+# A gateway's answers that say nothing of what OSS behind it does with the request.
+_NO_ANSWER_OF_OSS = {502, 504}
+
+# oss2 wraps what happens until the head of an answer, and lets through what happens in its body:
+# the errors of requests, which are all OSErrors.
+FAILURES = (oss2.exceptions.OssError, OSError)
+
+# Without these no connection was made, so nothing was sent. A ValueError is a URL or header that
+# requests refused to send.
+_BEFORE_SENDING = (urllib3.exceptions.ConnectTimeoutError, ssl.CertificateError, ValueError)
+# What OpenSSL calls a handshake that failed for want of a common language.
+_HANDSHAKE_FAILURES = {
+    "WRONG_VERSION_NUMBER",
+    "UNSUPPORTED_PROTOCOL",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "TLSV1_UNRECOGNIZED_NAME",
+}
+
+
+def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
+    """Raise the ReplicationError that one of FAILURES means.
+
+    `is_write` says that a request was ready to leave as a whole which changes the bucket.
+    """
+    if not isinstance(error, oss2.exceptions.OssError):
+        raise ReplicationError(
+            ErrorCode.DESTINATION_UNREACHABLE, str(error), may_still_land=is_write
+        ) from error
+    if isinstance(error, oss2.exceptions.RequestError):
+        raise ReplicationError(
+            ErrorCode.DESTINATION_UNREACHABLE,
+            str(error.exception),
+            may_still_land=is_write and _may_have_been_sent(error.exception),
+        ) from error
+    if isinstance(error, oss2.exceptions.ClientError):
+        raise ReplicationError(ErrorCode.DESTINATION_REFUSED, error.body) from error
+    detail = f"{error.status} {error.code}: {error.message}"
+    raise ReplicationError(
+        _code(error),
+        f"{detail} (EC {error.ec})" if error.ec else detail,
+        request_id=error.request_id,
+        retry_after_seconds=hint_seconds(error.headers.get(_DELAY_HEADER, ""), unit_seconds=0.001),
+        may_still_land=is_write and error.status in _NO_ANSWER_OF_OSS,
+    ) from error
+
+
+def _may_have_been_sent(error: BaseException) -> bool:
+    """False where a failed request surely never left; anything else may have."""
+    return not any(
+        isinstance(reason, _BEFORE_SENDING)
+        or (isinstance(reason, ssl.SSLError) and reason.reason in _HANDSHAKE_FAILURES)
+        for reason in _reasons(error)
+    )
+
+
+def _reasons(error: BaseException) -> Iterator[BaseException]:
+    """An error and those inside it: requests and urllib3 keep theirs as argument or `reason`."""
+    yield error
+    for inner in (*error.args, getattr(error, "reason", None)):
+        if isinstance(inner, BaseException):
+            yield from _reasons(inner)
+
+
+def _code(error: oss2.exceptions.OssError) -> ErrorCode:
+    return _named(error) or _by_status(error)
+
+
+def _named(error: oss2.exceptions.OssError) -> ErrorCode | None:
+    """What OSS's own codes mean. It names the right endpoint where ours is wrong."""
+    if "Endpoint" in error.details or error.ec in _WRONG_ENDPOINT_ECS:
+        return ErrorCode.DESTINATION_ENDPOINT
+    if error.ec.startswith(_KMS_ECS):
+        return ErrorCode.DESTINATION_KMS
+    if error.ec.startswith(_TAG_ECS) and error.status == 400:
+        return ErrorCode.METADATA_INCOMPATIBLE
+    return _CODES.get(error.code)
+
+
+def _by_status(error: oss2.exceptions.OssError) -> ErrorCode:
+    if error.status == 429 or _DELAY_HEADER in error.headers:
+        return ErrorCode.DESTINATION_THROTTLED
+    if error.status == 408:
+        return ErrorCode.DESTINATION_UNREACHABLE
+    if error.status >= 500:
+        return ErrorCode.DESTINATION_UNAVAILABLE
+    return ErrorCode.UNEXPECTED
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether OSS says, cleanly, that there is no such object; a HEAD may say it in a header."""
+    return isinstance(error, oss2.exceptions.ServerError) and (
+        error.status == 404
+        and (error.code == "NoSuchKey" or error.headers.get("x-oss-ec") == _NO_SUCH_KEY_EC)
+    )

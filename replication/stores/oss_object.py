@@ -1,0 +1,41 @@
+"""An OSS object being read back, to be compared."""
+
+from types import TracebackType
+from typing import Any, Self
+
+import urllib3.exceptions
+
+from replication.errors import ErrorCode, ReplicationError
+from replication.stores.oss_headers import replica_info
+
+
+class OssObject:
+    """The answer to a GET, byte by byte as it is stored."""
+
+    def __init__(self, answer: Any) -> None:
+        self.info = replica_info(answer.headers)
+        self.length_bytes = self.info.size_bytes
+        # Below oss2 and requests, which both decompress what is stored compressed.
+        self._response = answer.resp.response
+        if not self.length_bytes:
+            self._response.raw.read()  # nobody else will, and the connection is to be used again
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; see Reader."""
+        try:
+            return bytes(self._response.raw.read(size, decode_content=False))
+        except urllib3.exceptions.HTTPError as error:
+            raise ReplicationError(
+                ErrorCode.DESTINATION_UNREACHABLE, str(error), request_id=self.info.request_id
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._response.close()

@@ -1,0 +1,87 @@
+"""What S3's answers and boto3's errors mean; translated here, once."""
+
+from typing import Any, NoReturn
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+from botocore.exceptions import ConnectionError as ConnectError
+
+from replication.errors import ErrorCode, ObjectMissing, ReplicationError
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_CODES = {
+    "NoSuchBucket": ErrorCode.SOURCE_BUCKET_MISSING,
+    "InvalidBucketName": ErrorCode.SOURCE_BUCKET_MISSING,
+    "AccessDenied": ErrorCode.SOURCE_ACCESS_DENIED,
+    "AllAccessDisabled": ErrorCode.SOURCE_ACCESS_DENIED,
+    "AccountProblem": ErrorCode.SOURCE_ACCESS_DENIED,
+    "InvalidAccessKeyId": ErrorCode.SOURCE_CREDENTIALS,
+    "SignatureDoesNotMatch": ErrorCode.SOURCE_CREDENTIALS,
+    "TokenRefreshRequired": ErrorCode.SOURCE_CREDENTIALS,
+    "InvalidToken": ErrorCode.SOURCE_CREDENTIALS,
+    "ExpiredToken": ErrorCode.SOURCE_CREDENTIALS,
+    "RequestTimeTooSkewed": ErrorCode.SOURCE_CLOCK,
+    "InvalidObjectState": ErrorCode.SOURCE_ARCHIVED,
+    "PermanentRedirect": ErrorCode.SOURCE_WRONG_REGION,
+    "AuthorizationHeaderMalformed": ErrorCode.SOURCE_WRONG_REGION,
+    "IllegalLocationConstraintException": ErrorCode.SOURCE_WRONG_REGION,
+    "KMS.ThrottlingException": ErrorCode.SOURCE_THROTTLED,
+    "KMS.RequestLimitExceeded": ErrorCode.SOURCE_THROTTLED,
+    "NoSuchVersion": ErrorCode.SOURCE_CHANGED,
+    "PreconditionFailed": ErrorCode.SOURCE_CHANGED,
+    "InvalidRange": ErrorCode.SOURCE_CHANGED,
+    "OperationAborted": ErrorCode.SOURCE_UNAVAILABLE,
+    "SlowDown": ErrorCode.SOURCE_THROTTLED,
+    "RequestLimitExceeded": ErrorCode.SOURCE_THROTTLED,
+    "Throttling": ErrorCode.SOURCE_THROTTLED,
+    "RequestTimeout": ErrorCode.SOURCE_UNREACHABLE,
+}
+
+
+def raise_translated(error: ClientError | BotoCoreError) -> NoReturn:
+    """Raise what an error of boto3's means: ObjectMissing or ReplicationError."""
+    if isinstance(error, ClientError):
+        _raise_answer(error)
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        raise ReplicationError(ErrorCode.SOURCE_CREDENTIALS, str(error)) from error
+    if isinstance(error, HTTPClientError | ConnectError):
+        raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
+    raise ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}") from error
+
+
+def _raise_answer(error: ClientError) -> NoReturn:
+    """Translate an answer of S3's."""
+    answer: Any = error.response
+    name = answer["Error"].get("Code", "")
+    status = answer["ResponseMetadata"].get("HTTPStatusCode", 0)
+    headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
+    request_id = headers.get("x-amz-request-id", "")
+    if name == "NoSuchKey":
+        raise ObjectMissing(request_id=request_id) from error
+    if error.operation_name == "AssumeRole" and status == 403:
+        code = ErrorCode.SOURCE_CREDENTIALS
+    elif name in _CODES:
+        code = _CODES[name]
+    elif name.startswith("KMS.") and status < 500:
+        code = ErrorCode.SOURCE_KMS
+    elif name == "InvalidRequest" and status == 400:
+        # What S3 answers to a GET without the key of an SSE-C object.
+        code = ErrorCode.SOURCE_CUSTOMER_KEY
+    elif status == 403:
+        # Also where only the KMS key is denied: S3 tells that apart in its message alone.
+        code = ErrorCode.SOURCE_ACCESS_DENIED
+    elif status in {412, 416}:
+        code = ErrorCode.SOURCE_CHANGED
+    elif status in {429, 503}:
+        code = ErrorCode.SOURCE_THROTTLED
+    elif status >= 500:
+        code = ErrorCode.SOURCE_UNAVAILABLE
+    else:
+        code = ErrorCode.UNEXPECTED
+    detail = f"{status} {name}: {answer['Error'].get('Message', '')}"
+    raise ReplicationError(code, detail, request_id=request_id) from error

@@ -1,0 +1,126 @@
+"""The sources and the destination that the contract suites run over, each by real HTTP."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from replication.stores.base import SourceStore
+from replication.stores.http import HttpStore
+from replication.stores.oss import OssStore
+from replication.stores.s3 import S3Store
+from sandbox.aws import AwsServer
+from sandbox.moto import Moto
+from sandbox.oss import OssServer
+from tests.conftest import OSS_REGION
+from tests.http_origin import HttpOrigin, http_origin
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    """S3 once more, by other authors."""
+    with Moto() as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """A store, and the bucket behind it as its owner sees it."""
+
+    store: SourceStore
+    server: AwsServer
+    bucket: str
+    acl: str = "private"
+
+    @property
+    def s3(self) -> Any:
+        return self.server.client("s3")
+
+    def put(self, key: str, body: bytes = b"content", **arguments: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self.s3.put_object(
+            Bucket=self.bucket, Key=key, Body=body, ACL=self.acl, **arguments
+        )
+        return answer
+
+    def delete(self, key: str) -> None:
+        self.s3.delete_object(Bucket=self.bucket, Key=key)
+
+    def version(self) -> None:
+        """From now on the bucket keeps versions."""
+        self.s3.put_bucket_versioning(
+            Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"}
+        )
+
+    def read(self, key: str) -> bytes:
+        with self.store.open(key) as found:
+            return read_all(found)
+
+
+def read_all(found: Any) -> bytes:
+    return b"".join(iter(lambda: found.read(1000), b""))
+
+
+def s3_store(server: AwsServer, bucket: str) -> S3Store:
+    return S3Store(
+        bucket=bucket, region=server.region, endpoint_url=server.endpoint_url, profile="default"
+    )
+
+
+def _server(request: pytest.FixtureRequest) -> AwsServer:
+    server: AwsServer = request.getfixturevalue(request.param)
+    return server
+
+
+def _s3_case(server: AwsServer) -> SourceCase:
+    bucket = f"t{uuid4().hex[:12]}"
+    server.client("s3").create_bucket(Bucket=bucket)
+    return SourceCase(s3_store(server, bucket), server, bucket)
+
+
+@pytest.fixture(params=["aws", "moto"], ids=["MiniStack", "moto"])
+def s3_source(request: pytest.FixtureRequest) -> SourceCase:
+    """A bucket of its own, through S3's protocol."""
+    return _s3_case(_server(request))
+
+
+@pytest.fixture(params=["s3:aws", "s3:moto", "http:moto"])
+def source(request: pytest.FixtureRequest) -> SourceCase:
+    """A bucket of its own, through S3's protocol or as the web server that moto is as well."""
+    kind, _, name = request.param.partition(":")
+    case = _s3_case(request.getfixturevalue(name))
+    if kind == "s3":
+        return case
+    store = HttpStore(endpoint_url=f"{case.server.endpoint_url}/{case.bucket}")
+    return SourceCase(store, case.server, case.bucket, acl="public-read")
+
+
+@pytest.fixture
+def origin() -> Iterator[HttpOrigin]:
+    """A server that says what the test has it say."""
+    with http_origin() as server:
+        yield server
+
+
+@pytest.fixture(params=["s3", "http"])
+def scripted_source(request: pytest.FixtureRequest, origin: HttpOrigin) -> SourceStore:
+    """A source of either kind, whose answers are the origin's."""
+    if request.param == "http":
+        return HttpStore(endpoint_url=origin.url)
+    return scripted_s3(origin)
+
+
+def scripted_s3(origin: HttpOrigin) -> S3Store:
+    return S3Store(bucket="photos", region="us-east-1", endpoint_url=origin.url, profile="default")
+
+
+@pytest.fixture
+def destination(oss: OssServer) -> OssStore:
+    return oss_store(oss.endpoint)
+
+
+def oss_store(endpoint: str, *, bucket: str = "replica") -> OssStore:
+    return OssStore(
+        bucket=bucket, endpoint=endpoint, region=OSS_REGION, addressing="path", profile="default"
+    )
