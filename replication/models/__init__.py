@@ -9,17 +9,22 @@ from replication.models.jobs import (
     TransferJob,
 )
 from replication.models.operations import DeadLetter, Heartbeat, LoopKind
-from replication.models.rollups import LAG_BOUNDS_SECONDS, CompletedMinute
-from replication.models.rules import (
+from replication.models.places import (
     Addressing,
-    DeletePolicy,
     Destination,
-    EventQueue,
-    ReplicationRule,
     Source,
     SourceDomain,
     SourceKind,
 )
+from replication.models.queues import EventQueue
+from replication.models.rollups import LAG_BOUNDS_SECONDS, CompletedMinute
+from replication.models.rules import (
+    DeletePolicy,
+    EncryptionMethod,
+    ObjectAcl,
+    ReplicationRule,
+)
+from replication.models.uploads import MultipartUpload, UploadPart
 
 __all__ = [
     "LAG_BOUNDS_SECONDS",
@@ -28,12 +33,15 @@ __all__ = [
     "DeadLetter",
     "DeletePolicy",
     "Destination",
+    "EncryptionMethod",
     "EventQueue",
     "FailedJob",
     "Heartbeat",
     "JobOrigin",
     "JobState",
     "LoopKind",
+    "MultipartUpload",
+    "ObjectAcl",
     "Outcome",
     "ReplicationRule",
     "Source",
@@ -41,4 +49,5 @@ __all__ = [
     "SourceKind",
     "TransferAttempt",
     "TransferJob",
+    "UploadPart",
 ]

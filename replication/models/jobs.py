@@ -31,6 +31,7 @@ class Outcome(models.TextChoices):
     COPIED = "copied", _("copied")
     UNCHANGED = "unchanged", _("unchanged")
     DELETED = "deleted", _("deleted")
+    SKIPPED = "skipped", _("skipped")  # OSS can't have the key, and the rule says to leave it out
     ABSENT = "absent", _("absent")  # the source has no such object, and nothing was to be done
 
 
@@ -91,6 +92,10 @@ class TransferJob(models.Model):
     destination_etag = models.TextField(_("destination ETag"), default="")
     destination_crc64 = models.TextField(_("CRC-64 that OSS answered"), default="")
     destination_request_id = models.TextField(_("destination request id"), default="")
+
+    source_checksum = models.TextField(_("source checksum that was compared"), db_default="")
+    # What the replica goes without or has in another form, a line each.
+    remarks = models.TextField(_("remarks"), db_default="")
 
     # The last unsuccessful try, so that a list of failures reads one table.
     error_code = models.CharField(_("error"), max_length=32, default="")

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from replication.models.rules import EventQueue
+from replication.models.queues import EventQueue
 
 
 class LoopKind(models.TextChoices):

@@ -1,0 +1,58 @@
+"""The SQS queues that events arrive in."""
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from replication.models.validators import NAME, PROFILE
+
+_queue_url = RegexValidator(
+    r"^https?://[^/?#@\s]+/[^\s?#]+$", _("The queue's URL as the SQS console shows it.")
+)
+
+
+class EventQueue(models.Model):
+    """An SQS queue that S3 events arrive in."""
+
+    name = models.CharField(_("name"), max_length=63, unique=True, validators=[NAME])
+    url = models.CharField(
+        _("queue URL"),
+        max_length=255,
+        unique=True,
+        validators=[_queue_url],
+        help_text=_("e.g. https://sqs.ap-east-1.amazonaws.com/123456789012/s3sync"),
+    )
+    region = models.CharField(_("region"), max_length=40)
+    credential_profile = models.CharField(
+        _("credential profile"), max_length=40, default="default", validators=[PROFILE]
+    )
+    enabled = models.BooleanField(_("enabled"), default=True)
+
+    # What the pollers found; they alone write these.
+    messages_received = models.BigIntegerField(_("messages received"), default=0, editable=False)
+    records_unmatched = models.BigIntegerField(
+        _("records without a rule"),
+        default=0,
+        editable=False,
+        help_text=_(
+            "Records of objects that no enabled rule asks for; they are counted, not kept."
+        ),
+    )
+    last_message_at = models.DateTimeField(_("last message"), null=True, editable=False)
+    last_polled_at = models.DateTimeField(_("last polled"), null=True, editable=False)
+    last_error = models.TextField(_("last error"), blank=True, editable=False)
+    last_error_at = models.DateTimeField(_("last error at"), null=True, editable=False)
+    depth = models.BigIntegerField(
+        _("depth"),
+        null=True,
+        editable=False,
+        help_text=_("Messages that wait in SQS; unknown without sqs:GetQueueAttributes."),
+    )
+
+    class Meta:
+        verbose_name = _("event queue")
+        verbose_name_plural = _("event queues")
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
