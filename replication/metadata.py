@@ -33,6 +33,7 @@ MAX_OSS_METADATA_BYTES = 8 * 1024
 RESERVED_PREFIX = "s3sync-"
 PROVENANCE_ETAG = "s3sync-etag"
 PROVENANCE_VERSION = "s3sync-version"
+PROVENANCE_MODIFIED = "s3sync-modified"  # ISO 8601
 PROVENANCE_KEY = "s3sync-key"
 PROVENANCE_HEADER_PREFIX = "s3sync-header-"
 REWRITTEN_PREFIX = "s3sync-meta-"

@@ -98,6 +98,18 @@ class Environment(BaseSettings):
         le=3600,
         description="Seconds after which the job of a lane that went silent is given to another",
     )
+    multipart_threshold_bytes: int = Field(
+        default=32 * 1024**2,
+        ge=1024**2,
+        le=5 * 1024**3,
+        description="Objects larger than this go in parts, which all lanes carry together",
+    )
+    multipart_chunksize_bytes: int = Field(
+        default=16 * 1024**2,
+        ge=1024**2,
+        le=5 * 1024**3,
+        description="Size of a part; larger where an object would have more than 10,000 of them",
+    )
     max_attempts: int = Field(
         default=10, ge=1, le=100, description="Unsuccessful tries after which a job has failed"
     )

@@ -20,10 +20,12 @@ class Completion:
     source_etag: str = ""
     source_version_id: str = ""
     source_crc64: str = ""
+    source_checksum: str = ""  # the source's own, if it was compared
     source_request_id: str = ""
     destination_etag: str = ""
     destination_crc64: str = ""
     destination_request_id: str = ""
+    remarks: str = ""  # what the replica lacks or has in another form, a line each
 
 
 def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
@@ -64,10 +66,12 @@ def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
                     done.source_etag,
                     done.source_version_id,
                     done.source_crc64,
+                    done.source_checksum,
                     done.source_request_id,
                     done.destination_etag,
                     done.destination_crc64,
                     done.destination_request_id,
+                    done.remarks,
                 )
                 for job, done in completions
             ),
@@ -83,16 +87,19 @@ def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
                     lease_expires_at = NULL, claimed_by = NULL,
                     outcome = done.outcome, size_bytes = done.size_bytes,
                     source_etag = done.source_etag, source_version_id = done.source_version_id,
-                    source_crc64 = done.source_crc64, source_request_id = done.source_request_id,
+                    source_crc64 = done.source_crc64, source_checksum = done.source_checksum,
+                    source_request_id = done.source_request_id,
                     destination_etag = done.destination_etag,
                     destination_crc64 = done.destination_crc64,
                     destination_request_id = done.destination_request_id,
+                    remarks = done.remarks,
                     error_code = '', error_detail = ''
                 FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::bigint[], %s::text[],
-                            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])
+                            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+                            %s::text[], %s::text[])
                     AS done (id, attempt, outcome, size_bytes, source_etag, source_version_id,
-                             source_crc64, source_request_id, destination_etag, destination_crc64,
-                             destination_request_id)
+                             source_crc64, source_checksum, source_request_id, destination_etag,
+                             destination_crc64, destination_request_id, remarks)
                 WHERE job.id = done.id AND job.state = 'running' AND job.attempt = done.attempt
                 RETURNING job.id, job.rule_id, job.outcome, job.size_bytes,
                     width_bucket(extract(epoch FROM now() - job.event_at)::float8, %s::float8[])

@@ -29,6 +29,9 @@ class MultipartUpload(models.Model):
     part_size_bytes = models.BigIntegerField(_("size of a part in bytes"))
     source_etag = models.TextField(_("source ETag"))
     source_version_id = models.TextField(_("source version"), default="")
+    # What the source says of the whole, if it can be put together from the parts'.
+    checksum_name = models.CharField(max_length=12, default="")
+    checksum_value = models.TextField(default="")
 
     # What a part met that its own retries don't mend; the job's try ends with it.
     error_code = models.CharField(_("error"), max_length=32, default="")
@@ -54,12 +57,14 @@ class UploadPart(models.Model):
         MultipartUpload, models.CASCADE, related_name="parts", db_index=False
     )
     number = models.IntegerField(_("number"))  # from 1
-    attempt = models.IntegerField(_("tries"), default=0)  # the fencing token, raised by each claim
+    attempt = models.IntegerField(_("claims"), default=0)  # the fencing token, raised by each claim
+    failures = models.IntegerField(_("unsuccessful tries"), default=0)
     available_at = models.DateTimeField(_("due at"))
     lease_expires_at = models.DateTimeField(_("lease until"), null=True)
     claimed_by = models.UUIDField(_("lane"), null=True)
     etag = models.TextField(_("ETag"), default="")
     crc64 = models.TextField(_("CRC-64"), default="")
+    digest = models.TextField(default="")  # by the upload's checksum_name, base64
 
     class Meta:
         default_permissions = ()

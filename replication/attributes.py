@@ -1,0 +1,89 @@
+"""What is written beside a replica's bytes: the source's, as far as OSS can have it and as the rule
+says, and what the replica is a copy of."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from replication.errors import ErrorCode, ReplicationError
+from replication.keys import PlannedKey
+from replication.metadata import (
+    PROVENANCE_ETAG,
+    PROVENANCE_MODIFIED,
+    PROVENANCE_VERSION,
+    MetadataPolicy,
+    plan_content_headers,
+    plan_metadata,
+)
+from replication.models import EncryptionMethod, ObjectAcl, ReplicationRule
+from replication.storage_classes import parse_storage_classes
+from replication.stores.base import Encryption, ObjectInfo, ReplicaAttributes
+from replication.tags import TagPolicy, plan_tags
+
+
+@dataclass(frozen=True)
+class PlannedAttributes:
+    """What to write, and a line for each thing that the replica lacks or has in another form."""
+
+    attributes: ReplicaAttributes
+    remarks: tuple[str, ...] = ()
+
+
+def plan_attributes(
+    rule: ReplicationRule, info: ObjectInfo, *, tags: Mapping[str, str], key: PlannedKey
+) -> PlannedAttributes:
+    """The attributes of the replica of this object, under this rule.
+
+    Raises:
+        ReplicationError: METADATA_INCOMPATIBLE, where the rule says to fail.
+    """
+    policy = MetadataPolicy(rule.metadata_policy)
+    if info.missing_metadata_count and policy is MetadataPolicy.FAIL:
+        raise ReplicationError(
+            ErrorCode.METADATA_INCOMPATIBLE,
+            f"S3 has {info.missing_metadata_count} fields of user metadata that it can't show",
+            request_id=info.request_id,
+        )
+    headers = plan_content_headers(info.content_headers, policy=policy)
+    provenance = _provenance(info) | key.provenance | headers.provenance
+    metadata = plan_metadata(info.user_metadata, policy=policy, provenance=provenance)
+    planned_tags = plan_tags(tags, policy=TagPolicy(rule.tag_policy))
+    dropped = [*headers.dropped, *metadata.dropped, *planned_tags.dropped]
+    remarks = [f"without {each.name!r}: {each.reason}" for each in dropped]
+    remarks += [f"rewritten: {name!r}" for name in (*headers.rewritten, *metadata.rewritten)]
+    if key.is_rewritten:
+        remarks.append(f"rewritten key: {key.key!r}")
+    if info.missing_metadata_count:
+        remarks.append(f"without {info.missing_metadata_count} fields that S3 can't show")
+    attributes = ReplicaAttributes(
+        content_headers=headers.headers,
+        user_metadata=metadata.fields,
+        tags=planned_tags.tags,
+        storage_class=parse_storage_classes(rule.storage_classes).of(info.storage_class).value,
+        acl="" if rule.acl == ObjectAcl.DEFAULT else rule.acl,
+        encryption=_encryption(rule),
+    )
+    return PlannedAttributes(attributes, tuple(remarks))
+
+
+def fingerprint(attributes: ReplicaAttributes) -> str:
+    """The same for the same attributes, in any process."""
+    text = json.dumps(asdict(attributes), sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _encryption(rule: ReplicationRule) -> Encryption | None:
+    if rule.encryption == EncryptionMethod.BUCKET:
+        return None
+    return Encryption(rule.encryption, rule.kms_key_id)
+
+
+def _provenance(info: ObjectInfo) -> dict[str, str]:
+    modified = info.last_modified.isoformat() if info.last_modified else ""
+    places = {
+        PROVENANCE_ETAG: info.etag,
+        PROVENANCE_VERSION: info.version_id,
+        PROVENANCE_MODIFIED: modified,
+    }
+    return {name: value for name, value in places.items() if value}

@@ -1,0 +1,87 @@
+"""Bytes of the source as the body of a request to the destination, verified while they pass."""
+
+from collections.abc import Callable
+
+from replication.checksums import CRC64, Digest, SourceChecksum
+from replication.errors import ErrorCode, ReplicationError
+from replication.stores.base import SourceObject
+
+
+class VerifiedBody:
+    """An object of the source, or a range of it, on its way to the destination.
+
+    Its length, and the source's checksum if one is to be compared here, are checked before the last
+    bytes are handed on. So a short or corrupt read ends the request before its Content-Length is
+    reached, and OSS keeps what it had.
+    """
+
+    def __init__(
+        self,
+        source_object: SourceObject,
+        *,
+        before_handing_on: Callable[[int], None],
+        expected: SourceChecksum | None = None,
+        digest: Digest | None = None,
+    ) -> None:
+        self._object = source_object
+        self._before_handing_on = before_handing_on
+        self._expected = expected
+        self._digest = Digest(expected.name) if expected else digest
+        self._read_bytes = 0
+        self._crc64 = 0
+
+    @property
+    def len(self) -> int:
+        return self._object.length_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most `size` of them; empty at the end.
+
+        Raises:
+            ReplicationError: SOURCE_TRUNCATED, SOURCE_CORRUPT, or what the source raises.
+            TransferStopped: the job is not ours any more, or shall be another's.
+        """
+        left = self.len - self._read_bytes
+        data = self._object.read(left if size < 0 else min(size, left)) if left else b""
+        self._read_bytes += len(data)
+        self._crc64 = CRC64.calc(data, self._crc64)
+        if self._digest is not None:
+            self._digest.update(data)
+        if not data and left:
+            raise self._error(
+                ErrorCode.SOURCE_TRUNCATED, f"it ended after {self._read_bytes} of {self.len} bytes"
+            )
+        if self._expected and self._digest and self._read_bytes == self.len:
+            self._compare(self._digest.value(), self._expected)
+        # Last, so that nothing is handed on that was read while the lease ran out.
+        self._before_handing_on(len(data))
+        return data
+
+    def finish(self) -> str:
+        """The CRC-64 of all bytes, in decimal as OSS writes it."""
+        assert self._read_bytes == self.len, "the destination answered before it had read the body"
+        return str(self._crc64)
+
+    def _compare(self, found: str, expected: SourceChecksum) -> None:
+        if found != expected.value:
+            raise self._error(
+                ErrorCode.SOURCE_CORRUPT,
+                f"read {expected.name} {found}, the source's is {expected.value}",
+            )
+
+    def _error(self, code: ErrorCode, detail: str) -> ReplicationError:
+        return ReplicationError(code, detail, request_id=self._object.info.request_id)
+
+
+def check_crc64(*, read: str, answered: str, request_id: str) -> None:
+    """Compare OSS's CRC-64 with that of what was read.
+
+    Raises:
+        ReplicationError: CHECKSUM_MISMATCH.
+    """
+    if answered != read:
+        raise ReplicationError(
+            ErrorCode.CHECKSUM_MISMATCH,
+            f"read CRC-64 {read}, OSS answered {answered or 'none'}",
+            request_id=request_id,
+        )

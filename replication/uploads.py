@@ -1,0 +1,304 @@
+"""The only module that changes MultipartUpload and UploadPart.
+
+Parts are claimed like jobs: by any lane, under a lease, fenced by the number of the claim. A part
+whose lease ran out is simply claimed again: to carry a part twice is harmless.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from replication.attributes import fingerprint
+from replication.checksums import choose_checksum
+from replication.errors import ErrorCode, ReplicationError
+from replication.jobs import WAKE_CHANNEL, ClaimedJob
+from replication.models import Destination, MultipartUpload, ReplicationRule, UploadPart
+from replication.parts import PartPlan
+from replication.stores.base import ObjectInfo, PartReceipt
+from replication.transfer import LargeObject
+
+# After these an upload is of no use any more: the source or OSS has another object, or none.
+_HOPELESS = {ErrorCode.SOURCE_CHANGED, ErrorCode.UPLOAD_GONE, ErrorCode.SOURCE_CORRUPT}
+
+
+@dataclass(frozen=True)
+class ClaimedPart:
+    """What a lane needs to know of a part that it carries; `attempt` is its fencing token."""
+
+    id: int
+    upload_pk: int
+    number: int
+    attempt: int
+    failures: int
+    rule_id: int
+    key: str
+    destination_key: str
+    upload_id: str
+    pin: ObjectInfo
+    parts: PartPlan
+    checksum_name: str
+
+
+@dataclass(frozen=True)
+class CarriedPart:
+    """A part that is at OSS: what OSS answered, and the checksums of what was read."""
+
+    receipt: PartReceipt
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an upload is; `error` is what ends the job's try."""
+
+    missing: int
+    error: ReplicationError | None = None
+
+
+# -- an upload's life --------------------------------------------------------------------------
+
+
+def resumable(
+    job: ClaimedJob, large: LargeObject, destination: Destination
+) -> MultipartUpload | None:
+    """The key's upload, if it is of exactly this object and can go on; its parts get new tries."""
+    upload = MultipartUpload.objects.filter(
+        rule_id=job.rule_id,
+        key=job.key,
+        destination=destination,
+        destination_key=large.destination_key,
+        attributes_hash=fingerprint(large.planned.attributes),
+        size_bytes=large.info.size_bytes,
+        source_etag=large.info.etag,
+        source_version_id=large.info.version_id,
+    ).first()
+    if upload is None or upload.error_code in _HOPELESS:
+        return None
+    with transaction.atomic():
+        _note(upload.pk, error=None)
+        upload.parts.filter(etag="").update(failures=0, available_at=Now())
+    _wake()
+    return upload
+
+
+@transaction.atomic
+def begin(
+    job: ClaimedJob, large: LargeObject, rule: ReplicationRule, *, upload_id: str
+) -> MultipartUpload:
+    """Note a new upload of the key, in place of any other, and let the lanes have its parts."""
+    MultipartUpload.objects.filter(rule_id=job.rule_id, key=job.key).delete()
+    info = large.info
+    checksum = choose_checksum(info.checksums, in_parts=True)
+    upload = MultipartUpload.objects.create(
+        rule=rule,
+        key=job.key,
+        destination_id=rule.destination_id,
+        destination_key=large.destination_key,
+        upload_id=upload_id,
+        attributes_hash=fingerprint(large.planned.attributes),
+        began_at=Now(),
+        size_bytes=info.size_bytes,
+        part_size_bytes=large.parts.part_size_bytes,
+        source_etag=info.etag,
+        source_version_id=info.version_id,
+        checksum_name=checksum.name if checksum else "",
+        checksum_value=checksum.value if checksum else "",
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO replication_uploadpart
+                (upload_id, number, attempt, failures, available_at, etag, crc64, digest)
+            SELECT %s, number, 0, 0, now(), '', '', '' FROM generate_series(1, %s) AS number
+            """,
+            [upload.pk, large.parts.count],
+        )
+    _wake()
+    return upload
+
+
+def progress(upload_pks: Collection[int]) -> dict[int, Progress]:
+    """How far each of these is; one that is missing in the answer is gone."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT upload.id, upload.error_code, upload.error_detail, upload.error_request_id,
+                   (SELECT count(*) FROM replication_uploadpart AS part
+                    WHERE part.upload_id = upload.id AND part.etag = '')
+            FROM replication_multipartupload AS upload WHERE upload.id = ANY(%s)
+            """,
+            [list(upload_pks)],
+        )
+        return {
+            pk: Progress(
+                missing,
+                ReplicationError(ErrorCode(code), detail, request_id=request_id) if code else None,
+            )
+            for pk, code, detail, request_id, missing in cursor.fetchall()
+        }
+
+
+def carried(upload: MultipartUpload) -> list[CarriedPart]:
+    """All its parts that are at OSS, in order."""
+    plan = PartPlan(upload.size_bytes, upload.part_size_bytes)
+    return [
+        CarriedPart(
+            PartReceipt(part.number, part.etag, part.crc64, plan.part_bytes(part.number)),
+            part.digest,
+        )
+        for part in upload.parts.exclude(etag="").order_by("number")
+    ]
+
+
+def forget(upload_pk: int) -> None:
+    """The upload is completed or aborted."""
+    MultipartUpload.objects.filter(pk=upload_pk).delete()
+
+
+# -- parts -------------------------------------------------------------------------------------
+
+
+def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[ClaimedPart]:
+    """Take up to `limit` parts that nobody carries, of uploads whose job is running: the oldest
+    upload's first, so that one after the other is finished.
+
+    Not to a destination that is throttled or has no request left for now, and no more of a rule
+    than it may have transfers.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH free AS MATERIALIZED (
+                SELECT part.id
+                FROM replication_multipartupload AS upload
+                JOIN replication_replicationrule AS rule ON rule.id = upload.rule_id
+                JOIN replication_destination AS destination ON destination.id = upload.destination_id
+                CROSS JOIN LATERAL (
+                    SELECT id, number FROM replication_uploadpart AS missing
+                    WHERE upload_id = upload.id AND etag = '' AND available_at <= now()
+                      AND (lease_expires_at IS NULL OR lease_expires_at < now())
+                    ORDER BY number
+                    LIMIT GREATEST(0, LEAST(%(limit)s,
+                        CASE WHEN rule.max_concurrency IS NOT NULL THEN rule.max_concurrency
+                            - (SELECT count(*) FROM replication_uploadpart AS other
+                               JOIN replication_multipartupload AS its ON its.id = other.upload_id
+                               WHERE its.rule_id = rule.id AND other.lease_expires_at > now())
+                        END))
+                    FOR UPDATE SKIP LOCKED
+                ) AS part
+                WHERE upload.error_code = ''
+                  AND (destination.throttled_until IS NULL OR destination.throttled_until <= now())
+                  AND (destination.max_requests_per_second IS NULL
+                       OR destination.requests_paced_until IS NULL
+                       OR destination.requests_paced_until <= now())
+                  AND EXISTS (SELECT FROM replication_transferjob AS job
+                              WHERE job.rule_id = upload.rule_id AND job.key = upload.key
+                                AND job.state = 'running')
+                ORDER BY upload.id, part.number
+                LIMIT %(limit)s
+            )
+            UPDATE replication_uploadpart AS part
+            SET attempt = part.attempt + 1, claimed_by = %(lane)s,
+                lease_expires_at = now() + make_interval(secs => %(lease)s)
+            FROM free, replication_multipartupload AS upload
+            WHERE part.id = free.id AND upload.id = part.upload_id
+            RETURNING part.id, upload.id, part.number, part.attempt, part.failures, upload.rule_id,
+                upload.key, upload.destination_key, upload.upload_id, upload.source_etag,
+                upload.source_version_id, upload.size_bytes, upload.part_size_bytes,
+                upload.checksum_name
+            """,
+            {"limit": limit, "lane": lane, "lease": lease_seconds},
+        )
+        return [
+            ClaimedPart(
+                *row[:9],
+                pin=ObjectInfo(row[11], row[9], version_id=row[10], is_pinnable=True),
+                parts=PartPlan(row[11], row[12]),
+                checksum_name=row[13],
+            )
+            for row in cursor.fetchall()
+        ]
+
+
+def extend_leases(
+    lane: UUID, held: Collection[ClaimedPart], *, lease_seconds: float
+) -> set[tuple[int, int]]:
+    """Extend the leases of these parts where the lane still has them: (id, attempt) of those."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_uploadpart AS part
+            SET lease_expires_at = now() + make_interval(secs => %s)
+            FROM unnest(%s::bigint[], %s::int[]) AS held (id, attempt)
+            WHERE part.id = held.id AND part.attempt = held.attempt AND part.claimed_by = %s
+            RETURNING part.id, part.attempt
+            """,
+            [lease_seconds, [part.id for part in held], [part.attempt for part in held], lane],
+        )
+        return set(cursor.fetchall())
+
+
+def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
+    """These parts are at OSS. One that another lane has by now is left to that."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_uploadpart AS part
+            SET etag = done.etag, crc64 = done.crc64, digest = done.digest,
+                lease_expires_at = NULL, claimed_by = NULL
+            FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[])
+                AS done (id, attempt, etag, crc64, digest)
+            WHERE part.id = done.id AND part.attempt = done.attempt AND part.etag = ''
+            """,
+            [
+                [part.id for part, _ in done],
+                [part.attempt for part, _ in done],
+                [carried.receipt.etag for _, carried in done],
+                [carried.receipt.crc64 for _, carried in done],
+                [carried.digest for _, carried in done],
+            ],
+        )
+    _wake()
+
+
+def put_back(part: ClaimedPart, *, delay_seconds: float = 0, is_failure: bool = False) -> None:
+    """Let another carry the part, after a while."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_uploadpart
+            SET lease_expires_at = NULL, claimed_by = NULL, failures = failures + %s::int,
+                available_at = now() + make_interval(secs => %s)
+            WHERE id = %s AND attempt = %s AND etag = ''
+            """,
+            [is_failure, delay_seconds, part.id, part.attempt],
+        )
+
+
+def give_up(part: ClaimedPart, error: ReplicationError) -> None:
+    """The part can't be carried: the job's try ends with this error."""
+    put_back(part)
+    _note(part.upload_pk, error=error)
+    _wake()
+
+
+def _note(upload_pk: int, *, error: ReplicationError | None) -> None:
+    """The first error stays, until it is taken back."""
+    uploads = MultipartUpload.objects.filter(pk=upload_pk)
+    if error is None:
+        uploads.filter(~Q(error_code="")).update(
+            error_code="", error_detail="", error_request_id=""
+        )
+    else:
+        uploads.filter(error_code="").update(
+            error_code=error.code, error_detail=error.detail, error_request_id=error.request_id
+        )
+
+
+def _wake() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
