@@ -8,10 +8,11 @@ from typing import Protocol
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from sandbox.oss import attributes
 from sandbox.oss.body import Body
 from sandbox.oss.errors import OssError
 from sandbox.oss.http import Answer, RequestHead
-from sandbox.oss.state import Bucket, Store
+from sandbox.oss.state import Attributes, Bucket, Store
 
 XML_BODY_BYTES = 2 << 20
 OWNER_ID = "123456789012"
@@ -58,6 +59,10 @@ class Exchange:
     def query(self) -> dict[str, str]:
         """Decoded."""
         return self.head.query
+
+    def attributes(self, bucket: Bucket) -> Attributes:
+        """What the request says of the object it makes; raises OssError."""
+        return attributes.from_headers(self.headers, bucket, kms_keys=self.store.kms_keys)
 
     def xml_body(self, *, md5: bytes | None = None) -> ElementTree.Element:
         """Raises MalformedXML, and BadDigest where the body has another MD5 than it should."""

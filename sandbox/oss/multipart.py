@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import secrets
 
-from sandbox.oss import attributes
 from sandbox.oss.blobs import Content
 from sandbox.oss.dates import iso_time
 from sandbox.oss.errors import OssError
@@ -22,7 +21,7 @@ LISTED = 1000
 def initiate(exchange: Exchange) -> Answer:
     """InitiateMultipartUpload: what is said of the object is said here."""
     bucket = exchange.bucket
-    said = attributes.from_headers(exchange.headers, bucket)
+    said = exchange.attributes(bucket)
     refuse_overwrite(exchange, bucket)
     upload_id = secrets.token_hex(16).upper()
     with bucket.lock:
