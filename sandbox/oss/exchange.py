@@ -8,7 +8,7 @@ from typing import Protocol
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from sandbox.oss import attributes
+from sandbox.oss import attributes, names
 from sandbox.oss.body import Body
 from sandbox.oss.errors import OssError
 from sandbox.oss.http import Answer, RequestHead
@@ -63,6 +63,12 @@ class Exchange:
     def attributes(self, bucket: Bucket) -> Attributes:
         """What the request says of the object it makes; raises OssError."""
         return attributes.from_headers(self.headers, bucket, kms_keys=self.store.kms_keys)
+
+    def encoded_key(self) -> str:
+        """The key's element in an answer, as `encoding-type` says."""
+        if self.query.get("encoding-type") == "url":
+            return element("EncodingType", "url") + element("Key", names.url_encoded(self.key))
+        return element("Key", self.key)
 
     def xml_body(self, *, md5: bytes | None = None) -> ElementTree.Element:
         """Raises MalformedXML, and BadDigest where the body has another MD5 than it should."""

@@ -28,9 +28,7 @@ def initiate(exchange: Exchange) -> Answer:
         bucket.uploads[upload_id] = Upload(upload_id, exchange.key, exchange.clock.now(), said)
     answer = xml_answer(
         "InitiateMultipartUploadResult",
-        element("Bucket", bucket.name)
-        + element("Key", exchange.key)
-        + element("UploadId", upload_id),
+        element("Bucket", bucket.name) + exchange.encoded_key() + element("UploadId", upload_id),
     )
     answer.headers.update(said.encryption)
     return answer
@@ -97,7 +95,7 @@ def list_parts(exchange: Exchange) -> Answer:
     return xml_answer(
         "ListPartsResult",
         element("Bucket", bucket.name)
-        + element("Key", exchange.key)
+        + exchange.encoded_key()
         + element("UploadId", upload.upload_id)
         + element("StorageClass", upload.attributes.storage_class)
         + element("PartNumberMarker", marker)
@@ -130,7 +128,7 @@ def complete(exchange: Exchange) -> Answer:
         "CompleteMultipartUploadResult",
         element("Location", f"http://{host}/{exchange.key}")
         + element("Bucket", bucket.name)
-        + element("Key", exchange.key)
+        + exchange.encoded_key()
         + element("ETag", etag),
     )
     answer.headers["ETag"] = etag

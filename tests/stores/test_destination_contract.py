@@ -209,6 +209,21 @@ def test_the_parts_of_an_upload_are_listed_with_their_checksums(destination: Oss
     assert read_back(destination) == b"a" * PART + b"b"
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["a b+c%", "a//b", "a/../b", "?a=b", "a#b", "%2F", "quote'\"<&>", "line\nbreak", "\x01\t"],
+)
+def test_an_odd_key_can_be_written_by_parts(destination: OssStore, key: str) -> None:
+    upload_id = destination.create_upload(key, PLAIN)
+    assert [upload.key for upload in destination.list_uploads()] == [key]
+    destination.upload_part(key, upload_id, 1, Bytes(b"content"))
+    destination.complete_upload(key, upload_id, destination.list_parts(key, upload_id))
+    found = destination.open(key)
+    assert found is not None
+    with found:
+        assert read_all(found) == b"content"
+
+
 def test_an_upload_of_no_parts_yet_lists_none(destination: OssStore) -> None:
     assert destination.list_parts(KEY, destination.create_upload(KEY, PLAIN)) == []
 
