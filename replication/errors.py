@@ -83,9 +83,10 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.SOURCE_ACCESS_DENIED: Meaning(
         _PERSON,
         "S3 refuses to let us read the object.",
-        "Grant s3:GetObject on the objects and s3:ListBucket on the bucket to the source's "
-        "credential profile; s3:GetObjectTagging where tags are copied, s3:RestoreObject where "
-        "archived objects are restored. Without s3:ListBucket, S3 answers 403 for a missing object "
+        "Grant s3:GetObject (and s3:GetObjectVersion in a versioned bucket) on the objects and "
+        "s3:ListBucket on the bucket to the source's credential profile; s3:GetObjectTagging and "
+        "s3:GetObjectVersionTagging where tags are copied, s3:RestoreObject where archived "
+        "objects are restored. Without s3:ListBucket, S3 answers 403 for a missing object "
         "too, and a 403 is never taken for a delete. If the object is encrypted with a KMS key, "
         "grant kms:Decrypt on that key: S3 answers the same for it.",
     ),

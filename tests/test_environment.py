@@ -22,6 +22,7 @@ WRONG = {
     "S3SYNC_LOG_LEVEL": "SeCrEt",
     "S3SYNC_LEASE_SECONDS": "1",
     "S3SYNC_HTTPS_ONLY": "SeCrEt",
+    "S3SYNC_HTTP_PRIVATE_NETWORKS": "10.20.0.0/16,SeCrEt",
 }
 
 
@@ -45,7 +46,9 @@ def test_a_database_and_a_key_are_enough(environment: pytest.MonkeyPatch) -> Non
 def test_lists_are_split_at_commas(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("S3SYNC_ALLOWED_HOSTS", "a.example.com, b.example.com,,")
     environment.setenv("S3SYNC_API_TOKENS", f"{'a' * 16},{'b' * 16}")
+    environment.setenv("S3SYNC_HTTP_PRIVATE_NETWORKS", "10.20.0.0/16, fd00:20::/32")
     found = read_environment()
+    assert found.http_private_networks == ["10.20.0.0/16", "fd00:20::/32"]
     assert found.allowed_hosts == ["a.example.com", "b.example.com"]
     assert found.api_tokens == ["a" * 16, "b" * 16]
 
@@ -68,6 +71,12 @@ def test_failures_are_kept_at_least_as_long_as_jobs(environment: pytest.MonkeyPa
         read_environment()
     environment.setenv("S3SYNC_KEEP_FAILURES_DAYS", "91")
     assert read_environment().keep_failures_days == 91
+
+
+def test_a_network_with_host_bits_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("S3SYNC_HTTP_PRIVATE_NETWORKS", "10.20.1.1/16")
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_HTTP_PRIVATE_NETWORKS: each must be"):
+        read_environment()
 
 
 def test_what_is_missing_is_named(environment: pytest.MonkeyPatch) -> None:

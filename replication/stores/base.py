@@ -58,6 +58,7 @@ class ObjectInfo:
     user_metadata: dict[str, str] = field(default_factory=dict)
     # How many fields of user metadata S3 has and can't show.
     missing_metadata_count: int = 0
+    # S3 says 0 as well to those who may not read tags (s3:GetObjectTagging).
     tag_count: int = 0
     storage_class: str = "STANDARD"  # S3's words
     is_archived: bool = False  # it can't be read until it is restored
@@ -111,7 +112,7 @@ class SourceStore(Protocol):
         """One GET of the bytes from `first_byte` up to and including `last_byte`.
 
         Args:
-            pin: what `open` or `head` said: the range is of exactly that version or ETag.
+            pin: what `open` or `head` said: the range is of exactly that version, or else ETag.
 
         Raises:
             ReplicationError: SOURCE_CHANGED, where there is something else by now, or nothing;

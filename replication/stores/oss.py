@@ -28,6 +28,9 @@ from replication.stores.oss_object import OssObject
 
 _Answer = TypeVar("_Answer")
 
+# Or a control character in a key makes the answer that repeats it no XML.
+_URL_ENCODED = {"encoding-type": "url"}
+
 
 class OssStore:
     """One OSS bucket as a destination."""
@@ -68,7 +71,9 @@ class OssStore:
         """Begin a multipart upload; see DestinationStore."""
         headers = request_headers(attributes)
         # One that we don't hear of is an unfinished upload, which changes no object.
-        answer = _read(lambda: self._bucket.init_multipart_upload(key, headers=headers))
+        answer = _read(
+            lambda: self._bucket.init_multipart_upload(key, headers=headers, params=_URL_ENCODED)
+        )
         return str(answer.upload_id)
 
     def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> PartReceipt:
@@ -132,7 +137,12 @@ class OssStore:
 
     def _page(self, key: str, upload_id: str, marker: int) -> bytes:
         """A page of ListParts as it is: what oss2 makes of it is without the checksums."""
-        parameters = {"uploadId": upload_id, "part-number-marker": str(marker), "max-parts": "1000"}
+        parameters = {
+            "uploadId": upload_id,
+            "part-number-marker": str(marker),
+            "max-parts": "1000",
+            **_URL_ENCODED,
+        }
         answer = self._bucket._do("GET", self._bucket.bucket_name, key, params=parameters)
         return bytes(answer.read())
 

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from typing import NoReturn
+from xml.etree import ElementTree
 
 import oss2.exceptions
 import urllib3.exceptions
@@ -70,8 +71,8 @@ _DELAY_HEADER = "x-oss-qos-delay-time"  # milliseconds
 _NO_ANSWER_OF_OSS = {502, 504}
 
 # oss2 wraps what happens until the head of an answer, and lets through what happens in its body:
-# the errors of requests, which are all OSErrors.
-FAILURES = (oss2.exceptions.OssError, OSError)
+# the errors of requests, which are all OSErrors, and what is no XML.
+FAILURES = (oss2.exceptions.OssError, OSError, ElementTree.ParseError)
 
 # Without these no connection was made, so nothing was sent. A ValueError is a URL or header that
 # requests refused to send.
@@ -115,10 +116,13 @@ def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
 
 def _may_have_been_sent(error: BaseException) -> bool:
     """False where a failed request surely never left; anything else may have."""
+    reasons = list(_reasons(error))
+    if any(isinstance(reason, urllib3.exceptions.InvalidHeader) for reason in reasons):
+        return True  # of an answer; requests makes a ValueError of it too
     return not any(
         isinstance(reason, _BEFORE_SENDING)
         or (isinstance(reason, ssl.SSLError) and reason.reason in _HANDSHAKE_FAILURES)
-        for reason in _reasons(error)
+        for reason in reasons
     )
 
 

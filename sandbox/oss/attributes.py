@@ -1,5 +1,7 @@
 """From request headers to what is kept about an object, and back to answer headers."""
 
+from collections.abc import Container
+
 from sandbox.oss import names
 from sandbox.oss.dates import http_date
 from sandbox.oss.errors import OssError
@@ -17,7 +19,9 @@ DEFAULT_TYPE = "application/octet-stream"
 ENCRYPTIONS = ("AES256", "KMS", "SM4")
 
 
-def from_headers(headers: dict[str, str], bucket: Bucket) -> Attributes:
+def from_headers(
+    headers: dict[str, str], bucket: Bucket, *, kms_keys: Container[str]
+) -> Attributes:
     """What a Put, Append, Copy or InitiateMultipartUpload says; raises OssError."""
     standard = {
         title: headers[name] for name, title in STANDARD_HEADERS.items() if headers.get(name)
@@ -36,7 +40,7 @@ def from_headers(headers: dict[str, str], bucket: Bucket) -> Attributes:
         storage_class=bucket.storage_class
         if storage_class is None
         else names.check_one_of("x-oss-storage-class", storage_class, names.STORAGE_CLASSES),
-        encryption=_encryption(headers),
+        encryption=_encryption(headers, kms_keys),
     )
 
 
@@ -61,15 +65,17 @@ def to_headers(stored: StoredObject) -> dict[str, str]:
     return answer
 
 
-def _encryption(headers: dict[str, str]) -> dict[str, str]:
+def _encryption(headers: dict[str, str], kms_keys: Container[str]) -> dict[str, str]:
     method = headers.get("x-oss-server-side-encryption")
     key_id = headers.get("x-oss-server-side-encryption-key-id")
+    if method is not None and method not in ENCRYPTIONS:
+        raise OssError("InvalidEncryptionAlgorithmError", ec="0005-00000003")
+    if key_id is not None and method != "KMS":
+        raise OssError("InvalidArgument", "A KMS key id needs the encryption method KMS.")
+    if key_id is not None and key_id not in kms_keys:
+        raise OssError("KeyNotFound", ec="0005-00000208")
     if method is None:
-        if key_id is not None:
-            raise OssError("InvalidArgument", "A KMS key id needs the encryption method KMS.")
         return {}
-    if method not in ENCRYPTIONS:
-        raise OssError("InvalidEncryptionAlgorithmError")
     kept = {"x-oss-server-side-encryption": method}
     if key_id is not None:
         kept["x-oss-server-side-encryption-key-id"] = key_id

@@ -111,6 +111,11 @@ def _remove_key(service: Service, query: dict[str, str], said: Any) -> Any:
     return {}
 
 
+def _add_kms_key(service: Service, query: dict[str, str], said: Any) -> Any:
+    service.add_kms_key(said["id"])
+    return {}
+
+
 def _set_clock(service: Service, query: dict[str, str], said: Any) -> Any:
     service.set_clock_offset(float(said["offset_seconds"]))
     return {}
@@ -145,6 +150,7 @@ _ENDPOINTS: dict[tuple[str, str], _Endpoint] = {
     ("DELETE", "/-/denials"): _clear_denials,
     ("PUT", "/-/keys"): _set_secret,
     ("DELETE", "/-/keys"): _remove_key,
+    ("PUT", "/-/kms-keys"): _add_kms_key,
     ("PUT", "/-/clock"): _set_clock,
     ("PUT", "/-/buckets"): _create_bucket,
     ("POST", "/-/reset"): _reset,

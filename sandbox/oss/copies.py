@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
-from sandbox.oss import attributes, conditions, names
+from sandbox.oss import conditions, names
 from sandbox.oss.blobs import Content, ContentSource, receive_blob
 from sandbox.oss.dates import iso_time
 from sandbox.oss.errors import OssError
@@ -96,7 +96,7 @@ def _readable_source(exchange: Exchange) -> StoredObject:
 
 def _attributes_of_copy(exchange: Exchange, source: Attributes) -> Attributes:
     headers = exchange.headers
-    said = attributes.from_headers(headers, exchange.bucket)
+    said = exchange.attributes(exchange.bucket)
     directives = ("COPY", "REPLACE")
     metadata = names.check_one_of(
         "x-oss-metadata-directive",

@@ -57,6 +57,7 @@ ERRORS = {
     "InvalidRange": ErrorKind(416, "The requested range cannot be satisfied"),
     "InvalidSecurityToken": ErrorKind(403, "The security token you provided is invalid."),
     "InvalidTag": ErrorKind(400, "The tag you provided is not valid."),
+    "KeyNotFound": ErrorKind(404, "The specified parameter KMS keyId is not found"),
     "MalformedXML": ErrorKind(
         400,
         "The XML you provided was not well-formed or did not validate against our published "

@@ -8,10 +8,11 @@ from typing import Protocol
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from sandbox.oss import attributes, names
 from sandbox.oss.body import Body
 from sandbox.oss.errors import OssError
 from sandbox.oss.http import Answer, RequestHead
-from sandbox.oss.state import Bucket, Store
+from sandbox.oss.state import Attributes, Bucket, Store
 
 XML_BODY_BYTES = 2 << 20
 OWNER_ID = "123456789012"
@@ -58,6 +59,16 @@ class Exchange:
     def query(self) -> dict[str, str]:
         """Decoded."""
         return self.head.query
+
+    def attributes(self, bucket: Bucket) -> Attributes:
+        """What the request says of the object it makes; raises OssError."""
+        return attributes.from_headers(self.headers, bucket, kms_keys=self.store.kms_keys)
+
+    def encoded_key(self) -> str:
+        """The key's element in an answer, as `encoding-type` says."""
+        if self.query.get("encoding-type") == "url":
+            return element("EncodingType", "url") + element("Key", names.url_encoded(self.key))
+        return element("Key", self.key)
 
     def xml_body(self, *, md5: bytes | None = None) -> ElementTree.Element:
         """Raises MalformedXML, and BadDigest where the body has another MD5 than it should."""

@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import secrets
 
-from sandbox.oss import attributes
 from sandbox.oss.blobs import Content
 from sandbox.oss.dates import iso_time
 from sandbox.oss.errors import OssError
@@ -22,16 +21,14 @@ LISTED = 1000
 def initiate(exchange: Exchange) -> Answer:
     """InitiateMultipartUpload: what is said of the object is said here."""
     bucket = exchange.bucket
-    said = attributes.from_headers(exchange.headers, bucket)
+    said = exchange.attributes(bucket)
     refuse_overwrite(exchange, bucket)
     upload_id = secrets.token_hex(16).upper()
     with bucket.lock:
         bucket.uploads[upload_id] = Upload(upload_id, exchange.key, exchange.clock.now(), said)
     answer = xml_answer(
         "InitiateMultipartUploadResult",
-        element("Bucket", bucket.name)
-        + element("Key", exchange.key)
-        + element("UploadId", upload_id),
+        element("Bucket", bucket.name) + exchange.encoded_key() + element("UploadId", upload_id),
     )
     answer.headers.update(said.encryption)
     return answer
@@ -98,7 +95,7 @@ def list_parts(exchange: Exchange) -> Answer:
     return xml_answer(
         "ListPartsResult",
         element("Bucket", bucket.name)
-        + element("Key", exchange.key)
+        + exchange.encoded_key()
         + element("UploadId", upload.upload_id)
         + element("StorageClass", upload.attributes.storage_class)
         + element("PartNumberMarker", marker)
@@ -131,7 +128,7 @@ def complete(exchange: Exchange) -> Answer:
         "CompleteMultipartUploadResult",
         element("Location", f"http://{host}/{exchange.key}")
         + element("Bucket", bucket.name)
-        + element("Key", exchange.key)
+        + exchange.encoded_key()
         + element("ETag", etag),
     )
     answer.headers["ETag"] = etag

@@ -72,7 +72,7 @@ def refuse_overwrite(exchange: Exchange, bucket: Bucket) -> None:
 def put_object(exchange: Exchange) -> Answer:
     """PutObject."""
     bucket = exchange.bucket
-    said = attributes.from_headers(exchange.headers, bucket)
+    said = exchange.attributes(bucket)
     refuse_overwrite(exchange, bucket)
     blob = receive(exchange)
     etag = etag_of(blob)
@@ -98,7 +98,7 @@ def append_object(exchange: Exchange) -> Answer:
     position = exchange.number("position", -1, least=0, most=1 << 62)
     if position < 0:
         raise OssError("MissingArgument", ArgumentName="position")
-    said = attributes.from_headers(exchange.headers, bucket)
+    said = exchange.attributes(bucket)
     blob = receive(exchange)
     with bucket.lock:
         existing = bucket.objects.get(exchange.key)

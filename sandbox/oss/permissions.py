@@ -59,7 +59,7 @@ def check(
     operation: str,
     headers: dict[str, str],
 ) -> None:
-    """Raises AccessDenied. Tags that come in a header need the right to tag as well."""
+    """Raises AccessDenied. Tags or an ACL that come in a header need that right as well."""
     if key_id is None:
         _check_anonymous(store, bucket=bucket, key=key, operation=operation)
     if not denials:
@@ -67,6 +67,8 @@ def check(
     actions = [f"oss:{_ACTIONS.get(operation, operation)}"]
     if "x-oss-tagging" in headers:
         actions.append("oss:PutObjectTagging")
+    if "x-oss-object-acl" in headers:
+        actions.append("oss:PutObjectAcl")
     for action in actions:
         if any(
             denial.covers(key_id=key_id, bucket=bucket, key=key, action=action)

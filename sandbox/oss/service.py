@@ -63,6 +63,10 @@ class Service:
         """Forget an access key: InvalidAccessKeyId from now on."""
         self._keys.pop(key_id, None)
 
+    def add_kms_key(self, key_id: str) -> None:
+        """A key of the account that objects may be encrypted with."""
+        self.store.kms_keys.add(key_id)
+
     def set_clock_offset(self, seconds: float) -> None:
         """How far the server's clock is ahead of the machine's."""
         self.clock.offset_seconds = seconds
@@ -106,6 +110,7 @@ class Service:
         self.clock.offset_seconds = 0.0
         self.clear_faults()
         self.clear_denials()
+        self.store.kms_keys.clear()
         with self.store.lock:
             self.store.buckets.clear()
         for name in self._initial_buckets:

@@ -108,6 +108,7 @@ class Store:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.buckets: dict[str, Bucket] = {}
+        self.kms_keys: set[str] = set()
 
     def bucket(self, name: str) -> Bucket:
         """Raises NoSuchBucket."""

@@ -68,12 +68,8 @@ def s3_store(server: AwsServer, bucket: str) -> S3Store:
     )
 
 
-def _server(request: pytest.FixtureRequest) -> AwsServer:
-    server: AwsServer = request.getfixturevalue(request.param)
-    return server
-
-
-def _s3_case(server: AwsServer) -> SourceCase:
+def s3_case(server: AwsServer) -> SourceCase:
+    """A bucket of its own."""
     bucket = f"t{uuid4().hex[:12]}"
     server.client("s3").create_bucket(Bucket=bucket)
     return SourceCase(s3_store(server, bucket), server, bucket)
@@ -82,14 +78,14 @@ def _s3_case(server: AwsServer) -> SourceCase:
 @pytest.fixture(params=["aws", "moto"], ids=["MiniStack", "moto"])
 def s3_source(request: pytest.FixtureRequest) -> SourceCase:
     """A bucket of its own, through S3's protocol."""
-    return _s3_case(_server(request))
+    return s3_case(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(params=["s3:aws", "s3:moto", "http:moto"])
 def source(request: pytest.FixtureRequest) -> SourceCase:
     """A bucket of its own, through S3's protocol or as the web server that moto is as well."""
     kind, _, name = request.param.partition(":")
-    case = _s3_case(request.getfixturevalue(name))
+    case = s3_case(request.getfixturevalue(name))
     if kind == "s3":
         return case
     store = HttpStore(endpoint_url=f"{case.server.endpoint_url}/{case.bucket}")

@@ -178,9 +178,17 @@ def test_a_write_that_failed_in_the_tls_handshake_will_not_land(write: Write) ->
 
 
 @every_write
-def test_a_write_whose_answer_broke_off_in_its_body_may_still_land(write: Write) -> None:
-    broken = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 1000\r\n\r\nhalf"
-    with answering(broken) as endpoint:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 1000\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"no HTTP at all\r\n\r\n",
+    ],
+    ids=["broken off", "contradictory", "nonsense"],
+)
+def test_a_write_whose_answer_is_not_understood_may_still_land(write: Write, answer: bytes) -> None:
+    with answering(answer) as endpoint:
         error = failed(write, store_at(endpoint))
     assert error.code == ErrorCode.DESTINATION_UNREACHABLE
     assert error.may_still_land

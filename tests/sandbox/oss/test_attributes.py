@@ -1,8 +1,11 @@
 """Tags, ACLs, storage classes and metadata: what is kept, and what OSS refuses."""
 
+from typing import Any
+
 import oss2
 import pytest
 
+from sandbox.oss import Denial, OssServer
 from tests.sandbox.oss.raw import RawClient
 
 
@@ -105,3 +108,57 @@ def test_an_underscore_in_a_metadata_name_is_refused(raw: RawClient) -> None:
 def test_an_unknown_encryption_is_refused(v4_bucket: oss2.Bucket) -> None:
     with pytest.raises(oss2.exceptions.InvalidEncryptionAlgorithmError):
         v4_bucket.put_object("key", b"x", headers={"x-oss-server-side-encryption": "ROT13"})
+
+
+KEY_ID_HEADER = "x-oss-server-side-encryption-key-id"
+
+
+def encrypted(method: str, key_id: str | None = None) -> dict[str, str]:
+    headers = {"x-oss-server-side-encryption": method}
+    return headers | ({KEY_ID_HEADER: key_id} if key_id else {})
+
+
+@pytest.mark.parametrize("method", ["AES256", "KMS", "SM4"])
+def test_encryption_is_told_by_whatever_answers(v4_bucket: oss2.Bucket, method: str) -> None:
+    wanted = encrypted(method)
+    put = v4_bucket.put_object("key", b"x", headers=wanted)
+    upload = v4_bucket.init_multipart_upload("parts", headers=wanted)
+    part = v4_bucket.upload_part("parts", upload.upload_id, 1, b"x")
+    listed = [oss2.models.PartInfo(1, part.etag)]
+    completed = v4_bucket.complete_multipart_upload("parts", upload.upload_id, listed)
+    answers = [put, upload, part, completed]
+    answers += [ask(key) for key in ("key", "parts") for ask in _reads(v4_bucket)]
+    assert {answer.headers["x-oss-server-side-encryption"] for answer in answers} == {method}
+
+
+def _reads(bucket: oss2.Bucket) -> list[Any]:
+    return [bucket.head_object, bucket.get_object]
+
+
+def test_a_kms_key_must_be_one_of_the_account(server: OssServer, v4_bucket: oss2.Bucket) -> None:
+    with pytest.raises(oss2.exceptions.ServerError) as caught:
+        v4_bucket.put_object("key", b"x", headers=encrypted("KMS", "my-key"))
+    assert (caught.value.code, caught.value.ec) == ("KeyNotFound", "0005-00000208")
+    server.add_kms_key("my-key")
+    v4_bucket.put_object("key", b"x", headers=encrypted("KMS", "my-key"))
+    assert v4_bucket.head_object("key").headers[KEY_ID_HEADER] == "my-key"
+
+
+def test_a_key_id_goes_with_kms_alone(server: OssServer, v4_bucket: oss2.Bucket) -> None:
+    server.add_kms_key("my-key")
+    with pytest.raises(oss2.exceptions.InvalidArgument):
+        v4_bucket.put_object("key", b"x", headers=encrypted("AES256", "my-key"))
+
+
+@pytest.mark.parametrize(
+    ("header", "action"),
+    [("x-oss-tagging", "oss:PutObjectTagging"), ("x-oss-object-acl", "oss:PutObjectAcl")],
+)
+def test_what_comes_in_a_header_needs_its_own_right(
+    server: OssServer, v4_bucket: oss2.Bucket, header: str, action: str
+) -> None:
+    server.deny(Denial(actions=(action,)))
+    v4_bucket.put_object("key", b"x")
+    value = "private" if "acl" in header else "a=b"
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        v4_bucket.put_object("key", b"x", headers={header: value})

@@ -44,7 +44,8 @@ def test_the_client_library_agrees_about_the_checksum(
     assert got.client_crc == got.server_crc == 0x995DC9BBDF1939FA
 
 
-def test_headers_and_metadata_come_back(bucket: oss2.Bucket) -> None:
+def test_headers_and_metadata_come_back(server: OssServer, bucket: oss2.Bucket) -> None:
+    server.add_kms_key("some-key")
     said = {
         "Content-Type": "text/plain; charset=utf-8",
         "Cache-Control": "max-age=60",

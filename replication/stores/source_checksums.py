@@ -1,0 +1,95 @@
+"""The checksum of the whole that a source gives for its object, computed as the bytes pass."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from anycrc import Model
+
+from replication.stores.base import ObjectInfo
+
+# Each of them takes less time than the MD5, and can be put together of those of the parts.
+# S3 computes CRC64NVME by itself for what is uploaded without another.
+_CRCS = {
+    "CRC64NVME": (Model("CRC64-NVME"), 8),
+    "CRC32C": (Model("CRC32C"), 4),
+    "CRC32": (Model("CRC32"), 4),
+}
+_DIGESTS: dict[str, Callable[[], Any]] = {
+    "MD5": partial(hashlib.md5, usedforsecurity=False),
+    "SHA256": hashlib.sha256,
+    "SHA1": partial(hashlib.sha1, usedforsecurity=False),
+}
+
+
+@dataclass(frozen=True)
+class SourceChecksum:
+    """What the source says; `expected` is in base64, as S3 writes checksums."""
+
+    algorithm: str
+    expected: str
+
+    @property
+    def is_combinable(self) -> bool:
+        """Whether that of the whole follows from those of parts that were read apart."""
+        return self.algorithm in _CRCS
+
+    def begin(self) -> "RunningChecksum":
+        """A computation that has seen nothing yet."""
+        return RunningChecksum(self.algorithm)
+
+    def combine(self, parts: Iterable[tuple[int, int]]) -> str:
+        """The checksum of the whole, in base64.
+
+        Args:
+            parts: `RunningChecksum.crc` and the length in bytes of each part, in order.
+        """
+        model, size_bytes = _CRCS[self.algorithm]
+        whole = 0
+        for crc, length_bytes in parts:
+            whole = model.combine(whole, crc, length_bytes)
+        return _base64(whole.to_bytes(size_bytes, "big"))
+
+
+class RunningChecksum:
+    """A checksum of the bytes that have passed so far."""
+
+    def __init__(self, algorithm: str) -> None:
+        self._algorithm = algorithm
+        self._digest = _DIGESTS[algorithm]() if algorithm in _DIGESTS else None
+        self.crc = 0  # stays 0 for a digest
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes in."""
+        if self._digest is not None:
+            self._digest.update(data)
+        else:
+            self.crc = _CRCS[self._algorithm][0].calc(data, self.crc)
+
+    def value(self) -> str:
+        """In base64, to compare with `SourceChecksum.expected`."""
+        if self._digest is not None:
+            return _base64(self._digest.digest())
+        return _base64(self.crc.to_bytes(_CRCS[self._algorithm][1], "big"))
+
+
+def source_checksum(info: ObjectInfo, *, must_combine: bool = False) -> SourceChecksum | None:
+    """The cheapest that the source gives; None if it gives none.
+
+    Args:
+        must_combine: the object will be read in parts that are not one after the other.
+    """
+    given = dict(info.checksums)
+    if info.md5:
+        given["MD5"] = _base64(bytes.fromhex(info.md5))
+    for algorithm in _CRCS if must_combine else (*_CRCS, *_DIGESTS):
+        if algorithm in given:
+            return SourceChecksum(algorithm, given[algorithm])
+    return None
+
+
+def _base64(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()

@@ -1,0 +1,394 @@
+"""What the OSS store promises, over the strict stand-in."""
+
+import gzip
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+import pytest
+from anycrc import Model
+
+from replication.errors import ErrorCode, ReplicationError
+from replication.stores.base import (
+    Encryption,
+    PartReceipt,
+    ReplicaAttributes,
+    ReplicaInfo,
+)
+from replication.stores.oss import OssStore
+from sandbox.oss import Denial, Fault, OssServer
+from tests.stores.conftest import oss_store, read_all
+from tests.stores.failing import failing
+
+KEY = "a b+c%/日本.txt"
+CONTENT = bytes(range(256)) * 20
+PART = 100 * 1024  # the smallest that OSS takes, but for the last
+PLAIN = ReplicaAttributes()
+CRC64 = Model("CRC64-XZ")
+
+FULL = ReplicaAttributes(
+    content_headers={
+        "content-type": "text/x-odd; charset=gbk",
+        "cache-control": "max-age=60",
+        "content-disposition": 'attachment; filename="a b.txt"',
+        "content-encoding": "br",
+        "content-language": "zh-CN",
+        "expires": "Wed, 01 Dec 2094 16:00:00 GMT",
+    },
+    user_metadata={"place": "=?UTF-8?B?5pel5pys?=", "n-1": "x y"},
+    tags={"team": "a b", "a+b": "c=d", "empty": "", "path": "x/y:z_.-"},
+    storage_class="IA",
+    acl="public-read",
+    encryption=Encryption("KMS", "my-key"),
+)
+
+
+class Bytes:
+    """Content as a body, read once."""
+
+    def __init__(self, content: bytes) -> None:
+        self._stream = BytesIO(content)
+        self.len = len(content)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._stream.read(size)
+
+
+def crc64(content: bytes) -> str:
+    return str(CRC64.calc(content))
+
+
+def put(store: OssStore, content: bytes = CONTENT, **attributes: Any) -> None:
+    store.put(KEY, Bytes(content), ReplicaAttributes(**attributes))
+
+
+def headed(store: OssStore) -> ReplicaInfo:
+    info = store.head(KEY)
+    assert info is not None
+    return info
+
+
+def read_back(store: OssStore) -> bytes:
+    found = store.open(KEY)
+    assert found is not None
+    with found:
+        return read_all(found)
+
+
+def uploaded(store: OssStore, *contents: bytes) -> tuple[str, list[PartReceipt]]:
+    """An upload that has these parts."""
+    upload_id = store.create_upload(KEY, PLAIN)
+    parts = [
+        store.upload_part(KEY, upload_id, number, Bytes(content))
+        for number, content in enumerate(contents, start=1)
+    ]
+    return upload_id, parts
+
+
+# -- one PUT -----------------------------------------------------------------------------------
+
+
+def test_what_was_put_can_be_read_back(destination: OssStore) -> None:
+    receipt = destination.put(KEY, Bytes(CONTENT), PLAIN)
+    info = headed(destination)
+    assert receipt.crc64 == info.crc64 == crc64(CONTENT)
+    assert receipt.etag == info.etag
+    assert info.size_bytes == len(CONTENT)
+    assert info.last_modified is not None
+    assert abs(datetime.now(UTC) - info.last_modified) < timedelta(minutes=5)
+    assert receipt.request_id
+    assert read_back(destination) == CONTENT
+
+
+def test_an_empty_object_can_be_put_and_read_back(destination: OssStore) -> None:
+    receipt = destination.put(KEY, Bytes(b""), PLAIN)
+    assert (receipt.crc64, headed(destination).size_bytes) == ("0", 0)
+    assert read_back(destination) == b""
+
+
+def test_compressed_content_is_read_back_as_it_is_stored(destination: OssStore) -> None:
+    stored = gzip.compress(CONTENT)
+    put(destination, stored, content_headers={"content-encoding": "gzip"})
+    assert read_back(destination) == stored
+
+
+def test_all_attributes_go_with_one_put(oss: OssServer, destination: OssStore) -> None:
+    oss.add_kms_key("my-key")
+    destination.put(KEY, Bytes(CONTENT), FULL)
+    assert len(oss.requests()) == 1
+    expect_full(oss, destination)
+
+
+def test_all_attributes_go_with_the_start_of_an_upload(
+    oss: OssServer, destination: OssStore
+) -> None:
+    oss.add_kms_key("my-key")
+    upload_id = destination.create_upload(KEY, FULL)
+    part = destination.upload_part(KEY, upload_id, 1, Bytes(CONTENT))
+    destination.complete_upload(KEY, upload_id, [part])
+    assert len(oss.requests()) == 3
+    expect_full(oss, destination)
+
+
+def expect_full(oss: OssServer, destination: OssStore) -> None:
+    info = headed(destination)
+    assert info.content_headers == FULL.content_headers
+    assert info.user_metadata == FULL.user_metadata
+    assert info.tag_count == len(FULL.tags)
+    assert destination.tags(KEY) == FULL.tags
+    assert info.storage_class == "IA"
+    assert info.encryption == FULL.encryption
+    assert destination._bucket.get_object_acl(KEY).acl == "public-read"
+
+
+def test_without_a_word_the_bucket_decides(destination: OssStore) -> None:
+    put(destination)
+    info = headed(destination)
+    assert (info.storage_class, info.encryption, info.tag_count) == ("Standard", None, 0)
+    assert destination.tags(KEY) == {}
+    assert destination._bucket.get_object_acl(KEY).acl == "default"
+
+
+@pytest.mark.parametrize("method", ["AES256", "SM4", "KMS"])
+def test_a_method_of_encryption_needs_no_key(destination: OssStore, method: str) -> None:
+    put(destination, encryption=Encryption(method))
+    assert headed(destination).encryption == Encryption(method)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "code"),
+    [
+        ({"tags": {"a@b": "c"}}, ErrorCode.METADATA_INCOMPATIBLE),
+        ({"tags": {"a": "日"}}, ErrorCode.METADATA_INCOMPATIBLE),
+        ({"tags": {str(n): "" for n in range(11)}}, ErrorCode.METADATA_INCOMPATIBLE),
+        ({"storage_class": "STANDARD_IA"}, ErrorCode.DESTINATION_REFUSED),
+        ({"acl": "bucket-owner-full-control"}, ErrorCode.DESTINATION_REFUSED),
+        ({"encryption": Encryption("aws:kms")}, ErrorCode.DESTINATION_KMS),
+        ({"encryption": Encryption("KMS", "unknown")}, ErrorCode.DESTINATION_KMS),
+        ({"user_metadata": {"a_b": "c"}}, ErrorCode.DESTINATION_REFUSED),
+    ],
+)
+def test_what_oss_refuses_has_a_name_and_leaves_what_was_there(
+    destination: OssStore, attributes: dict[str, Any], code: ErrorCode
+) -> None:
+    put(destination, b"old")
+    with failing(code) as caught:
+        put(destination, **attributes)
+    assert not caught.value.may_still_land
+    with failing(code):
+        destination.create_upload(KEY, ReplicaAttributes(**attributes))
+    assert read_back(destination) == b"old"
+
+
+# -- multipart ---------------------------------------------------------------------------------
+
+
+def test_parts_become_an_object_with_the_checksum_of_the_whole(destination: OssStore) -> None:
+    contents = [b"a" * PART, b"b" * (PART + 1), b"c"]
+    upload_id, parts = uploaded(destination, *contents)
+    assert destination.head(KEY) is None
+    assert [part.number for part in parts] == [1, 2, 3]
+    assert [part.crc64 for part in parts] == [crc64(content) for content in contents]
+    assert [part.size_bytes for part in parts] == [len(content) for content in contents]
+    assert all(part.request_id for part in parts)
+    receipt = destination.complete_upload(KEY, upload_id, parts)
+    whole = b"".join(contents)
+    assert receipt.crc64 == headed(destination).crc64 == crc64(whole)
+    assert receipt.etag == headed(destination).etag
+    assert read_back(destination) == whole
+
+
+def test_the_parts_of_an_upload_are_listed_with_their_checksums(destination: OssStore) -> None:
+    upload_id, parts = uploaded(destination, b"a" * PART, b"b")
+    listed = destination.list_parts(KEY, upload_id)
+    assert [(p.number, p.etag, p.crc64, p.size_bytes) for p in listed] == [
+        (p.number, p.etag, p.crc64, p.size_bytes) for p in parts
+    ]
+    destination.complete_upload(KEY, upload_id, listed)
+    assert read_back(destination) == b"a" * PART + b"b"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["a b+c%", "a//b", "a/../b", "?a=b", "a#b", "%2F", "quote'\"<&>", "line\nbreak", "\x01\t"],
+)
+def test_an_odd_key_can_be_written_by_parts(destination: OssStore, key: str) -> None:
+    upload_id = destination.create_upload(key, PLAIN)
+    assert [upload.key for upload in destination.list_uploads()] == [key]
+    destination.upload_part(key, upload_id, 1, Bytes(b"content"))
+    destination.complete_upload(key, upload_id, destination.list_parts(key, upload_id))
+    found = destination.open(key)
+    assert found is not None
+    with found:
+        assert read_all(found) == b"content"
+
+
+def test_an_upload_of_no_parts_yet_lists_none(destination: OssStore) -> None:
+    assert destination.list_parts(KEY, destination.create_upload(KEY, PLAIN)) == []
+
+
+def test_more_parts_than_one_page_are_all_listed(destination: OssStore) -> None:
+    upload_id = destination.create_upload(KEY, PLAIN)
+    for number in range(1, 1003):
+        destination.upload_part(KEY, upload_id, number, Bytes(b"x"))
+    listed = destination.list_parts(KEY, upload_id)
+    assert [part.number for part in listed] == list(range(1, 1003))
+
+
+def test_a_part_sent_again_replaces_the_first(destination: OssStore) -> None:
+    upload_id, _ = uploaded(destination, b"first")
+    again = destination.upload_part(KEY, upload_id, 1, Bytes(b"second"))
+    destination.complete_upload(KEY, upload_id, [again])
+    assert read_back(destination) == b"second"
+
+
+def test_an_upload_that_is_over_is_gone(destination: OssStore) -> None:
+    upload_id, parts = uploaded(destination, b"content")
+    destination.complete_upload(KEY, upload_id, parts)
+    for ask in (
+        lambda: destination.upload_part(KEY, upload_id, 2, Bytes(b"x")),
+        lambda: destination.complete_upload(KEY, upload_id, parts),
+        lambda: destination.list_parts(KEY, upload_id),
+    ):
+        with failing(ErrorCode.UPLOAD_GONE):
+            ask()
+    assert read_back(destination) == b"content"
+
+
+def test_an_aborted_upload_is_gone_and_can_be_aborted_again(destination: OssStore) -> None:
+    upload_id, parts = uploaded(destination, b"content")
+    destination.abort_upload(KEY, upload_id)
+    destination.abort_upload(KEY, upload_id)
+    with failing(ErrorCode.UPLOAD_GONE):
+        destination.complete_upload(KEY, upload_id, parts)
+    assert destination.head(KEY) is None
+
+
+def test_parts_that_the_upload_lacks_mean_that_it_is_gone(destination: OssStore) -> None:
+    upload_id, (part,) = uploaded(destination, b"content")
+    for wrong in (PartReceipt(2, part.etag, "", 7), PartReceipt(1, "0" * 32, "", 7)):
+        with failing(ErrorCode.UPLOAD_GONE):
+            destination.complete_upload(KEY, upload_id, [wrong])
+
+
+def test_a_small_part_that_is_not_the_last_is_refused(destination: OssStore) -> None:
+    upload_id, parts = uploaded(destination, b"small", b"last")
+    with failing(ErrorCode.DESTINATION_REFUSED):
+        destination.complete_upload(KEY, upload_id, parts)
+
+
+def test_unfinished_uploads_are_listed_by_prefix(destination: OssStore) -> None:
+    keys = ["a/1", "a/é", "a/é", "b/1"]
+    for key in keys:
+        destination.create_upload(key, PLAIN)
+    found = list(destination.list_uploads("a/"))
+    assert [upload.key for upload in found] == ["a/1", "a/é", "a/é"]
+    assert len({upload.upload_id for upload in found}) == 3
+    for upload in found:
+        assert abs(datetime.now(UTC) - upload.initiated_at) < timedelta(minutes=5)
+        destination.abort_upload(upload.key, upload.upload_id)
+    assert [upload.key for upload in destination.list_uploads()] == ["b/1"]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
+def test_a_part_or_completion_without_an_answer_may_still_land(
+    oss: OssServer, destination: OssStore, operation: str, when: Any
+) -> None:
+    upload_id, parts = uploaded(destination, b"content")
+    oss.add_fault(Fault(operation=operation, reset=True, when=when))
+    with failing(ErrorCode.DESTINATION_UNREACHABLE) as caught:
+        if operation == "UploadPart":
+            destination.upload_part(KEY, upload_id, 2, Bytes(b"x"))
+        else:
+            destination.complete_upload(KEY, upload_id, parts)
+    assert caught.value.may_still_land
+
+
+# -- what is there -----------------------------------------------------------------------------
+
+
+def test_where_nothing_is_nothing_is_found(destination: OssStore) -> None:
+    assert destination.head(KEY) is None
+    assert destination.open(KEY) is None
+    assert destination.tags(KEY) == {}
+    destination.delete(KEY)
+
+
+def test_a_deleted_object_is_not_there(destination: OssStore) -> None:
+    put(destination)
+    assert destination.delete(KEY).request_id
+    assert destination.head(KEY) is None
+
+
+READS: list[Callable[[OssStore], Any]] = [
+    lambda store: store.head(KEY),
+    lambda store: store.open(KEY),
+    lambda store: store.tags(KEY),
+    lambda store: list(store.list_uploads()),
+]
+
+
+@pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags", "list_uploads"])
+def test_a_bucket_that_is_not_there_is_no_missing_object(oss: OssServer, ask) -> None:
+    with failing(ErrorCode.DESTINATION_BUCKET_MISSING):
+        ask(oss_store(oss.endpoint, bucket="no-such-bucket"))
+
+
+@pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags", "list_uploads"])
+def test_what_may_not_be_read_is_no_missing_object(
+    oss: OssServer, destination: OssStore, ask
+) -> None:
+    put(destination)
+    oss.deny(Denial())
+    with failing(ErrorCode.DESTINATION_ACCESS_DENIED):
+        ask(destination)
+
+
+@pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags", "list_uploads"])
+def test_a_read_is_tried_once_and_never_lands(oss: OssServer, destination: OssStore, ask) -> None:
+    put(destination)
+    before = len(oss.requests())
+    oss.add_fault(Fault(status=500, code="InternalError", times=None))
+    with failing(ErrorCode.DESTINATION_UNAVAILABLE) as caught:
+        ask(destination)
+    assert not caught.value.may_still_land
+    assert len(oss.requests()) == before + 1
+
+
+def test_an_archived_replica_can_be_described_but_not_read(destination: OssStore) -> None:
+    put(destination, storage_class="Archive")
+    assert headed(destination).storage_class == "Archive"
+    with failing(ErrorCode.DESTINATION_ARCHIVED):
+        destination.open(KEY)
+
+
+def test_an_answer_that_breaks_off_is_noticed(oss: OssServer, destination: OssStore) -> None:
+    put(destination)
+    oss.add_fault(Fault(operation="GetObject", truncate_bytes=100))
+    with failing(ErrorCode.DESTINATION_UNREACHABLE):
+        read_back(destination)
+
+
+def test_a_listing_that_breaks_off_is_noticed(oss: OssServer, destination: OssStore) -> None:
+    upload_id, _ = uploaded(destination, b"content")
+    oss.add_fault(Fault(operation="ListParts", truncate_bytes=60))
+    with pytest.raises(ReplicationError) as caught:
+        destination.list_parts(KEY, upload_id)
+    assert caught.value.code == ErrorCode.DESTINATION_UNREACHABLE
+    assert not caught.value.may_still_land
+
+
+def test_connections_are_used_again(oss: OssServer, destination: OssStore) -> None:
+    """An answer that nobody reads to its end would cost a connection each time."""
+    pool = destination._bucket.session.session.adapters["http://"].poolmanager
+    for _ in range(3):
+        upload_id, parts = uploaded(destination, b"content")
+        destination.list_parts(KEY, upload_id)
+        destination.complete_upload(KEY, upload_id, parts)
+        headed(destination)
+        read_back(destination)
+        destination.tags(KEY)
+    (host,) = pool.pools.keys()
+    assert pool.pools[host].num_connections == 1
