@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from replication.checksums import CRC64, Digest, SourceChecksum
+from replication.checksums import CRC64
 from replication.errors import ErrorCode, ReplicationError
 from replication.stores.base import SourceObject
+from replication.stores.source_checksums import RunningChecksum, SourceChecksum
 
 
 class VerifiedBody:
@@ -21,12 +22,12 @@ class VerifiedBody:
         *,
         before_handing_on: Callable[[int], None],
         expected: SourceChecksum | None = None,
-        digest: Digest | None = None,
+        running: RunningChecksum | None = None,
     ) -> None:
         self._object = source_object
         self._before_handing_on = before_handing_on
         self._expected = expected
-        self._digest = Digest(expected.name) if expected else digest
+        self._running = expected.begin() if expected else running
         self._read_bytes = 0
         self._crc64 = 0
 
@@ -45,14 +46,14 @@ class VerifiedBody:
         data = self._object.read(left if size < 0 else min(size, left)) if left else b""
         self._read_bytes += len(data)
         self._crc64 = CRC64.calc(data, self._crc64)
-        if self._digest is not None:
-            self._digest.update(data)
+        if self._running is not None:
+            self._running.update(data)
         if not data and left:
             raise self._error(
                 ErrorCode.SOURCE_TRUNCATED, f"it ended after {self._read_bytes} of {self.len} bytes"
             )
-        if self._expected and self._digest and self._read_bytes == self.len:
-            self._compare(self._digest.value(), self._expected)
+        if self._expected and self._running and self._read_bytes == self.len:
+            self._compare(self._running.value(), self._expected)
         # Last, so that nothing is handed on that was read while the lease ran out.
         self._before_handing_on(len(data))
         return data
@@ -63,10 +64,11 @@ class VerifiedBody:
         return str(self._crc64)
 
     def _compare(self, found: str, expected: SourceChecksum) -> None:
-        if found != expected.value:
+        if found != expected.expected:
             raise self._error(
                 ErrorCode.SOURCE_CORRUPT,
-                f"read {expected.name} {found}, the source's is {expected.value}",
+                f"read {expected.shown(found)}, "
+                f"the source's is {expected.shown(expected.expected)}",
             )
 
     def _error(self, code: ErrorCode, detail: str) -> ReplicationError:

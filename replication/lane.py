@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -23,18 +22,25 @@ from django.db import DataError, connection
 
 from replication import jobs, loops, pace, parking, setbacks
 from replication.database import DATABASE_AWAY
-from replication.errors import (
-    ErrorCode,
-    HandOver,
-    LeaseLost,
-    ReplicationError,
-    TransferStopped,
+from replication.errors import ErrorCode, HandOver, ReplicationError, TransferStopped
+from replication.holding import (
+    Finished,
+    FinishedPart,
+    Held,
+    HeldJob,
+    HeldPart,
+    JobResult,
+    PartResult,
+    trusted_until,
 )
 from replication.jobs import ClaimedJob, Completion, JobOrder
-from replication.models import DeletePolicy, JobOrigin, LoopKind, Outcome, ReplicationRule
+from replication.large import UploadBegun
+from replication.leading import LargeObjects
+from replication.models import JobOrigin, LoopKind, Outcome, ReplicationRule
 from replication.pace import ByteAllowance
 from replication.stores.opening import destination_store, source_store
-from replication.transfer import Transfer
+from replication.transfer import LargeObject, Transfer
+from replication.uploads import PARTS
 from replication.wake import WakeListener
 
 log = structlog.get_logger(__name__)
@@ -43,8 +49,6 @@ log = structlog.get_logger(__name__)
 # is not passed on (a transaction-pooling proxy).
 ASK_SECONDS = 1.0
 RULES_SECONDS = 3.0  # what an operator changes in a rule takes effect by then
-# We stop trusting a lease before the database does.
-LEASE_MARGIN = 0.2
 RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
 # What a lane that is told to stop may still finish; orchestrators often kill after 30 s.
@@ -57,30 +61,6 @@ ONE_RULES_SHARE = 0.75
 T = TypeVar("T")
 
 
-@dataclass
-class HeldJob:
-    """A job that this lane runs, and until when it may be sure of that."""
-
-    job: ClaimedJob
-    held_until: float  # time.monotonic()
-    is_to_be_handed_over: bool = False
-
-    def may_go_on(self) -> None:
-        """Raises LeaseLost once another lane may have taken the job over, HandOver if one shall."""
-        if time.monotonic() >= self.held_until:
-            raise LeaseLost
-        if self.is_to_be_handed_over:
-            raise HandOver
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A transfer's end: its completion, its error, or why it was stopped."""
-
-    job: ClaimedJob
-    result: Completion | ReplicationError | TransferStopped
-
-
 class Lane:
     """One run of a lane, on the thread that calls `run`."""
 
@@ -88,7 +68,8 @@ class Lane:
         self._loop = loop
         self._seconds = seconds
         self._limits = settings.S3SYNC
-        self._inbox: queue.SimpleQueue[Finished | None] = queue.SimpleQueue()  # None: woken
+        # Text is what a NOTIFY said.
+        self._inbox: queue.SimpleQueue[Finished | FinishedPart | str] = queue.SimpleQueue()
         # By id and attempt: a job that was lost may come back while its old transfer still ends.
         self._held: dict[tuple[int, int], HeldJob] = {}
         self._rules: dict[int, ReplicationRule] = {}
@@ -98,6 +79,12 @@ class Lane:
         self._ask_at = 0.0
         self._more_may_be_due = True
         self._was_saturated = False
+        self._large = LargeObjects(
+            loop.id,
+            start_step=lambda held, step: self._submit(self._run_step, held, step),
+            start_part=lambda held, step: self._submit(self._run_part, held, step),
+            end_step=lambda job, result: self._inbox.put(Finished(job, result)),
+        )
 
     def run(self) -> None:
         """Claim for that many seconds, then finish what is in flight while a successor claims.
@@ -105,8 +92,8 @@ class Lane:
         Told to stop, claim no more, and hand over what is not finished soon.
         """
         with (
-            WakeListener(lambda: self._inbox.put(None)),
-            ThreadPoolExecutor(self._limits.lane_concurrency, "transfer") as self._pool,
+            WakeListener(self._inbox.put),
+            ThreadPoolExecutor(self._limits.connections_at_most, "transfer") as self._pool,
         ):
             self._claim_and_transfer()
             self._finish()
@@ -122,6 +109,7 @@ class Lane:
                 successor_due = math.inf
                 self._persistently(self._ask_for_successor)
             if now >= ends:
+                self._large.hand_over_led()
                 lingering = set(self._held) if lingering is None else lingering & self._held.keys()
                 if not lingering:
                     return
@@ -130,11 +118,13 @@ class Lane:
 
     def _finish(self) -> None:
         began_at = time.monotonic()
-        while self._held:
+        while self._held or self._large.parts_count:
+            self._large.hand_over_led()
             self._keep_alive()
             self._settle_what_finished(wait_seconds=STOP_CHECK_SECONDS)
             took_seconds = time.monotonic() - began_at
             if loops.are_told_to_stop() and took_seconds > FINISH_SECONDS:
+                self._large.hand_over_parts()
                 for held in self._held.values():
                     held.is_to_be_handed_over = True
             if loops.are_told_to_stop() and took_seconds > ABANDON_SECONDS:
@@ -150,14 +140,17 @@ class Lane:
         os._exit(1)
 
     def _work(self, *, wait_at_most_seconds: float) -> None:
-        """One round: claim if there may be something due, and settle what has finished."""
+        """One round: claim what may be due, and settle what has finished."""
         now = time.monotonic()
         if now >= self._ask_at:
             self._more_may_be_due = True
             self._ask_at = now + ASK_SECONDS
             self._grow_if_saturated()
+            self._persistently(self._large.look)
         if self._more_may_be_due and self._free:
             self._persistently(self._refill)
+        if self._large.more_may_be_due:
+            self._persistently(self._carry_parts)
         self._keep_alive()
         if self._more_may_be_due and self._free:
             wait_seconds = 0.0
@@ -173,6 +166,9 @@ class Lane:
     def _free(self) -> int:
         return self._limits.lane_concurrency - len(self._held)
 
+    def _submit(self, run: Callable[..., None], held: Held, step: Callable[[], object]) -> None:
+        self._pool.submit(run, held, step)
+
     # -- claim and transfer --------------------------------------------------------------------
 
     def _refill(self) -> None:
@@ -187,6 +183,9 @@ class Lane:
             limit=free,
             lease_seconds=self._limits.lease_seconds,
             room=self._room(),
+            known_bytes_at_most=(
+                None if self._large.may_lead_more else self._limits.multipart_threshold_bytes
+            ),
         )
         self._more_may_be_due = len(claimed) == free
         self._start(claimed, asked_at=asked_at)
@@ -201,10 +200,27 @@ class Lane:
         if any(job.rule_id not in self._rules for job in claimed):
             self._read_rules()
         for job in claimed:
-            held = HeldJob(job, self._held_until(asked_at))
+            held = HeldJob(self._trusted_until(asked_at), job=job)
             self._held[job.id, job.attempt] = held
             rule = self._rules[job.rule_id]
-            self._pool.submit(self._transfer, held, rule, self._allowance(rule))
+            step = partial(self._transfer, held, rule, self._allowance(rule))
+            self._submit(self._run_step, held, step)
+
+    def _carry_parts(self) -> None:
+        """Carry parts of large objects, whoever leads them, on the places that are left."""
+        if not self._rules:
+            self._read_rules()
+        if loops.are_told_to_stop():
+            self._large.more_may_be_due = False
+            return
+        active = len(self._held) - self._large.led_count + self._large.parts_count
+        free = self._limits.lane_concurrency - active
+        self._large.claim_parts(self._rule, free=free, allowance=self._allowance)
+
+    def _rule(self, rule_id: int) -> ReplicationRule:
+        if rule_id not in self._rules:
+            self._read_rules()
+        return self._rules[rule_id]
 
     def _room(self) -> dict[int, int]:
         """How many more jobs of each rule this lane may hold: slow ones of one rule must not
@@ -219,6 +235,7 @@ class Lane:
         rules = ReplicationRule.objects.select_related("source", "destination")
         self._rules = {rule.pk: rule for rule in rules}
         self._rules_read_at = time.monotonic()
+        self._large.more_may_be_due = True  # where nobody's NOTIFY is heard
 
     def _allowance(self, rule: ReplicationRule) -> ByteAllowance | None:
         """What the rule's transfers may send; None where the destination has no limit."""
@@ -237,40 +254,64 @@ class Lane:
         for destination_id, allowance in self._allowances.items():
             allowance.fill(limits.get(destination_id))
 
-    def _held_until(self, asked_at: float) -> float:
-        return asked_at + self._limits.lease_seconds * (1 - LEASE_MARGIN)
+    def _trusted_until(self, asked_at: float) -> float:
+        return trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
 
     def _transfer(
         self, held: HeldJob, rule: ReplicationRule, allowance: ByteAllowance | None
-    ) -> None:
-        """On a thread of the pool: run the transfer, and put its end into the inbox."""
-        result: Completion | ReplicationError | TransferStopped
-        try:
-            result = Transfer(
-                source=source_store(rule.source),
-                source_key=held.job.key,
-                destination=destination_store(rule.destination),
-                destination_key=rule.destination_key(held.job.key),
-                mirror_deletes=rule.delete_policy == DeletePolicy.MIRROR,
-                may_go_on=held.may_go_on,
-                allowance=allowance,
-            ).run()
-        except ReplicationError as error:
-            result = error
-        except TransferStopped as stopped:
-            result = stopped
-        except Exception as error:
-            log.exception("job.failed_unexpectedly", job=held.job.id, key=held.job.key)
-            result = ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}")
-        self._inbox.put(Finished(held.job, result))
+    ) -> JobResult:
+        return Transfer(
+            rule=rule,
+            key=held.job.key,
+            source=source_store(rule.source),
+            destination=destination_store(rule.destination),
+            may_go_on=held.may_go_on,
+            threshold_bytes=self._limits.multipart_threshold_bytes,
+            part_bytes=self._limits.multipart_chunksize_bytes,
+            allowance=allowance,
+        ).run()
+
+    def _run_step(self, held: HeldJob, step: Callable[[], JobResult]) -> None:
+        """On a thread of the pool: take a step of a job, and put its end into the inbox."""
+        self._inbox.put(Finished(held.job, _result_of(step, held.job.key)))
+
+    def _run_part(self, held: HeldPart, step: Callable[[], PartResult]) -> None:
+        """On a thread of the pool: carry a part, and put its end into the inbox."""
+        self._inbox.put(FinishedPart(held.part, _result_of(step, held.part.key)))
 
     # -- settle --------------------------------------------------------------------------------
 
     def _settle_what_finished(self, *, wait_seconds: float) -> None:
-        """Wait for the first message, take all that are there, settle the finished jobs."""
-        finished = self._receive(wait_seconds)
-        if not finished:
-            return
+        """Wait for the first message, take all that are there, settle what has finished."""
+        messages = self._receive(wait_seconds)
+        if parts := [one for one in messages if isinstance(one, FinishedPart)]:
+            self._persistently(lambda: self._large.settle_parts(parts, self._rule))
+        finished = []
+        for end in messages:
+            if isinstance(end, Finished) and not self._goes_on(end):
+                finished.append(end)
+        if finished:
+            self._settle_jobs(finished)
+
+    def _goes_on(self, end: Finished) -> bool:
+        """Whether the job has another step to come, of a large object; that is seen to here."""
+        held = self._held[end.job.id, end.job.attempt]
+        if isinstance(end.result, UploadBegun):
+            begun = end.result
+            self._persistently(lambda: self._large.take_begun(end.job, begun))
+            return True
+        if isinstance(end.result, LargeObject) and self._large.may_lead_more:
+            large = end.result
+            try:
+                self._persistently(
+                    lambda: self._large.lead(held, self._rule(end.job.rule_id), large)
+                )
+            except ReplicationError as error:
+                self._inbox.put(Finished(end.job, error))
+            return True
+        return False
+
+    def _settle_jobs(self, finished: list[Finished]) -> None:
         try:
             self._persistently(lambda: self._settle(finished))
         except DataError:
@@ -278,19 +319,23 @@ class Lane:
             for end in finished:
                 self._persistently(partial(self._settle_alone, end))
         for end in finished:
+            self._persistently(partial(self._large.forget, end.job, end.result))
             del self._held[end.job.id, end.job.attempt]
         # A settled job may be what a pending one of its key was waiting for.
         self._more_may_be_due = True
 
-    def _receive(self, wait_seconds: float) -> list[Finished]:
-        messages: list[Finished | None] = []
+    def _receive(self, wait_seconds: float) -> list[Finished | FinishedPart]:
+        messages: list[Finished | FinishedPart | str] = []
         with suppress(queue.Empty):
             messages.append(self._inbox.get(timeout=wait_seconds))
             while True:
                 messages.append(self._inbox.get_nowait())
-        if None in messages:
+        if PARTS in messages:
+            self._large.more_may_be_due = True
+            self._persistently(self._large.look)
+        if any(isinstance(message, str) and message != PARTS for message in messages):
             self._more_may_be_due = True
-        return [message for message in messages if message is not None]
+        return [message for message in messages if not isinstance(message, str)]
 
     def _settle_alone(self, end: Finished) -> None:
         try:
@@ -320,6 +365,9 @@ class Lane:
         for end in finished:
             if isinstance(end.result, HandOver):
                 jobs.hand_over(end.job)
+            if isinstance(end.result, LargeObject):
+                # This lane leads as many as it may; another will.
+                jobs.hand_over(end.job, size_bytes=end.result.info.size_bytes)
             if isinstance(end.result, ReplicationError):
                 state = setbacks.settle(end.job, self._rules[end.job.rule_id], end.result)
                 self._rules_read_at = 0.0  # it may have been parked
@@ -363,6 +411,7 @@ class Lane:
             self._persistently(self._fill_allowances)
         if time.monotonic() - self._leases_extended_at > self._limits.lease_seconds / 4:
             self._persistently(self._extend_leases)
+            self._persistently(self._large.extend_leases)
 
     def _extend_leases(self) -> None:
         asked_at = self._leases_extended_at = time.monotonic()
@@ -374,10 +423,10 @@ class Lane:
             lease_seconds=self._limits.lease_seconds,
         )
         for place, held in self._held.items():
-            held.held_until = self._held_until(asked_at) if place in ours else 0.0
+            held.held_until = self._trusted_until(asked_at) if place in ours else 0.0
 
     def _grow_if_saturated(self) -> None:
-        if not self._free or 0 in self._room().values():
+        if not self._free or self._large.is_saturated or 0 in self._room().values():
             self._was_saturated = True
             self._persistently(loops.summon_lane_if_room)
 
@@ -402,3 +451,14 @@ class Lane:
                 log.warning("lane.database_unavailable", reason=str(error))
                 connection.close()
                 time.sleep(DATABASE_PAUSE_SECONDS)
+
+
+def _result_of(step: Callable[[], T], key: str) -> T | ReplicationError | TransferStopped:
+    """What the step returns, or why it could not."""
+    try:
+        return step()
+    except (ReplicationError, TransferStopped) as reason:
+        return reason
+    except Exception as error:
+        log.exception("job.failed_unexpectedly", key=key)
+        return ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}")

@@ -8,12 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from replication.bodies import VerifiedBody, check_crc64
-from replication.checksums import Digest, combine_crc64, combine_digests
+from replication.checksums import combine_crc64
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import Completion
 from replication.models import MultipartUpload, Outcome
 from replication.pace import ByteAllowance
 from replication.stores.base import DestinationStore, Receipt, ReplicaInfo, SourceStore
+from replication.stores.source_checksums import SourceChecksum
 from replication.transfer import LargeObject
 from replication.uploads import CarriedPart, ClaimedPart
 
@@ -63,7 +64,7 @@ def carry_part(
         TransferStopped: the part is not ours any more, or shall be another's.
     """
     first_byte, last_byte = part.parts.part(part.number)
-    digest = Digest(part.checksum_name) if part.checksum_name else None
+    running = part.checksum.begin() if part.checksum else None
 
     def before_handing_on(size_bytes: int) -> None:
         may_go_on()
@@ -74,10 +75,10 @@ def carry_part(
     with source.open_range(
         part.key, first_byte=first_byte, last_byte=last_byte, pin=part.pin
     ) as reader:
-        body = VerifiedBody(reader, before_handing_on=before_handing_on, digest=digest)
+        body = VerifiedBody(reader, before_handing_on=before_handing_on, running=running)
         receipt = destination.upload_part(part.destination_key, part.upload_id, part.number, body)
     check_crc64(read=body.finish(), answered=receipt.crc64, request_id=receipt.request_id)
-    return CarriedPart(receipt, digest.value() if digest else "")
+    return CarriedPart(receipt, running.crc if running else 0)
 
 
 def complete_upload(
@@ -119,15 +120,14 @@ def _compare_with_source(upload: MultipartUpload, parts: Sequence[CarriedPart]) 
     """The source's checksum, after it was compared; empty if it has none for this."""
     if not upload.checksum_name:
         return ""
-    found = combine_digests(
-        upload.checksum_name, ((part.digest, part.receipt.size_bytes) for part in parts)
-    )
-    if found != upload.checksum_value:
+    checksum = SourceChecksum(upload.checksum_name, upload.checksum_value)
+    found = checksum.combine((part.source_crc, part.receipt.size_bytes) for part in parts)
+    if found != checksum.expected:
         raise ReplicationError(
             ErrorCode.SOURCE_CORRUPT,
-            f"read {upload.checksum_name} {found}, the source's is {upload.checksum_value}",
+            f"read {checksum.shown(found)}, the source's is {checksum.shown(checksum.expected)}",
         )
-    return f"{upload.checksum_name} {found}"
+    return checksum.shown(found)
 
 
 def _is_copy(there: ReplicaInfo, large: LargeObject) -> bool:

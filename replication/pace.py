@@ -8,6 +8,7 @@ kept on the destination's row, and costs nothing where there is no limit.
 
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -77,25 +78,41 @@ def claim(
     limit: int,
     lease_seconds: float,
     room: dict[int, int],
+    known_bytes_at_most: int | None = None,
 ) -> list[ClaimedJob]:
     """jobs.claim, one lane at a time where one of the rules has a limit that all lanes share."""
-    limited = {rule.pk: rule for rule in rules if is_limited(rule)}
-    if not limited:
-        return jobs.claim(lane, limit=limit, lease_seconds=lease_seconds, room=room)
+    claim_of_lane = partial(
+        jobs.claim,
+        lane,
+        limit=limit,
+        lease_seconds=lease_seconds,
+        room=room,
+        known_bytes_at_most=known_bytes_at_most,
+    )
+    by_id = {rule.pk: rule for rule in rules}
+    if not any(map(is_limited, by_id.values())):
+        return claim_of_lane()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
-        claimed = jobs.claim(lane, limit=limit, lease_seconds=lease_seconds, room=room)
-        _count_requests(job for job in claimed if job.rule_id in limited)
+        claimed = claim_of_lane()
+        count_requests([job.rule_id for job in claimed if has_request_limit(by_id[job.rule_id])])
     return claimed
 
 
 def is_limited(rule: ReplicationRule) -> bool:
     """Whether lanes have to ask each other before they claim a job of the rule."""
-    return bool(rule.max_concurrency or rule.destination.max_requests_per_second)
+    return bool(rule.max_concurrency or has_request_limit(rule))
 
 
-def _count_requests(claimed: Iterable[ClaimedJob]) -> None:
-    """Let each job's request take its share of the second, at its destination."""
+def has_request_limit(rule: ReplicationRule) -> bool:
+    """Whether the rule's requests are to be counted."""
+    return bool(rule.destination.max_requests_per_second)
+
+
+def count_requests(rule_ids: list[int]) -> None:
+    """Let a request for each take its share of the second, at its rule's destination."""
+    if not rule_ids:
+        return
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -108,7 +125,7 @@ def _count_requests(claimed: Iterable[ClaimedJob]) -> None:
                   GROUP BY 1) AS taken
             WHERE destination.id = taken.destination_id AND max_requests_per_second IS NOT NULL
             """,
-            [[job.rule_id for job in claimed]],
+            [rule_ids],
         )
 
 

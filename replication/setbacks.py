@@ -17,6 +17,9 @@ def settle(job: ClaimedJob, rule: ReplicationRule, error: ReplicationError) -> J
         return jobs.fail(job, error)
     if error.disposition is Disposition.PERMANENT:
         return jobs.fail(job, error)
+    if error.code is ErrorCode.SOURCE_CHANGED:
+        # Not a failure: what is there now is copied next.
+        return jobs.retry_later(job, error, uses_up_a_try=False)
     if error.code is ErrorCode.DESTINATION_THROTTLED:
         pace.note_throttled(rule.destination_id, seconds=error.retry_after_seconds)
         return jobs.retry_later(job, error, uses_up_a_try=False)

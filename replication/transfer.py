@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from replication.attributes import PlannedAttributes, plan_attributes
 from replication.bodies import VerifiedBody, check_crc64
-from replication.checksums import choose_checksum
 from replication.errors import ObjectMissing
 from replication.jobs import Completion
 from replication.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
@@ -13,6 +12,7 @@ from replication.models import DeletePolicy, Outcome, ReplicationRule
 from replication.pace import ByteAllowance
 from replication.parts import PartPlan, check_size, plan_parts
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
+from replication.stores.source_checksums import source_checksum
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Transfer:
     ) -> Completion:
         self.may_go_on()
         info = source_object.info
-        expected = choose_checksum(info.checksums, md5=info.md5)
+        expected = source_checksum(info)
         body = VerifiedBody(
             source_object, before_handing_on=self._before_handing_on, expected=expected
         )
@@ -97,7 +97,7 @@ class Transfer:
             source_etag=info.etag,
             source_version_id=info.version_id,
             source_crc64=crc64,
-            source_checksum=str(expected or ""),
+            source_checksum=expected.shown(expected.expected) if expected else "",
             source_request_id=info.request_id,
             destination_etag=receipt.etag,
             destination_crc64=receipt.crc64,

@@ -6,23 +6,31 @@ whose lease ran out is simply claimed again: to carry a part twice is harmless.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from replication.attributes import fingerprint
-from replication.checksums import choose_checksum
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import WAKE_CHANNEL, ClaimedJob
-from replication.models import Destination, MultipartUpload, ReplicationRule, UploadPart
+from replication.models import Destination, MultipartUpload, ReplicationRule
 from replication.parts import PartPlan
 from replication.stores.base import ObjectInfo, PartReceipt
+from replication.stores.source_checksums import SourceChecksum, source_checksum
 from replication.transfer import LargeObject
 
+# What NOTIFY says where there are parts to carry, or none are missing any more.
+PARTS = "parts"
+
 # After these an upload is of no use any more: the source or OSS has another object, or none.
-_HOPELESS = {ErrorCode.SOURCE_CHANGED, ErrorCode.UPLOAD_GONE, ErrorCode.SOURCE_CORRUPT}
+HOPELESS = {
+    ErrorCode.SOURCE_CHANGED,
+    ErrorCode.SOURCE_CORRUPT,
+    ErrorCode.CHECKSUM_MISMATCH,
+    ErrorCode.UPLOAD_GONE,
+}
 
 
 @dataclass(frozen=True)
@@ -40,15 +48,15 @@ class ClaimedPart:
     upload_id: str
     pin: ObjectInfo
     parts: PartPlan
-    checksum_name: str
+    checksum: SourceChecksum | None  # of the whole, to be put together of the parts'
 
 
 @dataclass(frozen=True)
 class CarriedPart:
-    """A part that is at OSS: what OSS answered, and the checksums of what was read."""
+    """A part that is at OSS: what OSS answered, and its CRC of the source's kind."""
 
     receipt: PartReceipt
-    digest: str = ""
+    source_crc: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,10 +84,12 @@ def resumable(
         source_etag=large.info.etag,
         source_version_id=large.info.version_id,
     ).first()
-    if upload is None or upload.error_code in _HOPELESS:
+    if upload is None or upload.error_code in HOPELESS:
         return None
     with transaction.atomic():
-        _note(upload.pk, error=None)
+        MultipartUpload.objects.filter(pk=upload.pk).update(
+            error_code="", error_detail="", error_request_id=""
+        )
         upload.parts.filter(etag="").update(failures=0, available_at=Now())
     _wake()
     return upload
@@ -92,7 +102,7 @@ def begin(
     """Note a new upload of the key, in place of any other, and let the lanes have its parts."""
     MultipartUpload.objects.filter(rule_id=job.rule_id, key=job.key).delete()
     info = large.info
-    checksum = choose_checksum(info.checksums, in_parts=True)
+    checksum = source_checksum(info, must_combine=True)
     upload = MultipartUpload.objects.create(
         rule=rule,
         key=job.key,
@@ -105,15 +115,15 @@ def begin(
         part_size_bytes=large.parts.part_size_bytes,
         source_etag=info.etag,
         source_version_id=info.version_id,
-        checksum_name=checksum.name if checksum else "",
-        checksum_value=checksum.value if checksum else "",
+        checksum_name=checksum.algorithm if checksum else "",
+        checksum_value=checksum.expected if checksum else "",
     )
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO replication_uploadpart
-                (upload_id, number, attempt, failures, available_at, etag, crc64, digest)
-            SELECT %s, number, 0, 0, now(), '', '', '' FROM generate_series(1, %s) AS number
+                (upload_id, number, attempt, failures, available_at, etag, crc64, source_crc)
+            SELECT %s, number, 0, 0, now(), '', '', 0 FROM generate_series(1, %s) AS number
             """,
             [upload.pk, large.parts.count],
         )
@@ -148,7 +158,7 @@ def carried(upload: MultipartUpload) -> list[CarriedPart]:
     return [
         CarriedPart(
             PartReceipt(part.number, part.etag, part.crc64, plan.part_bytes(part.number)),
-            part.digest,
+            int(part.source_crc),
         )
         for part in upload.parts.exclude(etag="").order_by("number")
     ]
@@ -176,7 +186,8 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
                 SELECT part.id
                 FROM replication_multipartupload AS upload
                 JOIN replication_replicationrule AS rule ON rule.id = upload.rule_id
-                JOIN replication_destination AS destination ON destination.id = upload.destination_id
+                JOIN replication_destination AS destination
+                  ON destination.id = upload.destination_id
                 CROSS JOIN LATERAL (
                     SELECT id, number FROM replication_uploadpart AS missing
                     WHERE upload_id = upload.id AND etag = '' AND available_at <= now()
@@ -209,19 +220,23 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
             RETURNING part.id, upload.id, part.number, part.attempt, part.failures, upload.rule_id,
                 upload.key, upload.destination_key, upload.upload_id, upload.source_etag,
                 upload.source_version_id, upload.size_bytes, upload.part_size_bytes,
-                upload.checksum_name
+                upload.checksum_name, upload.checksum_value
             """,
             {"limit": limit, "lane": lane, "lease": lease_seconds},
         )
-        return [
-            ClaimedPart(
-                *row[:9],
-                pin=ObjectInfo(row[11], row[9], version_id=row[10], is_pinnable=True),
-                parts=PartPlan(row[11], row[12]),
-                checksum_name=row[13],
-            )
-            for row in cursor.fetchall()
-        ]
+        return [_claimed_part(*row) for row in cursor.fetchall()]
+
+
+def _claimed_part(*row: Any) -> ClaimedPart:
+    etag, version_id, size_bytes, part_size_bytes, checksum, value = row[9:]
+    pin = ObjectInfo(size_bytes, etag, version_id=version_id, is_pinnable=True)
+    about: tuple[Any, ...] = (
+        *row[:9],
+        pin,
+        PartPlan(size_bytes, part_size_bytes),
+        SourceChecksum(checksum, value) if checksum else None,
+    )
+    return ClaimedPart(*about)
 
 
 def extend_leases(
@@ -248,10 +263,10 @@ def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
         cursor.execute(
             """
             UPDATE replication_uploadpart AS part
-            SET etag = done.etag, crc64 = done.crc64, digest = done.digest,
+            SET etag = done.etag, crc64 = done.crc64, source_crc = done.source_crc,
                 lease_expires_at = NULL, claimed_by = NULL
-            FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::text[])
-                AS done (id, attempt, etag, crc64, digest)
+            FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::numeric[])
+                AS done (id, attempt, etag, crc64, source_crc)
             WHERE part.id = done.id AND part.attempt = done.attempt AND part.etag = ''
             """,
             [
@@ -259,7 +274,7 @@ def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
                 [part.attempt for part, _ in done],
                 [carried.receipt.etag for _, carried in done],
                 [carried.receipt.crc64 for _, carried in done],
-                [carried.digest for _, carried in done],
+                [carried.source_crc for _, carried in done],
             ],
         )
     _wake()
@@ -282,23 +297,17 @@ def put_back(part: ClaimedPart, *, delay_seconds: float = 0, is_failure: bool = 
 def give_up(part: ClaimedPart, error: ReplicationError) -> None:
     """The part can't be carried: the job's try ends with this error."""
     put_back(part)
-    _note(part.upload_pk, error=error)
+    note_error(part.upload_pk, error)
     _wake()
 
 
-def _note(upload_pk: int, *, error: ReplicationError | None) -> None:
-    """The first error stays, until it is taken back."""
-    uploads = MultipartUpload.objects.filter(pk=upload_pk)
-    if error is None:
-        uploads.filter(~Q(error_code="")).update(
-            error_code="", error_detail="", error_request_id=""
-        )
-    else:
-        uploads.filter(error_code="").update(
-            error_code=error.code, error_detail=error.detail, error_request_id=error.request_id
-        )
+def note_error(upload_pk: int, error: ReplicationError) -> None:
+    """The job's try ends with this error, unless there was one before."""
+    MultipartUpload.objects.filter(pk=upload_pk, error_code="").update(
+        error_code=error.code, error_detail=error.detail, error_request_id=error.request_id
+    )
 
 
 def _wake() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
+        cursor.execute("SELECT pg_notify(%s, %s)", [WAKE_CHANNEL, PARTS])

@@ -17,9 +17,9 @@ RECONNECT_SECONDS = 1.0
 
 
 class WakeListener:
-    """Calls `on_wake` from its thread at each NOTIFY, from entry to exit."""
+    """Calls `on_wake` from its thread with what each NOTIFY says, from entry to exit."""
 
-    def __init__(self, on_wake: Callable[[], None]) -> None:
+    def __init__(self, on_wake: Callable[[str], None]) -> None:
         self._on_wake = on_wake
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wake", daemon=True)
@@ -50,9 +50,11 @@ class WakeListener:
     def _listen(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {WAKE_CHANNEL}")
-        self._on_wake()  # whatever was enqueued before we listened
+        self._on_wake("")  # whatever was enqueued before we listened
         while not self._stop.is_set():
             # Django has no word for NOTIFY; this is psycopg's own connection.
             with connection.wrap_database_errors:
-                for _ in connection.connection.notifies(timeout=STOP_CHECK_SECONDS, stop_after=1):
-                    self._on_wake()
+                for heard in connection.connection.notifies(
+                    timeout=STOP_CHECK_SECONDS, stop_after=1
+                ):
+                    self._on_wake(heard.payload)

@@ -164,6 +164,11 @@ class Environment(BaseSettings):
         "e.g. 10.20.0.0/16; separated by commas",
     )
 
+    @property
+    def connections_at_most(self) -> int:
+        """Of a lane to one place: its transfers, and the parts that it carries besides."""
+        return 2 * self.lane_concurrency
+
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr) -> SecretStr:

@@ -241,7 +241,9 @@ def test_a_lane_that_lost_a_job_does_not_extend_it(rule: ReplicationRule) -> Non
 
 def test_completing_keeps_the_proof_and_forgets_the_last_error(rule: ReplicationRule) -> None:
     held = claim_one(rule, error_code=ErrorCode.SOURCE_CHANGED, error_detail="x", attempt=1)
-    done = Completion(Outcome.COPIED, 5 * 1024**3, "e1", "v1", "11", "r1", "E2", "11", "r2")
+    done = Completion(
+        Outcome.COPIED, 5 * 1024**3, "e1", "v1", "11", "MD5 e1", "r1", "E2", "11", "r2", "remark"
+    )
     assert jobs.complete([(held, done)]) == {held.id}
     job = TransferJob.objects.get()
     assert job.state == JobState.COMPLETED
@@ -251,6 +253,7 @@ def test_completing_keeps_the_proof_and_forgets_the_last_error(rule: Replication
     assert (job.source_etag, job.source_version_id, job.source_crc64) == ("e1", "v1", "11")
     assert (job.destination_etag, job.destination_crc64) == ("E2", "11")
     assert (job.source_request_id, job.destination_request_id) == ("r1", "r2")
+    assert (job.source_checksum, job.remarks) == ("MD5 e1", "remark")
     assert (job.error_code, job.error_detail, job.attempt) == ("", "", 1)
 
 

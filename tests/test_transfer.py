@@ -580,15 +580,16 @@ _MEASURE = """
 import resource, sys
 import django
 django.setup()
+from replication.models import ReplicationRule
 from replication.stores.http import HttpStore
 from replication.stores.oss import OssStore
 from replication.transfer import Transfer
 
 def copy(key):
-    return Transfer(HttpStore(endpoint_url=sys.argv[1]), key,
-        OssStore(bucket="replica", endpoint=sys.argv[2], region="cn-hangzhou",
-                 addressing="virtual_host", profile="default"),
-        key, mirror_deletes=False, may_go_on=lambda: None).run()
+    destination = OssStore(bucket="replica", endpoint=sys.argv[2], region="cn-hangzhou",
+                           addressing="virtual_host", profile="default")
+    return Transfer(ReplicationRule(), key, HttpStore(endpoint_url=sys.argv[1]), destination,
+        may_go_on=lambda: None, threshold_bytes=1 << 30, part_bytes=1 << 24).run()
 
 copy("small")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

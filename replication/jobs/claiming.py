@@ -32,13 +32,15 @@ def claim(
     lease_seconds: float,
     room: Mapping[int, int] | None = None,
     parked_rule_id: int | None = None,
+    known_bytes_at_most: int | None = None,
 ) -> list[ClaimedJob]:
     """Take up to `limit` due jobs of the rules that may run: the first of each rule, then the
     second of each, so that no rule's backlog holds up another's.
 
     May run: enabled, not paused, not parked, to a destination that is not throttled; with
     `parked_rule_id`, that parked rule alone. `room` bounds how many are taken of a rule, and so do
-    the limits of rule and destination; whoever must not overstep these claims through pace.py.
+    the limits of rule and destination, and `known_bytes_at_most` leaves out the jobs whose object
+    is known to be larger; whoever must not overstep these claims through pace.py.
     Never takes a job whose key another job is running for: that stays pending until the other is
     settled.
     """
@@ -76,6 +78,7 @@ def claim(
                         SELECT id, priority, available_at
                         FROM replication_transferjob AS waiting
                         WHERE rule_id = rule.id AND state = 'pending' AND available_at <= now()
+                          AND (%(bytes)s IS NULL OR size_bytes IS NULL OR size_bytes <= %(bytes)s)
                           AND NOT EXISTS (
                               SELECT FROM replication_transferjob AS writer
                               WHERE writer.rule_id = waiting.rule_id AND writer.key = waiting.key
@@ -110,6 +113,7 @@ def claim(
                 "room_rules": list(room or ()),
                 "rooms": list((room or {}).values()),
                 "parked": parked_rule_id,
+                "bytes": known_bytes_at_most,
                 "doubling": WIDTH_DOUBLES_SECONDS,
                 "forget": WIDTH_FORGOTTEN_SECONDS,
             },

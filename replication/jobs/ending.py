@@ -56,8 +56,9 @@ def fail(job: ClaimedJob, error: ReplicationError) -> JobState | None:
         return JobState.FAILED if _end_try(job, error, state=JobState.FAILED) else None
 
 
-def hand_over(job: ClaimedJob) -> bool:
-    """running → pending, due at once, the attempt unchanged: the lane has to end.
+def hand_over(job: ClaimedJob, *, size_bytes: int | None = None) -> bool:
+    """running → pending, due at once, the attempt unchanged: the lane has to end, or has no place
+    for an object of this size.
 
     superseded instead, if another job of the key waits.
     """
@@ -65,7 +66,9 @@ def hand_over(job: ClaimedJob) -> bool:
     free: dict[str, Any] = {"lease_expires_at": None, "claimed_by": None}
     try:
         with transaction.atomic():
-            moved = ours.update(state=JobState.PENDING, available_at=Now(), **free)
+            moved = ours.update(
+                state=JobState.PENDING, available_at=Now(), size_bytes=size_bytes, **free
+            )
     except IntegrityError:
         with transaction.atomic():
             moved = ours.update(state=JobState.SUPERSEDED, finalized_at=Now(), **free)

@@ -64,7 +64,8 @@ class UploadPart(models.Model):
     claimed_by = models.UUIDField(_("lane"), null=True)
     etag = models.TextField(_("ETag"), default="")
     crc64 = models.TextField(_("CRC-64"), default="")
-    digest = models.TextField(default="")  # by the upload's checksum_name, base64
+    # By the upload's checksum_name; a CRC of 64 bits has no sign, and PostgreSQL's integers have.
+    source_crc = models.DecimalField(max_digits=20, decimal_places=0, default=0)
 
     class Meta:
         default_permissions = ()

@@ -44,7 +44,7 @@ def _client(
         retries={"total_max_attempts": 1},
         connect_timeout=limits.connect_timeout_seconds,
         read_timeout=limits.read_timeout_seconds + holds_back_seconds,
-        max_pool_connections=limits.lane_concurrency,
+        max_pool_connections=limits.connections_at_most,
         # Bodies are checked by transfer.py, in the same pass as the CRC-64.
         response_checksum_validation="when_required",
         request_checksum_calculation="when_required",

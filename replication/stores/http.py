@@ -26,7 +26,7 @@ class HttpStore:
         self._base = endpoint_url.rstrip("/")
         self._pool = GuardedPoolManager(
             allowed=limits.http_private_networks,
-            maxsize=limits.lane_concurrency,
+            maxsize=limits.connections_at_most,
             retries=False,
             timeout=urllib3.Timeout(
                 connect=limits.connect_timeout_seconds, read=limits.read_timeout_seconds

@@ -39,7 +39,7 @@ class OssStore:
         self, *, bucket: str, endpoint: str, region: str, addressing: str, profile: str
     ) -> None:
         limits = settings.S3SYNC
-        session = oss2.Session(pool_size=limits.lane_concurrency)
+        session = oss2.Session(pool_size=limits.connections_at_most)
         # Else requests looks for proxies in the environment at every single request.
         session.session.trust_env = False
         self._bucket = oss2.Bucket(

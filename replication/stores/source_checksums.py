@@ -37,6 +37,12 @@ class SourceChecksum:
         """Whether that of the whole follows from those of parts that were read apart."""
         return self.algorithm in _CRCS
 
+    def shown(self, value: str) -> str:
+        """A value as people know it: MD5 in hexadecimal, with the algorithm in front."""
+        if self.algorithm == "MD5":
+            value = base64.b64decode(value).hex()
+        return f"{self.algorithm} {value}"
+
     def begin(self) -> "RunningChecksum":
         """A computation that has seen nothing yet."""
         return RunningChecksum(self.algorithm)
