@@ -108,7 +108,7 @@ Q_CLUSTER = {
     "orm": "default",
     "broker_class": "replication.broker.PatientBroker",
     "workers": S3SYNC.lanes + 4,  # one polls, one prunes; two for renewals, which overlap
-    "poll": 0.75,
+    "poll": 1.25,
     # Tasks that wait in one cluster's memory are tasks that no other host can take.
     "queue_limit": 1,
     "bulk": 1,
