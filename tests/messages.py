@@ -5,6 +5,7 @@ whole, or broken in a way that no parser can mend.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -76,29 +77,29 @@ _UNKNOWN_FIELDS: list[dict[str, Any]] = [
     {"long": "图" * 5_000},
 ]
 
-_wrong = [None, 0, True, 1.5, float("nan"), "", {}]
-_bad_names = [*_wrong, [], "a\0b", "a\ud800b"]
-_bad_keys = [*_bad_names, "x" * 1025, "图" * 342]
-_bad_mappings = [*_wrong, [], "text"]
+_WRONG: list[Any] = [None, 0, True, 1.5, float("nan"), "", {}]
+_BAD_NAMES = [*_WRONG, [], "a\0b", "a\ud800b"]
+_BAD_KEYS = [*_BAD_NAMES, "x" * 1025, "图" * 342]
+_BAD_MAPPINGS = [*_WRONG, [], "text"]
 # Where a native notification is hurt beyond understanding, and by what.
 _NATIVE_WOUNDS: list[tuple[tuple[str, ...], list[Any]]] = [
     ((), [None, 0, True, "text", [], {}]),
-    (("eventVersion",), [*_wrong, [], 2.1, "3.0", "1.9", "20.1", "two", "²"]),
-    (("eventName",), [*_wrong, []]),
-    (("s3",), _bad_mappings),
-    (("s3", "bucket"), _bad_mappings),
-    (("s3", "bucket", "name"), _bad_names),
-    (("s3", "object"), _bad_mappings),
-    (("s3", "object", "key"), [*_bad_keys, "%FF%FE", "%ED%A0%80", "a%00b", "+" * 1025]),
+    (("eventVersion",), [*_WRONG, [], 2.1, "3.0", "1.9", "20.1", "two", "²"]),
+    (("eventName",), [*_WRONG, []]),
+    (("s3",), _BAD_MAPPINGS),
+    (("s3", "bucket"), _BAD_MAPPINGS),
+    (("s3", "bucket", "name"), _BAD_NAMES),
+    (("s3", "object"), _BAD_MAPPINGS),
+    (("s3", "object", "key"), [*_BAD_KEYS, "%FF%FE", "%ED%A0%80", "a%00b", "+" * 1025]),
 ]
 _EVENTBRIDGE_WOUNDS: list[tuple[tuple[str, ...], list[Any]]] = [
-    (("source",), [*_wrong, "aws.ec2"]),
-    (("detail-type",), [*_wrong, []]),
-    (("detail",), _bad_mappings),
-    (("detail", "bucket"), _bad_mappings),
-    (("detail", "bucket", "name"), _bad_names),
-    (("detail", "object"), _bad_mappings),
-    (("detail", "object", "key"), _bad_keys),
+    (("source",), [*_WRONG, "aws.ec2"]),
+    (("detail-type",), [*_WRONG, []]),
+    (("detail",), _BAD_MAPPINGS),
+    (("detail", "bucket"), _BAD_MAPPINGS),
+    (("detail", "bucket", "name"), _BAD_NAMES),
+    (("detail", "object"), _BAD_MAPPINGS),
+    (("detail", "object", "key"), _BAD_KEYS),
 ]
 _NO_MESSAGES = [
     *[
@@ -165,11 +166,12 @@ def sent_messages(draw: st.DrawFn) -> Sent:
 
 @st.composite
 def _native(draw: st.DrawFn) -> tuple[tuple[Told, ...], dict[str, Any]]:
+    encoders: list[Callable[[str], str]] = [quote_plus, quote, _encoded_whole]
     told, records = [], []
     for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
         name = draw(st.sampled_from(_CHANGES * 2 + _NO_CHANGES))
         bucket, key, rules = _place(draw)
-        encode = draw(st.sampled_from([quote_plus, quote, _encoded_whole]))
+        encode = draw(st.sampled_from(encoders))
         told.append(
             Told(bucket, key, name.removeprefix("s3:"), rules if name in _CHANGES else frozenset())
         )
