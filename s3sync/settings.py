@@ -108,6 +108,8 @@ Q_CLUSTER = {
     "orm": "default",
     "broker_class": "replication.broker.PatientBroker",
     "workers": S3SYNC.lanes + 4,  # one polls, one prunes; two for renewals, which overlap
+    # Seconds between two looks for a loop to start; by default they overlap by twice as long. Jobs
+    # do not wait for it: NOTIFY wakes the lane that is there.
     "poll": 1.25,
     # Tasks that wait in one cluster's memory are tasks that no other host can take.
     "queue_limit": 1,
