@@ -93,7 +93,10 @@ def start() -> None:
 
 def revive() -> None:
     """Ask for a loop of each kind that ought to run and of which none is alive."""
-    alive = set(_alive().values_list("kind", flat=True))
+    _summon_all_but(set(_alive().values_list("kind", flat=True)))
+
+
+def _summon_all_but(alive: set[str]) -> None:
     for kind in _wanted_kinds():
         if kind not in alive and summon(kind):
             log.warning("loop.revived", kind=kind.value)
@@ -163,30 +166,31 @@ class Loop:
 
     def register(self, *, asked_for: bool) -> bool:
         """Note that the loop runs, and forget the long dead; False if another was asked for."""
+        who: list[str | int] = [socket.gethostname(), os.getpid(), os.getppid()]
         with connection.cursor() as cursor:
-            cursor.execute(
-                "DELETE FROM replication_heartbeat "
-                "WHERE beat_at < now() - make_interval(secs => %s)",
-                [FORGET_AFTER_SECONDS],
-            )
-            who: list[str | int] = [socket.gethostname(), os.getpid(), os.getppid()]
             if asked_for:
                 cursor.execute(
                     """
+                    WITH forgotten AS (
+                        DELETE FROM replication_heartbeat
+                        WHERE beat_at < now() - make_interval(secs => %s))
                     UPDATE replication_heartbeat
                     SET started_at = now(), beat_at = now(), host = %s, pid = %s, cluster_pid = %s
                     WHERE id = %s AND started_at IS NULL
                     """,
-                    [*who, self.id],
+                    [FORGET_AFTER_SECONDS, *who, self.id],
                 )
             else:
                 cursor.execute(
                     """
+                    WITH forgotten AS (
+                        DELETE FROM replication_heartbeat
+                        WHERE beat_at < now() - make_interval(secs => %s))
                     INSERT INTO replication_heartbeat
                         (host, pid, cluster_pid, id, kind, asked_at, started_at, beat_at, in_flight)
                     VALUES (%s, %s, %s, %s, %s, now(), now(), now(), 0)
                     """,
-                    [*who, self.id, self.kind],
+                    [FORGET_AFTER_SECONDS, *who, self.id, self.kind],
                 )
             return bool(cursor.rowcount)
 
@@ -199,10 +203,17 @@ class Loop:
             return False
         with connection.cursor() as cursor:
             cursor.execute(
-                "UPDATE replication_heartbeat SET beat_at = now(), in_flight = %s WHERE id = %s",
-                [in_flight, self.id],
+                """
+                WITH beat AS (
+                    UPDATE replication_heartbeat SET beat_at = now(), in_flight = %s WHERE id = %s)
+                SELECT DISTINCT kind FROM replication_heartbeat
+                WHERE beat_at > now() - make_interval(secs => %s)
+                """,
+                [in_flight, self.id, ALIVE_SECONDS],
             )
-        revive()
+            # The SELECT does not see the beat yet.
+            alive = {self.kind.value, *(kind for (kind,) in cursor.fetchall())}
+        _summon_all_but(alive)
         self._last_beat = time.monotonic()
         return True
 

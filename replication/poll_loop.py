@@ -20,7 +20,8 @@ from replication.sqs import MAX_WAIT_SECONDS, Message, Queue, QueueError
 
 log = structlog.get_logger(__name__)
 
-LOOK_FOR_QUEUES_SECONDS = 2.0
+# Each look beats, too; at the very pace of beats, every second look would come too early for one.
+LOOK_FOR_QUEUES_SECONDS = loops.BEAT_SECONDS + 0.5
 STOP_CHECK_SECONDS = 0.5
 DEPTH_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.5

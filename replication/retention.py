@@ -139,6 +139,8 @@ def _delete_jobs(due: QuerySet[TransferJob]) -> tuple[int, int]:
     """Delete the oldest of them with their tries: (jobs, tries)."""
     with transaction.atomic(), connection.cursor() as cursor:
         job_ids = _lock(due.order_by("finalized_at"))
+        if not job_ids:
+            return 0, 0
         cursor.execute("DELETE FROM replication_transferattempt WHERE job_id = ANY(%s)", [job_ids])
         attempts = cursor.rowcount
         cursor.execute("DELETE FROM replication_transferjob WHERE id = ANY(%s)", [job_ids])

@@ -108,7 +108,9 @@ Q_CLUSTER = {
     "orm": "default",
     "broker_class": "replication.broker.PatientBroker",
     "workers": S3SYNC.lanes + 4,  # one polls, one prunes; two for renewals, which overlap
-    "poll": 0.75,
+    # Seconds between two looks for a loop to start; by default they overlap by twice as long. Jobs
+    # do not wait for it: NOTIFY wakes the lane that is there.
+    "poll": 1.25,
     # Tasks that wait in one cluster's memory are tasks that no other host can take.
     "queue_limit": 1,
     "bulk": 1,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from replication.errors import UnparseableMessage
 from replication.events import ObjectEvent, parse_message
+from tests.messages import Sent, sent_messages
 
 S3_PUT = (Path(__file__).parent / "data" / "s3-put.json").read_text()
 
@@ -307,3 +308,15 @@ def test_any_text_is_understood_or_refused(body: str) -> None:
 @given(almost_messages)
 def test_anything_like_a_message_is_understood_or_refused(message: Any) -> None:
     parses_or_is_refused(json.dumps(message))
+
+
+@settings(max_examples=2000, deadline=None, database=None, derandomize=True)
+@given(sent_messages())
+def test_a_message_of_any_kind_says_what_its_sender_meant_or_is_refused(sent: Sent) -> None:
+    if sent.told is None:
+        with pytest.raises(UnparseableMessage):
+            parse_message(sent.body)
+    else:
+        assert parse_message(sent.body) == [
+            ObjectEvent(record.bucket, record.key, record.name) for record in sent.told
+        ]

@@ -1,42 +1,38 @@
-"""The transitions of jobs under real concurrency: threads with connections of their own."""
+"""The transitions of jobs under real concurrency: threads with connections of their own, and
+processes of such threads."""
 
+import itertools
+import os
 import random
+import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from django.db import connection
-from pytest_django import Settings
+from django.db.models.functions import Now
 
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import Completion, JobOrder
 from replication.models import JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
+from sandbox.child import Child
+from tests import processes
+from tests.claimers import Look, VersionedKeys, overlaps, read_looks
 from tests.examples import a_job, a_rule
+from tests.processes import REPOSITORY, eventually
+from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-KEYS = 250
-CLAIMERS = 8
-
-
-def at_once(*calls: Callable[[], None]) -> None:
-    """Run each on a thread, from the same moment on; raises what they raise."""
-    barrier = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], None]) -> None:
-        try:
-            barrier.wait()
-            call()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        for future in [pool.submit(run, call) for call in calls]:
-            future.result()
+JOBS = 10_000
+KEYS = 600  # of each of two rules: few, so that many are announced anew while they are looked at
+CLAIMING_PROCESSES = 2
 
 
 def enqueue(rule: ReplicationRule, keys: list[str]) -> None:
@@ -44,74 +40,111 @@ def enqueue(rule: ReplicationRule, keys: list[str]) -> None:
     jobs.enqueue(orders, origin=JobOrigin.EVENT, priority=0)
 
 
-class Writers:
-    """Notes who works on which key, and complains of two at once."""
+@dataclass(frozen=True)
+class Announcement:
+    """A key got that version, and was enqueued from `began_ns` to `ended_ns`."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._writing: set[str] = set()
-        self.overlaps: list[str] = []
-
-    def begin(self, key: str) -> None:
-        with self._lock:
-            if key in self._writing:
-                self.overlaps.append(key)
-            self._writing.add(key)
-
-    def end(self, key: str) -> None:
-        with self._lock:
-            self._writing.discard(key)
+    rule_id: int
+    key: str
+    version: int
+    began_ns: int
+    ended_ns: int
 
 
-@pytest.fixture
-def quick_retries(settings: Settings) -> None:
-    limits = {"retry_base_seconds": 0.001, "retry_cap_seconds": 0.01}
-    settings.S3SYNC = settings.S3SYNC.model_copy(update=limits)
+def announce_until_there_were(
+    number: int, rules: list[ReplicationRule], source: VersionedKeys
+) -> list[Announcement]:
+    """Change keys and enqueue them, again and again, until so many jobs were made."""
+    rng = random.Random(5)
+    announced: list[Announcement] = []
+    made: set[int] = set()
+    for version in itertools.count(1):
+        if len(made) >= number:
+            break
+        rule = rng.choice(rules)
+        keys = rng.sample([f"{key}" for key in range(KEYS)], k=150)
+        began_ns = time.monotonic_ns()
+        for key in keys:
+            source.change(key, version)
+        orders = [JobOrder(rule.pk, key) for key in keys]
+        made.update(jobs.enqueue(orders, origin=JobOrigin.EVENT, priority=0))
+        ended_ns = time.monotonic_ns()
+        announced += [
+            Announcement(order.rule_id, order.key, version, began_ns, ended_ns) for order in orders
+        ]
+    return announced
 
 
-def test_a_key_never_has_two_writers_and_every_job_ends(quick_retries: None) -> None:
+@contextmanager
+def claiming(folder: Path) -> Iterator[list[Child]]:
+    """Processes of four claimers each, ready to work."""
+    children = []
+    try:
+        for number in range(CLAIMING_PROCESSES):
+            children.append(
+                Child(
+                    [sys.executable, "-m", "tests.claimers", folder, f"{number}"],
+                    log=folder / f"{number}.log",
+                    env={
+                        **os.environ,
+                        "DATABASE_URL": processes.test_database_url(),
+                        "S3SYNC_RETRY_BASE_SECONDS": "0.001",
+                        "S3SYNC_RETRY_CAP_SECONDS": "0.01",
+                    },
+                    cwd=REPOSITORY,
+                )
+            )
+        for number, child in enumerate(children):
+            eventually((folder / f"{number}.ready").exists, unless_ended=child)
+        yield children
+    finally:
+        for child in children:
+            child.stop()
+
+
+def test_eight_claimers_and_ten_thousand_jobs_give_no_key_two_writers_and_forget_none(
+    tmp_path: Path,
+) -> None:
     rules = [a_rule("one"), a_rule("two")]
-    keys = [f"key/{number}" for number in range(KEYS)]
-    writers = Writers()
-    produced = threading.Event()
-    error = ReplicationError(ErrorCode.DESTINATION_UNAVAILABLE)
+    with claiming(tmp_path) as claimers, closing(VersionedKeys(tmp_path / "versions")) as source:
+        announced = announce_until_there_were(JOBS, rules, source)
+        (tmp_path / "produced").touch()
+        looks: list[Look] = []
+        for number, process in enumerate(claimers):
+            # Left by those alone whose every statement succeeded.
+            left = tmp_path / f"{number}.json"
+            eventually(left.exists, unless_ended=process, timeout_seconds=60)
+            looks += read_looks(left)
 
-    def produce() -> None:
-        rng = random.Random(5)
-        for _ in range(80):
-            enqueue(rng.choice(rules), rng.choices(keys, k=50))
-        produced.set()
+    assert overlaps(looks) == []
+    finished = dict(TransferJob.objects.values_list("id", "state"))
+    assert len(finished) >= JOBS
+    assert set(finished.values()) <= {JobState.COMPLETED, JobState.SUPERSEDED}
+    completed = {id for id, state in finished.items() if state == JobState.COMPLETED}
+    assert completed <= {look.job_id for look in looks}
 
-    def work() -> None:
-        rng = random.Random()
-        lane = uuid4()
-        while True:
-            last = produced.is_set()
-            held = jobs.claim(lane, limit=10, lease_seconds=60)
-            if not held and last and not unfinished():
-                return
-            done = []
-            for job in held:
-                writers.begin(f"{job.rule_id} {job.key}")
-            jobs.extend_leases(lane, held, lease_seconds=60)
-            for job in held:
-                # The database may hand the key on as soon as the job is settled.
-                writers.end(f"{job.rule_id} {job.key}")
-                if rng.random() < 0.2:
-                    assert jobs.retry_later(job, error) is not None
-                else:
-                    done.append((job, Completion(Outcome.COPIED)))
-            assert jobs.complete(done) == {job.id for job, _ in done}
+    of_key: dict[tuple[int, str], list[Look]] = {}
+    for look in sorted(looks, key=attrgetter("began_ns")):
+        of_key.setdefault((look.rule_id, look.key), []).append(look)
+    while_running = 0
+    for told in announced:
+        its_looks = of_key[told.rule_id, told.key]
+        # The last look that began before the key was announced can't have been told of it.
+        assert any(look.version >= told.version for look in its_looks), told
+        running = [look for look in its_looks if look.began_ns < told.began_ns]
+        if running and told.ended_ns < running[-1].ended_ns:
+            while_running += 1
+            assert its_looks[-1].began_ns >= running[-1].ended_ns, told
+    assert while_running > JOBS / 200  # else nothing was shown
 
-    def unfinished() -> bool:
-        return TransferJob.objects.filter(state__in=[JobState.PENDING, JobState.RUNNING]).exists()
 
-    at_once(produce, *[work] * CLAIMERS)
-    assert writers.overlaps == []
-    states = set(TransferJob.objects.values_list("state", flat=True))
-    assert states <= {JobState.COMPLETED, JobState.SUPERSEDED, JobState.FAILED}
-    seen = set(TransferJob.objects.filter(state=JobState.COMPLETED).values_list("key", flat=True))
-    assert seen == set(keys)
+def test_the_ledger_of_looks_sees_an_overlap() -> None:
+    first = Look(1, "a", job_id=1, version=1, began_ns=10, ended_ns=50)
+    within = Look(1, "a", job_id=2, version=1, began_ns=20, ended_ns=30)
+    later = Look(1, "a", job_id=3, version=1, began_ns=40, ended_ns=60)
+    assert overlaps([later, first, within]) == [(first, within), (first, later)]
+    elsewhere = [Look(2, "a", 4, 1, 20, 30), Look(1, "b", 5, 1, 20, 30), Look(1, "a", 6, 1, 50, 60)]
+    assert overlaps([first, *elsewhere]) == []
 
 
 def test_many_who_enqueue_the_same_keys_make_one_job_of_each() -> None:
@@ -203,3 +236,32 @@ def test_many_rescuers_rescue_a_job_once() -> None:
     at_once(*[lambda: rescued.append(jobs.rescue(limit=100))] * 4)
     assert sum(rescued) == 50
     assert set(TransferJob.objects.values_list("attempt", flat=True)) == {1}
+
+
+@pytest.mark.parametrize("is_same_lane", [False, True], ids=["another lane", "the same lane"])
+def test_a_zombies_heartbeats_and_completions_change_nothing(is_same_lane: bool) -> None:
+    rule = a_rule()
+    keys = [f"key/{number}" for number in range(20)]
+    enqueue(rule, keys)
+    zombie = uuid4()
+    heir = zombie if is_same_lane else uuid4()
+    lost = jobs.claim(zombie, limit=20, lease_seconds=0)
+    assert jobs.rescue(limit=20) == 20
+    TransferJob.objects.update(available_at=Now())
+    held = jobs.claim(heir, limit=20, lease_seconds=60)
+    assert {job.id for job in held} == {job.id for job in lost}
+    before = list(TransferJob.objects.order_by("id").values())
+
+    def heartbeat() -> None:
+        for _ in range(20):
+            assert jobs.extend_leases(zombie, lost, lease_seconds=600) == set()
+
+    def complete() -> None:
+        for _ in range(20):
+            assert jobs.complete([(job, Completion(Outcome.DELETED)) for job in lost]) == set()
+
+    at_once(heartbeat, complete, heartbeat, complete)
+    assert list(TransferJob.objects.order_by("id").values()) == before
+    assert jobs.complete([(job, Completion(Outcome.COPIED)) for job in held]) == {
+        job.id for job in held
+    }

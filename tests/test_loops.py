@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 from pytest_django import Settings
 
@@ -160,6 +161,28 @@ def test_a_beat_shows_life() -> None:
         row = Heartbeat.objects.get(started_at__isnull=False)
         assert (row.id, row.in_flight) == (loop.id, 3)
         assert datetime.now(UTC) - row.beat_at < timedelta(seconds=5)  # type: ignore[operator]
+
+
+def test_a_beat_asks_for_the_other_kind_when_that_fell_silent_and_never_for_its_own() -> None:
+    with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
+        assert lane is not None
+        age(LoopKind.LANE, seconds=loops.ALIVE_SECONDS + 1)
+        assert lane.beat_if_due()
+        assert asked_for() == 0
+    with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
+        assert lane is not None
+        age(LoopKind.POLLER, seconds=loops.ALIVE_SECONDS + 1)
+        assert lane.beat_if_due()
+        assert Heartbeat.objects.get(started_at__isnull=True).kind == LoopKind.POLLER
+
+
+def test_a_beat_is_one_statement_while_all_live() -> None:
+    with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
+        assert lane is not None
+        with CaptureQueriesContext(connection) as queries:
+            assert lane.beat_if_due()
+            assert not lane.beat_if_due()
+        assert len(queries) == 1
 
 
 def test_a_loop_that_starts_forgets_the_dead() -> None:

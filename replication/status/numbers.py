@@ -14,7 +14,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from replication.loops import ALIVE_SECONDS
-from replication.models import EventQueue, Heartbeat, LoopKind
+from replication.models import LAG_BOUNDS_SECONDS, EventQueue, Heartbeat, LoopKind
 from replication.status.lags import lag_percentiles
 
 
@@ -98,6 +98,12 @@ class Numbers:
         return sum(host.pollers for host in self.hosts)
 
 
+# Column by column: a fifth of the time of taking each array apart.
+_LAG_COUNTS = "ARRAY[{}]".format(
+    ", ".join(f"sum(lag_counts[{number}])" for number in range(1, len(LAG_BOUNDS_SECONDS) + 2))
+)
+
+
 def read_numbers() -> Numbers:
     """Read everything by three queries; the numbers of the jobs are of one moment."""
     generated_at, jobs, rules = _read_rules()
@@ -110,15 +116,8 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
         # Each WHERE on jobs repeats the condition of a partial index: `state IN (...)` would not,
         # and would read the whole table.
         cursor.execute(
-            """
-            WITH pending AS (
-                SELECT rule_id, count(*) AS jobs, count(*) FILTER (WHERE attempt > 0) AS retrying,
-                       min(event_at) AS oldest_event_at
-                FROM replication_transferjob WHERE state = 'pending' GROUP BY rule_id
-            ), running AS (
-                SELECT rule_id, count(*) AS jobs
-                FROM replication_transferjob WHERE state = 'running' GROUP BY rule_id
-            ), failed AS (
+            f"""
+            WITH failed AS (
                 SELECT rule_id, count(*) AS jobs
                 FROM replication_transferjob WHERE state = 'failed' GROUP BY rule_id
             ), last_day AS (
@@ -126,16 +125,10 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
                 FROM replication_completedminute
                 WHERE minute > now() - interval '1 day' GROUP BY rule_id
             ), last_hour AS (
-                SELECT rule_id, sum(jobs) AS jobs, sum(copied_bytes) AS bytes
+                SELECT rule_id, sum(jobs) AS jobs, sum(copied_bytes) AS bytes,
+                       {_LAG_COUNTS} AS lag_counts
                 FROM replication_completedminute
                 WHERE minute > now() - interval '1 hour' GROUP BY rule_id
-            ), lags AS (
-                SELECT rule_id, array_agg(jobs ORDER BY bucket) AS counts
-                FROM (SELECT rule_id, bucket, sum(lag.jobs) AS jobs
-                      FROM replication_completedminute,
-                           unnest(lag_counts) WITH ORDINALITY AS lag (jobs, bucket)
-                      WHERE minute > now() - interval '1 hour' GROUP BY rule_id, bucket) AS summed
-                GROUP BY rule_id
             )
             SELECT now(), rule.id, rule.name, source.name, destination.name, rule.enabled,
                    rule.paused_at, rule.parked_at, rule.parked_code,
@@ -144,20 +137,27 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
                    coalesce(last_hour.jobs, 0), coalesce(last_day.jobs, 0),
                    coalesce(last_hour.bytes, 0)::bigint, coalesce(last_day.bytes, 0)::bigint,
                    extract(epoch FROM now() - pending.oldest_event_at)::float8,
-                   coalesce(lags.counts, '{}')::bigint[]
+                   coalesce(last_hour.lag_counts, '{{}}')::bigint[]
             FROM (SELECT) AS always LEFT JOIN (
                 replication_replicationrule AS rule
                 JOIN replication_source AS source ON source.id = rule.source_id
                 JOIN replication_destination AS destination ON destination.id = rule.destination_id
             ) ON true
-            LEFT JOIN pending ON pending.rule_id = rule.id
-            LEFT JOIN running ON running.rule_id = rule.id
+            -- Rule by rule: a third of the time of one GROUP BY over all.
+            LEFT JOIN LATERAL (
+                SELECT count(*) AS jobs, count(*) FILTER (WHERE attempt > 0) AS retrying,
+                       min(event_at) AS oldest_event_at
+                FROM replication_transferjob WHERE state = 'pending' AND rule_id = rule.id
+            ) AS pending ON true
+            LEFT JOIN LATERAL (
+                SELECT count(*) AS jobs
+                FROM replication_transferjob WHERE state = 'running' AND rule_id = rule.id
+            ) AS running ON true
             LEFT JOIN failed ON failed.rule_id = rule.id
             LEFT JOIN last_hour ON last_hour.rule_id = rule.id
             LEFT JOIN last_day ON last_day.rule_id = rule.id
-            LEFT JOIN lags ON lags.rule_id = rule.id
             ORDER BY rule.name
-            """
+            """  # noqa: S608  the columns are ours
         )
         rows = cursor.fetchall()
     rules, counts_of_all = [], []
