@@ -4,8 +4,10 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -35,8 +37,11 @@ def busy(cluster: Child) -> set[int]:
 
 
 def the_lane_at_work(cluster: Child) -> set[int]:
-    job = TransferJob.objects.get(state=JobState.RUNNING)
-    pid = Heartbeat.objects.get(id=job.claimed_by).pid
+    (lane,) = TransferJob.objects.filter(state=JobState.RUNNING).values_list(
+        "claimed_by", flat=True
+    )
+    assert lane
+    pid = Heartbeat.objects.get(id=lane).pid
     assert pid in members(cluster)
     return {pid}
 
@@ -55,10 +60,9 @@ VICTIMS: dict[str, Callable[[Child], set[int]]] = {
 }
 
 
-def started_loops(kind: LoopKind) -> set[object]:
-    return set(
-        Heartbeat.objects.filter(kind=kind, started_at__isnull=False).values_list("id", flat=True)
-    )
+def new_loops(kind: LoopKind, known: set[UUID]) -> set[UUID]:
+    loops = Heartbeat.objects.filter(kind=kind, started_at__isnull=False)
+    return set(loops.values_list("id", flat=True)) - known
 
 
 @pytest.mark.django_db(transaction=True)
@@ -84,13 +88,12 @@ def test_after_a_kill_lanes_and_pollers_work_and_renew_themselves_and_a_stop_is_
         assert victims
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
-        known = {kind: started_loops(kind) for kind in LoopKind}
+        known = {kind: new_loops(kind, set()) for kind in LoopKind}
         road.put("after")
         # Of each kind two generations: the second was asked for by the first.
         for _ in range(2):
             for kind in LoopKind:
-                eventually(lambda k=kind: started_loops(k) - known[k], unless_ended=cluster)
-                known[kind] |= started_loops(kind)
+                known[kind] |= eventually(partial(new_loops, kind, known[kind]))
         done = TransferJob.objects.filter(state=JobState.COMPLETED, key__in=["meanwhile", "after"])
         eventually(lambda: done.count() == 2, unless_ended=cluster)
         assert not victims & members(cluster)
@@ -141,17 +144,16 @@ def test_every_message_is_received_once_by_one_of_many() -> None:
     mailbox = Mailbox()
     numbers = range(200)
 
-    def send(part: range) -> None:
+    def send(part: range) -> list[int]:
         for number in part:
             mailbox.put({"number": number})
+        return []
 
-    received = at_once(
-        lambda: send(numbers[:100]),
-        lambda: send(numbers[100:]),
-        lambda: [mailbox.get()["number"] for _ in range(100)],
-        lambda: [mailbox.get()["number"] for _ in range(100)],
-    )
-    assert sorted(received[2] + received[3]) == list(numbers)
+    def receive() -> list[int]:
+        return [mailbox.get()["number"] for _ in range(100)]
+
+    received = at_once(lambda: send(numbers[:100]), lambda: send(numbers[100:]), receive, receive)
+    assert sorted(number for part in received for number in part) == list(numbers)
 
 
 def test_one_at_a_time_waits_for_a_receiver_but_the_last_word_does_not() -> None:
