@@ -17,7 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from django.db import connection, connections
+from django.db import DatabaseError, InterfaceError, connection, connections
 from django_q.cluster import Sentinel, get_mp_context
 from django_q.monitor import monitor
 from django_q.pusher import pusher
@@ -125,8 +125,9 @@ class Cluster:
                 self._is_new = False
             else:
                 loops.revive()
-        except DATABASE_AWAY as error:
-            log.warning("cluster.database_unavailable", reason=str(error))
+        except (DatabaseError, InterfaceError) as error:
+            # Whatever it is, lanes that do their work must not end for it.
+            log.warning("cluster.loops_not_revived", reason=str(error))
             connection.close()
 
     def _how_the_sentinel_ended(self) -> str:
