@@ -84,9 +84,10 @@ def polling(road: Road) -> Iterator[None]:
     finally:
         stop.set()
         thread.join(0.3)
-        # It waits for the end of its long poll: this is one.
-        road.queue.refresh_from_db()
-        send(road, put_event("another-bucket", "end"))
+        if thread.is_alive():
+            # It waits for the end of its long poll: this is one.
+            road.queue.refresh_from_db()
+            send(road, put_event("another-bucket", "end"))
         thread.join(30)
         assert not thread.is_alive()
 
