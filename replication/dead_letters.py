@@ -10,6 +10,7 @@ from replication.errors import UnparseableMessage
 from replication.events import parse_message
 from replication.intake import AnnouncedEvent, take_events
 from replication.models import DeadLetter, JobOrigin
+from replication.poller import NOT_THE_MESSAGES_FAULT, why_not_taken
 
 log = structlog.get_logger(__name__)
 
@@ -32,15 +33,29 @@ class Replayed:
 def replay(letters: QuerySet[DeadLetter]) -> Replayed:
     """Take the letters in as if they had been understood when they were received.
 
-    A letter is deleted in the transaction that makes its jobs. One that still can't be parsed
+    A letter is deleted in the transaction that makes its jobs. One that still can't be taken in
     stays, with today's reason. Those that somebody else replays or deletes first are not counted.
     """
     letter_ids = list(letters.order_by("pk").values_list("pk", flat=True))
     replayed = Replayed()
     for start in range(0, len(letter_ids), REPLAY_BATCH):
-        replayed += _replay_batch(letter_ids[start : start + REPLAY_BATCH])
+        replayed += _replay_some(letter_ids[start : start + REPLAY_BATCH])
     log.info("dead_letters.replayed", **vars(replayed))
     return replayed
+
+
+def _replay_some(letter_ids: list[int]) -> Replayed:
+    """In one transaction; one by one where that fails, so that one does not hold up the others."""
+    try:
+        return _replay_batch(letter_ids)
+    except NOT_THE_MESSAGES_FAULT:
+        raise
+    except Exception as error:
+        if len(letter_ids) > 1:
+            return sum((_replay_some([letter_id]) for letter_id in letter_ids), Replayed())
+        log.exception("dead_letters.replay_failed", letter=letter_ids[0])
+        DeadLetter.objects.filter(pk=letter_ids[0]).update(reason=why_not_taken(error))
+        return Replayed(still_unparseable=1)
 
 
 @transaction.atomic

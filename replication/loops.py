@@ -5,7 +5,6 @@ while it lives, and each loop revives the other kind when that has fallen silent
 clock decides who is alive.
 """
 
-import ctypes
 import math
 import os
 import socket
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing import RawValue
 from uuid import UUID, uuid4
 
 import structlog
@@ -24,6 +22,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django_q.tasks import async_task
 
+from replication.lockless import Flag
 from replication.models import Heartbeat, LoopKind
 
 log = structlog.get_logger(__name__)
@@ -42,19 +41,17 @@ TASKS = {
     LoopKind.POLLER: "replication.tasks.run_poller",
 }
 
-# In memory that the cluster's processes share since their fork; without a lock, for a process
-# that is killed while it holds one would leave the others waiting for ever.
-_told_to_stop = RawValue(ctypes.c_bool, False)
+_told_to_stop = Flag()  # shared by the cluster's processes since their fork
 
 
 def tell_to_stop() -> None:
     """Tell every loop of this cluster to end soon; called in the cluster's first process."""
-    _told_to_stop.value = True
+    _told_to_stop.set()
 
 
 def are_told_to_stop() -> bool:
     """Whether this process's cluster is being stopped."""
-    return bool(_told_to_stop.value)
+    return _told_to_stop.is_set()
 
 
 def summon(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) -> bool:

@@ -14,9 +14,10 @@ from django.db.models.functions import Now
 from replication import loops
 from replication.database import DATABASE_AWAY
 from replication.errors import ReplicationError
+from replication.in_hand import InHand
 from replication.models import EventQueue, LoopKind
-from replication.poller import poll_once
-from replication.sqs import MAX_WAIT_SECONDS, Message, Queue, QueueError
+from replication.poller import NOT_THE_MESSAGES_FAULT, poll_once
+from replication.sqs import MAX_WAIT_SECONDS, Queue, QueueError
 
 log = structlog.get_logger(__name__)
 
@@ -117,18 +118,19 @@ class QueuePoller:
         self._stop = stop
         self._pause_seconds = 0.0
         self._depth_read_at = -math.inf
-        self._in_hand: list[Message] = []
+        self._in_hand = InHand(queue)
 
     def run(self) -> None:
         """Poll until the time is up or `stop` is set; never raises."""
         try:
-            while not self._stop.is_set() and (left := self._until - time.monotonic()) > 0:
-                # A long poll of 0 seconds would be a short one, and we would ask in a frenzy.
-                wait_seconds = max(1, int(min(left, MAX_WAIT_SECONDS)))
-                if self._survives(partial(self._poll, wait_seconds)):
-                    self._pause_seconds = 0.0
-                else:
-                    self._pause()
+            with self._in_hand:
+                while not self._stop.is_set() and (left := self._until - time.monotonic()) > 0:
+                    # A long poll of 0 seconds would be a short one, and we would ask in a frenzy.
+                    wait_seconds = max(1, int(min(left, MAX_WAIT_SECONDS)))
+                    if self._survives(partial(self._poll, wait_seconds)):
+                        self._pause_seconds = 0.0
+                    else:
+                        self._pause()
         finally:
             connection.close()
 
@@ -143,7 +145,7 @@ class QueuePoller:
     def _survives(self, poll: Callable[[], None]) -> bool:
         try:
             poll()
-        except DATABASE_AWAY as error:
+        except NOT_THE_MESSAGES_FAULT as error:
             # Nothing was deleted. What is in hand is taken when the database is back; if this
             # process ends first, SQS delivers it again.
             log.warning("queue.database_unavailable", queue=self._queue.name, reason=str(error))
@@ -155,8 +157,9 @@ class QueuePoller:
             self._report(str(error))
             return False
         except Exception as error:
-            # One poison message must not end the polling of its queue; SQS delivers it again.
-            self._in_hand.clear()
+            # Whatever it was, it must not end the polling of its queue; SQS delivers again what
+            # was in hand.
+            self._in_hand.let_go()
             log.exception("queue.poll_failed_unexpectedly", queue=self._queue.name)
             self._report(f"{type(error).__name__}: {error}")
             return False

@@ -1,9 +1,10 @@
-"""Receive and delete, nothing else: with the queue's URL alone, and no other permission than
+"""Receive, hide and delete, nothing else: with the queue's URL alone, and no other permission than
 sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -13,6 +14,7 @@ from replication.stores.aws import aws_client
 
 MAX_BATCH = 10
 MAX_WAIT_SECONDS = 20
+LONGEST_HIDDEN_SECONDS = 12 * 3600  # from the receipt on; SQS refuses more
 
 
 class QueueError(Exception):
@@ -76,14 +78,30 @@ class Queue:
         Raises:
             QueueError: see there.
         """
+        return self._each(self._client.delete_message_batch, messages)
+
+    def change_visibility(self, messages: Sequence[Message], *, seconds: int) -> list[str]:
+        """Hide up to 10 messages from others for so long from now on; 0 gives them back at once.
+
+        Returns why it could not be done for each of the rest.
+
+        Raises:
+            QueueError: see there.
+        """
+        return self._each(
+            self._client.change_message_visibility_batch, messages, VisibilityTimeout=seconds
+        )
+
+    def _each(
+        self, operation: Callable[..., Any], messages: Sequence[Message], **arguments: int
+    ) -> list[str]:
+        """A batch operation; why it failed for single messages."""
+        entries = [
+            {"Id": str(number), "ReceiptHandle": message.receipt_handle, **arguments}
+            for number, message in enumerate(messages)
+        ]
         try:
-            answer = self._client.delete_message_batch(
-                QueueUrl=self._url,
-                Entries=[
-                    {"Id": str(number), "ReceiptHandle": message.receipt_handle}
-                    for number, message in enumerate(messages)
-                ],
-            )
+            answer = operation(QueueUrl=self._url, Entries=entries)
         except (ClientError, BotoCoreError) as error:
             raise _translated(error) from error
         return [

@@ -59,3 +59,16 @@ def eventually(
             raise AssertionError(f"{'it ended' if ended else 'it never came'}: {seen!r}\n{log}")
         time.sleep(0.05)
     return seen
+
+
+def members(cluster: Child) -> set[int]:
+    """The cluster's processes: they are one process group."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (OSError, ValueError):
+            continue
+        if entry.name.isdecimal() and int(fields[2]) == cluster.pid and fields[0] != "Z":
+            found.add(int(entry.name))
+    return found

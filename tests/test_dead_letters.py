@@ -13,7 +13,7 @@ from replication.models import DeadLetter, EventQueue, JobOrigin, ReplicationRul
 from replication.poller import take_messages
 from replication.sqs import Message
 from tests.examples import a_rule
-from tests.test_poller import failing_commits
+from tests.test_poller import failing_commits, refusing
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,3 +141,16 @@ def test_replaying_and_polling_the_same_messages_and_keys_at_once_is_harmless(
         polled += [message(letter.message_id, "what?") for letter in letters]
         at_once(replay_all, lambda: take_messages(queue, polled), replay_all)  # noqa: B023
         assert TransferJob.objects.count() == len(keys)
+
+
+def test_a_letter_that_fails_unexpectedly_stays_and_does_not_hold_up_the_others(
+    rule: ReplicationRule, queue: EventQueue
+) -> None:
+    a_letter(queue, put_event("a"))
+    poison = a_letter(queue, put_event("poison"))
+    a_letter(queue, put_event("b"))
+    with refusing("poison"):
+        assert replay_all() == Replayed(letters=2, jobs=2, still_unparseable=1)
+    poison.refresh_from_db()
+    assert poison.reason.startswith("it could not be taken in: DataError: poison")
+    assert replay_all() == Replayed(letters=1, jobs=1)

@@ -5,21 +5,24 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from django.db import InternalError, connection
+from django.db import InternalError, ProgrammingError, connection
 from pytest_django import Settings
 
 from replication import loops
+from replication.in_hand import InHand
 from replication.models import DeadLetter, EventQueue, LoopKind, ReplicationRule, TransferJob
-from replication.poll_loop import poll_until
+from replication.poll_loop import FIRST_PAUSE_SECONDS, poll_until
 from replication.poller import Polled, poll_once
-from replication.sqs import Message, Queue, QueueError
+from replication.sqs import Queue, QueueError
 from tests.conftest import Road
 from tests.http_origin import http_origin
 from tests.policies import a_user_who_may
 from tests.processes import eventually
+from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -85,7 +88,7 @@ def polling(road: Road) -> Iterator[None]:
             # It waits for the end of its long poll: this is one.
             road.queue.refresh_from_db()
             send(road, put_event("another-bucket", "end"))
-            thread.join(30)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -150,7 +153,7 @@ def test_a_message_stays_in_the_queue_until_its_jobs_are_committed(road: Road) -
 def test_messages_in_hand_while_the_database_is_away_are_taken_when_it_is_back(road: Road) -> None:
     hide_for(road, seconds=600)
     send(road, put_event(road.source.bucket, "a"))
-    in_hand: list[Message] = []
+    in_hand = InHand(road.queue)
     with failing_commits():
         for _ in range(2):
             with pytest.raises(InternalError, match="refused"):
@@ -161,7 +164,7 @@ def test_messages_in_hand_while_the_database_is_away_are_taken_when_it_is_back(r
         polled = poll_once(road.queue, wait_seconds=1, in_hand=in_hand)
         assert polled == Polled(messages=1, jobs=1, unmatched=0, dead_letters=0)
         assert TransferJob.objects.filter(key=key).exists()
-    assert in_hand == []
+    assert in_hand.messages == ()
     hide_for(road, seconds=0)
     assert left_in(road) == 0
 
@@ -221,6 +224,62 @@ def test_a_dead_letter_does_not_hold_up_the_messages_beside_it(road: Road) -> No
     assert TransferJob.objects.count() == 1
 
 
+@contextmanager
+def refusing(key: str) -> Iterator[None]:
+    """The database refuses a job for this key, as something that nobody thought of would."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION USING ERRCODE = '22000', MESSAGE = 'poison'; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON replication_transferjob
+                FOR EACH ROW WHEN (NEW.key = '{key}') EXECUTE FUNCTION refuse();
+            """
+        )
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP FUNCTION refuse CASCADE")
+
+
+def test_a_message_that_fails_unexpectedly_becomes_a_dead_letter_and_the_others_jobs(
+    road: Road, caplog: pytest.LogCaptureFixture
+) -> None:
+    bucket = road.source.bucket
+    send(road, *(put_event(bucket, key) for key in ("a", "poison", "b")), "what?")
+    messages = Queue(road.queue).receive(wait_seconds=1)
+    assert len(messages) == 4
+    in_hand = InHand(road.queue)
+    in_hand.take(messages)
+    with refusing("poison"):
+        polled = poll_once(road.queue, wait_seconds=0, in_hand=in_hand)
+    assert polled == Polled(messages=4, jobs=2, unmatched=0, dead_letters=2)
+    assert {job.key for job in TransferJob.objects.all()} == {"a", "b"}
+    letter = DeadLetter.objects.get(body=put_event(bucket, "poison"))
+    assert letter.reason.startswith("it could not be taken in: DataError: poison")
+    assert "Traceback" in caplog.text
+    assert left_in(road) == 0
+    road.queue.refresh_from_db()
+    assert road.queue.messages_received == 4
+
+
+def test_a_database_of_another_version_makes_no_dead_letters(road: Road) -> None:
+    send(road, put_event(road.source.bucket, "a"))
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE replication_transferjob RENAME COLUMN event_at TO announced_at")
+    try:
+        with pytest.raises(ProgrammingError):
+            poll(road)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "ALTER TABLE replication_transferjob RENAME COLUMN announced_at TO event_at"
+            )
+    assert not DeadLetter.objects.exists()
+    assert poll(road) == Polled(messages=1, jobs=1, unmatched=0, dead_letters=0)
+
+
 # -- which rule asks ---------------------------------------------------------------------------
 
 
@@ -276,11 +335,15 @@ def test_three_permissions_are_enough_and_the_depth_is_unknown(
         road.aws,
         [
             *["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"],
-            "sqs:DeleteMessageBatch",  # the stand-in's alone: in AWS, sqs:DeleteMessage covers it
+            # The stand-in's alone: in AWS, those without Batch cover them.
+            *["sqs:DeleteMessageBatch", "sqs:ChangeMessageVisibilityBatch"],
         ],
         monkeypatch,
     )
     road.queue.save()
+    send(road, put_event("another-bucket", "a"))
+    (message,) = Queue(road.queue).receive(wait_seconds=1)
+    assert Queue(road.queue).change_visibility([message], seconds=0) == []
     road.put("a")
     with polling(road):
         eventually(TransferJob.objects.exists)
@@ -359,3 +422,47 @@ def test_a_database_that_refuses_commits_for_a_while_loses_nothing(road: Road) -
             eventually(lambda: "refused" in EventQueue.objects.get().last_error)
         eventually(TransferJob.objects.exists)
     assert left_in(road) == 0
+
+
+def test_sqs_that_throttles_is_asked_less_and_less_often(road: Road) -> None:
+    asked_at: list[float] = []
+
+    def throttle(_target: str) -> bytes:
+        asked_at.append(time.monotonic())
+        body = b'{"__type": "com.amazonaws.sqs#RequestThrottled", "message": "slow down"}'
+        head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/x-amz-json-1.0\r\n"
+        return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+    with http_origin() as sqs:
+        sqs.answer = throttle
+        right = road.queue.url
+        EventQueue.objects.update(url=f"{sqs.url}/queue")
+        with polling(road):
+            eventually(lambda: len(asked_at) >= 4)
+            assert "RequestThrottled" in EventQueue.objects.get().last_error
+            send(road, put_event(road.source.bucket, "a"))
+            EventQueue.objects.update(url=right)
+            eventually(TransferJob.objects.exists)
+    pauses = [later - earlier for earlier, later in pairwise(asked_at)]
+    assert pauses[0] >= FIRST_PAUSE_SECONDS
+    assert pauses[1] >= 2 * FIRST_PAUSE_SECONDS
+    assert pauses[2] >= 4 * FIRST_PAUSE_SECONDS
+
+
+def test_two_pollers_of_one_queue_take_each_message_once(road: Road) -> None:
+    hide_for(road, seconds=600)
+    keys = [f"key/{number}" for number in range(60)]
+    send(road, *(put_event(road.source.bucket, key) for key in keys))
+
+    def poll_until_empty() -> int:
+        taken = 0
+        while (polled := poll_once(road.queue, wait_seconds=1)) is not None:
+            taken += polled.messages
+        return taken
+
+    taken = at_once(poll_until_empty, poll_until_empty)
+    assert min(taken) > 0
+    assert sum(taken) == len(keys)
+    assert {job.key for job in TransferJob.objects.all()} == set(keys)
+    road.queue.refresh_from_db()
+    assert road.queue.messages_received == len(keys)

@@ -27,22 +27,9 @@ from sandbox.child import Child
 from sandbox.oss import Fault
 from sandbox.postgres import Postgres
 from tests.conftest import Road, work
-from tests.processes import REPOSITORY, eventually, manage
+from tests.processes import REPOSITORY, eventually, manage, members
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def members(cluster: Child) -> set[int]:
-    """The cluster's processes: they are one process group."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except (OSError, ValueError):
-            continue
-        if entry.name.isdecimal() and int(fields[2]) == cluster.pid and fields[0] != "Z":
-            found.add(int(entry.name))
-    return found
 
 
 def kill(cluster: Child) -> None:

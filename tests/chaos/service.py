@@ -87,6 +87,21 @@ class Service:
             self._kill(self._processes[name])
             self._start(name)
 
+    def kill_first_process(self, name: str) -> None:
+        """SIGKILL for the first process alone, which nobody may outlive; then a new one."""
+        with self._changing:
+            self._processes[name].stop(signal.SIGKILL)
+            self._start(name)
+
+    def pids_of(self, role: str) -> list[int]:
+        """The clusters' processes of that name, in `ps -o comm`."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if (entry / "comm").read_text() == f"{role}\n" and self._is_ours(int(entry.name)):
+                    found.append(int(entry.name))
+        return sorted(found)
+
     def lane_pids(self) -> list[int]:
         """The processes that run a lane now."""
         with psycopg.connect(self.sandbox.postgres.url, connect_timeout=5) as database:

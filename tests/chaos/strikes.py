@@ -78,13 +78,34 @@ class Strikes:
             self._proxy.cut(0)
 
     def _kill_lane(self, chance: random.Random) -> str:
-        pids = self._service.lane_pids()
+        return self._kill_one_of(self._service.lane_pids(), chance)
+
+    def _kill_idle_worker(self, chance: random.Random) -> str:
+        lanes = self._service.lane_pids()
+        workers = [pid for pid in self._service.pids_of("q-worker") if pid not in lanes]
+        return self._kill_one_of(workers, chance)
+
+    def _kill_pusher(self, chance: random.Random) -> str:
+        return self._kill_one_of(self._service.pids_of("q-pusher"), chance)
+
+    def _kill_monitor(self, chance: random.Random) -> str:
+        return self._kill_one_of(self._service.pids_of("q-monitor"), chance)
+
+    def _kill_sentinel(self, chance: random.Random) -> str:
+        return self._kill_one_of(self._service.pids_of("q-sentinel"), chance)
+
+    def _kill_one_of(self, pids: list[int], chance: random.Random) -> str:
         if not pids:
-            return "no lane is alive"
+            return "none is alive"
         pid = chance.choice(pids)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         return f"process {pid}"
+
+    def _kill_first_process(self, chance: random.Random) -> str:
+        name = chance.choice(self._service.cluster_names)
+        self._service.kill_first_process(name)
+        return name
 
     def _kill_cluster(self, chance: random.Random) -> str:
         name = chance.choice(self._service.cluster_names)
@@ -151,6 +172,11 @@ class Strikes:
 
 KINDS: dict[str, Callable[[Strikes, random.Random], str]] = {
     "kill-lane": Strikes._kill_lane,
+    "kill-idle-worker": Strikes._kill_idle_worker,
+    "kill-pusher": Strikes._kill_pusher,
+    "kill-monitor": Strikes._kill_monitor,
+    "kill-sentinel": Strikes._kill_sentinel,
+    "kill-first-process": Strikes._kill_first_process,
     "kill-cluster": Strikes._kill_cluster,
     "kill-poller": Strikes._kill_poller,
     "crash-database": Strikes._crash_database,
