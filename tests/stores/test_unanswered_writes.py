@@ -190,9 +190,7 @@ def test_a_write_that_failed_in_the_tls_handshake_will_not_land(write: Write) ->
 )
 def test_a_write_whose_answer_is_not_understood_may_still_land(write: Write, answer: bytes) -> None:
     with answering(answer) as endpoint:
-        error = failed(write, store_at(endpoint))
-    assert error.code == ErrorCode.DESTINATION_UNREACHABLE
-    assert error.may_still_land
+        assert failed(write, store_at(endpoint)).may_still_land
 
 
 def test_a_put_that_its_own_source_broke_off_will_not_land(oss: OssServer) -> None:
