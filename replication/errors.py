@@ -180,7 +180,8 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.SOURCE_UNSUPPORTED: Meaning(
         _PERMANENT,
         "This kind of source can't do what was asked.",
-        "Only S3 can describe, tag or restore an object. The detail says what was asked.",
+        "The detail says what was asked. Only S3 can describe, tag or restore an object; only "
+        "what has a strong ETag and accepts ranges can be read in parts.",
     ),
     ErrorCode.SOURCE_ADDRESS_REFUSED: Meaning(
         _PERSON,
@@ -191,7 +192,7 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ),
     ErrorCode.DESTINATION_ACCESS_DENIED: Meaning(
         _PERSON,
-        "OSS refuses to let us read, write or delete the object.",
+        "OSS refuses to let us write, read or delete the object.",
         "Grant oss:PutObject, oss:AbortMultipartUpload and oss:ListParts on the bucket's objects "
         "to the destination's credential profile; oss:DeleteObject where deletes are mirrored, "
         "oss:PutObjectTagging and oss:PutObjectAcl where the rule sets tags or an ACL, "

@@ -116,7 +116,8 @@ class SourceStore(Protocol):
 
         Raises:
             ReplicationError: SOURCE_CHANGED, where there is something else by now, or nothing;
-                SOURCE_RANGE_IGNORED, where the whole object came instead; or anything else.
+                SOURCE_RANGE_IGNORED, where the whole object came instead; SOURCE_UNSUPPORTED, if
+                the object is not pinnable; or anything else.
         """
 
     def head(self, key: str) -> ObjectInfo:

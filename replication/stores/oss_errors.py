@@ -26,11 +26,9 @@ _CODES = {
     "KmsServiceNotEnabled": ErrorCode.DESTINATION_KMS,
     "InvalidEncryptionAlgorithmError": ErrorCode.DESTINATION_KMS,
     "InvalidEncryptionRequest": ErrorCode.DESTINATION_KMS,
-    "ServerSideEncryptionNotSupported": ErrorCode.DESTINATION_KMS,
     "KeyNotFound": ErrorCode.DESTINATION_KMS,
     "AliasNotFound": ErrorCode.DESTINATION_KMS,
     "InvalidTag": ErrorCode.METADATA_INCOMPATIBLE,
-    "TooManyTags": ErrorCode.METADATA_INCOMPATIBLE,
     "InvalidObjectName": ErrorCode.KEY_INCOMPATIBLE,
     "EntityTooLarge": ErrorCode.OBJECT_TOO_LARGE,
     "InvalidDigest": ErrorCode.CHECKSUM_MISMATCH,
@@ -67,8 +65,8 @@ _NO_SUCH_KEY_EC = "0026-00000001"
 
 _DELAY_HEADER = "x-oss-qos-delay-time"  # milliseconds
 
-# A gateway's answers that say nothing of what OSS behind it does with the request.
-_NO_ANSWER_OF_OSS = {502, 504}
+# A gateway's answers, which say nothing of what OSS behind it does with the request.
+_GATEWAY_STATUSES = {502, 504}
 
 # oss2 wraps what happens until the head of an answer, and lets through what happens in its body:
 # the errors of requests, which are all OSErrors, and what is no XML.
@@ -110,8 +108,13 @@ def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
         f"{detail} (EC {error.ec})" if error.ec else detail,
         request_id=error.request_id,
         retry_after_seconds=hint_seconds(error.headers.get(_DELAY_HEADER, ""), unit_seconds=0.001),
-        may_still_land=is_write and error.status in _NO_ANSWER_OF_OSS,
+        may_still_land=is_write and not _is_of_oss(error),
     ) from error
+
+
+def _is_of_oss(error: oss2.exceptions.OssError) -> bool:
+    """Whether an answer is one of OSS itself, which has a code, and not one of a gateway."""
+    return error.status < 500 or (bool(error.code) and error.status not in _GATEWAY_STATUSES)
 
 
 def _may_have_been_sent(error: BaseException) -> bool:
@@ -142,7 +145,7 @@ def _named(error: oss2.exceptions.OssError) -> ErrorCode | None:
     """What OSS's own codes mean. It names the right endpoint where ours is wrong."""
     if "Endpoint" in error.details or error.ec in _WRONG_ENDPOINT_ECS:
         return ErrorCode.DESTINATION_ENDPOINT
-    if error.ec.startswith(_KMS_ECS):
+    if error.ec.startswith(_KMS_ECS) and error.status < 500:
         return ErrorCode.DESTINATION_KMS
     if error.ec.startswith(_TAG_ECS) and error.status == 400:
         return ErrorCode.METADATA_INCOMPATIBLE

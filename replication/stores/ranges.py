@@ -10,7 +10,16 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
 
 
 def range_headers(*, first_byte: int, last_byte: int, pin: ObjectInfo) -> dict[str, str]:
-    """The request headers for a range, the last byte included, of the object with this ETag."""
+    """The request headers for a range, the last byte included, of the object with this ETag.
+
+    Raises:
+        ReplicationError: SOURCE_UNSUPPORTED, if nothing tells this object from the next.
+    """
+    if not pin.is_pinnable:
+        raise ReplicationError(
+            ErrorCode.SOURCE_UNSUPPORTED,
+            "it can't be read in parts: the source gives no strong ETag, or accepts no ranges",
+        )
     return {"Range": f"bytes={first_byte}-{last_byte}", "If-Match": f'"{pin.etag}"'}
 
 

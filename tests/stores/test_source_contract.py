@@ -161,6 +161,15 @@ def second_to_fourth(source: SourceStore) -> bytes:
         return read_all(piece)
 
 
+def test_what_can_not_be_pinned_is_not_read_in_parts(
+    scripted_source: SourceStore, origin: HttpOrigin
+) -> None:
+    loose = ObjectInfo(size_bytes=10, etag="", is_pinnable=False)
+    with failing(ErrorCode.SOURCE_UNSUPPORTED):
+        scripted_source.open_range(KEY, first_byte=2, last_byte=4, pin=loose)
+    assert origin.targets == []
+
+
 def test_the_range_that_was_asked_for_is_taken(
     scripted_source: SourceStore, origin: HttpOrigin
 ) -> None:
