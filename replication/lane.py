@@ -22,7 +22,7 @@ from django.db import DataError, connection
 
 from replication import jobs, loops, pace, parking, setbacks
 from replication.database import DATABASE_AWAY
-from replication.errors import ErrorCode, HandOver, ReplicationError, TransferStopped
+from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError, TransferStopped
 from replication.holding import (
     Finished,
     FinishedPart,
@@ -57,6 +57,8 @@ ABANDON_SECONDS = 20.0
 DATABASE_PAUSE_SECONDS = 0.5
 # Of a lane's places, where there are several rules.
 ONE_RULES_SHARE = 0.75
+# Of a rule under which this lane has written nothing yet: if it needs a person, few jobs meet that.
+UNPROVEN_PLACES = 4
 
 T = TypeVar("T")
 
@@ -79,6 +81,7 @@ class Lane:
         self._ask_at = 0.0
         self._more_may_be_due = True
         self._was_saturated = False
+        self._proven: set[int] = set()  # rules under which something was written
         self._large = LargeObjects(
             loop.id,
             start_step=lambda held, step: self._submit(self._run_step, held, step),
@@ -223,13 +226,24 @@ class Lane:
         return self._rules[rule_id]
 
     def _room(self) -> dict[int, int]:
-        """How many more jobs of each rule this lane may hold: slow ones of one rule must not
-        keep all its places from the others."""
-        if len(self._rules) < 2:
-            return {}
-        most = math.ceil(self._limits.lane_concurrency * ONE_RULES_SHARE)
-        held = Counter(held.job.rule_id for held in self._held.values())
-        return {rule_id: max(0, most - held[rule_id]) for rule_id in self._rules}
+        """How many more jobs of each rule this lane may hold."""
+        most = self._places_of_a_rule
+        held = self._held_by_rule()
+        return {
+            rule_id: max(
+                0, (most if rule_id in self._proven else min(most, UNPROVEN_PLACES)) - held[rule_id]
+            )
+            for rule_id in self._rules
+        }
+
+    @property
+    def _places_of_a_rule(self) -> int:
+        """Slow jobs of one rule must not keep all places from the others."""
+        places = self._limits.lane_concurrency
+        return math.ceil(places * ONE_RULES_SHARE) if len(self._rules) > 1 else places
+
+    def _held_by_rule(self) -> Counter[int]:
+        return Counter(held.job.rule_id for held in self._held.values())
 
     def _read_rules(self) -> None:
         rules = ReplicationRule.objects.select_related("source", "destination")
@@ -370,6 +384,8 @@ class Lane:
                 jobs.hand_over(end.job, size_bytes=end.result.info.size_bytes)
             if isinstance(end.result, ReplicationError):
                 state = setbacks.settle(end.job, self._rules[end.job.rule_id], end.result)
+                if end.result.disposition is Disposition.PERSON:
+                    self._proven.discard(end.job.rule_id)
                 self._rules_read_at = 0.0  # it may have been parked
                 if state is None:
                     written_late.append(end.job)
@@ -393,8 +409,9 @@ class Lane:
         written = {
             job.rule_id
             for job, completion in completions
-            if completion.outcome in {Outcome.COPIED, Outcome.DELETED}
+            if completion.outcome in {Outcome.COPIED, Outcome.DELETED, Outcome.UNCHANGED}
         }
+        self._proven |= written
         for rule_id in written:
             if self._rules[rule_id].errors_in_a_row:
                 parking.note_success(rule_id)
@@ -426,7 +443,8 @@ class Lane:
             held.held_until = self._trusted_until(asked_at) if place in ours else 0.0
 
     def _grow_if_saturated(self) -> None:
-        if not self._free or self._large.is_saturated or 0 in self._room().values():
+        fullest = max(self._held_by_rule().values(), default=0)
+        if self._large.is_saturated or fullest >= self._places_of_a_rule or not self._free:
             self._was_saturated = True
             self._persistently(loops.summon_lane_if_room)
 

@@ -9,8 +9,9 @@ from replication import loops, retention
 from replication.lane import Lane
 from replication.models import LoopKind
 from replication.poll_loop import poll_for
+from replication.stale_uploads import abort_stale
 
-PRUNE_SECONDS = 20  # a loop that renews itself may have to wait for this worker
+PRUNE_SECONDS = 10  # a loop that renews itself may have to wait for this worker
 
 
 def run_lane(loop_id: str) -> None:
@@ -34,5 +35,6 @@ def revive() -> None:
 
 def prune() -> None:
     """Scheduled each hour; goes on in a new task where its time was too short."""
+    abort_stale(seconds=PRUNE_SECONDS)
     if not retention.prune(seconds=PRUNE_SECONDS).is_complete:
         async_task("replication.tasks.prune")

@@ -19,6 +19,7 @@ from replication.models import (
     TransferJob,
     UploadPart,
 )
+from replication.stale_uploads import STALE_AFTER, abort_stale
 from sandbox.oss import Fault
 from tests.conftest import Road
 from tests.lanes import a_lane
@@ -206,6 +207,33 @@ def test_many_large_objects_leave_places_for_small_ones(road: Road) -> None:
         assert TransferJob.objects.filter(state=JobState.COMPLETED, key__startswith="l").count() < 8
         eventually(completed(9))
     assert all(road.replica(f"large/{number}") == CONTENT for number in range(8))
+
+
+def a_failed_copy(road: Road) -> MultipartUpload:
+    """An upload that nobody goes on with."""
+    road.put("a", CONTENT)
+    denied = Fault(operation="UploadPart", status=403, code="AccessDenied", times=None)
+    road.oss.add_fault(denied)
+    copy(road)
+    road.oss.clear_faults()
+    return MultipartUpload.objects.get()
+
+
+def test_an_upload_that_nobody_will_complete_is_aborted(road: Road) -> None:
+    upload = a_failed_copy(road)
+    assert abort_stale(seconds=10) == 0
+    MultipartUpload.objects.update(began_at=upload.began_at - STALE_AFTER)
+    assert abort_stale(seconds=10) == 1
+    assert not MultipartUpload.objects.exists()
+    assert [*road.replicas.list_multipart_uploads().upload_list] == []
+
+
+def test_an_upload_whose_job_lives_is_left_alone(road: Road) -> None:
+    upload = a_failed_copy(road)
+    MultipartUpload.objects.update(began_at=upload.began_at - STALE_AFTER)
+    jobs.retry(TransferJob.objects.all())
+    assert abort_stale(seconds=10) == 0
+    assert MultipartUpload.objects.exists()
 
 
 def test_a_zombies_part_changes_nothing(road: Road) -> None:

@@ -1,0 +1,51 @@
+"""Aborts the multipart uploads that nobody will complete: their parts cost money at OSS."""
+
+import time
+from datetime import timedelta
+
+import structlog
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+
+from replication import loops, uploads
+from replication.errors import ReplicationError
+from replication.models import JobState, MultipartUpload, TransferJob
+from replication.stores.opening import destination_store
+
+log = structlog.get_logger(__name__)
+
+# As long as this, a failed job that somebody retries goes on where it ended.
+STALE_AFTER = timedelta(days=1)
+
+
+def abort_stale(*, seconds: float) -> int:
+    """Abort the uploads of keys without a live job, the oldest first. Returns how many.
+
+    Ends early after that long, or where the cluster is told to stop. What the destination refuses
+    now is tried again by the next run.
+    """
+    ends = time.monotonic() + seconds
+    live = TransferJob.objects.filter(
+        rule_id=OuterRef("rule_id"),
+        key=OuterRef("key"),
+        state__in=[JobState.PENDING, JobState.RUNNING],
+    )
+    stale = MultipartUpload.objects.filter(began_at__lt=Now() - STALE_AFTER).exclude(Exists(live))
+    aborted = 0
+    for upload in stale.select_related("destination", "rule").order_by("began_at").iterator():
+        if time.monotonic() >= ends or loops.are_told_to_stop():
+            break
+        aborted += _abort(upload)
+    return aborted
+
+
+def _abort(upload: MultipartUpload) -> bool:
+    about = {"rule": upload.rule.name, "key": upload.key, "upload_id": upload.upload_id}
+    try:
+        destination_store(upload.destination).abort_upload(upload.destination_key, upload.upload_id)
+    except ReplicationError as error:
+        log.warning("upload.not_aborted", **about, code=error.code.value, detail=error.detail)
+        return False
+    uploads.forget(upload.pk)
+    log.info("upload.aborted", **about)
+    return True
