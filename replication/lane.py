@@ -38,6 +38,7 @@ from replication.large import UploadBegun
 from replication.leading import LargeObjects
 from replication.models import JobOrigin, LoopKind, Outcome, ReplicationRule
 from replication.pace import ByteAllowance
+from replication.parts import MAX_PUT_BYTES
 from replication.stores.opening import destination_store, source_store
 from replication.transfer import LargeObject, Transfer
 from replication.uploads import PARTS
@@ -205,9 +206,19 @@ class Lane:
         for job in claimed:
             held = HeldJob(self._trusted_until(asked_at), job=job)
             self._held[job.id, job.attempt] = held
-            rule = self._rules[job.rule_id]
-            step = partial(self._transfer, held, rule, self._allowance(rule))
-            self._submit(self._run_step, held, step)
+            self._start_transfer(held, threshold_bytes=self._limits.multipart_threshold_bytes)
+
+    def _start_transfer(self, held: HeldJob, *, threshold_bytes: int) -> None:
+        rule = self._rule(held.job.rule_id)
+        transfer = partial(
+            _transfer,
+            held,
+            rule,
+            threshold_bytes=threshold_bytes,
+            part_bytes=self._limits.multipart_chunksize_bytes,
+            allowance=self._allowance(rule),
+        )
+        self._submit(self._run_step, held, transfer)
 
     def _carry_parts(self) -> None:
         """Carry parts of large objects, whoever leads them, on the places that are left."""
@@ -271,20 +282,6 @@ class Lane:
     def _trusted_until(self, asked_at: float) -> float:
         return trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
 
-    def _transfer(
-        self, held: HeldJob, rule: ReplicationRule, allowance: ByteAllowance | None
-    ) -> JobResult:
-        return Transfer(
-            rule=rule,
-            key=held.job.key,
-            source=source_store(rule.source),
-            destination=destination_store(rule.destination),
-            may_go_on=held.may_go_on,
-            threshold_bytes=self._limits.multipart_threshold_bytes,
-            part_bytes=self._limits.multipart_chunksize_bytes,
-            allowance=allowance,
-        ).run()
-
     def _run_step(self, held: HeldJob, step: Callable[[], JobResult]) -> None:
         """On a thread of the pool: take a step of a job, and put its end into the inbox."""
         self._inbox.put(Finished(held.job, _result_of(step, held.job.key)))
@@ -322,6 +319,14 @@ class Lane:
                 )
             except ReplicationError as error:
                 self._inbox.put(Finished(end.job, error))
+            return True
+        if (
+            isinstance(end.result, ReplicationError)
+            and end.result.code is ErrorCode.SOURCE_RANGE_IGNORED
+        ):
+            # Such a source has to be copied in one piece.
+            self._persistently(partial(self._large.forget, end.job, end.result))
+            self._start_transfer(held, threshold_bytes=MAX_PUT_BYTES)
             return True
         return False
 
@@ -480,3 +485,23 @@ def _result_of(step: Callable[[], T], key: str) -> T | ReplicationError | Transf
     except Exception as error:
         log.exception("job.failed_unexpectedly", key=key)
         return ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}")
+
+
+def _transfer(
+    held: HeldJob,
+    rule: ReplicationRule,
+    *,
+    threshold_bytes: int,
+    part_bytes: int,
+    allowance: ByteAllowance | None,
+) -> JobResult:
+    return Transfer(
+        rule=rule,
+        key=held.job.key,
+        source=source_store(rule.source),
+        destination=destination_store(rule.destination),
+        may_go_on=held.may_go_on,
+        threshold_bytes=threshold_bytes,
+        part_bytes=part_bytes,
+        allowance=allowance,
+    ).run()

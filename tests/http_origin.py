@@ -4,7 +4,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 class HttpOrigin:
@@ -58,7 +58,8 @@ class HttpOrigin:
                 target = head.split(b" ")[1].decode()
                 self.targets.append(target)
                 answer = self.answer(target) if callable(self.answer) else self.answer
-                client.sendall(answer)
+                with suppress(ConnectionError):  # a client may have heard enough
+                    client.sendall(answer)
 
 
 @contextmanager

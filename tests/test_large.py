@@ -15,6 +15,8 @@ from replication.models import (
     JobState,
     MultipartUpload,
     Outcome,
+    Source,
+    SourceKind,
     TransferAttempt,
     TransferJob,
     UploadPart,
@@ -22,6 +24,7 @@ from replication.models import (
 from replication.stale_uploads import STALE_AFTER, abort_stale
 from sandbox.oss import Fault
 from tests.conftest import Road
+from tests.http_origin import http_origin
 from tests.lanes import a_lane
 from tests.processes import eventually
 
@@ -192,6 +195,19 @@ def test_an_upload_that_was_completed_without_a_word_is_taken_for_what_it_is(roa
     assert job.outcome in {Outcome.COPIED, Outcome.UNCHANGED}
     assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
     assert road.replica("a") == CONTENT
+
+
+def test_a_source_that_ignores_ranges_is_copied_in_one_piece(road: Road) -> None:
+    with http_origin() as web:
+        web.answers(CONTENT, ETag='"strong"', Accept_Ranges="bytes")
+        road.rule.source = Source.objects.create(
+            name="web", kind=SourceKind.HTTP, endpoint_url=web.url
+        )
+        road.rule.save()
+        job = copy(road, seconds=3)
+    assert (job.outcome, job.attempt) == (Outcome.COPIED, 0)
+    assert road.replica("a") == CONTENT
+    assert [r.operation for r in road.oss.requests()].count("PutObject") == 1
 
 
 def test_many_large_objects_leave_places_for_small_ones(road: Road) -> None:
