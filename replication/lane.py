@@ -52,6 +52,8 @@ ASK_SECONDS = 1.0
 RULES_SECONDS = 3.0  # what an operator changes in a rule takes effect by then
 RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
+# How often a lane of a full cluster asks whether another host has a place for one more.
+GROW_SECONDS = 5.0
 # What a lane that is told to stop may still finish; orchestrators often kill after 30 s.
 FINISH_SECONDS = 10.0
 ABANDON_SECONDS = 20.0
@@ -82,6 +84,7 @@ class Lane:
         self._ask_at = 0.0
         self._more_may_be_due = True
         self._was_saturated = False
+        self._grow_at = 0.0
         self._proven: set[int] = set()  # rules under which something was written
         self._large = LargeObjects(
             loop.id,
@@ -383,7 +386,7 @@ class Lane:
                 )
         for end in finished:
             if isinstance(end.result, HandOver):
-                jobs.hand_over(end.job)
+                jobs.hand_over(end.job, size_bytes=self._large.size_bytes(end.job))
             if isinstance(end.result, LargeObject):
                 # This lane leads as many as it may; another will.
                 jobs.hand_over(end.job, size_bytes=end.result.info.size_bytes)
@@ -451,12 +454,19 @@ class Lane:
         fullest = max(self._held_by_rule().values(), default=0)
         if self._large.is_saturated or fullest >= self._places_of_a_rule or not self._free:
             self._was_saturated = True
-            self._persistently(loops.summon_lane_if_room)
+            if time.monotonic() >= self._grow_at and self._persistently(self._summon_another):
+                self._grow_at = time.monotonic() + GROW_SECONDS
 
     def _ask_for_successor(self) -> None:
         """Renew this lane, unless it was idle and another is there to watch."""
         if self._was_saturated or not self._loop.has_younger_peer():
-            loops.summon(LoopKind.LANE)
+            self._loop.renew()
+
+    def _summon_another(self) -> bool:
+        """Ask for one more lane; returns whether this cluster is full, and another must have it."""
+        is_full = loops.is_full_here()
+        loops.summon(LoopKind.LANE)
+        return is_full
 
     def _persistently(self, statement: Callable[[], T]) -> T:
         """Run a statement through restarts of the database, for as long as a lease may last.
@@ -504,4 +514,5 @@ def _transfer(
         threshold_bytes=threshold_bytes,
         part_bytes=part_bytes,
         allowance=allowance,
+        size_bytes=held.job.size_bytes,
     ).run()

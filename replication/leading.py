@@ -90,6 +90,11 @@ class LargeObjects:
     def may_lead_more(self) -> bool:
         return len(self._led) < math.ceil(self._limits.lane_concurrency * LED_SHARE)
 
+    def size_bytes(self, job: ClaimedJob) -> int | None:
+        """Of the large object that this is the job of; None if it is not."""
+        led = self._led.get(_place(job))
+        return led.large.info.size_bytes if led else None
+
     def lead(self, held: HeldJob, rule: ReplicationRule, large: LargeObject) -> None:
         """Go on with the object's upload, or begin one."""
         led = _Led(held, rule, large)

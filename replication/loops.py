@@ -126,14 +126,15 @@ def _wanted_kinds() -> list[LoopKind]:
     return list(LoopKind) if settings.S3SYNC.poll_in_cluster else [LoopKind.LANE]
 
 
-def summon_lane_if_room() -> bool:
-    """Ask for one more lane, unless this cluster runs as many as it may."""
-    here = [
-        loop
-        for loop in _alive().filter(kind=LoopKind.LANE)
-        if (loop.host, loop.cluster_pid) == (socket.gethostname(), os.getppid())
-    ]
-    return len(here) < settings.S3SYNC.lanes and summon(LoopKind.LANE)
+def is_full_here() -> bool:
+    """Whether this cluster runs as many lanes as it may."""
+    here = _alive().filter(
+        kind=LoopKind.LANE,
+        host=socket.gethostname(),
+        cluster_pid=os.getppid(),
+        is_renewed=False,
+    )
+    return here.count() >= settings.S3SYNC.lanes
 
 
 @contextmanager
@@ -141,9 +142,14 @@ def running(kind: LoopKind, loop_id: UUID | None = None) -> Iterator["Loop | Non
     """A loop's life: registered on entry, forgotten on exit.
 
     With `loop_id` it is the loop that was asked for under that id; yields None if that one has
-    started already or was given up for lost.
+    started already or was given up for lost, or if this cluster has as many lanes as it may:
+    whoever asked asks again, and another host has room.
     """
     loop = Loop(kind=kind, id=loop_id or uuid4())
+    if loop_id and kind == LoopKind.LANE and is_full_here():
+        Heartbeat.objects.filter(pk=loop.id, started_at__isnull=True).delete()
+        yield None
+        return
     if not loop.register(asked_for=loop_id is not None):
         yield None
         return
@@ -213,6 +219,11 @@ class Loop:
         _summon_all_but(alive)
         self._last_beat = time.monotonic()
         return True
+
+    def renew(self) -> None:
+        """Ask for a successor, which may start while this one finishes."""
+        Heartbeat.objects.filter(pk=self.id).update(is_renewed=True)
+        summon(self.kind)
 
     def has_younger_peer(self) -> bool:
         """Whether a loop of the kind lives that started after this one, so this one may end."""

@@ -15,7 +15,7 @@ from replication import loops
 from replication.database import DATABASE_AWAY
 from replication.errors import ReplicationError
 from replication.in_hand import InHand
-from replication.models import EventQueue, LoopKind
+from replication.models import EventQueue
 from replication.poller import NOT_THE_MESSAGES_FAULT, poll_once
 from replication.sqs import MAX_WAIT_SECONDS, Queue, QueueError
 
@@ -106,7 +106,7 @@ class PollLoop:
         if time.monotonic() >= self._renew_at:
             self._renew_at = math.inf
             if not self._loop.has_younger_peer():
-                loops.summon(LoopKind.POLLER)
+                self._loop.renew()
 
 
 class QueuePoller:

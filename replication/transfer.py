@@ -8,7 +8,7 @@ from replication.bodies import VerifiedBody, check_crc64
 from replication.errors import ObjectMissing
 from replication.jobs import Completion
 from replication.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
-from replication.models import DeletePolicy, Outcome, ReplicationRule
+from replication.models import DeletePolicy, Outcome, ReplicationRule, SourceKind
 from replication.pace import ByteAllowance
 from replication.parts import PartPlan, check_size, plan_parts
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
@@ -40,6 +40,7 @@ class Transfer:
     threshold_bytes: int  # larger objects go in parts
     part_bytes: int
     allowance: ByteAllowance | None = None
+    size_bytes: int | None = None  # as it was last seen; for a large one a HEAD is less than a GET
 
     def run(self) -> Completion | LargeObject:
         """Copy the object as it is now, or take note that there is none.
@@ -59,14 +60,27 @@ class Transfer:
         if isinstance(planned_key, SkippedKey):
             return Completion(Outcome.SKIPPED, remarks=planned_key.reason)
         try:
+            if (large := self._still_large(planned_key)) is not None:
+                return large
             source_object = self.source.open(self.key)
         except ObjectMissing as missing:
             return self._follow_delete(planned_key.key, missing)
         with source_object:
-            return self._copy(source_object, planned_key)
+            planned = self._plan(source_object.info, planned_key)
+            if isinstance(planned, LargeObject):
+                return planned
+            return self._put(source_object, planned_key.key, planned)
 
-    def _copy(self, source_object: SourceObject, key: PlannedKey) -> Completion | LargeObject:
-        info = source_object.info
+    def _still_large(self, key: PlannedKey) -> LargeObject | None:
+        """The object, if it was large when it was last seen, and is."""
+        if self.size_bytes is None or self.size_bytes <= self.threshold_bytes:
+            return None
+        if self.rule.source.kind != SourceKind.S3:
+            return None  # only S3 answers HEAD as it answers GET
+        planned = self._plan(self.source.head(self.key), key)
+        return planned if isinstance(planned, LargeObject) else None
+
+    def _plan(self, info: ObjectInfo, key: PlannedKey) -> PlannedAttributes | LargeObject:
         tags = self.source.tags(self.key, version_id=info.version_id) if info.tag_count else {}
         planned = plan_attributes(self.rule, info, tags=tags, key=key)
         parts = plan_parts(
@@ -77,7 +91,7 @@ class Transfer:
         if parts is not None and info.is_pinnable:
             return LargeObject(info, key.key, parts, planned)
         check_size(info.size_bytes)
-        return self._put(source_object, key.key, planned)
+        return planned
 
     def _put(
         self, source_object: SourceObject, destination_key: str, planned: PlannedAttributes

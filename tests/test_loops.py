@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -145,12 +146,39 @@ def test_no_poller_is_asked_for_where_polling_is_apart(settings: Settings) -> No
     assert [row.kind for row in Heartbeat.objects.all()] == [LoopKind.LANE]
 
 
+def the_one_asked_for() -> UUID:
+    return Heartbeat.objects.get(started_at__isnull=True).id
+
+
 def test_a_cluster_grows_to_its_lanes_and_no_further(settings: Settings) -> None:
     settings.S3SYNC = settings.S3SYNC.model_copy(update={"lanes": 2})
+    with loops.running(LoopKind.LANE) as first:
+        assert first is not None
+        loops.summon(LoopKind.LANE)
+        with loops.running(LoopKind.LANE, the_one_asked_for()) as second:
+            assert second is not None
+            assert loops.is_full_here()
+            loops.summon(LoopKind.LANE)
+            with loops.running(LoopKind.LANE, the_one_asked_for()) as third:
+                assert third is None
+            # It was not started, so it can be asked for again at once.
+            assert loops.summon(LoopKind.LANE)
+
+
+def test_a_successor_takes_the_place_of_the_lane_that_asked_for_it(settings: Settings) -> None:
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"lanes": 1})
+    with loops.running(LoopKind.LANE) as first:
+        assert first is not None
+        first.renew()
+        with loops.running(LoopKind.LANE, the_one_asked_for()) as second:
+            assert second is not None
+
+
+def test_lanes_of_another_host_do_not_fill_this_one(settings: Settings) -> None:
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"lanes": 1})
     with loops.running(LoopKind.LANE):
-        assert loops.summon_lane_if_room()
-        with loops.running(LoopKind.LANE, Heartbeat.objects.get(started_at__isnull=True).id):
-            assert not loops.summon_lane_if_room()
+        Heartbeat.objects.update(host="another")
+        assert not loops.is_full_here()
 
 
 def test_a_beat_shows_life() -> None:

@@ -23,6 +23,7 @@ class ClaimedJob:
     attempt_limit: int
     started_at: datetime
     write_in_doubt_until: datetime | None = None  # if that was still to come when it was claimed
+    size_bytes: int | None = None  # of the object as it was last seen, if a lane handed it over
 
 
 def claim(
@@ -104,7 +105,8 @@ def claim(
                 lease_expires_at = now() + make_interval(secs => %(lease)s)
             FROM due WHERE job.id = due.id
             RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at,
-                CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END
+                CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END,
+                job.size_bytes
             """,
             {
                 "limit": limit,

@@ -12,6 +12,11 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField(
+            model_name='heartbeat',
+            name='is_renewed',
+            field=models.BooleanField(db_default=False),
+        ),
+        migrations.AddField(
             model_name='destination',
             name='bytes_paced_until',
             field=models.DateTimeField(editable=False, null=True),

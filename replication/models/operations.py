@@ -30,6 +30,8 @@ class Heartbeat(models.Model):
     pid = models.IntegerField(_("process id"), null=True)
     cluster_pid = models.IntegerField(_("cluster's process id"), null=True)
     in_flight = models.IntegerField(_("in flight"), default=0)
+    # It asked for its successor, which takes its place among the lanes of its cluster.
+    is_renewed = models.BooleanField(db_default=False)
 
     class Meta:
         verbose_name = _("heartbeat")

@@ -24,6 +24,7 @@ class CuttingProxy:
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._cuts = 0
+        self.answered_bytes = 0  # of all answers that were passed on
         self._sockets: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
@@ -103,6 +104,8 @@ class CuttingProxy:
                     break
                 left = None if left is None else left - len(data)
                 client.sendall(data)
+                with self._lock:
+                    self.answered_bytes += len(data)
         with self._lock:
             self._sockets -= {client, upstream}
         for one in (upstream, client):
