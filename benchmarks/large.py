@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -40,7 +41,8 @@ def measure(size_bytes: int) -> Iterator[Figure]:
         crc64 = _put(sandbox, size_bytes)
         began = time.monotonic()
         written_before = _written_bytes(service.cluster.pid)
-        peaks, written = {}, {}
+        peaks: dict[int, int] = {}
+        written: dict[int, int] = {}
         while (job := _settled(sandbox)) is None:
             if time.monotonic() - began > TIMEOUT_SECONDS:
                 raise TimeoutError("the object did not arrive")
@@ -62,7 +64,8 @@ def measure(size_bytes: int) -> Iterator[Figure]:
 
 def _put(sandbox: Sandbox, size_bytes: int) -> str:
     """Upload the object in pieces; its CRC-64."""
-    s3, where = sandbox.aws.client("s3"), {"Bucket": sandbox.source_bucket, "Key": "large"}
+    s3: Any = sandbox.aws.client("s3")
+    where = {"Bucket": sandbox.source_bucket, "Key": "large"}
     upload = s3.create_multipart_upload(**where)["UploadId"]
     piece, crc64, parts = os.urandom(PIECE_BYTES), 0, []
     for number in range(1, -(-size_bytes // PIECE_BYTES) + 1):

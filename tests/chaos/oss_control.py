@@ -11,7 +11,7 @@ LOG_SIZE = 1_000_000
 
 @dataclass(frozen=True)
 class Write:
-    """A request that writes a key, in the stand-in's log; `fault` is the id of what struck it."""
+    """A request that changes an object, in the stand-in's log; `fault` is what struck it."""
 
     key: str
     operation: str
@@ -58,13 +58,13 @@ class OssControl:
                 entry["status"],
             )
             for entry in log["requests"]
-            if entry["operation"] in {"PutObject", "DeleteObject"}
+            if entry["operation"] in {"PutObject", "CompleteMultipartUpload", "DeleteObject"}
         ]
 
-    def contents(self, bucket: str) -> dict[str, tuple[int, str]]:
-        """Each key's size and MD5."""
+    def contents(self, bucket: str) -> dict[str, tuple[int, int]]:
+        """Each key's size and CRC-64, whichever way it was written."""
         lines = self._ask("GET", f"/-/objects?bucket={bucket}").splitlines()
-        return {key: (size, etag.lower()) for _, key, size, _, etag in map(json.loads, lines)}
+        return {key: (size, int(crc64)) for _, key, size, crc64, _ in map(json.loads, lines)}
 
     def _ask(self, method: str, path: str, said: Any = None) -> bytes:
         connection = http.client.HTTPConnection(self._netloc, timeout=60)

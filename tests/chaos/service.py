@@ -28,6 +28,8 @@ SETTINGS = {
     "S3SYNC_LEASE_SECONDS": f"{LEASE_SECONDS}",
     "S3SYNC_RETRY_CAP_SECONDS": "5",
     "S3SYNC_READ_TIMEOUT_SECONDS": f"{READ_TIMEOUT_SECONDS}",
+    "S3SYNC_MULTIPART_THRESHOLD_BYTES": "1048576",
+    "S3SYNC_MULTIPART_CHUNKSIZE_BYTES": "1048576",
     # However unlucky a key is, it must not fail.
     "S3SYNC_MAX_ATTEMPTS": "100",
     "S3SYNC_SECRET_KEY": "a key for chaos that guards nothing at all",

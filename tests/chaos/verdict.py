@@ -1,16 +1,19 @@
 """What came of it: both buckets compared, and who wrote while another did."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
+from anycrc import Model
+
 from sandbox.environment import Sandbox
 from tests.chaos.oss_control import OssControl, Write
 from tests.chaos.strikes import SLOW_ANSWER_SECONDS, SURELY_LIVE_SECONDS, Strikes
 
-Contents = dict[str, tuple[int, str]]  # of each key, size and MD5
+Contents = dict[str, tuple[int, int]]  # of each key, size and CRC-64
+
+_CRC64 = Model("CRC64-XZ")
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,9 @@ def source_contents(sandbox: Sandbox) -> Contents:
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=sandbox.source_bucket)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
-    def look(key: str) -> tuple[int, str]:
+    def look(key: str) -> tuple[int, int]:
         body = s3.get_object(Bucket=sandbox.source_bucket, Key=key)["Body"].read()
-        return len(body), hashlib.md5(body, usedforsecurity=False).hexdigest()
+        return len(body), _CRC64.calc(body)
 
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(keys, pool.map(look, keys), strict=True))
