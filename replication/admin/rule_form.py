@@ -4,10 +4,14 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from replication.keys import KeyPolicy
+from replication.metadata import MetadataPolicy
 from replication.models import EncryptionMethod, ReplicationRule
+from replication.tags import TagPolicy
 
 LINES = ("include", "exclude", "storage_classes")
 # White space at either end of these is a part of the key; a text of lines stays as a file has it.
@@ -57,22 +61,15 @@ FIELDSETS: tuple[tuple[Any, Any], ...] = (
 HELP_TEXTS = {
     "include": gettext_lazy(
         "One glob on each line; a key must match one of them. A glob is about the whole key: "
-        "* is anything within a folder, ** anything at all, ? one character, [a-z] one of these. "
-        "photos/**/*.jpg"
+        "* is anything within a folder, ** anything at all, ? one character, [a-z] one of these; "
+        "e.g. photos/**/*.jpg"
     ),
-    "exclude": gettext_lazy("One glob on each line; a key must match none. **/tmp/**"),
+    "exclude": gettext_lazy("One glob on each line; a key must match none of them; e.g. **/tmp/**"),
     "key_policy": gettext_lazy(
-        "Empty or over 1,023 bytes, with a slash in front, with control characters. "
-        "Fail: the job is among the failures until you act. "
-        "Leave out: the job ends as “skipped”, and nothing is copied. "
-        "Rewrite: the replica is found below .s3sync-key/, behind the destination prefix, and its "
-        "own key in its metadata."
+        "Empty or over 1,023 bytes, with a slash in front, with control characters."
     ),
     "metadata_policy": gettext_lazy(
-        "User metadata with underscores in names or anything but ASCII in values, or over 8 KB. "
-        "Fail: the job is among the failures until you act. "
-        "Copy without: the field is gone at the replica. "
-        "Rewrite: it is kept as x-oss-meta-s3sync-meta-…, escaped so that it can be had back."
+        "User metadata with underscores in names or anything but ASCII in values, or over 8 KB."
     ),
     "tag_policy": gettext_lazy(
         "More than 10, over-long ones, or with @ or letters beyond a to z. "
@@ -88,6 +85,30 @@ HELP_TEXTS = {
     ),
 }
 
+_FAILS = gettext_lazy("The job is among the failures, with what to do about it, until you act.")
+# What each choice does, beside its name.
+EFFECTS: dict[str, dict[str, Any]] = {
+    "key_policy": {
+        KeyPolicy.FAIL: _FAILS,
+        KeyPolicy.SKIP: gettext_lazy("The job ends as “skipped”; nothing is copied."),
+        KeyPolicy.REWRITE: gettext_lazy(
+            "The replica is found at .s3sync-key/… behind the destination prefix, and has its own "
+            "key in its metadata."
+        ),
+    },
+    "metadata_policy": {
+        MetadataPolicy.FAIL: _FAILS,
+        MetadataPolicy.DROP: gettext_lazy("The replica goes without the field."),
+        MetadataPolicy.REWRITE: gettext_lazy(
+            "The field is kept as x-oss-meta-s3sync-meta-…, from which it can be had back."
+        ),
+    },
+    "tag_policy": {
+        TagPolicy.FAIL: _FAILS,
+        TagPolicy.DROP: gettext_lazy("The replica goes without the tag."),
+    },
+}
+
 
 class RuleForm(forms.ModelForm):
     class Meta:
@@ -95,6 +116,16 @@ class RuleForm(forms.ModelForm):
         fields = tuple(name for _title, options in FIELDSETS for name in options["fields"])
         help_texts = HELP_TEXTS
         widgets = dict.fromkeys(LINES, forms.Textarea(attrs=_LINES_LOOK))
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name, effects in EFFECTS.items():
+            field: Any = self.fields.get(name)  # none where the page can only be read
+            if field is not None:
+                field.choices = [
+                    (value, format_html('{}. <span class="help">{}</span>', label, effects[value]))
+                    for value, label in field.choices
+                ]
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data

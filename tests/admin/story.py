@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.utils import timezone
 
@@ -42,9 +43,15 @@ WITH_REMARKS = {
     "remarks": "without 'taken<b>by': the name has other characters than a-z, 0-9 and hyphens\n"
     "rewritten key: 'photos/.s3sync-key/escaped/a%00b'"
 }
-NO_COPY = dict.fromkeys(
-    ("source_crc64", "source_checksum", "destination_crc64", "destination_etag"), ""
-)
+NO_COPY: dict[str, Any] = {
+    "size_bytes": None,
+    "source_etag": "",
+    "source_version_id": "",
+    "source_crc64": "",
+    "source_checksum": "",
+    "destination_crc64": "",
+    "destination_etag": "",
+}
 SKIPPED = NO_COPY | {
     "outcome": Outcome.SKIPPED,
     "remarks": "it has 1030 bytes; OSS allows 1 to 1023",
@@ -99,7 +106,7 @@ def make_job(
     errors: list[ErrorCode] | None = None,
     detail: str = "",
     size_bytes: int = 48_213,
-    **proof: str,
+    **proof: Any,
 ) -> TransferJob:
     """A job as jobs/ would have left it, `age` ago, after unsuccessful tries with `errors`.
 
@@ -144,7 +151,7 @@ def _lease(state: JobState, since: datetime) -> dict:
     return {"lease_expires_at": since + timedelta(seconds=60), "claimed_by": uuid.uuid4()}
 
 
-def _proof(size_bytes: int) -> dict:
+def _proof(size_bytes: int) -> dict[str, Any]:
     return {
         "outcome": Outcome.COPIED,
         "size_bytes": size_bytes,

@@ -18,9 +18,10 @@ from replication.models import (
     LoopKind,
     ReplicationRule,
     Source,
+    TransferJob,
 )
 from replication.rules_file.sections import section_of
-from tests.admin.pages import add_url, change_url, list_url, said
+from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url, said
 from tests.admin.story import Service, make_job, make_story
 
 
@@ -305,3 +306,17 @@ def test_the_index_says_when_nothing_is_wrong(operator_client: Client, service: 
     for kind in LoopKind:
         Heartbeat.objects.create(kind=kind, asked_at=now, started_at=now, beat_at=now)
     assert "Nothing: no failures" in text_of(operator_client, reverse("admin:index"))
+
+
+def test_the_pages_open_in_chinese_too(operator_client: Client) -> None:
+    service = make_story()
+    jobs = TransferJob.objects.values_list("pk", flat=True)
+    for url in (
+        *map(list_url, LISTS),
+        *map(add_url, FORMS),
+        *(change_url("transferjob", pk) for pk in jobs),
+        change_url("replicationrule", service.other_rule.pk),
+    ):
+        response = operator_client.get(url, headers={"Accept-Language": "zh-Hans"})
+        assert response.status_code == 200
+        assert 'lang="zh-hans"' in response.content.decode()
