@@ -273,7 +273,7 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _PERMANENT,
         "The object is larger than what can be copied: 48.8 TiB, or 5 GB where the source can't be "
         "asked for parts of exactly this object.",
-        "Have the web server send a strong ETag and honour Range and If-Match, or copy the object by "
+        "Have the web server send a strong ETag and honour Range and If-Match, or copy it by "
         "another tool, such as ossutil.",
     ),
     ErrorCode.CHECKSUM_MISMATCH: Meaning(

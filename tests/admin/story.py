@@ -39,7 +39,7 @@ ODD_KEYS = [
 ]
 
 
-WITH_REMARKS = {
+WITH_REMARKS: dict[str, Any] = {
     "remarks": "without 'taken<b>by': the name has other characters than a-z, 0-9 and hyphens\n"
     "rewritten key: 'photos/.s3sync-key/escaped/a%00b'"
 }
@@ -52,11 +52,11 @@ NO_COPY: dict[str, Any] = {
     "destination_crc64": "",
     "destination_etag": "",
 }
-SKIPPED = NO_COPY | {
+SKIPPED: dict[str, Any] = NO_COPY | {
     "outcome": Outcome.SKIPPED,
     "remarks": "it has 1030 bytes; OSS allows 1 to 1023",
 }
-UNCHANGED = {"outcome": Outcome.UNCHANGED, "source_crc64": "", "source_checksum": ""}
+UNCHANGED: dict[str, Any] = {"outcome": Outcome.UNCHANGED, "source_crc64": "", "source_checksum": ""}
 
 
 @dataclass(frozen=True)
