@@ -271,10 +271,9 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ),
     ErrorCode.OBJECT_TOO_LARGE: Meaning(
         _PERMANENT,
-        "The object is larger than what can be copied: 48.8 TiB, or 5 GB where the source can't be "
-        "asked for parts of exactly this object.",
-        "Have the web server send a strong ETag and honour Range and If-Match, or copy it by "
-        "another tool, such as ossutil.",
+        "The object is larger than what can be copied: 48.8 TB in parts, 5 GB in one piece.",
+        "A source that can't be read in parts (a web server without byte ranges or a strong ETag) "
+        "is copied in one piece. Have it answer ranges, or copy the object by another tool.",
     ),
     ErrorCode.CHECKSUM_MISMATCH: Meaning(
         _RETRY,

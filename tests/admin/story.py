@@ -56,7 +56,11 @@ SKIPPED: dict[str, Any] = NO_COPY | {
     "outcome": Outcome.SKIPPED,
     "remarks": "it has 1030 bytes; OSS allows 1 to 1023",
 }
-UNCHANGED: dict[str, Any] = {"outcome": Outcome.UNCHANGED, "source_crc64": "", "source_checksum": ""}
+UNCHANGED: dict[str, Any] = {
+    "outcome": Outcome.UNCHANGED,
+    "source_crc64": "",
+    "source_checksum": "",
+}
 
 
 @dataclass(frozen=True)
