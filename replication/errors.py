@@ -260,12 +260,15 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.KEY_INCOMPATIBLE: Meaning(
         _PERMANENT,
         "OSS can't have an object of this name.",
-        "Rename the object in S3, or give the rule a destination prefix that makes the name valid.",
+        "Rename the object in S3, give the rule a destination prefix that makes the name valid, or "
+        "let the rule leave such objects out or rewrite their keys (“What OSS can't have”); then "
+        "retry.",
     ),
     ErrorCode.METADATA_INCOMPATIBLE: Meaning(
         _PERMANENT,
-        "OSS can't keep a metadata field of this object.",
-        "Change the object's user metadata in S3; the detail names the field.",
+        "OSS can't keep a metadata field or a tag of this object.",
+        "The detail names it. Change it in S3, or let the rule copy without it or rewrite it "
+        "(“What OSS can't have”); then retry.",
     ),
     ErrorCode.OBJECT_TOO_LARGE: Meaning(
         _PERMANENT,

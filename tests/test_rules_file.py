@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -170,6 +170,47 @@ sources:
     ]
 
 
+def test_limits_are_numbers():
+    apply_rules(EXAMPLE)
+    destination = Destination.objects.get(name="oss-hangzhou")
+    assert destination.max_requests_per_second == 500
+    assert destination.max_bytes_per_second == 50_000_000
+    assert ReplicationRule.objects.get(name="photos").max_concurrency == 32
+    assert Destination.objects.get(name="oss-shanghai").max_requests_per_second is None
+
+
+def test_a_limit_is_taken_away_by_leaving_it_out():
+    apply_rules(EXAMPLE)
+    edited = EXAMPLE.replace("    max_requests_per_second: 500\n", "")
+    changed = [change for change in apply_rules(edited).changes if change.fields]
+    assert [(c.name, c.fields) for c in changed] == [
+        ("oss-hangzhou", [FieldChange("max_requests_per_second", 500, None)])
+    ]
+    assert Destination.objects.get(name="oss-hangzhou").max_requests_per_second is None
+
+
+def test_null_takes_away_a_limit_that_was_merged():
+    apply_rules(f"""
+x-slow: &slow {{max_requests_per_second: 10, max_bytes_per_second: 1000}}
+destinations:
+  - {{<<: *slow, {DESTINATION[1:-1]}}}
+  - <<: [*slow, {DESTINATION}]
+    name: e
+    max_requests_per_second: null
+    max_bytes_per_second: ~
+""")
+    limits = Destination.objects.values_list("max_requests_per_second", "max_bytes_per_second")
+    assert dict(zip("de", limits, strict=True)) == {"d": (10, 1000), "e": (None, None)}
+
+
+def test_globs_are_a_block_of_lines():
+    apply_rules(EXAMPLE)
+    rule = ReplicationRule.objects.get(name="photos")
+    assert rule.include == "**/*.jpg\n**/*.png\n"
+    assert rule.matches("originals/2026/a.jpg")
+    assert not rule.matches("originals/2026/thumbnails/a.jpg")
+
+
 # -- mistakes ----------------------------------------------------------------------------------
 
 
@@ -233,6 +274,46 @@ quues: []
         ("queues: [{name: a, url: x}]", "1: queues[0].region: is missing"),
         ("sources: [{name: a, domains: b}]", "1: sources[0].domains: must be a list"),
         ("sources: [{name: a, domains: [[]]}]", "1: sources[0].domains[0]: must be text"),
+        (
+            "rules:\n- name: a\n  include: **/*.jpg",
+            "3: not YAML: found undefined alias '*/*.jpg'; text that begins with * needs quotes",
+        ),
+        ("rules:\n- include: *", "not YAML"),
+        (
+            "rules:\n- name: a\n  include: |\n    ok\n    a[b",
+            "3: rules[0].include: line 2, 'a[b': a '['",
+        ),
+        (
+            "rules: [{name: a, storage_classes: GLACIER=Frozen}]",
+            "1: rules[0].storage_classes: 'Frozen' is no storage class of OSS's",
+        ),
+        (
+            "rules: [{name: a, key_policy: ignore}]",
+            "1: rules[0].key_policy: Value 'ignore' is not a valid",
+        ),
+        (
+            "rules: [{max_concurrency: many}]",
+            "1: rules[0].max_concurrency: must be a whole number, and not 'many'",
+        ),
+        (
+            "rules: [{max_concurrency: '8'}]",
+            "1: rules[0].max_concurrency: must be a whole number; take the quotes off",
+        ),
+        (
+            "rules: [{max_concurrency: 0x10}]",
+            "1: rules[0].max_concurrency: must be a whole number in decimal digits",
+        ),
+        ("rules: [{max_concurrency: 1" + "0" * 5000 + "}]", "must be a whole number in decimal"),
+        (
+            "rules: [{name: a, max_concurrency: 0}]",
+            "1: rules[0].max_concurrency: Ensure this value is gr",
+        ),
+        (
+            "rules: [{name: a, max_concurrency: 3000000000}]",
+            "rules[0].max_concurrency: Ensure this value",
+        ),
+        ("rules: [{max_concurrency: }]", "1: rules[0].max_concurrency: must be a whole number, an"),
+        ("rules: [{max_concurrency: [1]}]", "rules[0].max_concurrency: must be a whole number, a"),
         ("sources: [a\nb: c", "2: not YAML: expected ',' or ']'"),
         ("sources: *nowhere", "1: not YAML: found undefined alias 'nowhere'"),
         ("a: 1\n---\nb: 2", "not YAML"),
@@ -243,6 +324,15 @@ quues: []
 )
 def test_a_mistake_is_told_with_its_line_and_nothing_is_changed(text, expected):
     assert any(mistake.startswith(expected) or expected in mistake for mistake in mistakes(text))
+
+
+def test_a_kms_key_without_kms_is_refused():
+    assert mistakes(f"""\
+sources: [{SOURCE}]
+destinations: [{DESTINATION}]
+rules:
+  - {{name: r, source: a, destination: d, encryption: AES256, kms_key_id: k}}
+""") == ["4: rules[0]: A KMS key id needs the encryption KMS."]
 
 
 def test_mistakes_of_domains_are_told_with_their_lines():
@@ -329,6 +419,59 @@ def empty_the_database() -> None:
 
 # PostgreSQL's text has no NUL, and UTF-8 no surrogates.
 any_text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
+
+
+def make_rule(**fields) -> ReplicationRule:
+    empty_the_database()
+    apply_rules(f"sources: [{SOURCE}]\ndestinations: [{DESTINATION}]")
+    places = {"source": Source.objects.get(), "destination": Destination.objects.get()}
+    return ReplicationRule.objects.create(name="r", **places, **fields)
+
+
+def test_lines_of_printable_text_are_exported_as_a_block():
+    make_rule(include="**/*.jpg\n[a-z]*.png\n# no comment", exclude="a\n", max_concurrency=3)
+    exported = export_rules()
+    assert "    include: |-\n      **/*.jpg\n      [a-z]*.png\n      # no comment\n" in exported
+    assert "    exclude: |\n      a\n" in exported
+    assert "    max_concurrency: 3\n" in exported
+    assert not any(change.fields for change in apply_rules(exported).changes)
+
+
+def test_an_export_has_no_line_for_a_limit_that_is_not_set():
+    make_rule()
+    assert "max_" not in export_rules()
+
+
+def test_what_is_not_set_is_null_in_an_export_where_leaving_it_out_would_set_it(monkeypatch):
+    make_rule(max_concurrency=None)
+    field = ReplicationRule._meta.get_field("max_concurrency")
+    monkeypatch.setattr(field, "get_default", lambda: 8)
+    exported = export_rules()
+    assert "    max_concurrency: null\n" in exported
+    assert not any(change.fields for change in apply_rules(exported).changes)
+
+
+@given(
+    include=st.lists(any_text, max_size=4).map("\n".join),
+    storage_classes=st.sampled_from(["", "natural", " natural,\n*=IA\n\n", "STANDARD_IA=IA\n"]),
+    max_concurrency=st.none() | st.integers(1, 2**31 - 1),
+)
+@hypothesis_settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_lines_survive_the_round_trip(include, storage_classes, max_concurrency):
+    include = include.replace("[", "(").replace("***", "**")
+    assume("***" not in include)
+    rule = make_rule(
+        include=include, storage_classes=storage_classes, max_concurrency=max_concurrency
+    )
+    exported = export_rules()
+    assert not any(change.fields for change in apply_rules(exported).changes)
+    rule.delete()
+    apply_rules(exported)
+    again = ReplicationRule.objects.get()
+    assert (again.include, again.storage_classes) == (include, storage_classes)
+    assert again.max_concurrency == max_concurrency
 
 
 @given(prefix=any_text, suffix=any_text, into=any_text, enabled=st.booleans(), strip=st.booleans())

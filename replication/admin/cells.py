@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from replication.models import TransferJob
+from replication.models import Outcome, TransferJob
 
 NOTHING = SafeString('<span class="nothing">–</span>')
 
@@ -76,10 +76,22 @@ def job_state(job: TransferJob) -> SafeString:
 def job_result(job: TransferJob) -> SafeString:
     """What came of the job, in a few words: its outcome, or what went wrong last."""
     if job.outcome:
-        return format_html("{}", job.get_outcome_display())
+        return job_outcome(job)
     if job.error is None:
         return NOTHING
     return format_html('<span title="{}">{}</span>', job.error.cause, job.error.cause)
+
+
+def job_outcome(job: TransferJob) -> SafeString:
+    """How a completed job ended, and whether there is more to read about it on its page."""
+    label = job.get_outcome_display()
+    if job.outcome == Outcome.SKIPPED:
+        return format_html('<span title="{}">{}</span>', job.remarks, badge("retrying", label))
+    if not job.remarks:
+        return format_html("{}", label)
+    return format_html(
+        '{} <span class="quiet" title="{}">{}</span>', label, job.remarks, _("with remarks")
+    )
 
 
 def size(size_bytes: int | None) -> str:

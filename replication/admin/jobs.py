@@ -6,19 +6,23 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Max, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotFound, JsonResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
 from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from replication.admin import cells
 from replication.admin.job_actions import OperatesJobs, cancel, retry
 from replication.admin.lists import ReadOnlyAdmin
-from replication.models import JobState, TransferJob
+from replication.admin.proof import proof_of, replica_key, verdict_of
+from replication.admin.uploads_under_way import upload_under_way
+from replication.models import JobState, Outcome, TransferJob
 
+WITH_REMARKS = "with_remarks"
 RETRYING = "retrying"  # a label for pending jobs that were tried before
 
 # A partial index holds these states' few rows. All else is looked for among the newest jobs: a
@@ -42,10 +46,27 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(state=self.value()) if self.value() else queryset
 
 
+class ResultFilter(admin.SimpleListFilter):
+    """How jobs ended well; "with remarks" are those whose replica is not in every way the same."""
+
+    title = _("result")
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        choices = [(outcome.value, outcome.label) for outcome in Outcome]
+        choices.insert(1, (WITH_REMARKS, _("copied, with remarks")))
+        return choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if self.value() == WITH_REMARKS:
+            return queryset.filter(outcome=Outcome.COPIED, remarks__gt="")
+        return queryset.filter(outcome=self.value()) if self.value() else queryset
+
+
 @admin.register(TransferJob)
 class JobAdmin(OperatesJobs, ReadOnlyAdmin):
     list_display = ("key_cell", "state_cell", "rule", "result", "size", "lag", "tries", "changed")
-    list_filter = (StateFilter, "rule")
+    list_filter = (StateFilter, ResultFilter, "rule")
     list_select_related = ("rule",)
     ordering = ("-id",)
     actions = (retry, cancel)
@@ -102,6 +123,11 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
         return [
             path("<int:job_id>/retry/", operate, {"action": retry}, name=f"{name}_retry"),
             path("<int:job_id>/cancel/", operate, {"action": cancel}, name=f"{name}_cancel"),
+            path(
+                "<int:job_id>/proof.json",
+                self.admin_site.admin_view(self.proof_view),
+                name=f"{name}_proof",
+            ),
             *super().get_urls(),
         ]
 
@@ -115,6 +141,30 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
         context = {"may_operate": self.has_operate_permission(request), **(extra_context or {})}
         return super().change_view(request, object_id, form_url, context)
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
+    ) -> HttpResponse:
+        job: TransferJob = context["original"]
+        context["replica_key"] = replica_key(job)
+        context["verdict"] = verdict_of(job) if job.outcome else None
+        context["upload"] = upload_under_way(job)
+        return super().render_change_form(request, context, *args, **options)
+
+    @method_decorator(require_safe)
+    def proof_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
+        """The proof of a completed job as a file; docs/proof.md describes it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        places = ("rule__source", "rule__destination")
+        job = TransferJob.objects.select_related(*places).filter(pk=job_id).first()
+        if job is None or job.state != JobState.COMPLETED:
+            return HttpResponseNotFound(_why_no_proof(job_id, job), content_type="text/plain")
+        return JsonResponse(
+            proof_of(job),
+            json_dumps_params={"indent": 2, "ensure_ascii": False},
+            headers={"Content-Disposition": f'attachment; filename="s3sync-proof-{job_id}.json"'},
+        )
+
     @method_decorator(require_POST)
     def operate_view(
         self, request: HttpRequest, job_id: int, action: Callable[..., None]
@@ -124,3 +174,15 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
             raise PermissionDenied
         action(self, request, TransferJob.objects.filter(pk=job_id))
         return redirect("admin:replication_transferjob_change", job_id)
+
+
+def _why_no_proof(job_id: int, job: TransferJob | None) -> str:
+    if job is None:
+        return gettext(
+            "There is no job %(id)d. Finished jobs are deleted some days after their end, and "
+            "their proof with them.\n"
+        ) % {"id": job_id}
+    return gettext("Job %(id)d is %(state)s: only a completed job has a proof.\n") % {
+        "id": job_id,
+        "state": job.get_state_display(),
+    }

@@ -1,6 +1,6 @@
 """Rules: the mapping from sources to destinations."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import Field, QuerySet
@@ -16,10 +16,10 @@ from replication import parking
 from replication.admin import cells
 from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.look_again import look_again_view
+from replication.admin.overlaps import writers_of_the_same_place
+from replication.admin.rule_form import FIELDSETS, KEPT_WHOLE, RuleForm
+from replication.filters import parse_globs
 from replication.models import ReplicationRule
-
-# White space at either end of these is a part of the key.
-KEY_PARTS = {"source_prefix", "source_suffix", "destination_prefix"}
 
 
 @admin.action(description=gettext_lazy("Pause the selected rules"), permissions=["change"])
@@ -57,29 +57,10 @@ class RuleAdmin(KeptForHistoryAdmin):
     show_facets = admin.ShowFacets.NEVER
     actions = (pause, resume)
     change_form_template = "admin/replication/rule.html"
-    fieldsets = (
-        (None, {"fields": ("name", "enabled")}),
-        (
-            gettext_lazy("Which objects"),
-            {
-                "fields": ("source", "source_prefix", "source_suffix"),
-                "description": gettext_lazy(
-                    "Without prefix and suffix, every object of the source. "
-                    "Both are compared as they stand, with capitals and spaces."
-                ),
-            },
-        ),
-        (
-            gettext_lazy("Where the replicas go"),
-            {
-                "fields": ("destination", "destination_prefix", "strip_source_prefix"),
-                "description": gettext_lazy(
-                    "A replica has its object's key, unless you say otherwise here."
-                ),
-            },
-        ),
-        (gettext_lazy("Deletes"), {"fields": ("delete_policy",)}),
-        (gettext_lazy("Limits"), {"fields": ("max_concurrency",)}),
+    form = RuleForm
+    fieldsets = FIELDSETS
+    radio_fields: ClassVar = dict.fromkeys(
+        ("key_policy", "metadata_policy", "tag_policy", "delete_policy"), admin.VERTICAL
     )
 
     def get_urls(self) -> list[URLPattern]:
@@ -95,7 +76,7 @@ class RuleAdmin(KeptForHistoryAdmin):
         ]
 
     def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name in KEY_PARTS:
+        if db_field.name in KEPT_WHOLE:
             kwargs["strip"] = False
         formfield: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.is_relation:
@@ -107,7 +88,7 @@ class RuleAdmin(KeptForHistoryAdmin):
         self, request: HttpRequest, obj: ReplicationRule, form: ModelForm, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        if others := [rule.name for rule in _writers_of_the_same_place(obj)]:
+        if others := [rule.name for rule in writers_of_the_same_place(obj)]:
             messages.warning(
                 request,
                 _(
@@ -137,24 +118,12 @@ class RuleAdmin(KeptForHistoryAdmin):
     @admin.display(description=gettext_lazy("from"), ordering="source__name")
     def origin(self, rule: ReplicationRule) -> SafeString:
         pattern = f"{rule.source_prefix}*{rule.source_suffix}"
-        return format_html("{} {}", rule.source.name, cells.short_key(pattern))
+        count = len(parse_globs(rule.include)) + len(parse_globs(rule.exclude))
+        globs = ngettext("and %d glob", "and %d globs", count) % count if count else ""
+        place = cells.short_key(pattern)
+        return format_html('{} {} <span class="quiet">{}</span>', rule.source.name, place, globs)
 
     @admin.display(description=gettext_lazy("to"), ordering="destination__name")
     def target(self, rule: ReplicationRule) -> SafeString:
         pattern = f"{rule.destination_key(rule.source_prefix)}*{rule.source_suffix}"
         return format_html("{} {}", rule.destination.name, cells.short_key(pattern))
-
-
-def _writers_of_the_same_place(rule: ReplicationRule) -> list[ReplicationRule]:
-    place = rule.destination_key(rule.source_prefix)
-    others = ReplicationRule.objects.filter(destination=rule.destination).exclude(pk=rule.pk)
-    return [
-        other
-        for other in others
-        if _one_begins_with_the_other(place, other.destination_key(other.source_prefix))
-        and _one_begins_with_the_other(rule.source_suffix[::-1], other.source_suffix[::-1])
-    ]
-
-
-def _one_begins_with_the_other(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)

@@ -4,10 +4,12 @@ Reads YAML's nodes and constructs nothing from them, so a value is the text that
 (`yes` and `0123` are texts), and no tag makes an object of anything.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from django.db.models import BooleanField
+from django.db.models import BooleanField, Field, IntegerField
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -23,6 +25,11 @@ _TAG = "tag:yaml.org,2002:"
 # What is no text to YAML but is meant as one: a bucket 0123, a prefix 2024-01-01.
 _TEXTS = {_TAG + kind for kind in ("str", "int", "float", "timestamp")}
 _MERGE = _TAG + "merge"
+# Within 64 bits; a zero in front would be octal to some readers of YAML.
+_WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+
+# None is a null, where a field may have none.
+Value = str | bool | int | None
 
 
 @dataclass(frozen=True, order=True)
@@ -53,7 +60,7 @@ class RulesFileError(Exception):
 class Line:
     """A value, and the line where it stands."""
 
-    value: str | bool
+    value: Value
     number: int
 
 
@@ -94,11 +101,20 @@ def _compose(text: str) -> Node | None:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise RulesFileError([Mistake(line, "", f"not YAML: {error.problem}")]) from error
+        reason = f"not YAML: {error.problem}"
+        if mark and _begins_with_a_star(text, mark.line, mark.column):
+            reason += "; text that begins with * needs quotes"
+        raise RulesFileError([Mistake(line, "", reason)]) from error
     except (YAMLError, ValueError) as error:
         raise RulesFileError([Mistake(1, "", f"not YAML: {error}")]) from error
     except RecursionError as error:
         raise RulesFileError([Mistake(1, "", "nested too deeply")]) from error
+
+
+def _begins_with_a_star(text: str, line: int, column: int) -> bool:
+    """Whether YAML took a glob for an alias; it points at the star, or just behind it."""
+    lines = text.split("\n")
+    return line < len(lines) and "*" in lines[line][max(0, column - 1) : column + 1]
 
 
 @dataclass
@@ -145,17 +161,23 @@ class _Reader:
             elif name not in section.fields:
                 near = suggestion(name, section.field_names)
                 self._wrong(_line(key), place, f"a {section.noun} has no such field{near}")
-            elif isinstance(section.fields[name], BooleanField):
-                truth = self._truth(value, place, _line(key))
-                if truth is not None:
-                    entry.values[name] = Line(truth, _line(key))
             else:
-                text = self._text(value, place, _line(key))
-                if text is not None:
-                    entry.values[name] = Line(text, _line(key))
+                read = self._reader_of(section.fields[name], value)
+                found_value = read(value, place, _line(key))
+                if len(self.mistakes) == found:
+                    entry.values[name] = Line(found_value, _line(key))
             if len(self.mistakes) > found:
                 entry.flawed.add(name)
         return entry
+
+    def _reader_of(self, column: "Field[Any, Any]", value: Node) -> Callable[..., Value]:
+        if column.null and _is_written_null(value):
+            return lambda *_: None
+        if isinstance(column, BooleanField):
+            return self._truth
+        if isinstance(column, IntegerField):
+            return self._whole_number
+        return self._text
 
     def _items(self, node: MappingNode) -> dict[str, tuple[Node, Node]]:
         """The keys and values of a mapping by name, with what it merges (`<<`) beneath its own.
@@ -209,12 +231,29 @@ class _Reader:
             return None
         return str(node.value).lower() == "true"
 
+    def _whole_number(self, node: Node, where: str, line: int) -> int | None:
+        if not isinstance(node, ScalarNode) or node.tag != _TAG + "int":
+            quoted = isinstance(node, ScalarNode) and node.style in {"'", '"'}
+            found = "; take the quotes off" if quoted else _as_found(node)
+            self._wrong(line, where, f"must be a whole number{found}")
+            return None
+        if not _WHOLE_NUMBER.fullmatch(node.value):
+            reason = f"must be a whole number in decimal digits, 18 at most{_as_found(node)}"
+            self._wrong(line, where, reason)
+            return None
+        return int(node.value)
+
     def _wrong(self, line: int, where: str, reason: str) -> None:
         self.mistakes.append(Mistake(line, where, reason))
 
 
 def _line(node: Node) -> int:
     return int(node.start_mark.line) + 1
+
+
+def _is_written_null(node: Node) -> bool:
+    """Whether `null` or `~` stands there; nothing at all is more likely forgotten than meant."""
+    return isinstance(node, ScalarNode) and node.tag == _TAG + "null" and node.value != ""
 
 
 def _as_found(node: Node) -> str:

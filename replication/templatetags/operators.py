@@ -15,6 +15,7 @@ register.filter("size", cells.size)
 register.filter("moment", cells.moment)
 register.filter("duration", cells.duration)
 register.filter("job_state", cells.job_state)
+register.filter("job_outcome", cells.job_outcome)
 
 
 @register.inclusion_tag("admin/replication/what_needs_you.html")

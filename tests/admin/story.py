@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.utils import timezone
 
@@ -16,11 +17,13 @@ from replication.models import (
     JobOrigin,
     JobState,
     LoopKind,
+    MultipartUpload,
     Outcome,
     ReplicationRule,
     Source,
     TransferAttempt,
     TransferJob,
+    UploadPart,
 )
 
 ODD_KEYS = [
@@ -34,6 +37,30 @@ ODD_KEYS = [
     "deep/" + "a-folder-with-a-long-name/" * 20 + "the-file-that-matters.parquet",
     "x" * 1024,
 ]
+
+
+WITH_REMARKS: dict[str, Any] = {
+    "remarks": "without 'taken<b>by': the name has other characters than a-z, 0-9 and hyphens\n"
+    "rewritten key: 'photos/.s3sync-key/escaped/a%00b'"
+}
+NO_COPY: dict[str, Any] = {
+    "size_bytes": None,
+    "source_etag": "",
+    "source_version_id": "",
+    "source_crc64": "",
+    "source_checksum": "",
+    "destination_crc64": "",
+    "destination_etag": "",
+}
+SKIPPED: dict[str, Any] = NO_COPY | {
+    "outcome": Outcome.SKIPPED,
+    "remarks": "it has 1030 bytes; OSS allows 1 to 1023",
+}
+UNCHANGED: dict[str, Any] = {
+    "outcome": Outcome.UNCHANGED,
+    "source_crc64": "",
+    "source_checksum": "",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +86,11 @@ def make_service() -> Service:
             name="photos", source_prefix="photos/", delete_policy=DeletePolicy.MIRROR, **places
         ),
         other_rule=ReplicationRule.objects.create(
-            name="invoices", source_prefix="invoices/", destination_prefix="archive/", **places
+            name="invoices",
+            source_prefix="invoices/",
+            exclude="**/draft-*\n**/[~.]*",
+            destination_prefix="archive/",
+            **places,
         ),
         queue=EventQueue.objects.create(
             name="s3-events",
@@ -79,8 +110,12 @@ def make_job(
     errors: list[ErrorCode] | None = None,
     detail: str = "",
     size_bytes: int = 48_213,
+    **proof: Any,
 ) -> TransferJob:
-    """A job as jobs/ would have left it, `age` ago, after unsuccessful tries with `errors`."""
+    """A job as jobs/ would have left it, `age` ago, after unsuccessful tries with `errors`.
+
+    `proof` changes what a completed one has.
+    """
     event_at = timezone.now() - age
     end = event_at + timedelta(seconds=0.84)
     errors = errors or ([ErrorCode.SOURCE_ACCESS_DENIED] if state == JobState.FAILED else [])
@@ -99,7 +134,7 @@ def make_job(
         error_code=errors[-1] if errors and state != JobState.COMPLETED else "",
         error_detail=detail,
         **_lease(state, event_at),
-        **(_proof(size_bytes) if state == JobState.COMPLETED else {}),
+        **(_proof(size_bytes) | proof if state == JobState.COMPLETED else {}),
     )
     for number, code in enumerate(errors, start=1):
         TransferAttempt.objects.create(
@@ -120,18 +155,48 @@ def _lease(state: JobState, since: datetime) -> dict:
     return {"lease_expires_at": since + timedelta(seconds=60), "claimed_by": uuid.uuid4()}
 
 
-def _proof(size_bytes: int) -> dict:
+def _proof(size_bytes: int) -> dict[str, Any]:
     return {
         "outcome": Outcome.COPIED,
         "size_bytes": size_bytes,
         "source_etag": '"9b2cf535f27731c974343645a3985328"',
         "source_version_id": "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY",
         "source_crc64": "11051210869376104954",
+        "source_checksum": "MD5 9b2cf535f27731c974343645a3985328",
         "source_request_id": "79104EXAMPLEB723",
         "destination_etag": '"9B2CF535F27731C974343645A3985328"',
         "destination_crc64": "11051210869376104954",
         "destination_request_id": "5C3D9778CC1C2AEDF85B7F30",
     }
+
+
+def make_upload(
+    rule: ReplicationRule, key: str, *, size_bytes: int, part_size_bytes: int, there: set[int]
+) -> MultipartUpload:
+    """A large object on its way, of which these parts are at OSS; one more is being carried."""
+    now = timezone.now()
+    upload = MultipartUpload.objects.create(
+        rule=rule,
+        key=key,
+        destination=rule.destination,
+        destination_key=rule.destination_key(key),
+        upload_id="0004B9894A22E5B1888A1E29F8236E2D",
+        began_at=now - timedelta(seconds=40),
+        size_bytes=size_bytes,
+        part_size_bytes=part_size_bytes,
+        source_etag='"d41d8cd98f00b204e9800998ecf8427e-9"',
+    )
+    count = -(-size_bytes // part_size_bytes)
+    parts = [
+        UploadPart(upload=upload, number=number + 1, available_at=now) for number in range(count)
+    ]
+    for part in parts:
+        part.etag = '"9B2CF535F27731C974343645A3985328"' if part.number in there else ""
+    carried = next((part for part in parts if not part.etag), None)
+    if carried:
+        carried.lease_expires_at, carried.claimed_by = now + timedelta(seconds=60), uuid.uuid4()
+    UploadPart.objects.bulk_create(parts)
+    return upload
 
 
 def make_story() -> Service:
@@ -166,6 +231,9 @@ def make_story() -> Service:
             detail="AccessDenied (EC 0003-00000001): You have no right to access this object "
             "because of bucket acl.\n<RequestId>5C3D9778CC1C2AEDF85B7F30</RequestId>",
         )
+    for number, proof in enumerate((WITH_REMARKS, SKIPPED, UNCHANGED)):
+        age = timedelta(minutes=10 - number)
+        make_job(rule, f"photos/faithful/{number}", JobState.COMPLETED, age=age, **proof)
     make_job(other, ODD_KEYS[0], JobState.FAILED, detail="<img src=x onerror=alert(2)>")
     make_job(rule, "photos/cancelled.jpg", JobState.CANCELLED, age=timedelta(minutes=4))
     make_job(rule, "photos/superseded.jpg", JobState.SUPERSEDED, age=timedelta(minutes=3))
@@ -176,6 +244,13 @@ def make_story() -> Service:
         age=timedelta(seconds=50),
     )
     make_job(rule, "photos/2026/running.mp4", JobState.RUNNING, age=timedelta(seconds=12))
+    make_upload(
+        rule,
+        "photos/2026/running.mp4",
+        size_bytes=5_000_000_000,
+        part_size_bytes=16 * 1024**2,
+        there=set(range(1, 120)) | {299},
+    )
     for number in range(4):
         make_job(rule, f"photos/2026/pending-{number}.jpg", age=timedelta(seconds=5 - number))
     for number, body in enumerate(('{"hello": "<b>world</b>"}', "not JSON\nat all " * 60)):

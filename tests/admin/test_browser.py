@@ -34,6 +34,7 @@ def log_in_page(open_page: OpenPage, live_server) -> Callable[..., Visit]:
 
 def every_page(service: Service) -> list[str]:
     jobs = [TransferJob.objects.filter(state=state).latest("id") for state in JobState]
+    jobs += TransferJob.objects.filter(key__startswith="photos/faithful/")
     odd = TransferJob.objects.filter(key__startswith="xxx").latest("id")
     rule = service.rule
     return [
@@ -43,6 +44,7 @@ def every_page(service: Service) -> list[str]:
         *(change_url("transferjob", job.pk) for job in [*jobs, odd]),
         *(change_url("deadletter", letter.pk) for letter in DeadLetter.objects.all()),
         change_url("replicationrule", rule.pk),
+        change_url("replicationrule", service.other_rule.pk),
         change_url("source", rule.source_id),
         change_url("destination", rule.destination_id),
         change_url("eventqueue", service.queue.pk),
@@ -52,6 +54,7 @@ def every_page(service: Service) -> list[str]:
         reverse("admin:replication_replicationrule_history", args=[rule.pk]),
         list_url("transferjob") + "?state=failed",
         list_url("transferjob") + "?q=photos/",
+        list_url("transferjob") + "?outcome=skipped",
     ]
 
 

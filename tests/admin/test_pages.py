@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from replication.admin.rule_form import RuleForm
 from replication.errors import MEANINGS, ErrorCode
 from replication.models import (
     DeadLetter,
@@ -17,8 +18,10 @@ from replication.models import (
     LoopKind,
     ReplicationRule,
     Source,
+    TransferJob,
 )
-from tests.admin.pages import add_url, change_url, list_url, said
+from replication.rules_file.sections import section_of
+from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url, said
 from tests.admin.story import Service, make_job, make_story
 
 
@@ -120,6 +123,11 @@ RULE_FORM = {
     "source_suffix": "",
     "destination_prefix": "",
     "delete_policy": "keep",
+    "key_policy": "fail",
+    "metadata_policy": "fail",
+    "tag_policy": "fail",
+    "acl": "default",
+    "encryption": "",
 }
 
 
@@ -131,6 +139,80 @@ def add_rule(client: Client, service: Service, **fields: str):
 def test_a_rule_keeps_the_spaces_of_its_prefix(operator_client: Client, service: Service) -> None:
     add_rule(operator_client, service, source_prefix=" scans ")
     assert ReplicationRule.objects.get(name="scans").source_prefix == " scans "
+
+
+def test_a_rule_is_added_with_all_that_its_form_has(
+    operator_client: Client, service: Service
+) -> None:
+    add_rule(
+        operator_client,
+        service,
+        include="**/*.jpg\r\n**/*.png\r\n",
+        exclude="tmp/**",
+        key_policy="rewrite",
+        metadata_policy="drop",
+        tag_policy="drop",
+        storage_classes="natural,\r\nGLACIER=IA",
+        acl="private",
+        encryption="KMS",
+        kms_key_id="9468da86",
+        max_concurrency="8",
+    )
+    rule = ReplicationRule.objects.get(name="scans")
+    assert (rule.include, rule.exclude) == ("**/*.jpg\n**/*.png\n", "tmp/**")
+    assert (rule.key_policy, rule.metadata_policy, rule.tag_policy) == ("rewrite", "drop", "drop")
+    assert rule.storage_classes == "natural,\nGLACIER=IA"
+    assert (rule.acl, rule.encryption, rule.kms_key_id) == ("private", "KMS", "9468da86")
+    assert rule.max_concurrency == 8
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "reason"),
+    [
+        (
+            {"include": "ok\r\na[b"},
+            "include",
+            "line 2, 'a[b': a '[' has no ']'; write '[[]' for the character itself",
+        ),
+        ({"exclude": "a/***"}, "exclude", "line 1, 'a/***': it has more than two stars in a row"),
+        (
+            {"storage_classes": "GLACIER=archive"},
+            "storage_classes",
+            "'archive' is written Archive",
+        ),
+        (
+            {"encryption": "AES256", "kms_key_id": "k"},
+            "kms_key_id",
+            "A KMS key id needs the encryption KMS; choose it, or empty this.",
+        ),
+        (
+            {"max_concurrency": "0"},
+            "max_concurrency",
+            "Ensure this value is greater than or equal to 1.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_rule_is_said_once_beside_its_field(
+    operator_client: Client, service: Service, fields: dict[str, str], name: str, reason: str
+) -> None:
+    form = add_rule(operator_client, service, **fields).context["adminform"].form
+    assert form.errors == {name: [reason]}
+
+
+def test_the_form_of_a_rule_has_every_field_that_an_operator_may_set() -> None:
+    assert set(RuleForm.base_fields) == set(section_of(ReplicationRule).fields)
+
+
+def test_a_rule_that_is_saved_as_it_stands_stays_as_it_is(
+    operator_client: Client, service: Service
+) -> None:
+    ReplicationRule.objects.filter(pk=service.rule.pk).update(include="a\nb\n", source_prefix=" p ")
+    url = change_url("replicationrule", service.rule.pk)
+    shown = operator_client.get(url).context["adminform"].form.initial
+    before = ReplicationRule.objects.values().get(pk=service.rule.pk)
+    operator_client.post(url, {name: value for name, value in shown.items() if value is not None})
+    after = ReplicationRule.objects.values().get(pk=service.rule.pk)
+    assert after == before
 
 
 def test_rules_that_write_to_the_same_place_are_pointed_out(
@@ -224,3 +306,17 @@ def test_the_index_says_when_nothing_is_wrong(operator_client: Client, service: 
     for kind in LoopKind:
         Heartbeat.objects.create(kind=kind, asked_at=now, started_at=now, beat_at=now)
     assert "Nothing: no failures" in text_of(operator_client, reverse("admin:index"))
+
+
+def test_the_pages_open_in_chinese_too(operator_client: Client) -> None:
+    service = make_story()
+    jobs = TransferJob.objects.values_list("pk", flat=True)
+    for url in (
+        *map(list_url, LISTS),
+        *map(add_url, FORMS),
+        *(change_url("transferjob", pk) for pk in jobs),
+        change_url("replicationrule", service.other_rule.pk),
+    ):
+        response = operator_client.get(url, headers={"Accept-Language": "zh-Hans"})
+        assert response.status_code == 200
+        assert 'lang="zh-hans"' in response.content.decode()

@@ -1,0 +1,202 @@
+"""The proof of a completed job: a verdict in words for people, and a file whose names stay.
+
+docs/proof.md describes the file.
+"""
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from replication.errors import ReplicationError
+from replication.keys import KeyPolicy, SkippedKey, plan_key
+from replication.models import JobState, Outcome, TransferJob
+
+FORMAT = "s3sync-proof/1"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the proof amounts to; not good is what a person should look into."""
+
+    is_good: bool
+    text: str
+
+
+def verdict_of(job: TransferJob) -> Verdict:
+    """What the proof of a completed job amounts to."""
+    assert job.outcome is not None, "only a completed job has a proof"
+    return _VERDICTS[Outcome(job.outcome)](job)
+
+
+def _copied(job: TransferJob) -> Verdict:
+    if not job.source_crc64 or job.source_crc64 != job.destination_crc64:
+        return Verdict(False, _("Copied, but there are no two CRC-64 that are equal."))
+    if job.source_checksum:
+        return Verdict(
+            True,
+            _(
+                "OSS has the bytes that were read (both CRC-64 are equal), and they are the "
+                "source's: its own checksum was compared."
+            ),
+        )
+    return Verdict(
+        True,
+        _(
+            "OSS has the bytes that were read: both CRC-64 are equal. The source gave no checksum "
+            "of its own that could be compared."
+        ),
+    )
+
+
+def _unchanged(job: TransferJob) -> Verdict:
+    return Verdict(
+        True,
+        _(
+            "No byte was copied: the replica says of itself that it is a copy of this very object, "
+            "with the same size and metadata."
+        ),
+    )
+
+
+def _deleted(job: TransferJob) -> Verdict:
+    return Verdict(
+        True, _("The source said that there is no such object, and the replica was deleted.")
+    )
+
+
+def _absent(job: TransferJob) -> Verdict:
+    return Verdict(
+        True,
+        _("The source said that there is no such object; the rule keeps the replica, if any."),
+    )
+
+
+def _skipped(job: TransferJob) -> Verdict:
+    return Verdict(
+        False,
+        _("Nothing was copied: OSS can't have this key, and the rule leaves such objects out."),
+    )
+
+
+_VERDICTS = {
+    Outcome.COPIED: _copied,
+    Outcome.UNCHANGED: _unchanged,
+    Outcome.DELETED: _deleted,
+    Outcome.ABSENT: _absent,
+    Outcome.SKIPPED: _skipped,
+}
+
+
+def replica_key(job: TransferJob) -> str:
+    """Where the rule, as it is now, keeps the replica; empty where there can be none."""
+    rule = job.rule
+    try:
+        planned = plan_key(
+            job.destination_key, policy=KeyPolicy(rule.key_policy), prefix=rule.destination_prefix
+        )
+    except ReplicationError:
+        return ""
+    return "" if isinstance(planned, SkippedKey) else planned.key
+
+
+# -- the file ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SourceProof:
+    name: str
+    kind: str
+    bucket: str
+    endpoint_url: str
+    region: str
+    key: str
+    etag: str
+    version_id: str
+    checksum: str
+    crc64: str
+    request_id: str
+
+
+@dataclass(frozen=True)
+class DestinationProof:
+    name: str
+    bucket: str
+    endpoint: str
+    region: str
+    key: str
+    etag: str
+    crc64: str
+    request_id: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    job: int
+    rule: str
+    outcome: str
+    size_bytes: int | None
+    crc64_equal: bool | None
+    source: SourceProof
+    destination: DestinationProof
+    remarks: list[str]
+    origin: str
+    unsuccessful_tries: int
+    event_at: str
+    enqueued_at: str
+    started_at: str | None
+    completed_at: str
+    format: str = field(default=FORMAT)
+
+
+def proof_of(job: TransferJob) -> dict[str, Any]:
+    """The proof of a completed job, ready for JSON."""
+    assert job.state == JobState.COMPLETED, "only a completed job has a proof"
+    assert job.outcome is not None
+    assert job.finalized_at is not None
+    source, destination = job.rule.source, job.rule.destination
+    both_crcs = [crc for crc in (job.source_crc64, job.destination_crc64) if crc]
+    return asdict(
+        Proof(
+            job=job.pk,
+            rule=job.rule.name,
+            outcome=job.outcome,
+            size_bytes=job.size_bytes,
+            crc64_equal=both_crcs[0] == both_crcs[1] if len(both_crcs) == 2 else None,
+            source=SourceProof(
+                name=source.name,
+                kind=source.kind,
+                bucket=source.bucket,
+                endpoint_url=source.endpoint_url,
+                region=source.region,
+                key=job.key,
+                etag=job.source_etag,
+                version_id=job.source_version_id,
+                checksum=job.source_checksum,
+                crc64=job.source_crc64,
+                request_id=job.source_request_id,
+            ),
+            destination=DestinationProof(
+                name=destination.name,
+                bucket=destination.bucket,
+                endpoint=destination.endpoint,
+                region=destination.region,
+                key=replica_key(job),
+                etag=job.destination_etag,
+                crc64=job.destination_crc64,
+                request_id=job.destination_request_id,
+            ),
+            remarks=job.remarks.splitlines(),
+            origin=job.origin,
+            unsuccessful_tries=job.attempt,
+            event_at=_utc(job.event_at),
+            enqueued_at=_utc(job.enqueued_at),
+            started_at=_utc(job.started_at) if job.started_at else None,
+            completed_at=_utc(job.finalized_at),
+        )
+    )
+
+
+def _utc(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat()
