@@ -22,6 +22,13 @@ from replication.jobs.enqueueing import (
     JobOrder,
     enqueue,
 )
+from replication.jobs.waiting import (
+    await_restore,
+    confirm_deletes,
+    grant_deletes,
+    hold,
+    permitted_deletes,
+)
 
 __all__ = [
     "PRIORITY_BULK",
@@ -32,14 +39,19 @@ __all__ = [
     "ClaimedJob",
     "Completion",
     "JobOrder",
+    "await_restore",
     "backoff_seconds",
     "cancel",
     "claim",
     "complete",
+    "confirm_deletes",
     "enqueue",
     "extend_leases",
     "fail",
+    "grant_deletes",
     "hand_over",
+    "hold",
+    "permitted_deletes",
     "rescue",
     "retry",
     "retry_later",

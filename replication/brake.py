@@ -1,0 +1,143 @@
+"""Brakes a rule's deletes when there are far more than usual, until a person confirms them.
+
+A bucket that is emptied by mistake, or an expiry that was meant for another prefix, would empty
+the replica within minutes. Each delete of a rule with a limit is asked for here, just before it is
+sent. The one that oversteps the limit brakes the rule: it and those after it wait, each as a
+pending job, while the rule's copies go on. All processes count together.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from replication import jobs
+from replication.jobs import ClaimedJob
+from replication.models import ReplicationRule
+
+log = structlog.get_logger(__name__)
+
+# The share of deletes among fewer jobs says nothing.
+PERCENT_COUNTS_FROM_JOBS = 100
+
+
+@dataclass(frozen=True)
+class _Limits:
+    name: str
+    max_deletes: int | None
+    max_percent: int | None
+    is_braked: bool
+
+    def room(self, wanted: int, *, deletes: int, jobs: int) -> int:
+        """How many of the deletes that are wanted keep within the limits."""
+        if self.is_braked:
+            return 0
+        return next(
+            (number for number in range(wanted) if self._oversteps(deletes + number + 1, jobs)),
+            wanted,
+        )
+
+    def _oversteps(self, deletes: int, jobs: int) -> bool:
+        if self.max_deletes is not None and deletes > self.max_deletes:
+            return True
+        return (
+            self.max_percent is not None
+            and jobs >= PERCENT_COUNTS_FROM_JOBS
+            and deletes * 100 > self.max_percent * jobs
+        )
+
+
+def ask(wanting: Iterable[tuple[ClaimedJob, ReplicationRule]]) -> set[int]:
+    """Return the ids of the running jobs that may delete now; the others are to be held.
+
+    To ask twice for the same jobs counts once.
+    """
+    permitted: set[int] = set()
+    of_rules: dict[int, list[ClaimedJob]] = defaultdict(list)
+    for job, rule in wanting:
+        if rule.has_brake:
+            of_rules[job.rule_id].append(job)
+        else:
+            permitted.add(job.id)
+    for rule_id, of_rule in of_rules.items():
+        with transaction.atomic():
+            permitted |= _ask(rule_id, of_rule)
+    return permitted
+
+
+def confirm(rules: QuerySet[ReplicationRule]) -> int:
+    """Let the deletes that wait go on, and count anew from here. Returns how many."""
+    confirmed = 0
+    for rule_id, name in rules.filter(braked_at__isnull=False).values_list("pk", "name"):
+        with transaction.atomic(), connection.cursor() as cursor:
+            of_rule = jobs.confirm_deletes(rule_id)
+            cursor.execute(
+                "UPDATE replication_replicationrule SET braked_at = NULL WHERE id = %s", [rule_id]
+            )
+            cursor.execute(
+                "UPDATE replication_completedminute SET charged_deletes = 0 "
+                "WHERE rule_id = %s AND charged_deletes > 0",
+                [rule_id],
+            )
+        log.info("rule.deletes_confirmed", rule=name, jobs=of_rule)
+        confirmed += of_rule
+    return confirmed
+
+
+def _ask(rule_id: int, wanting: Sequence[ClaimedJob]) -> set[int]:
+    limits = _lock_limits(rule_id)
+    permitted = jobs.permitted_deletes(wanting)
+    asking = [job for job in wanting if job.id not in permitted]
+    deletes, traffic = _last_hour(rule_id)
+    room = limits.room(len(asking), deletes=deletes, jobs=traffic)
+    if room < len(asking) and not limits.is_braked:
+        ReplicationRule.objects.filter(pk=rule_id).update(braked_at=Now())
+        log.error("rule.deletes_braked", rule=limits.name, deletes=deletes + room, jobs=traffic)
+    return permitted | jobs.grant_deletes(asking[:room])
+
+
+def _lock_limits(rule_id: int) -> _Limits:
+    """One asks for a rule at a time; who makes jobs of it, or claims them, is not held up."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT name, max_deletes_per_hour, max_delete_percent, braked_at IS NOT NULL
+            FROM replication_replicationrule WHERE id = %s FOR NO KEY UPDATE
+            """,
+            [rule_id],
+        )
+        return _Limits(*cursor.fetchone())
+
+
+def _last_hour(rule_id: int) -> tuple[int, int]:
+    """The rule's deletes that count, done and granted, and all its jobs, those granted included.
+
+    By whole minutes: of the last 60 to 61. Of one moment, so that no delete is missed while it
+    ends.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH done AS (
+                SELECT coalesce(sum(charged_deletes), 0) AS deletes, coalesce(sum(jobs), 0) AS jobs
+                FROM replication_completedminute
+                WHERE rule_id = %(rule)s
+                  AND minute >= date_trunc('minute', now()) - interval '1 hour'
+            ), granted AS (
+                SELECT (SELECT count(*) FROM replication_transferjob
+                        WHERE rule_id = %(rule)s AND state = 'running'
+                          AND delete_permit = 'granted')
+                     + (SELECT count(*) FROM replication_transferjob
+                        WHERE rule_id = %(rule)s AND state = 'pending'
+                          AND delete_permit = 'granted') AS deletes
+            )
+            SELECT done.deletes + granted.deletes, done.jobs + granted.deletes FROM done, granted
+            """,
+            {"rule": rule_id},
+        )
+        deletes, traffic = cursor.fetchone()
+        return deletes, traffic
