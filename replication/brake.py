@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from replication import jobs
 from replication.jobs import ClaimedJob
-from replication.models import ReplicationRule
+from replication.models import DeletePermit, JobState, ReplicationRule, TransferJob
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,11 @@ class _Limits:
         if self.is_braked:
             return 0
         return next(
-            (number for number in range(wanted) if self._oversteps(deletes + number + 1, jobs)),
+            (
+                number
+                for number in range(wanted)
+                if self._oversteps(deletes + number + 1, jobs + number + 1)
+            ),
             wanted,
         )
 
@@ -86,6 +90,13 @@ def confirm(rules: QuerySet[ReplicationRule]) -> int:
         log.info("rule.deletes_confirmed", rule=name, jobs=of_rule)
         confirmed += of_rule
     return confirmed
+
+
+def waiting(rule: ReplicationRule) -> int:
+    """How many of the rule's deletes wait for a person."""
+    return TransferJob.objects.filter(
+        rule=rule, state=JobState.PENDING, delete_permit=DeletePermit.AWAITED
+    ).count()
 
 
 def _ask(rule_id: int, wanting: Sequence[ClaimedJob]) -> set[int]:

@@ -3,6 +3,7 @@
 from django import template
 from django.urls import reverse
 
+from replication import brake
 from replication.admin import cells
 from replication.status import read_status
 from replication.views import PAGES
@@ -15,6 +16,7 @@ register.filter("size", cells.size)
 register.filter("moment", cells.moment)
 register.filter("duration", cells.duration)
 register.filter("job_state", cells.job_state)
+register.filter("waiting_deletes", brake.waiting)
 
 
 @register.inclusion_tag("admin/replication/what_needs_you.html")
