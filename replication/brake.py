@@ -9,6 +9,7 @@ pending job, while the rule's copies go on. All processes count together.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from django.db import connection, transaction
@@ -17,12 +18,14 @@ from django.db.models.functions import Now
 
 from replication import jobs
 from replication.jobs import ClaimedJob
-from replication.models import DeletePermit, JobState, ReplicationRule, TransferJob
+from replication.models import CompletedMinute, DeletePermit, JobState, ReplicationRule, TransferJob
 
 log = structlog.get_logger(__name__)
 
 # The share of deletes among fewer jobs says nothing.
 PERCENT_COUNTS_FROM_JOBS = 100
+# While a batch is confirmed, no event is taken in: some 0.2 s.
+CONFIRM_BATCH = 5000
 
 
 @dataclass(frozen=True)
@@ -75,20 +78,25 @@ def ask(wanting: Iterable[tuple[ClaimedJob, ReplicationRule]]) -> set[int]:
 
 def confirm(rules: QuerySet[ReplicationRule]) -> int:
     """Let the deletes that wait go on, and count anew from here. Returns how many."""
+    braked = rules.filter(braked_at__isnull=False)
+    return sum(
+        _confirm(rule_id, name, held_until)
+        for rule_id, name, held_until in braked.values_list("pk", "name", Now())
+    )
+
+
+def _confirm(rule_id: int, name: str, held_until: datetime) -> int:
+    """What is held meanwhile is not confirmed: nobody has seen it."""
     confirmed = 0
-    for rule_id, name in rules.filter(braked_at__isnull=False).values_list("pk", "name"):
-        with transaction.atomic(), connection.cursor() as cursor:
-            of_rule = jobs.confirm_deletes(rule_id)
-            cursor.execute(
-                "UPDATE replication_replicationrule SET braked_at = NULL WHERE id = %s", [rule_id]
-            )
-            cursor.execute(
-                "UPDATE replication_completedminute SET charged_deletes = 0 "
-                "WHERE rule_id = %s AND charged_deletes > 0",
-                [rule_id],
-            )
-        log.info("rule.deletes_confirmed", rule=name, jobs=of_rule)
-        confirmed += of_rule
+    while batch := jobs.confirm_deletes(rule_id, held_until=held_until, limit=CONFIRM_BATCH):
+        confirmed += batch
+    with transaction.atomic():
+        jobs.release_held(rule_id)
+        ReplicationRule.objects.filter(pk=rule_id).update(braked_at=None)
+        CompletedMinute.objects.filter(rule=rule_id, charged_deletes__gt=0).update(
+            charged_deletes=0
+        )
+    log.info("rule.deletes_confirmed", rule=name, jobs=confirmed)
     return confirmed
 
 

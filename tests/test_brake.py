@@ -236,6 +236,44 @@ def test_what_a_person_confirmed_between_question_and_hold_is_looked_at_again(
     assert len(jobs.claim(uuid4(), limit=1, lease_seconds=60)) == 1
 
 
+def test_many_held_jobs_are_confirmed_in_batches(
+    rule: ReplicationRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brake, "CONFIRM_BATCH", 4)
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    wanting = running(rule, 10)
+    assert ask(rule, wanting) == []
+    jobs.hold(wanting)
+    assert (brake.waiting(rule), confirm(), brake.waiting(rule)) == (10, 10, 0)
+    again = jobs.claim(uuid4(), limit=20, lease_seconds=60)
+    assert len(ask(rule, again)) == 10
+
+
+def test_confirmed_deletes_do_not_count_towards_the_next_brake(rule: ReplicationRule) -> None:
+    granted, wanting = ask(rule, running(rule, 3)), running(rule, 5)
+    jobs.complete([(job, DELETED) for job in granted])
+    assert ask(rule, wanting) == []
+    jobs.hold(wanting)
+    confirm()
+    again = jobs.claim(uuid4(), limit=20, lease_seconds=60)
+    assert len(ask(rule, again)) == 5
+    jobs.complete([(job, DELETED) for job in again])
+    assert len(ask(rule, running(rule, 3))) == 3
+
+
+def test_what_is_held_after_the_confirmation_has_begun_is_not_confirmed(
+    rule: ReplicationRule,
+) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    first, second = running(rule, 2)
+    ask(rule, [first, second])
+    jobs.hold([first])
+    seen_at = datetime.now(UTC)
+    jobs.hold([second])
+    assert jobs.confirm_deletes(rule.pk, held_until=seen_at, limit=10) == 1
+    assert held(rule) == {second.key}
+
+
 def test_a_held_job_can_be_cancelled(rule: ReplicationRule) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=0)
     [job] = running(rule, 1)

@@ -28,6 +28,7 @@ from replication.jobs.waiting import (
     grant_deletes,
     hold,
     permitted_deletes,
+    release_held,
 )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "hand_over",
     "hold",
     "permitted_deletes",
+    "release_held",
     "rescue",
     "retry",
     "retry_later",

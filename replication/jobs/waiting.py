@@ -4,6 +4,7 @@ Neither uses up a try, and an event of the key ends either wait.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from django.db import IntegrityError, connection, transaction
 
@@ -133,20 +134,35 @@ def grant_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
         return {job_id for (job_id,) in cursor.fetchall()}
 
 
-def confirm_deletes(rule_id: int) -> int:
-    """Let the rule's held jobs go on, in the caller's transaction; returns how many.
-
-    Until that ends, no job can be held.
-    """
-    with connection.cursor() as cursor:
+def confirm_deletes(rule_id: int, *, held_until: datetime, limit: int) -> int:
+    """Let up to `limit` of the rule's jobs go on that were held by then; returns how many."""
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
         cursor.execute(
             """
             UPDATE replication_transferjob SET delete_permit = 'confirmed', available_at = now()
-            WHERE rule_id = %s AND state = 'pending' AND delete_permit = 'awaited'
+            WHERE state = 'pending' AND delete_permit = 'awaited' AND id IN (
+                SELECT id FROM replication_transferjob
+                WHERE rule_id = %s AND state = 'pending' AND delete_permit = 'awaited'
+                  AND available_at <= %s
+                LIMIT %s)
             """,
-            [rule_id],
+            [rule_id, held_until, limit],
         )
         confirmed = cursor.rowcount
         cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
     return confirmed
+
+
+def release_held(rule_id: int) -> None:
+    """Have the rule's held jobs look and ask again; no job is held until the caller's transaction
+    ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
+        cursor.execute(
+            """
+            UPDATE replication_transferjob SET delete_permit = ''
+            WHERE rule_id = %s AND state = 'pending' AND delete_permit = 'awaited'
+            """,
+            [rule_id],
+        )
