@@ -7,13 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 
 from benchmarks.tables import Scale, refill_pending
 from benchmarks.timing import Figure, Stopwatch, percentile
 from replication import jobs
 from replication.jobs import ClaimedJob, Completion, JobOrder
-from replication.models import JobOrigin, Outcome, ReplicationRule
+from replication.models import (
+    DeletePermit,
+    JobOrigin,
+    JobState,
+    Outcome,
+    ReplicationRule,
+    TransferJob,
+)
 
 BATCH = 64
 CLAIMS = 300
@@ -53,6 +61,11 @@ def measure_statements(scale: Scale) -> Iterator[Figure]:
 
     refill_pending(scale, share_of_first_rule=0.95, round_name="one rule")
     yield from _of_one_claimer("claim 64, one rule owns 95 % of what waits", BATCH)
+
+    refill_pending(scale, share_of_first_rule=0, round_name="held")
+    waiting = TransferJob.objects.filter(state=JobState.PENDING)
+    waiting.alias(digit=F("id") % 10).filter(digit__gt=0).update(delete_permit=DeletePermit.AWAITED)
+    yield from _of_one_claimer("claim 64, 90 % of what waits are held deletes", BATCH)
 
     yield from _of_enqueue()
     yield from _of_leases()

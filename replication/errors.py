@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     SOURCE_CUSTOMER_KEY = "source_customer_key"
     SOURCE_CLOCK = "source_clock"
     SOURCE_ARCHIVED = "source_archived"
+    SOURCE_RESTORING = "source_restoring"
     SOURCE_REDIRECTED = "source_redirected"
     SOURCE_LENGTH_UNKNOWN = "source_length_unknown"
     SOURCE_CHANGED = "source_changed"
@@ -122,8 +123,14 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ),
     ErrorCode.SOURCE_ARCHIVED: Meaning(
         _PERMANENT,
-        "The object is archived (GLACIER or DEEP_ARCHIVE).",
-        "Restore it in S3 first; then retry.",
+        "The object is archived (GLACIER or DEEP_ARCHIVE): restore first.",
+        "Restore it in S3; then retry. Or let the rule restore what is archived.",
+    ),
+    ErrorCode.SOURCE_RESTORING: Meaning(
+        _RETRY,
+        "The object is archived, and S3 is restoring it.",
+        "Nothing to do: it is copied as soon as S3 announces it (s3:ObjectRestore:Completed), and "
+        "else when the job is due. S3 takes up to 12 hours, from DEEP_ARCHIVE up to 48.",
     ),
     ErrorCode.SOURCE_REDIRECTED: Meaning(
         _PERSON,

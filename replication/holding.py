@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from replication.errors import HandOver, LeaseLost, ReplicationError, TransferStopped
 from replication.jobs import ClaimedJob, Completion
 from replication.large import UploadBegun
-from replication.transfer import LargeObject
+from replication.transfer import DeleteWanted, LargeObject
 from replication.uploads import CarriedPart, ClaimedPart
 
 # We stop trusting a lease before the database does.
@@ -43,7 +43,9 @@ class HeldPart(Held):
     part: ClaimedPart
 
 
-JobResult = Completion | LargeObject | UploadBegun | ReplicationError | TransferStopped
+JobResult = (
+    Completion | LargeObject | UploadBegun | DeleteWanted | ReplicationError | TransferStopped
+)
 PartResult = CarriedPart | ReplicationError | TransferStopped
 
 

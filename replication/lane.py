@@ -20,7 +20,7 @@ import structlog
 from django.conf import settings
 from django.db import DataError, connection
 
-from replication import jobs, loops, pace, parking, setbacks
+from replication import brake, jobs, loops, pace, parking, setbacks
 from replication.database import DATABASE_AWAY
 from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError, TransferStopped
 from replication.holding import (
@@ -40,7 +40,7 @@ from replication.models import JobOrigin, LoopKind, Outcome, ReplicationRule
 from replication.pace import ByteAllowance
 from replication.parts import MAX_PUT_BYTES
 from replication.stores.opening import destination_store, source_store
-from replication.transfer import LargeObject, Transfer
+from replication.transfer import DeleteWanted, LargeObject, Transfer
 from replication.uploads import PARTS
 from replication.wake import WakeListener
 
@@ -285,6 +285,10 @@ class Lane:
     def _trusted_until(self, asked_at: float) -> float:
         return trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
 
+    def _delete(self, held: HeldJob, wanted: DeleteWanted) -> JobResult:
+        destination = destination_store(self._rules[held.job.rule_id].destination)
+        return wanted.carry_out(destination, may_go_on=held.may_go_on)
+
     def _run_step(self, held: HeldJob, step: Callable[[], JobResult]) -> None:
         """On a thread of the pool: take a step of a job, and put its end into the inbox."""
         self._inbox.put(Finished(held.job, _result_of(step, held.job.key)))
@@ -304,8 +308,25 @@ class Lane:
         for end in messages:
             if isinstance(end, Finished) and not self._goes_on(end):
                 finished.append(end)
-        if finished:
+        if finished := self._begin_deletes(finished):
             self._settle_jobs(finished)
+
+    def _begin_deletes(self, finished: list[Finished]) -> list[Finished]:
+        """Delete the replicas that may be deleted; returns the rest, with those that may not."""
+        wanting = [end.job for end in finished if isinstance(end.result, DeleteWanted)]
+        if not wanting:
+            return finished
+        permitted = self._persistently(
+            lambda: brake.ask([(job, self._rule(job.rule_id)) for job in wanting])
+        )
+        rest = []
+        for end in finished:
+            if isinstance(end.result, DeleteWanted) and end.job.id in permitted:
+                held = self._held[end.job.id, end.job.attempt]
+                self._submit(self._run_step, held, partial(self._delete, held, end.result))
+            else:
+                rest.append(end)
+        return rest
 
     def _goes_on(self, end: Finished) -> bool:
         """Whether the job has another step to come, of a large object; that is seen to here."""
@@ -372,6 +393,7 @@ class Lane:
             (end.job, end.result) for end in finished if isinstance(end.result, Completion)
         ]
         completed = jobs.complete(completions)
+        jobs.hold([end.job for end in finished if isinstance(end.result, DeleteWanted)])
         self._note_successes(completions)
         written_late = [job for job, _ in completions if job.id not in completed]
         for job, completion in completions:

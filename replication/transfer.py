@@ -5,10 +5,16 @@ from dataclasses import dataclass
 
 from replication.attributes import PlannedAttributes, plan_attributes
 from replication.bodies import VerifiedBody, check_crc64
-from replication.errors import ObjectMissing
+from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.jobs import Completion
 from replication.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
-from replication.models import DeletePolicy, Outcome, ReplicationRule, SourceKind
+from replication.models import (
+    ArchivePolicy,
+    DeletePolicy,
+    Outcome,
+    ReplicationRule,
+    SourceKind,
+)
 from replication.pace import ByteAllowance
 from replication.parts import PartPlan, check_size, plan_parts
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
@@ -23,6 +29,31 @@ class LargeObject:
     destination_key: str
     parts: PartPlan
     planned: PlannedAttributes
+
+
+@dataclass(frozen=True)
+class DeleteWanted:
+    """The source has no such object, cleanly, and the rule says to delete the replica."""
+
+    destination_key: str
+    source_request_id: str
+
+    def carry_out(
+        self, destination: DestinationStore, *, may_go_on: Callable[[], None]
+    ) -> Completion:
+        """Delete the replica.
+
+        Raises:
+            ReplicationError: the destination refuses.
+            TransferStopped: the job is not ours any more, or shall be another's.
+        """
+        may_go_on()
+        receipt = destination.delete(self.destination_key)
+        return Completion(
+            Outcome.DELETED,
+            source_request_id=self.source_request_id,
+            destination_request_id=receipt.request_id,
+        )
 
 
 @dataclass(frozen=True)
@@ -42,10 +73,10 @@ class Transfer:
     allowance: ByteAllowance | None = None
     size_bytes: int | None = None  # as it was last seen; for a large one a HEAD is less than a GET
 
-    def run(self) -> Completion | LargeObject:
+    def run(self) -> Completion | LargeObject | DeleteWanted:
         """Copy the object as it is now, or take note that there is none.
 
-        A large one is not copied here: it is only looked at.
+        A large one is not copied here, and no replica deleted: that is only found out.
 
         Raises:
             ReplicationError: the try was unsuccessful; the replica is what it was before,
@@ -65,6 +96,10 @@ class Transfer:
             source_object = self.source.open(self.key)
         except ObjectMissing as missing:
             return self._follow_delete(planned_key.key, missing)
+        except ReplicationError as error:
+            if error.code is ErrorCode.SOURCE_ARCHIVED:
+                self._restore_if_the_rule_says_so()
+            raise
         with source_object:
             planned = self._plan(source_object.info, planned_key)
             if isinstance(planned, LargeObject):
@@ -77,7 +112,10 @@ class Transfer:
             return None
         if self.rule.source.kind != SourceKind.S3:
             return None  # only S3 answers HEAD as it answers GET
-        planned = self._plan(self.source.head(self.key), key)
+        info = self.source.head(self.key)
+        if info.is_archived:
+            return None  # a GET says so
+        planned = self._plan(info, key)
         return planned if isinstance(planned, LargeObject) else None
 
     def _plan(self, info: ObjectInfo, key: PlannedKey) -> PlannedAttributes | LargeObject:
@@ -124,13 +162,24 @@ class Transfer:
         if self.allowance is not None:
             self.allowance.spend(size_bytes, may_go_on=self.may_go_on)
 
-    def _follow_delete(self, destination_key: str, missing: ObjectMissing) -> Completion:
+    def _follow_delete(
+        self, destination_key: str, missing: ObjectMissing
+    ) -> Completion | DeleteWanted:
         if self.rule.delete_policy != DeletePolicy.MIRROR:
             return Completion(Outcome.ABSENT, source_request_id=missing.request_id)
-        self.may_go_on()
-        receipt = self.destination.delete(destination_key)
-        return Completion(
-            Outcome.DELETED,
-            source_request_id=missing.request_id,
-            destination_request_id=receipt.request_id,
+        return DeleteWanted(destination_key, missing.request_id)
+
+    def _restore_if_the_rule_says_so(self) -> None:
+        """Raises SOURCE_RESTORING, if it does; S3 is asked each time, which it allows."""
+        if self.rule.archive_policy != ArchivePolicy.RESTORE:
+            return
+        days, tier = self.rule.restore_days, self.rule.restore_tier
+        try:
+            self.source.request_restore(self.key, days=days, tier=tier)
+        except ObjectMissing as missing:
+            raise ReplicationError(
+                ErrorCode.SOURCE_CHANGED, "it was deleted meanwhile", request_id=missing.request_id
+            ) from missing
+        raise ReplicationError(
+            ErrorCode.SOURCE_RESTORING, f"asked for {days} days, by the tier {tier}"
         )

@@ -26,6 +26,7 @@ PAGES = {
     "rule_parked": "replicationrule",
     "rule_disabled": "replicationrule",
     "rule_behind": "replicationrule",
+    "deletes_braked": "replicationrule",
     "failed_jobs": "failedjob",
 }
 

@@ -68,7 +68,7 @@ class Sandbox:
 
 
 def connect_bucket_to_queue(aws: MiniStack, *, bucket: str, queue: str) -> str:
-    """Create both, let the bucket report creations and removals; the queue's URL.
+    """Create both, let the bucket report creations, removals and restores; the queue's URL.
 
     The first message in the queue is S3's `s3:TestEvent`.
     """
@@ -100,6 +100,7 @@ def connect_bucket_to_queue(aws: MiniStack, *, bucket: str, queue: str) -> str:
                         "s3:ObjectCreated:*",
                         "s3:ObjectRemoved:*",
                         "s3:LifecycleExpiration:*",
+                        "s3:ObjectRestore:Completed",
                     ],
                 }
             ]

@@ -13,6 +13,7 @@ from pytest_django import Settings
 from replication import loops
 from replication.lane import Lane
 from replication.models import (
+    DeletePermit,
     Destination,
     EventQueue,
     JobState,
@@ -121,7 +122,7 @@ def work(*, seconds: float = 0.4) -> None:
             pass
     due = TransferJob.objects.filter(
         state=JobState.PENDING, available_at__lte=Now(), rule__parked_at__isnull=True
-    )
+    ).exclude(delete_permit=DeletePermit.AWAITED)
     while due.exists():
         with loops.running(LoopKind.LANE) as loop:
             assert loop is not None

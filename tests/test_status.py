@@ -298,6 +298,7 @@ def test_every_problem_has_a_page_of_the_admin(operator):
     for name in ("paused", "parked", "disabled", "behind"):
         a_job(a_rule(name, enabled=name != "disabled"), event_at=ago(hours=1))
     ReplicationRule.objects.filter(name="paused").update(paused_at=ago())
+    ReplicationRule.objects.filter(name="behind").update(braked_at=ago())
     parked = ReplicationRule.objects.filter(name="parked")
     parked.update(parked_at=ago(), parked_code=ErrorCode.DESTINATION_ACCESS_DENIED)
     a_job(ReplicationRule.objects.get(name="behind"), "b", state=JobState.FAILED)

@@ -67,7 +67,11 @@ def badge(kind: str, label: str | Promise) -> SafeString:
 
 
 def job_state(job: TransferJob) -> SafeString:
-    """The state of a job; "retrying" is pending after an unsuccessful try."""
+    """The state of a job; of a pending one, also what it waits for."""
+    if job.is_held:
+        return badge("failed", _("delete held"))
+    if job.is_being_restored:
+        return badge("pending", _("being restored"))
     if job.is_retrying:
         return badge("retrying", _("retrying"))
     return badge(job.state, job.get_state_display())

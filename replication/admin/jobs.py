@@ -20,14 +20,15 @@ from replication.admin.job_actions import OperatesJobs, cancel, retry
 from replication.admin.lists import ReadOnlyAdmin
 from replication.admin.proof import proof_of, replica_key, verdict_of
 from replication.admin.uploads_under_way import upload_under_way
-from replication.models import JobState, Outcome, TransferJob
+from replication.models import DeletePermit, JobState, Outcome, TransferJob
 
 WITH_REMARKS = "with_remarks"
 RETRYING = "retrying"  # a label for pending jobs that were tried before
+HELD = "held"  # for those whose delete waits for a person
 
 # A partial index holds these states' few rows. All else is looked for among the newest jobs: a
 # rare state or rule would otherwise be looked for in all rows there ever were.
-INDEXED_STATES = {JobState.PENDING, RETRYING, JobState.RUNNING, JobState.FAILED}
+INDEXED_STATES = {JobState.PENDING, RETRYING, HELD, JobState.RUNNING, JobState.FAILED}
 NEWEST_JOBS = 200_000
 
 
@@ -37,12 +38,15 @@ class StateFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         choices = [(state.value, state.label) for state in JobState]
-        choices.insert(1, (RETRYING, _("retrying")))
+        choices[1:1] = [(RETRYING, _("retrying")), (HELD, _("delete held"))]
         return choices
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if self.value() == RETRYING:
             return queryset.filter(state=JobState.PENDING, attempt__gt=0)
+        if self.value() == HELD:
+            held = DeletePermit.AWAITED
+            return queryset.filter(state=JobState.PENDING, delete_permit=held)
         return queryset.filter(state=self.value()) if self.value() else queryset
 
 

@@ -54,7 +54,14 @@ FIELDSETS: tuple[tuple[Any, Any], ...] = (
         gettext_lazy("Storage class, access, encryption"),
         {"fields": ("storage_classes", "acl", "encryption", "kms_key_id")},
     ),
-    (gettext_lazy("Deletes"), {"fields": ("delete_policy",)}),
+    (
+        gettext_lazy("Deletes"),
+        {"fields": ("delete_policy", "max_deletes_per_hour", "max_delete_percent")},
+    ),
+    (
+        gettext_lazy("Archived objects"),
+        {"fields": ("archive_policy", "restore_days", "restore_tier")},
+    ),
     (gettext_lazy("Limits"), {"fields": ("max_concurrency",)}),
 )
 

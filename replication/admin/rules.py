@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from replication import parking
 from replication.admin import cells
+from replication.admin.confirm_deletes import confirm_deletes, confirm_deletes_view
 from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.look_again import look_again_view
 from replication.admin.overlaps import writers_of_the_same_place
@@ -55,7 +56,7 @@ class RuleAdmin(KeptForHistoryAdmin):
     list_select_related = ("source", "destination")
     search_fields = ("name",)
     show_facets = admin.ShowFacets.NEVER
-    actions = (pause, resume)
+    actions = (pause, resume, confirm_deletes)
     change_form_template = "admin/replication/rule.html"
     form = RuleForm
     fieldsets = FIELDSETS
@@ -71,6 +72,12 @@ class RuleAdmin(KeptForHistoryAdmin):
                 view,
                 {"model_admin": self},
                 name="replication_replicationrule_look_again",
+            ),
+            path(
+                "<int:rule_id>/confirm-deletes/",
+                self.admin_site.admin_view(confirm_deletes_view),
+                {"model_admin": self},
+                name="replication_replicationrule_confirm_deletes",
             ),
             *super().get_urls(),
         ]
@@ -100,20 +107,14 @@ class RuleAdmin(KeptForHistoryAdmin):
 
     @admin.display(description=gettext_lazy("state"))
     def state(self, rule: ReplicationRule) -> SafeString:
-        if not rule.enabled:
-            return cells.badge("cancelled", _("disabled"))
-        if rule.paused_at:
-            return format_html(
-                "{} {}", cells.badge("retrying", _("paused")), cells.ago(rule.paused_at)
-            )
-        if rule.parked_for:
-            return format_html(
-                "{} {}<br>{}",
-                cells.badge("failed", _("parked")),
-                cells.ago(rule.parked_at),
-                rule.parked_for.cause,
-            )
-        return cells.badge("completed", _("enabled"))
+        if not rule.braked_at:
+            return _own_state(rule)
+        return format_html(
+            "{}<br>{} {}",
+            _own_state(rule),
+            cells.badge("failed", _("deletes braked")),
+            cells.ago(rule.braked_at),
+        )
 
     @admin.display(description=gettext_lazy("from"), ordering="source__name")
     def origin(self, rule: ReplicationRule) -> SafeString:
@@ -127,3 +128,18 @@ class RuleAdmin(KeptForHistoryAdmin):
     def target(self, rule: ReplicationRule) -> SafeString:
         pattern = f"{rule.destination_key(rule.source_prefix)}*{rule.source_suffix}"
         return format_html("{} {}", rule.destination.name, cells.short_key(pattern))
+
+
+def _own_state(rule: ReplicationRule) -> SafeString:
+    if not rule.enabled:
+        return cells.badge("cancelled", _("disabled"))
+    if rule.paused_at:
+        return format_html("{} {}", cells.badge("retrying", _("paused")), cells.ago(rule.paused_at))
+    if rule.parked_for:
+        return format_html(
+            "{} {}<br>{}",
+            cells.badge("failed", _("parked")),
+            cells.ago(rule.parked_at),
+            rule.parked_for.cause,
+        )
+    return cells.badge("completed", _("enabled"))

@@ -22,6 +22,14 @@ from replication.jobs.enqueueing import (
     JobOrder,
     enqueue,
 )
+from replication.jobs.waiting import (
+    await_restore,
+    confirm_deletes,
+    grant_deletes,
+    hold,
+    permitted_deletes,
+    release_held,
+)
 
 __all__ = [
     "PRIORITY_BULK",
@@ -32,14 +40,20 @@ __all__ = [
     "ClaimedJob",
     "Completion",
     "JobOrder",
+    "await_restore",
     "backoff_seconds",
     "cancel",
     "claim",
     "complete",
+    "confirm_deletes",
     "enqueue",
     "extend_leases",
     "fail",
+    "grant_deletes",
     "hand_over",
+    "hold",
+    "permitted_deletes",
+    "release_held",
     "rescue",
     "retry",
     "retry_later",

@@ -6,7 +6,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from replication.jobs.enqueueing import PENDING_LOCK, WAKE_CHANNEL
-from replication.models import JobState, TransferJob
+from replication.models import DeletePermit, JobState, TransferJob
 
 RETRY_BATCH = 1000
 
@@ -38,7 +38,7 @@ def _retry_batch(job_ids: list[int]) -> int:
                         ORDER BY rule_id, key, id DESC)
                     UPDATE replication_transferjob AS job
                     SET state = 'pending', available_at = now(), finalized_at = NULL,
-                        attempt_limit = attempt + %(tries)s
+                        attempt_limit = attempt + %(tries)s, delete_permit = ''
                     FROM newest
                     WHERE job.id = newest.id AND job.state = 'failed' AND NOT EXISTS (
                         SELECT FROM replication_transferjob AS waiting
@@ -70,5 +70,5 @@ def cancel(pending: QuerySet[TransferJob]) -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
         return pending.filter(state=JobState.PENDING).update(
-            state=JobState.CANCELLED, finalized_at=Now()
+            state=JobState.CANCELLED, finalized_at=Now(), delete_permit=DeletePermit.NONE
         )

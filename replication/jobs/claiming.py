@@ -42,8 +42,8 @@ def claim(
     `parked_rule_id`, that parked rule alone. `room` bounds how many are taken of a rule, and so do
     the limits of rule and destination, and `known_bytes_at_most` leaves out the jobs whose object
     is known to be larger; whoever must not overstep these claims through pace.py.
-    Never takes a job whose key another job is running for: that stays pending until the other is
-    settled.
+    Never takes a job whose delete a person has to confirm, nor one whose key another job is running
+    for: that stays pending until the other is settled.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -79,6 +79,7 @@ def claim(
                         SELECT id, priority, available_at
                         FROM replication_transferjob AS waiting
                         WHERE rule_id = rule.id AND state = 'pending' AND available_at <= now()
+                          AND delete_permit <> 'awaited'
                           AND (%(bytes)s IS NULL OR size_bytes IS NULL OR size_bytes <= %(bytes)s)
                           AND NOT EXISTS (
                               SELECT FROM replication_transferjob AS writer

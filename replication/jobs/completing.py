@@ -101,14 +101,16 @@ def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
                              source_crc64, source_checksum, source_request_id, destination_etag,
                              destination_crc64, destination_request_id, remarks)
                 WHERE job.id = done.id AND job.state = 'running' AND job.attempt = done.attempt
-                RETURNING job.id, job.rule_id, job.outcome, job.size_bytes,
+                RETURNING job.id, job.rule_id, job.outcome, job.size_bytes, job.delete_permit,
                     width_bucket(extract(epoch FROM now() - job.event_at)::float8, %s::float8[])
                         AS lag_bucket
             ), counted AS (
                 INSERT INTO replication_completedminute AS sofar
-                    (rule_id, minute, jobs, copied_bytes, lag_counts)
+                    (rule_id, minute, jobs, copied_bytes, charged_deletes, lag_counts)
                 SELECT rule_id, date_trunc('minute', now()), count(*),
                        coalesce(sum(size_bytes) FILTER (WHERE outcome = 'copied'), 0),
+                       count(*) FILTER (
+                           WHERE outcome = 'deleted' AND delete_permit <> 'confirmed'),
                        ARRAY(SELECT count(same.bucket)::int
                              FROM generate_series(0, %s) AS number
                              LEFT JOIN unnest(array_agg(lag_bucket)) AS same (bucket)
@@ -119,6 +121,7 @@ def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
                 ON CONFLICT (minute, rule_id) DO UPDATE SET
                     jobs = sofar.jobs + excluded.jobs,
                     copied_bytes = sofar.copied_bytes + excluded.copied_bytes,
+                    charged_deletes = sofar.charged_deletes + excluded.charged_deletes,
                     lag_counts = ARRAY(
                         SELECT had + came
                         FROM unnest(sofar.lag_counts, excluded.lag_counts) WITH ORDINALITY

@@ -46,7 +46,7 @@ def retry_later(
         # at the source after us.
         with transaction.atomic():
             moved = end_try(state=JobState.SUPERSEDED)
-            _bequeath(job)
+            bequeath(job)
         return JobState.SUPERSEDED if moved else None
 
 
@@ -72,7 +72,7 @@ def hand_over(job: ClaimedJob, *, size_bytes: int | None = None) -> bool:
     except IntegrityError:
         with transaction.atomic():
             moved = ours.update(state=JobState.SUPERSEDED, finalized_at=Now(), **free)
-            _bequeath(job)
+            bequeath(job)
     return bool(moved)
 
 
@@ -103,7 +103,7 @@ def backoff_seconds(attempt: int, *, hint_seconds: float = 0) -> float:
     return hint_seconds + random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
 
 
-def _bequeath(job: ClaimedJob) -> None:
+def bequeath(job: ClaimedJob) -> None:
     """Let the pending job of the key serve the superseded one's change, so that lag is honest,
     and live with its doubt."""
     superseded = TransferJob.objects.filter(id=job.id)

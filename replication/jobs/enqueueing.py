@@ -72,6 +72,8 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                 write_in_doubt_until =
                     GREATEST(job.write_in_doubt_until, excluded.write_in_doubt_until),
                 priority = LEAST(job.priority, excluded.priority),
+                -- What waits to delete has to look afresh, and ask again.
+                delete_permit = replace(job.delete_permit, 'awaited', ''),
                 attempt_limit = job.attempt + excluded.attempt_limit
             RETURNING id
             """,

@@ -1,6 +1,7 @@
 """Fields and constraints; what moves a job from state to state is in jobs/."""
 
 from replication.models.jobs import (
+    DeletePermit,
     FailedJob,
     JobOrigin,
     JobState,
@@ -19,18 +20,22 @@ from replication.models.places import (
 from replication.models.queues import EventQueue
 from replication.models.rollups import LAG_BOUNDS_SECONDS, CompletedMinute
 from replication.models.rules import (
+    ArchivePolicy,
     DeletePolicy,
     EncryptionMethod,
     ObjectAcl,
     ReplicationRule,
+    RestoreTier,
 )
 from replication.models.uploads import MultipartUpload, UploadPart
 
 __all__ = [
     "LAG_BOUNDS_SECONDS",
     "Addressing",
+    "ArchivePolicy",
     "CompletedMinute",
     "DeadLetter",
+    "DeletePermit",
     "DeletePolicy",
     "Destination",
     "EncryptionMethod",
@@ -44,6 +49,7 @@ __all__ = [
     "ObjectAcl",
     "Outcome",
     "ReplicationRule",
+    "RestoreTier",
     "Source",
     "SourceDomain",
     "SourceKind",

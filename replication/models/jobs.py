@@ -17,7 +17,7 @@ class JobState(models.TextChoices):
     RUNNING = (
         "running",
         _("running"),
-    )  # → any other by complete, retry_later, hand_over, rescue, fail
+    )  # → any other by complete, retry_later, hand_over, hold, await_restore, rescue, fail
     COMPLETED = "completed", _("completed")  # final
     FAILED = "failed", _("failed")  # → pending by retry
     CANCELLED = "cancelled", _("cancelled")  # final
@@ -33,6 +33,15 @@ class Outcome(models.TextChoices):
     DELETED = "deleted", _("deleted")
     SKIPPED = "skipped", _("skipped")  # OSS can't have the key, and the rule says to leave it out
     ABSENT = "absent", _("absent")  # the source has no such object, and nothing was to be done
+
+
+class DeletePermit(models.TextChoices):
+    """Whether a job may delete its replica, where the rule has a brake; see brake.py."""
+
+    NONE = "", _("not asked for")
+    AWAITED = "awaited", _("waits for a person")  # pending jobs alone; never claimed
+    GRANTED = "granted", _("granted")
+    CONFIRMED = "confirmed", _("confirmed by a person")
 
 
 class JobOrigin(models.TextChoices):
@@ -82,6 +91,14 @@ class TransferJob(models.Model):
         ),
     )
 
+    delete_permit = models.CharField(
+        _("permit to delete"),
+        max_length=9,
+        choices=DeletePermit,
+        blank=True,
+        db_default=DeletePermit.NONE,
+    )
+
     # Proof of copy.
     outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, null=True)  # noqa: DJ001 - null until there is one
     size_bytes = models.BigIntegerField(_("size in bytes"), null=True)
@@ -128,6 +145,10 @@ class TransferJob(models.Model):
                 condition=Q(state=JobState.COMPLETED, outcome__isnull=False)
                 | (~Q(state=JobState.COMPLETED) & Q(outcome__isnull=True)),
             ),
+            models.CheckConstraint(
+                name="job_awaits_a_permit_only_while_pending",
+                condition=~Q(delete_permit=DeletePermit.AWAITED) | Q(state=JobState.PENDING),
+            ),
             # Coalesces a burst of events into one job.
             models.UniqueConstraint(
                 name="job_one_pending_per_key",
@@ -146,8 +167,15 @@ class TransferJob(models.Model):
             models.Index(
                 name="job_due",
                 fields=["rule", "priority", "available_at"],
-                include=["event_at", "attempt"],  # so that status does not read the table itself
-                condition=Q(state=JobState.PENDING),
+                # So that status does not read the table itself.
+                include=["event_at", "attempt", "error_code"],
+                condition=Q(state=JobState.PENDING) & ~Q(delete_permit=DeletePermit.AWAITED),
+            ),
+            # status, brake: the pending jobs that wait for a person, or may delete
+            models.Index(
+                name="job_permit",
+                fields=["rule", "delete_permit"],
+                condition=Q(state=JobState.PENDING) & ~Q(delete_permit=DeletePermit.NONE),
             ),
             # jobs.rescue: leases that ran out
             models.Index(
@@ -183,6 +211,15 @@ class TransferJob(models.Model):
     @property
     def is_retrying(self) -> bool:
         return self.state == JobState.PENDING and self.attempt > 0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it wants to delete, and waits for a person to confirm that."""
+        return self.delete_permit == DeletePermit.AWAITED
+
+    @property
+    def is_being_restored(self) -> bool:
+        return self.state == JobState.PENDING and self.error_code == ErrorCode.SOURCE_RESTORING
 
     @property
     def destination_key(self) -> str:

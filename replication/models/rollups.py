@@ -12,7 +12,7 @@ LAG_BOUNDS_SECONDS = [0.05 * 2 ** (number / 2) for number in range(49)]
 
 
 class CompletedMinute(models.Model):
-    """The jobs of a rule that were completed within a minute; written by jobs.complete alone."""
+    """The jobs of a rule that were completed within a minute; added up by jobs.complete."""
 
     rule = models.ForeignKey(
         ReplicationRule, models.CASCADE, related_name="completed_minutes", db_index=False
@@ -20,6 +20,8 @@ class CompletedMinute(models.Model):
     minute = models.DateTimeField(_("minute"))  # its beginning
     jobs = models.IntegerField(_("jobs"))
     copied_bytes = models.BigIntegerField(_("bytes copied"))
+    # What counts towards the rule's brake; brake.py forgets them when a person confirms.
+    charged_deletes = models.IntegerField(_("deletes that count"), db_default=0)
     # How many had a lag below the first bound, between it and the second, … above the last.
     lag_counts = ArrayField(models.IntegerField(), verbose_name=_("jobs by lag"))
 

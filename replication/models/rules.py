@@ -1,6 +1,6 @@
 """Which objects of a source are kept equal at which place of a destination, and how."""
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -18,6 +18,19 @@ from replication.tags import TagPolicy
 class DeletePolicy(models.TextChoices):
     KEEP = "keep", _("keep the replica")
     MIRROR = "mirror", _("delete the replica")
+
+
+class ArchivePolicy(models.TextChoices):
+    FAIL = "fail", _("fail: restore first")
+    RESTORE = "restore", _("restore it, and wait for that")
+
+
+class RestoreTier(models.TextChoices):
+    """S3's words."""
+
+    STANDARD = "Standard", _("Standard")
+    BULK = "Bulk", _("Bulk")
+    EXPEDITED = "Expedited", _("Expedited (not of DEEP_ARCHIVE)")
 
 
 class ObjectAcl(models.TextChoices):
@@ -145,6 +158,32 @@ class ReplicationRule(models.Model):
         validators=[MinValueValidator(1)],
         help_text=_("Of all lanes together; empty: as many as the lanes have places."),
     )
+    max_deletes_per_hour = models.PositiveIntegerField(
+        _("deletes in an hour at most"),
+        null=True,
+        blank=True,
+        help_text=_("More of them wait until a person confirms them; empty: any number."),
+    )
+    max_delete_percent = models.PositiveSmallIntegerField(
+        _("deletes in percent of an hour's jobs at most"),
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(100)],
+        help_text=_("As above, counted from the hundredth job of the hour on; empty: any share."),
+    )
+    archive_policy = models.CharField(
+        _("objects in GLACIER or DEEP_ARCHIVE"),
+        max_length=8,
+        choices=ArchivePolicy,
+        default=ArchivePolicy.FAIL,
+        help_text=_("Restoring costs money, and needs the right s3:RestoreObject."),
+    )
+    restore_days = models.PositiveSmallIntegerField(
+        _("restored for how many days"), default=3, validators=[MinValueValidator(1)]
+    )
+    restore_tier = models.CharField(
+        _("restored how"), max_length=9, choices=RestoreTier, default=RestoreTier.STANDARD
+    )
     paused_at = models.DateTimeField(
         _("paused since"),
         null=True,
@@ -166,6 +205,14 @@ class ReplicationRule(models.Model):
     parked_code = models.CharField(_("parked for"), max_length=32, default="", editable=False)
     parked_detail = models.TextField(_("parked for, in detail"), default="", editable=False)
     probe_at = models.DateTimeField(_("tried again at"), null=True, editable=False)
+
+    # brake.py alone writes this.
+    braked_at = models.DateTimeField(
+        _("deletes braked since"),
+        null=True,
+        editable=False,
+        help_text=_("Deletes of a braked rule wait until a person confirms them."),
+    )
 
     class Meta:
         verbose_name = _("replication rule")
@@ -196,6 +243,15 @@ class ReplicationRule(models.Model):
         if self.strip_source_prefix:
             key = key.removeprefix(self.source_prefix)
         return self.destination_prefix + key
+
+    @property
+    def has_brake(self) -> bool:
+        """Whether its deletes have to be asked for."""
+        return (
+            self.max_deletes_per_hour is not None
+            or self.max_delete_percent is not None
+            or self.braked_at is not None
+        )
 
     @property
     def parked_for(self) -> Meaning | None:

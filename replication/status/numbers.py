@@ -28,13 +28,15 @@ class JobNumbers:
 
     pending: int
     retrying: int  # of the pending
+    deletes_held: int  # of the pending: they wait for a person
+    restoring: int  # of the pending: they wait for S3
     running: int
     failed: int
     completed_last_hour: int
     completed_last_day: int
     bytes_last_hour: int
     bytes_last_day: int
-    oldest_pending_seconds: float | None
+    oldest_pending_seconds: float | None  # of those that wait for neither
     lag_p50_seconds: float | None
     lag_p99_seconds: float | None
 
@@ -49,6 +51,7 @@ class RuleStatus:
     paused_at: datetime | None
     parked_at: datetime | None  # for errors that need a person; `parked_code` says which
     parked_code: str
+    braked_at: datetime | None  # since when its deletes wait for a person
     jobs: JobNumbers
 
 
@@ -131,8 +134,10 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
                 WHERE minute > now() - interval '1 hour' GROUP BY rule_id
             )
             SELECT now(), rule.id, rule.name, source.name, destination.name, rule.enabled,
-                   rule.paused_at, rule.parked_at, rule.parked_code,
-                   coalesce(pending.jobs, 0), coalesce(pending.retrying, 0),
+                   rule.paused_at, rule.parked_at, rule.parked_code, rule.braked_at,
+                   coalesce(pending.jobs, 0) + coalesce(held.jobs, 0),
+                   coalesce(pending.retrying, 0),
+                   coalesce(held.jobs, 0), coalesce(pending.restoring, 0),
                    coalesce(running.jobs, 0), coalesce(failed.jobs, 0),
                    coalesce(last_hour.jobs, 0), coalesce(last_day.jobs, 0),
                    coalesce(last_hour.bytes, 0)::bigint, coalesce(last_day.bytes, 0)::bigint,
@@ -146,9 +151,16 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
             -- Rule by rule: a third of the time of one GROUP BY over all.
             LEFT JOIN LATERAL (
                 SELECT count(*) AS jobs, count(*) FILTER (WHERE attempt > 0) AS retrying,
-                       min(event_at) AS oldest_event_at
-                FROM replication_transferjob WHERE state = 'pending' AND rule_id = rule.id
+                       count(*) FILTER (WHERE error_code = 'source_restoring') AS restoring,
+                       min(event_at) FILTER (WHERE error_code <> 'source_restoring')
+                           AS oldest_event_at
+                FROM replication_transferjob
+                WHERE state = 'pending' AND delete_permit <> 'awaited' AND rule_id = rule.id
             ) AS pending ON true
+            LEFT JOIN LATERAL (
+                SELECT count(*) AS jobs FROM replication_transferjob
+                WHERE state = 'pending' AND delete_permit = 'awaited' AND rule_id = rule.id
+            ) AS held ON true
             LEFT JOIN LATERAL (
                 SELECT count(*) AS jobs
                 FROM replication_transferjob WHERE state = 'running' AND rule_id = rule.id
@@ -164,8 +176,8 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
     for _, *columns, counts in rows:
         if columns[0] is None:  # there is no rule: the row tells the time
             continue
-        numbers: Any = (*columns[8:], *lag_percentiles(counts))
-        about_rule: Any = (*columns[:8], JobNumbers(*numbers))
+        numbers: Any = (*columns[9:], *lag_percentiles(counts))
+        about_rule: Any = (*columns[:9], JobNumbers(*numbers))
         rules.append(RuleStatus(*about_rule))
         counts_of_all.append(counts)
     return rows[0][0], _of_all([rule.jobs for rule in rules], counts_of_all), rules
@@ -179,6 +191,8 @@ def _of_all(rules: Sequence[JobNumbers], lag_counts: Sequence[Sequence[int]]) ->
     return JobNumbers(
         pending=sum(jobs.pending for jobs in rules),
         retrying=sum(jobs.retrying for jobs in rules),
+        deletes_held=sum(jobs.deletes_held for jobs in rules),
+        restoring=sum(jobs.restoring for jobs in rules),
         running=sum(jobs.running for jobs in rules),
         failed=sum(jobs.failed for jobs in rules),
         completed_last_hour=sum(jobs.completed_last_hour for jobs in rules),

@@ -104,6 +104,14 @@ def _of_rule(rule: RuleStatus, now: datetime) -> Iterator[Problem]:
             f"unsuccessful try, the oldest for {in_words(jobs.oldest_pending_seconds)}.",
             rule=rule.name,
         )
+    if rule.braked_at:
+        yield Problem(
+            "deletes_braked",
+            f"Rule {rule.name} stopped deleting {_ago(rule.braked_at, now)}: more than its limit. "
+            f"{_count(jobs.deletes_held, 'delete')} waiting, while copies go on. Confirm them on "
+            "the rule's page if they are meant; if not, put the objects back.",
+            rule=rule.name,
+        )
     if jobs.failed:
         yield Problem(
             "failed_jobs",

@@ -3,6 +3,7 @@
 from django import template
 from django.urls import reverse
 
+from replication import brake
 from replication.admin import cells
 from replication.status import read_status
 from replication.views import PAGES
@@ -16,6 +17,7 @@ register.filter("moment", cells.moment)
 register.filter("duration", cells.duration)
 register.filter("job_state", cells.job_state)
 register.filter("job_outcome", cells.job_outcome)
+register.filter("waiting_deletes", brake.waiting)
 
 
 @register.inclusion_tag("admin/replication/what_needs_you.html")

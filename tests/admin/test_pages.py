@@ -128,6 +128,9 @@ RULE_FORM = {
     "tag_policy": "fail",
     "acl": "default",
     "encryption": "",
+    "archive_policy": "fail",
+    "restore_days": "3",
+    "restore_tier": "Standard",
 }
 
 

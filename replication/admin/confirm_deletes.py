@@ -1,0 +1,42 @@
+"""The deletes that a rule's brake holds: an operator lets them go on."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_POST
+
+from replication import brake
+from replication.models import ReplicationRule
+
+
+@admin.action(
+    description=gettext_lazy("Confirm the waiting deletes of the selected rules"),
+    permissions=["change"],
+)
+def confirm_deletes(
+    model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]
+) -> None:
+    confirmed = brake.confirm(queryset)
+    messages.success(
+        request,
+        ngettext(
+            "%d delete was confirmed, and goes on.",
+            "%d deletes were confirmed, and go on.",
+            confirmed,
+        )
+        % confirmed,
+    )
+
+
+@require_POST
+def confirm_deletes_view(request: HttpRequest, rule_id: int, model_admin: Any) -> HttpResponse:
+    """What the list's action does, for the one rule of the page."""
+    if not model_admin.has_change_permission(request):
+        raise PermissionDenied
+    confirm_deletes(model_admin, request, ReplicationRule.objects.filter(pk=rule_id))
+    return redirect("admin:replication_replicationrule_change", rule_id)

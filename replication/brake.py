@@ -1,0 +1,162 @@
+"""Brakes a rule's deletes when there are far more than usual, until a person confirms them.
+
+A bucket that is emptied by mistake, or an expiry that was meant for another prefix, would empty
+the replica within minutes. Each delete of a rule with a limit is asked for here, just before it is
+sent. The one that oversteps the limit brakes the rule: it and those after it wait, each as a
+pending job, while the rule's copies go on. All processes count together.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from replication import jobs
+from replication.jobs import ClaimedJob
+from replication.models import CompletedMinute, DeletePermit, JobState, ReplicationRule, TransferJob
+
+log = structlog.get_logger(__name__)
+
+# The share of deletes among fewer jobs says nothing.
+PERCENT_COUNTS_FROM_JOBS = 100
+# While a batch is confirmed, no event is taken in: some 0.2 s.
+CONFIRM_BATCH = 5000
+
+
+@dataclass(frozen=True)
+class _Limits:
+    name: str
+    max_deletes: int | None
+    max_percent: int | None
+    is_braked: bool
+
+    def room(self, wanted: int, *, deletes: int, jobs: int) -> int:
+        """How many of the deletes that are wanted keep within the limits."""
+        if self.is_braked:
+            return 0
+        return next(
+            (
+                number
+                for number in range(wanted)
+                if self._oversteps(deletes + number + 1, jobs + number + 1)
+            ),
+            wanted,
+        )
+
+    def _oversteps(self, deletes: int, jobs: int) -> bool:
+        if self.max_deletes is not None and deletes > self.max_deletes:
+            return True
+        return (
+            self.max_percent is not None
+            and jobs >= PERCENT_COUNTS_FROM_JOBS
+            and deletes * 100 > self.max_percent * jobs
+        )
+
+
+def ask(wanting: Iterable[tuple[ClaimedJob, ReplicationRule]]) -> set[int]:
+    """Return the ids of the running jobs that may delete now; the others are to be held.
+
+    To ask twice for the same jobs counts once.
+    """
+    permitted: set[int] = set()
+    of_rules: dict[int, list[ClaimedJob]] = defaultdict(list)
+    for job, rule in wanting:
+        if rule.has_brake:
+            of_rules[job.rule_id].append(job)
+        else:
+            permitted.add(job.id)
+    for rule_id, of_rule in of_rules.items():
+        with transaction.atomic():
+            permitted |= _ask(rule_id, of_rule)
+    return permitted
+
+
+def confirm(rules: QuerySet[ReplicationRule]) -> int:
+    """Let the deletes that wait go on, and count anew from here. Returns how many."""
+    braked = rules.filter(braked_at__isnull=False)
+    return sum(
+        _confirm(rule_id, name, held_until)
+        for rule_id, name, held_until in braked.values_list("pk", "name", Now())
+    )
+
+
+def _confirm(rule_id: int, name: str, held_until: datetime) -> int:
+    """What is held meanwhile is not confirmed: nobody has seen it."""
+    confirmed = 0
+    while batch := jobs.confirm_deletes(rule_id, held_until=held_until, limit=CONFIRM_BATCH):
+        confirmed += batch
+    with transaction.atomic():
+        jobs.release_held(rule_id)
+        ReplicationRule.objects.filter(pk=rule_id).update(braked_at=None)
+        CompletedMinute.objects.filter(rule=rule_id, charged_deletes__gt=0).update(
+            charged_deletes=0
+        )
+    log.info("rule.deletes_confirmed", rule=name, jobs=confirmed)
+    return confirmed
+
+
+def waiting(rule: ReplicationRule) -> int:
+    """How many of the rule's deletes wait for a person."""
+    return TransferJob.objects.filter(
+        rule=rule, state=JobState.PENDING, delete_permit=DeletePermit.AWAITED
+    ).count()
+
+
+def _ask(rule_id: int, wanting: Sequence[ClaimedJob]) -> set[int]:
+    limits = _lock_limits(rule_id)
+    permitted = jobs.permitted_deletes(wanting)
+    asking = [job for job in wanting if job.id not in permitted]
+    deletes, traffic = _last_hour(rule_id)
+    room = limits.room(len(asking), deletes=deletes, jobs=traffic)
+    if room < len(asking) and not limits.is_braked:
+        ReplicationRule.objects.filter(pk=rule_id).update(braked_at=Now())
+        log.error("rule.deletes_braked", rule=limits.name, deletes=deletes + room, jobs=traffic)
+    return permitted | jobs.grant_deletes(asking[:room])
+
+
+def _lock_limits(rule_id: int) -> _Limits:
+    """One asks for a rule at a time; who makes jobs of it, or claims them, is not held up."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT name, max_deletes_per_hour, max_delete_percent, braked_at IS NOT NULL
+            FROM replication_replicationrule WHERE id = %s FOR NO KEY UPDATE
+            """,
+            [rule_id],
+        )
+        return _Limits(*cursor.fetchone())
+
+
+def _last_hour(rule_id: int) -> tuple[int, int]:
+    """The rule's deletes that count, done and granted, and all its jobs, those granted included.
+
+    By whole minutes: of the last 60 to 61. Of one moment, so that no delete is missed while it
+    ends.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH done AS (
+                SELECT coalesce(sum(charged_deletes), 0) AS deletes, coalesce(sum(jobs), 0) AS jobs
+                FROM replication_completedminute
+                WHERE rule_id = %(rule)s
+                  AND minute >= date_trunc('minute', now()) - interval '1 hour'
+            ), granted AS (
+                SELECT (SELECT count(*) FROM replication_transferjob
+                        WHERE rule_id = %(rule)s AND state = 'running'
+                          AND delete_permit = 'granted')
+                     + (SELECT count(*) FROM replication_transferjob
+                        WHERE rule_id = %(rule)s AND state = 'pending'
+                          AND delete_permit = 'granted') AS deletes
+            )
+            SELECT done.deletes + granted.deletes, done.jobs + granted.deletes FROM done, granted
+            """,
+            {"rule": rule_id},
+        )
+        deletes, traffic = cursor.fetchone()
+        return deletes, traffic
