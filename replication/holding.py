@@ -55,6 +55,7 @@ class Finished:
 
     job: ClaimedJob
     result: JobResult
+    size_bytes: int | None = None  # of a large object that is handed over
 
 
 @dataclass(frozen=True)

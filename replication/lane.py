@@ -20,9 +20,9 @@ import structlog
 from django.conf import settings
 from django.db import DataError, connection
 
-from replication import brake, jobs, loops, pace, parking, setbacks
+from replication import brake, jobs, loops, pace, parking, settling
 from replication.database import DATABASE_AWAY
-from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError, TransferStopped
+from replication.errors import ErrorCode, ReplicationError, TransferStopped
 from replication.holding import (
     Finished,
     FinishedPart,
@@ -33,12 +33,13 @@ from replication.holding import (
     PartResult,
     trusted_until,
 )
-from replication.jobs import ClaimedJob, Completion, JobOrder
+from replication.jobs import ClaimedJob
 from replication.large import UploadBegun
 from replication.leading import LargeObjects
-from replication.models import JobOrigin, LoopKind, Outcome, ReplicationRule
+from replication.models import LoopKind, ReplicationRule
 from replication.pace import ByteAllowance
 from replication.parts import MAX_PUT_BYTES
+from replication.rulebook import Rulebook
 from replication.stores.opening import destination_store, source_store
 from replication.transfer import DeleteWanted, LargeObject, Transfer
 from replication.uploads import PARTS
@@ -49,7 +50,6 @@ log = structlog.get_logger(__name__)
 # How often to ask for due jobs without being woken: for retries that come due, and where NOTIFY
 # is not passed on (a transaction-pooling proxy).
 ASK_SECONDS = 1.0
-RULES_SECONDS = 3.0  # what an operator changes in a rule takes effect by then
 RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
 # How often a lane of a full cluster asks whether another host has a place for one more.
@@ -58,10 +58,6 @@ GROW_SECONDS = 5.0
 FINISH_SECONDS = 10.0
 ABANDON_SECONDS = 20.0
 DATABASE_PAUSE_SECONDS = 0.5
-# Of a lane's places, where there are several rules.
-ONE_RULES_SHARE = 0.75
-# Of a rule under which this lane has written nothing yet: if it needs a person, few jobs meet that.
-UNPROVEN_PLACES = 4
 
 T = TypeVar("T")
 
@@ -77,20 +73,17 @@ class Lane:
         self._inbox: queue.SimpleQueue[Finished | FinishedPart | str] = queue.SimpleQueue()
         # By id and attempt: a job that was lost may come back while its old transfer still ends.
         self._held: dict[tuple[int, int], HeldJob] = {}
-        self._rules: dict[int, ReplicationRule] = {}
-        self._rules_read_at = 0.0
-        self._allowances: dict[int, ByteAllowance] = {}  # by destination
+        self._rulebook = Rulebook()
         self._leases_extended_at = time.monotonic()
         self._ask_at = 0.0
         self._more_may_be_due = True
         self._was_saturated = False
         self._grow_at = 0.0
-        self._proven: set[int] = set()  # rules under which something was written
         self._large = LargeObjects(
             loop.id,
             start_step=lambda held, step: self._submit(self._run_step, held, step),
             start_part=lambda held, step: self._submit(self._run_part, held, step),
-            end_step=lambda job, result: self._inbox.put(Finished(job, result)),
+            end_step=self._inbox.put,
         )
 
     def run(self) -> None:
@@ -163,7 +156,7 @@ class Lane:
             wait_seconds = 0.0
         else:
             wait_seconds = min(
-                pace.GRANT_SECONDS if self._allowances else STOP_CHECK_SECONDS,
+                pace.GRANT_SECONDS if self._rulebook.has_allowances else STOP_CHECK_SECONDS,
                 wait_at_most_seconds,
                 max(0.0, self._ask_at - now),
             )
@@ -180,16 +173,16 @@ class Lane:
 
     def _refill(self) -> None:
         # Before the claim: were it to fail after, nobody would know of the claimed jobs.
-        if time.monotonic() - self._rules_read_at > RULES_SECONDS:
-            self._read_rules()
+        if self._rulebook.read_if_old():
+            self._large.more_may_be_due = True  # where nobody's NOTIFY is heard
         free = self._free
         asked_at = time.monotonic()
         claimed = pace.claim(
             self._loop.id,
-            self._rules.values(),
+            self._rulebook.rules,
             limit=free,
             lease_seconds=self._limits.lease_seconds,
-            room=self._room(),
+            room=self._rulebook.room(self._held_by_rule()),
             known_bytes_at_most=(
                 None if self._large.may_lead_more else self._limits.multipart_threshold_bytes
             ),
@@ -204,89 +197,40 @@ class Lane:
         self._start(claimed, asked_at=asked_at)
 
     def _start(self, claimed: list[ClaimedJob], *, asked_at: float) -> None:
-        if any(job.rule_id not in self._rules for job in claimed):
-            self._read_rules()
         for job in claimed:
             held = HeldJob(self._trusted_until(asked_at), job=job)
             self._held[job.id, job.attempt] = held
             self._start_transfer(held, threshold_bytes=self._limits.multipart_threshold_bytes)
 
     def _start_transfer(self, held: HeldJob, *, threshold_bytes: int) -> None:
-        rule = self._rule(held.job.rule_id)
+        rule = self._rulebook.of(held.job.rule_id)
         transfer = partial(
             _transfer,
             held,
             rule,
             threshold_bytes=threshold_bytes,
             part_bytes=self._limits.multipart_chunksize_bytes,
-            allowance=self._allowance(rule),
+            allowance=self._rulebook.allowance(rule),
         )
         self._submit(self._run_step, held, transfer)
 
     def _carry_parts(self) -> None:
         """Carry parts of large objects, whoever leads them, on the places that are left."""
-        if not self._rules:
-            self._read_rules()
         if loops.are_told_to_stop():
             self._large.more_may_be_due = False
             return
         active = len(self._held) - self._large.led_count + self._large.parts_count
         free = self._limits.lane_concurrency - active
-        self._large.claim_parts(self._rule, free=free, allowance=self._allowance)
-
-    def _rule(self, rule_id: int) -> ReplicationRule:
-        if rule_id not in self._rules:
-            self._read_rules()
-        return self._rules[rule_id]
-
-    def _room(self) -> dict[int, int]:
-        """How many more jobs of each rule this lane may hold."""
-        most = self._places_of_a_rule
-        held = self._held_by_rule()
-        return {
-            rule_id: max(
-                0, (most if rule_id in self._proven else min(most, UNPROVEN_PLACES)) - held[rule_id]
-            )
-            for rule_id in self._rules
-        }
-
-    @property
-    def _places_of_a_rule(self) -> int:
-        """Slow jobs of one rule must not keep all places from the others."""
-        places = self._limits.lane_concurrency
-        return math.ceil(places * ONE_RULES_SHARE) if len(self._rules) > 1 else places
+        self._large.claim_parts(self._rulebook.of, free=free, allowance=self._rulebook.allowance)
 
     def _held_by_rule(self) -> Counter[int]:
         return Counter(held.job.rule_id for held in self._held.values())
-
-    def _read_rules(self) -> None:
-        rules = ReplicationRule.objects.select_related("source", "destination")
-        self._rules = {rule.pk: rule for rule in rules}
-        self._rules_read_at = time.monotonic()
-        self._large.more_may_be_due = True  # where nobody's NOTIFY is heard
-
-    def _allowance(self, rule: ReplicationRule) -> ByteAllowance | None:
-        """What the rule's transfers may send; None where the destination has no limit."""
-        limit, destination_id = rule.destination.max_bytes_per_second, rule.destination_id
-        if limit and destination_id not in self._allowances:
-            self._allowances[destination_id] = ByteAllowance(destination_id, limit)
-        return self._allowances.get(destination_id)
-
-    def _fill_allowances(self) -> None:
-        if time.monotonic() - self._rules_read_at > RULES_SECONDS:
-            self._read_rules()
-        limits = {
-            rule.destination_id: rule.destination.max_bytes_per_second
-            for rule in self._rules.values()
-        }
-        for destination_id, allowance in self._allowances.items():
-            allowance.fill(limits.get(destination_id))
 
     def _trusted_until(self, asked_at: float) -> float:
         return trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
 
     def _delete(self, held: HeldJob, wanted: DeleteWanted) -> JobResult:
-        destination = destination_store(self._rules[held.job.rule_id].destination)
+        destination = destination_store(self._rulebook.of(held.job.rule_id).destination)
         return wanted.carry_out(destination, may_go_on=held.may_go_on)
 
     def _run_step(self, held: HeldJob, step: Callable[[], JobResult]) -> None:
@@ -303,7 +247,7 @@ class Lane:
         """Wait for the first message, take all that are there, settle what has finished."""
         messages = self._receive(wait_seconds)
         if parts := [one for one in messages if isinstance(one, FinishedPart)]:
-            self._persistently(lambda: self._large.settle_parts(parts, self._rule))
+            self._persistently(lambda: self._large.settle_parts(parts, self._rulebook.of))
         finished = []
         for end in messages:
             if isinstance(end, Finished) and not self._goes_on(end):
@@ -317,7 +261,7 @@ class Lane:
         if not wanting:
             return finished
         permitted = self._persistently(
-            lambda: brake.ask([(job, self._rule(job.rule_id)) for job in wanting])
+            lambda: brake.ask([(job, self._rulebook.of(job.rule_id)) for job in wanting])
         )
         rest = []
         for end in finished:
@@ -339,7 +283,7 @@ class Lane:
             large = end.result
             try:
                 self._persistently(
-                    lambda: self._large.lead(held, self._rule(end.job.rule_id), large)
+                    lambda: self._large.lead(held, self._rulebook.of(end.job.rule_id), large)
                 )
             except ReplicationError as error:
                 self._inbox.put(Finished(end.job, error))
@@ -356,11 +300,11 @@ class Lane:
 
     def _settle_jobs(self, finished: list[Finished]) -> None:
         try:
-            self._persistently(lambda: self._settle(finished))
+            self._persistently(lambda: settling.settle(finished, self._rulebook))
         except DataError:
             # One of them can't be recorded as it is; it must not take the others with it.
             for end in finished:
-                self._persistently(partial(self._settle_alone, end))
+                self._persistently(partial(settling.settle_alone, end, self._rulebook))
         for end in finished:
             self._persistently(partial(self._large.forget, end.job, end.result))
             del self._held[end.job.id, end.job.attempt]
@@ -380,73 +324,6 @@ class Lane:
             self._more_may_be_due = True
         return [message for message in messages if not isinstance(message, str)]
 
-    def _settle_alone(self, end: Finished) -> None:
-        try:
-            self._settle([end])
-        except DataError as error:
-            log.exception("job.not_recorded", job=end.job.id, key=end.job.key)
-            reason = f"what the stores answered can't be recorded: {type(error.__cause__).__name__}"
-            self._settle([Finished(end.job, ReplicationError(ErrorCode.UNEXPECTED, reason))])
-
-    def _settle(self, finished: list[Finished]) -> None:
-        completions = [
-            (end.job, end.result) for end in finished if isinstance(end.result, Completion)
-        ]
-        completed = jobs.complete(completions)
-        jobs.hold([end.job for end in finished if isinstance(end.result, DeleteWanted)])
-        self._note_successes(completions)
-        written_late = [job for job, _ in completions if job.id not in completed]
-        for job, completion in completions:
-            if job.id in completed:
-                log.info(
-                    "job.completed",
-                    job=job.id,
-                    rule=self._rules[job.rule_id].name,
-                    key=job.key,
-                    outcome=completion.outcome.value,
-                    size_bytes=completion.size_bytes,
-                )
-        for end in finished:
-            if isinstance(end.result, HandOver):
-                jobs.hand_over(end.job, size_bytes=self._large.size_bytes(end.job))
-            if isinstance(end.result, LargeObject):
-                # This lane leads as many as it may; another will.
-                jobs.hand_over(end.job, size_bytes=end.result.info.size_bytes)
-            if isinstance(end.result, ReplicationError):
-                state = setbacks.settle(end.job, self._rules[end.job.rule_id], end.result)
-                if end.result.disposition is Disposition.PERSON:
-                    self._proven.discard(end.job.rule_id)
-                self._rules_read_at = 0.0  # it may have been parked
-                if state is None:
-                    written_late.append(end.job)
-                log.warning(
-                    "job.try_failed",
-                    job=end.job.id,
-                    rule=self._rules[end.job.rule_id].name,
-                    key=end.job.key,
-                    code=end.result.code.value,
-                    detail=end.result.detail,
-                    state=state.value if state else "lease lost",
-                )
-        # Whoever took these jobs over may have written before us: somebody has to look again.
-        jobs.enqueue(
-            [JobOrder(job.rule_id, job.key) for job in written_late],
-            origin=JobOrigin.LOST_LEASE,
-            priority=jobs.PRIORITY_EVENT,
-        )
-
-    def _note_successes(self, completions: list[tuple[ClaimedJob, Completion]]) -> None:
-        written = {
-            job.rule_id
-            for job, completion in completions
-            if completion.outcome in {Outcome.COPIED, Outcome.DELETED, Outcome.UNCHANGED}
-        }
-        self._proven |= written
-        for rule_id in written:
-            if self._rules[rule_id].errors_in_a_row:
-                parking.note_success(rule_id)
-                self._rules_read_at = 0.0
-
     # -- stay alive ----------------------------------------------------------------------------
 
     def _keep_alive(self) -> None:
@@ -454,8 +331,8 @@ class Lane:
             self._persistently(lambda: jobs.rescue(limit=RESCUE_LIMIT))
             if self._free and not loops.are_told_to_stop():
                 self._persistently(self._probe)
-        if self._allowances:
-            self._persistently(self._fill_allowances)
+        if self._rulebook.has_allowances:
+            self._persistently(self._rulebook.fill_allowances)
         if time.monotonic() - self._leases_extended_at > self._limits.lease_seconds / 4:
             self._persistently(self._extend_leases)
             self._persistently(self._large.extend_leases)
@@ -474,7 +351,7 @@ class Lane:
 
     def _grow_if_saturated(self) -> None:
         fullest = max(self._held_by_rule().values(), default=0)
-        if self._large.is_saturated or fullest >= self._places_of_a_rule or not self._free:
+        if self._large.is_saturated or fullest >= self._rulebook.places_of_a_rule or not self._free:
             self._was_saturated = True
             if time.monotonic() >= self._grow_at and self._persistently(self._summon_another):
                 self._grow_at = time.monotonic() + GROW_SECONDS

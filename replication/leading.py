@@ -23,6 +23,7 @@ from replication.errors import (
     TransferStopped,
 )
 from replication.holding import (
+    Finished,
     FinishedPart,
     HeldJob,
     HeldPart,
@@ -68,7 +69,7 @@ class LargeObjects:
         *,
         start_step: Callable[[HeldJob, Callable[[], JobResult]], None],
         start_part: Callable[[HeldPart, Callable[[], PartResult]], None],
-        end_step: Callable[[ClaimedJob, JobResult], None],
+        end_step: Callable[[Finished], None],
     ) -> None:
         self._lane = lane
         self._start_step = start_step
@@ -89,11 +90,6 @@ class LargeObjects:
     @property
     def may_lead_more(self) -> bool:
         return len(self._led) < math.ceil(self._limits.lane_concurrency * LED_SHARE)
-
-    def size_bytes(self, job: ClaimedJob) -> int | None:
-        """Of the large object that this is the job of; None if it is not."""
-        led = self._led.get(_place(job))
-        return led.large.info.size_bytes if led else None
 
     def lead(self, held: HeldJob, rule: ReplicationRule, large: LargeObject) -> None:
         """Go on with the object's upload, or begin one."""
@@ -132,14 +128,14 @@ class LargeObjects:
         try:
             led.held.may_go_on()
         except TransferStopped as stopped:
-            self._end_step(led.held.job, stopped)
+            self._end_step(Finished(led.held.job, stopped))
             led.is_completing = True
             return
         if progress is None:
             gone = ReplicationError(ErrorCode.UPLOAD_GONE, "its record was deleted")
-            self._end_step(led.held.job, gone)
+            self._end_step(Finished(led.held.job, gone))
         elif progress.error is not None:
-            self._end_step(led.held.job, progress.error)
+            self._end_step(Finished(led.held.job, progress.error))
         elif progress.missing:
             return
         else:
@@ -158,7 +154,9 @@ class LargeObjects:
         """Let another lane lead what is not being completed; the parts stay where they are."""
         for led in self._led.values():
             if led.upload is not None and not led.is_completing:
-                self._end_step(led.held.job, HandOver())
+                self._end_step(
+                    Finished(led.held.job, HandOver(), size_bytes=led.large.info.size_bytes)
+                )
                 led.is_completing = True
 
     def forget(self, job: ClaimedJob, result: JobResult) -> None:

@@ -1,7 +1,8 @@
 """A lane of this process, for tests that watch one at work."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.db import connection
@@ -34,3 +35,12 @@ def a_lane(*, seconds: float = 30) -> Iterator[None]:
     finally:
         thread.join(60)
         assert ended == [None]
+
+
+def lanes_until(is_so: Callable[[], bool], *, seconds: float = 0.5) -> None:
+    """One lane after another, each of that length, until it is so."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline, "it never came"
+        with a_lane(seconds=seconds):
+            pass

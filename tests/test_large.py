@@ -25,7 +25,7 @@ from replication.stale_uploads import STALE_AFTER, abort_stale
 from sandbox.oss import Fault
 from tests.conftest import Road
 from tests.http_origin import http_origin
-from tests.lanes import a_lane
+from tests.lanes import a_lane, lanes_until
 from tests.processes import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -49,12 +49,11 @@ def completed(count: int = 1) -> Callable[[], bool]:
     return lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == count
 
 
-def copy(road: Road, key: str = "a", *, seconds: float = 1) -> TransferJob:
+def copy(road: Road, key: str = "a") -> TransferJob:
     """Look at the key until that is settled; its job."""
     [job_id] = look_again(road.rule, [key])
     job = TransferJob.objects.filter(id=job_id)
-    with a_lane(seconds=seconds):
-        eventually(job.filter(state__in=[JobState.COMPLETED, JobState.FAILED]).exists)
+    lanes_until(job.filter(state__in=[JobState.COMPLETED, JobState.FAILED]).exists)
     return job.get()
 
 
@@ -103,7 +102,7 @@ def test_the_same_bytes_with_other_metadata_are_copied(road: Road) -> None:
 def test_a_part_that_fails_is_carried_again_and_no_other(road: Road) -> None:
     road.put("a", CONTENT)
     road.oss.add_fault(Fault(operation="UploadPart", status=500, code="InternalError", times=2))
-    job = copy(road, seconds=2)
+    job = copy(road)
     assert (job.outcome, job.attempt) == (Outcome.COPIED, 0)
     assert road.replica("a") == CONTENT
     assert [r.operation for r in road.oss.requests()].count("UploadPart") == 8
@@ -112,7 +111,7 @@ def test_a_part_that_fails_is_carried_again_and_no_other(road: Road) -> None:
 def test_a_part_that_arrives_altered_is_carried_again(road: Road) -> None:
     road.put("a", CONTENT)
     road.oss.add_fault(Fault(operation="UploadPart", wrong_crc=True))
-    job = copy(road, seconds=3)
+    job = copy(road)
     assert job.outcome == Outcome.COPIED
     assert road.replica("a") == CONTENT
 
@@ -135,8 +134,7 @@ def test_what_is_there_is_not_carried_again_after_the_lane_died(road: Road) -> N
     road.oss.clear_faults()
     before = [r.operation for r in road.oss.requests()].count("UploadPart")
     jobs.retry(TransferJob.objects.all())
-    with a_lane(seconds=1):
-        eventually(completed())
+    lanes_until(completed())
     after = [r.operation for r in road.oss.requests()].count("UploadPart")
     assert after - before == 6 - there
     assert road.replica("a") == CONTENT
@@ -163,9 +161,7 @@ def test_a_lane_whose_time_is_up_lets_another_lead(road: Road) -> None:
     road.put("a", CONTENT)
     road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.5, times=100))
     look_again(road.rule, ["a"])
-    while not completed()():
-        with a_lane(seconds=0.4):
-            pass
+    lanes_until(completed(), seconds=0.4)
     job = TransferJob.objects.get()
     assert job.attempt == 0
     assert [r.operation for r in road.oss.requests()].count("InitiateMultipartUpload") == 1
@@ -191,7 +187,7 @@ def test_a_source_that_changes_while_it_is_copied_is_copied_as_it_is_then(road: 
 def test_an_upload_that_was_completed_without_a_word_is_taken_for_what_it_is(road: Road) -> None:
     road.put("a", CONTENT)
     road.oss.add_fault(Fault(operation="CompleteMultipartUpload", when="after", reset=True))
-    job = copy(road, seconds=3)
+    job = copy(road)
     assert job.outcome in {Outcome.COPIED, Outcome.UNCHANGED}
     assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
     assert road.replica("a") == CONTENT
@@ -204,7 +200,7 @@ def test_a_source_that_ignores_ranges_is_copied_in_one_piece(road: Road) -> None
             name="web", kind=SourceKind.HTTP, endpoint_url=web.url
         )
         road.rule.save()
-        job = copy(road, seconds=3)
+        job = copy(road)
     assert (job.outcome, job.attempt) == (Outcome.COPIED, 0)
     assert road.replica("a") == CONTENT
     assert [r.operation for r in road.oss.requests()].count("PutObject") == 1

@@ -17,7 +17,7 @@ from replication.models import Heartbeat, JobState, LoopKind, TransferJob, Uploa
 from sandbox.oss import Fault
 from tests.chaos.proxy import CuttingProxy
 from tests.conftest import Road
-from tests.lanes import a_lane
+from tests.lanes import lanes_until
 from tests.processes import eventually, manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,9 +120,7 @@ def test_an_object_that_is_overwritten_all_the_time_is_never_torn_and_the_last_o
     watcher.start()
     writer.start()
     try:
-        while writer.is_alive() or waiting.exists():
-            with a_lane(seconds=1):
-                pass
+        lanes_until(lambda: not (writer.is_alive() or waiting.exists()), seconds=1)
     finally:
         is_over.set()
         watcher.join()

@@ -26,8 +26,7 @@ from replication.setbacks import settle
 from sandbox.oss import Fault
 from tests.conftest import Road
 from tests.examples import a_rule
-from tests.lanes import a_lane
-from tests.processes import eventually
+from tests.lanes import lanes_until
 from tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,8 +140,7 @@ def test_lanes_go_on_by_themselves_after_a_throttling(road: Road) -> None:
     road.oss.add_fault(fault)
     look_again(road.rule, KEYS[:30])
     done = TransferJob.objects.filter(state=JobState.COMPLETED)
-    with a_lane(seconds=3):
-        eventually(lambda: done.count() == 30)
+    lanes_until(lambda: done.count() == 30, seconds=2)
     refused = [r for r in road.oss.requests(operation="PutObject") if r.status == 503]
     assert len(refused) == 10
     assert not TransferJob.objects.filter(attempt_limit__lte=F("attempt")).exists()
@@ -238,7 +236,6 @@ def test_a_lane_sends_no_faster_than_the_limit_and_sends_all(road: Road) -> None
         road.put(key, b"x" * 750_000)
     look_again(road.rule, KEYS[:4])
     began = time.monotonic()
-    with a_lane(seconds=1):
-        eventually(lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == 4)
+    lanes_until(lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == 4)
     # 3 MB, of which 1 MB may go at once.
     assert time.monotonic() - began > 1.8

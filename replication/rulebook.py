@@ -1,0 +1,100 @@
+"""The rules as a lane last read them: what they allow it to hold, and to send."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, ValuesView
+
+from django.conf import settings
+
+from replication.models import ReplicationRule
+from replication.pace import ByteAllowance
+
+RULES_SECONDS = 3.0  # what an operator changes in a rule takes effect by then
+# Of a lane's places, where there are several rules: slow jobs of one must not keep all from others.
+ONE_RULES_SHARE = 0.75
+# Of a rule under which this lane has written nothing yet: if it needs a person, few jobs meet that.
+UNPROVEN_PLACES = 4
+
+
+class Rulebook:
+    """Used on the lane's own thread."""
+
+    def __init__(self) -> None:
+        self._places = settings.S3SYNC.lane_concurrency
+        self._rules: dict[int, ReplicationRule] = {}
+        self._read_at = 0.0
+        self._proven: set[int] = set()  # rules under which something was written
+        self._allowances: dict[int, ByteAllowance] = {}  # by destination
+
+    @property
+    def rules(self) -> ValuesView[ReplicationRule]:
+        return self._rules.values()
+
+    def of(self, rule_id: int) -> ReplicationRule:
+        """The rule, also if it was made after the last reading."""
+        if rule_id not in self._rules:
+            self._read()
+        return self._rules[rule_id]
+
+    def read_if_old(self) -> bool:
+        """Read the rules anew, if it is time to; returns whether it was."""
+        is_old = time.monotonic() - self._read_at > RULES_SECONDS
+        if is_old:
+            self._read()
+        return is_old
+
+    def expire(self) -> None:
+        """Something was written to a rule: it has to be read before the next claim."""
+        self._read_at = 0.0
+
+    def _read(self) -> None:
+        rules = ReplicationRule.objects.select_related("source", "destination")
+        self._rules = {rule.pk: rule for rule in rules}
+        self._read_at = time.monotonic()
+
+    # -- places --------------------------------------------------------------------------------
+
+    @property
+    def places_of_a_rule(self) -> int:
+        """How many jobs of a rule the lane may hold at most."""
+        if len(self._rules) > 1:
+            return math.ceil(self._places * ONE_RULES_SHARE)
+        return self._places
+
+    def room(self, held: Counter[int]) -> dict[int, int]:
+        """How many more jobs of each rule may be claimed, with so many of each held."""
+        most = self.places_of_a_rule
+        unproven = min(most, UNPROVEN_PLACES)
+        return {
+            rule_id: max(0, (most if rule_id in self._proven else unproven) - held[rule_id])
+            for rule_id in self._rules
+        }
+
+    def prove(self, rule_ids: Iterable[int]) -> None:
+        """Something was written under these rules."""
+        self._proven.update(rule_ids)
+
+    def doubt(self, rule_id: int) -> None:
+        """The rule needs a person."""
+        self._proven.discard(rule_id)
+
+    # -- bytes ---------------------------------------------------------------------------------
+
+    @property
+    def has_allowances(self) -> bool:
+        return bool(self._allowances)
+
+    def allowance(self, rule: ReplicationRule) -> ByteAllowance | None:
+        """What the rule's transfers may send; None where the destination has no limit."""
+        limit, destination_id = rule.destination.max_bytes_per_second, rule.destination_id
+        if limit and destination_id not in self._allowances:
+            self._allowances[destination_id] = ByteAllowance(destination_id, limit)
+        return self._allowances.get(destination_id)
+
+    def fill_allowances(self) -> None:
+        """Fetch what may be sent in the next moment."""
+        self.read_if_old()
+        limits = {rule.destination_id: rule.destination.max_bytes_per_second for rule in self.rules}
+        for destination_id, allowance in self._allowances.items():
+            allowance.fill(limits.get(destination_id))
