@@ -393,7 +393,9 @@ class Lane:
             (end.job, end.result) for end in finished if isinstance(end.result, Completion)
         ]
         completed = jobs.complete(completions)
-        jobs.hold([end.job for end in finished if isinstance(end.result, DeleteWanted)])
+        jobs.await_confirmation(
+            [end.job for end in finished if isinstance(end.result, DeleteWanted)]
+        )
         self._note_successes(completions)
         written_late = [job for job, _ in completions if job.id not in completed]
         for job, completion in completions:
