@@ -409,7 +409,7 @@ def test_an_operator_confirms_on_the_rules_page(braking_road: Road, admin_client
     place = f"{RULES}{braking_road.rule.pk}/"
     page = admin_client.get(f"{place}change/").content.decode()
     assert "This rule stopped deleting" in page
-    assert f'formaction="{place}confirm-deletes/"' in page
+    assert f'action="{place}confirm-deletes/"' in page
     assert admin_client.get(f"{place}confirm-deletes/").status_code == 405
     answer = admin_client.post(f"{place}confirm-deletes/", follow=True)
     assert "1 delete was confirmed" in answer.content.decode()
