@@ -91,7 +91,7 @@ def _confirm(rule_id: int, name: str, held_until: datetime) -> int:
     while batch := jobs.confirm_deletes(rule_id, held_until=held_until, limit=CONFIRM_BATCH):
         confirmed += batch
     with transaction.atomic():
-        jobs.release_held(rule_id)
+        jobs.release_unconfirmed(rule_id)
         ReplicationRule.objects.filter(pk=rule_id).update(braked_at=None)
         CompletedMinute.objects.filter(rule=rule_id, charged_deletes__gt=0).update(
             charged_deletes=0

@@ -28,7 +28,7 @@ def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
     """
     completions = [(end.job, end.result) for end in finished if isinstance(end.result, Completion)]
     lost = _complete(completions, rulebook)
-    jobs.hold([end.job for end in finished if isinstance(end.result, DeleteWanted)])
+    jobs.await_confirmation([end.job for end in finished if isinstance(end.result, DeleteWanted)])
     for end in finished:
         if isinstance(end.result, HandOver):
             jobs.hand_over(end.job, size_bytes=end.size_bytes)

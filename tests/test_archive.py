@@ -8,7 +8,7 @@ import pytest
 from django.db.models.functions import Now
 from django.test import Client
 
-from replication import jobs
+from replication import jobs, setbacks
 from replication.errors import ErrorCode, ReplicationError
 from replication.intake import look_again
 from replication.models import (
@@ -164,6 +164,19 @@ def test_an_object_that_is_deleted_before_it_is_restored_is_looked_at_again(
     assert [attempt.code for attempt in job.attempts.all()] == [ErrorCode.SOURCE_CHANGED]
 
 
+def test_a_large_object_that_was_archived_since_it_was_seen_is_restored(
+    restoring_road: Road, limits: Callable[..., None]
+) -> None:
+    road = restoring_road
+    limits(multipart_threshold_bytes=1000)
+    road.put(KEY, b"x" * 2000, StorageClass="GLACIER")
+    look_again(road.rule, [KEY])
+    TransferJob.objects.update(size_bytes=2000)  # as a lane notes that hands over a large one
+    work()
+    assert TransferJob.objects.get().error_code == ErrorCode.SOURCE_RESTORING
+    assert 'ongoing-request="true"' in head(road)["x-amz-restore"]
+
+
 # -- the wait ----------------------------------------------------------------------------------
 
 
@@ -196,8 +209,6 @@ def test_a_job_whose_key_has_a_newer_one_does_not_wait(rule: ReplicationRule) ->
 
 
 def test_what_was_restored_and_has_expired_is_tried_again(rule: ReplicationRule) -> None:
-    from replication import setbacks
-
     archived = ReplicationError(ErrorCode.SOURCE_ARCHIVED)
     a_job(rule, KEY)
     [job] = jobs.claim(uuid4(), limit=1, lease_seconds=60)

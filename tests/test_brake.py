@@ -195,7 +195,7 @@ def test_a_held_job_is_pending_and_never_claimed_and_keeps_its_tries(rule: Repli
     ReplicationRule.objects.update(max_deletes_per_hour=0)
     [job] = running(rule, 1)
     assert ask(rule, [job]) == []
-    assert jobs.hold([job]) == {job.id: JobState.PENDING}
+    assert jobs.await_confirmation([job]) == {job.id: JobState.PENDING}
     assert jobs.claim(uuid4(), limit=1, lease_seconds=60) == []
     row = TransferJob.objects.get()
     assert (row.attempt, row.delete_permit) == (0, DeletePermit.AWAITED)
@@ -208,7 +208,7 @@ def test_a_job_that_is_not_ours_any_more_is_not_held(rule: ReplicationRule) -> N
     ask(rule, [job])
     assert jobs.hand_over(job)
     [again] = jobs.claim(uuid4(), limit=1, lease_seconds=60)
-    assert jobs.hold([job]) == {}  # the same attempt, and yet another claim
+    assert jobs.await_confirmation([job]) == {}  # the same attempt, and yet another claim
     assert TransferJob.objects.get(id=again.id).state == JobState.RUNNING
 
 
@@ -220,7 +220,7 @@ def test_a_held_job_is_superseded_if_its_key_changed_while_it_was_looked_at(
     ask(rule, [job])
     look_again(rule, [job.key])
     old = TransferJob.objects.get(id=job.id).event_at
-    assert jobs.hold([job]) == {job.id: JobState.SUPERSEDED}
+    assert jobs.await_confirmation([job]) == {job.id: JobState.SUPERSEDED}
     waiting = TransferJob.objects.get(state=JobState.PENDING)
     assert (waiting.event_at, waiting.delete_permit) == (old, DeletePermit.NONE)
 
@@ -232,7 +232,7 @@ def test_what_a_person_confirmed_between_question_and_hold_is_looked_at_again(
     [job] = running(rule, 1)
     assert ask(rule, [job]) == []
     assert confirm() == 0
-    jobs.hold([job])
+    jobs.await_confirmation([job])
     assert len(jobs.claim(uuid4(), limit=1, lease_seconds=60)) == 1
 
 
@@ -243,7 +243,7 @@ def test_many_held_jobs_are_confirmed_in_batches(
     ReplicationRule.objects.update(max_deletes_per_hour=0)
     wanting = running(rule, 10)
     assert ask(rule, wanting) == []
-    jobs.hold(wanting)
+    jobs.await_confirmation(wanting)
     assert (brake.waiting(rule), confirm(), brake.waiting(rule)) == (10, 10, 0)
     again = jobs.claim(uuid4(), limit=20, lease_seconds=60)
     assert len(ask(rule, again)) == 10
@@ -253,7 +253,7 @@ def test_confirmed_deletes_do_not_count_towards_the_next_brake(rule: Replication
     granted, wanting = ask(rule, running(rule, 3)), running(rule, 5)
     jobs.complete([(job, DELETED) for job in granted])
     assert ask(rule, wanting) == []
-    jobs.hold(wanting)
+    jobs.await_confirmation(wanting)
     confirm()
     again = jobs.claim(uuid4(), limit=20, lease_seconds=60)
     assert len(ask(rule, again)) == 5
@@ -267,9 +267,9 @@ def test_what_is_held_after_the_confirmation_has_begun_is_not_confirmed(
     ReplicationRule.objects.update(max_deletes_per_hour=0)
     first, second = running(rule, 2)
     ask(rule, [first, second])
-    jobs.hold([first])
+    jobs.await_confirmation([first])
     seen_at = datetime.now(UTC)
-    jobs.hold([second])
+    jobs.await_confirmation([second])
     assert jobs.confirm_deletes(rule.pk, held_until=seen_at, limit=10) == 1
     assert held(rule) == {second.key}
 
@@ -278,7 +278,7 @@ def test_a_held_job_can_be_cancelled(rule: ReplicationRule) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=0)
     [job] = running(rule, 1)
     ask(rule, [job])
-    jobs.hold([job])
+    jobs.await_confirmation([job])
     assert jobs.cancel(TransferJob.objects.all()) == 1
     assert held(rule) == set()
 
@@ -409,7 +409,7 @@ def test_an_operator_confirms_on_the_rules_page(braking_road: Road, admin_client
     place = f"{RULES}{braking_road.rule.pk}/"
     page = admin_client.get(f"{place}change/").content.decode()
     assert "This rule stopped deleting" in page
-    assert f'formaction="{place}confirm-deletes/"' in page
+    assert f'action="{place}confirm-deletes/"' in page
     assert admin_client.get(f"{place}confirm-deletes/").status_code == 405
     answer = admin_client.post(f"{place}confirm-deletes/", follow=True)
     assert "1 delete was confirmed" in answer.content.decode()

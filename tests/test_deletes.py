@@ -295,11 +295,11 @@ def test_a_late_event_of_a_creation_does_not_revive_what_is_gone(
 # -- what only looks like a delete -------------------------------------------------------------
 
 
-def answering(status: str, body: bytes = b"", **headers: str) -> Any:
+def answering(status: str, body: bytes = b"", *, content_type: str = "application/xml") -> Any:
     @contextmanager
     def serve() -> Iterator[str]:
         with http_origin() as s3:
-            s3.answers(body, status=status, **headers)
+            s3.answers(body, status=status, Content_Type=content_type)
             yield s3.url
 
     return serve
@@ -343,7 +343,7 @@ def error(code: str) -> bytes:
         (answering("404 Not Found", error("NoSuchVersion")), ErrorCode.SOURCE_CHANGED),
         (answering("404 Not Found"), ErrorCode.UNEXPECTED),
         (
-            answering("404 Not Found", b"<html>proxy</html>", Content_Type="text/html"),
+            answering("404 Not Found", b"<html>proxy</html>", content_type="text/html"),
             ErrorCode.UNEXPECTED,
         ),
         (answering("410 Gone"), ErrorCode.UNEXPECTED),

@@ -68,7 +68,7 @@ def badge(kind: str, label: str | Promise) -> SafeString:
 
 def job_state(job: TransferJob) -> SafeString:
     """The state of a job; of a pending one, also what it waits for."""
-    if job.is_held:
+    if job.awaits_confirmation:
         return badge("failed", _("delete held"))
     if job.is_being_restored:
         return badge("pending", _("being restored"))

@@ -107,14 +107,24 @@ class RuleAdmin(KeptForHistoryAdmin):
 
     @admin.display(description=gettext_lazy("state"))
     def state(self, rule: ReplicationRule) -> SafeString:
-        if not rule.braked_at:
-            return _own_state(rule)
-        return format_html(
-            "{}<br>{} {}",
-            _own_state(rule),
-            cells.badge("failed", _("deletes braked")),
-            cells.ago(rule.braked_at),
-        )
+        if not rule.enabled:
+            return cells.badge("cancelled", _("disabled"))
+        if rule.paused_at:
+            return format_html(
+                "{} {}", cells.badge("retrying", _("paused")), cells.ago(rule.paused_at)
+            )
+        if rule.parked_for:
+            return format_html(
+                "{} {}<br>{}",
+                cells.badge("failed", _("parked")),
+                cells.ago(rule.parked_at),
+                rule.parked_for.cause,
+            )
+        if rule.braked_at:
+            return format_html(
+                "{} {}", cells.badge("failed", _("deletes braked")), cells.ago(rule.braked_at)
+            )
+        return cells.badge("completed", _("enabled"))
 
     @admin.display(description=gettext_lazy("from"), ordering="source__name")
     def origin(self, rule: ReplicationRule) -> SafeString:
@@ -128,18 +138,3 @@ class RuleAdmin(KeptForHistoryAdmin):
     def target(self, rule: ReplicationRule) -> SafeString:
         pattern = f"{rule.destination_key(rule.source_prefix)}*{rule.source_suffix}"
         return format_html("{} {}", rule.destination.name, cells.short_key(pattern))
-
-
-def _own_state(rule: ReplicationRule) -> SafeString:
-    if not rule.enabled:
-        return cells.badge("cancelled", _("disabled"))
-    if rule.paused_at:
-        return format_html("{} {}", cells.badge("retrying", _("paused")), cells.ago(rule.paused_at))
-    if rule.parked_for:
-        return format_html(
-            "{} {}<br>{}",
-            cells.badge("failed", _("parked")),
-            cells.ago(rule.parked_at),
-            rule.parked_for.cause,
-        )
-    return cells.badge("completed", _("enabled"))

@@ -23,12 +23,12 @@ from replication.jobs.enqueueing import (
     enqueue,
 )
 from replication.jobs.waiting import (
+    await_confirmation,
     await_restore,
     confirm_deletes,
     grant_deletes,
-    hold,
     permitted_deletes,
-    release_held,
+    release_unconfirmed,
 )
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "ClaimedJob",
     "Completion",
     "JobOrder",
+    "await_confirmation",
     "await_restore",
     "backoff_seconds",
     "cancel",
@@ -51,9 +52,8 @@ __all__ = [
     "fail",
     "grant_deletes",
     "hand_over",
-    "hold",
     "permitted_deletes",
-    "release_held",
+    "release_unconfirmed",
     "rescue",
     "retry",
     "retry_later",

@@ -20,7 +20,7 @@ RESTORE_LOOK_SECONDS = 3600
 RESTORE_LOOK_AT_MOST_SECONDS = 6 * 3600
 
 
-def hold(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
+def await_confirmation(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
     """running → pending, not to be claimed before a person confirms the delete that it wants.
 
     superseded instead, if another job of the key waits; due at once, if a person has confirmed
@@ -154,7 +154,7 @@ def confirm_deletes(rule_id: int, *, held_until: datetime, limit: int) -> int:
     return confirmed
 
 
-def release_held(rule_id: int) -> None:
+def release_unconfirmed(rule_id: int) -> None:
     """Have the rule's held jobs look and ask again; no job is held until the caller's transaction
     ends."""
     with connection.cursor() as cursor:

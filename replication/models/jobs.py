@@ -14,10 +14,9 @@ class JobState(models.TextChoices):
     """docs/job-states.md draws how jobs/ moves them."""
 
     PENDING = "pending", _("pending")  # → running by claim, cancelled by cancel
-    RUNNING = (
-        "running",
-        _("running"),
-    )  # → any other by complete, retry_later, hand_over, hold, await_restore, rescue, fail
+    # → any other by complete, retry_later, hand_over, await_confirmation, await_restore, rescue,
+    # fail
+    RUNNING = "running", _("running")
     COMPLETED = "completed", _("completed")  # final
     FAILED = "failed", _("failed")  # → pending by retry
     CANCELLED = "cancelled", _("cancelled")  # final
@@ -213,7 +212,7 @@ class TransferJob(models.Model):
         return self.state == JobState.PENDING and self.attempt > 0
 
     @property
-    def is_held(self) -> bool:
+    def awaits_confirmation(self) -> bool:
         """Whether it wants to delete, and waits for a person to confirm that."""
         return self.delete_permit == DeletePermit.AWAITED
 

@@ -5,12 +5,21 @@ from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models.functions import Now
 from django.urls import reverse
 from playwright.sync_api import expect
 
-from replication.models import DeadLetter, EventQueue, FailedJob, JobState, TransferJob
+from replication.models import (
+    DeadLetter,
+    DeletePermit,
+    EventQueue,
+    FailedJob,
+    JobState,
+    ReplicationRule,
+    TransferJob,
+)
 from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url
-from tests.admin.story import Service, make_story
+from tests.admin.story import Service, make_job, make_story
 from tests.browser import OpenPage, Visit, log_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -154,3 +163,32 @@ def test_an_operator_asks_to_look_at_keys_again(
     expect(page.locator(".messagelist")).to_have_text("2 keys will be looked at.")
     assert TransferJob.objects.filter(key="photos/<b>.jpg", state=JobState.PENDING).exists()
     assert visit.complaints == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_waiting_deletes_are_confirmed_by_the_button_of_the_rules_page(
+    story: Service, log_in_page: Callable[..., Visit], width: int
+) -> None:
+    job = make_job(story.rule, "gone.jpg")
+    ReplicationRule.objects.filter(pk=story.rule.pk).update(braked_at=Now())
+    TransferJob.objects.filter(pk=job.pk).update(delete_permit=DeletePermit.AWAITED)
+    visit = log_in_page(width=width)
+    visit.page.goto(change_url("replicationrule", story.rule.pk))
+    expect(visit.page.get_by_text("This rule stopped deleting")).to_contain_text("1 wait")
+    assert visit.overflow_px == 0
+    visit.page.get_by_role("button", name="Confirm the waiting deletes").click()
+    expect(visit.page.get_by_text("1 delete was confirmed")).to_be_visible()
+    expect(visit.page.get_by_text("This rule stopped deleting")).to_have_count(0)
+    assert visit.complaints == []
+
+
+def test_enter_in_a_field_of_a_braked_rule_saves_it_and_confirms_nothing(
+    story: Service, log_in_page: Callable[..., Visit]
+) -> None:
+    rules = ReplicationRule.objects.filter(pk=story.rule.pk)
+    rules.update(braked_at=Now())
+    visit = log_in_page()
+    visit.page.goto(change_url("replicationrule", story.rule.pk))
+    visit.page.get_by_label("Name").press("Enter")
+    expect(visit.page.get_by_text("was changed successfully")).to_be_visible()
+    assert rules.get().braked_at is not None
