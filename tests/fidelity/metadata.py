@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.fidelity.samples import Arrives, Refused, Sample, Sent, everywhere, sample
+from tests.fidelity.samples import Arrives, LeftOut, Leg, Refused, Sample, Sent, everywhere, sample
 
 _REFUSED = Refused("metadata_incompatible")
 _NO_TYPE = "no type"
@@ -182,4 +182,16 @@ SAMPLES = [
         is_mapped_by_s3=True,
     ),
     *map(_odd, _ODD),
+    Sample(
+        "more metadata than there is room for",
+        "2 KB of Chinese and a key of 1 KB",
+        "键" * 341 + "k",
+        Sent(metadata=_ODD[_TOO_LARGE_BESIDE_ANOTHER][0]),
+        {
+            Leg.FAIL: Refused("key_incompatible"),
+            Leg.DROP: LeftOut(),
+            # 6 KB of metadata, and the key in another 3.
+            Leg.REWRITE: _REFUSED,
+        },
+    ),
 ]

@@ -24,6 +24,7 @@ class Stored:
 
     etag: str
     modified: str  # ISO 8601
+    version_id: str  # empty where the bucket is not versioned
 
 
 class SourceBucket:
@@ -51,7 +52,11 @@ class SourceBucket:
         if sample.sent.is_restored:
             self.client.restore_object(**place, RestoreRequest={"Days": 1})
         answer = self.client.head_object(**place, **_key_of_the_customer(sample.sent))
-        return Stored(answer["ETag"].strip('"'), answer["LastModified"].isoformat())
+        return Stored(
+            answer["ETag"].strip('"'),
+            answer["LastModified"].isoformat(),
+            answer.get("VersionId", ""),
+        )
 
     def holds(self, sample: Sample) -> bool:
         """Whether S3 gives back what was sent.

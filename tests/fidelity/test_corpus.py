@@ -3,6 +3,7 @@
 S3 is served by two implementations; the one that sends events is heard through its queue.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -102,6 +103,8 @@ def test_the_corpus_arrives(
     assert jobs.keys() == {sample.key for sample in samples}
     arrived = [(sample, _wanted_key(sample, leg)) for sample in samples]
     problems = [problem for sample in samples for problem in _job_problems(sample, leg, jobs)]
+    uploaded = {(one.key, one.part_number) for one in oss.requests(operation="UploadPart")}
+    assert Counter(key for key, _ in uploaded) == _parts_wanted(arrived)
     with ReplicaBucket(oss) as found:
         assert problems == []
         assert Counter(found.keys()) == Counter(key for _, key in arrived if key)
@@ -119,6 +122,10 @@ def _make_bucket(server: AwsServer) -> SourceBucket:
         EventQueue.objects.create(name=name, url=url, region=server.region)
     else:
         server.client("s3").create_bucket(Bucket=name)
+        # The other one can't give a part of a version.
+        server.client("s3").put_bucket_versioning(
+            Bucket=name, VersioningConfiguration={"Status": "Enabled"}
+        )
     # Or a public ACL is refused, as in every new bucket of S3's.
     s3 = server.client("s3")
     s3.delete_public_access_block(Bucket=name)
@@ -172,6 +179,14 @@ def _wanted_key(sample: Sample, leg: Leg) -> str:
     return sample.key if expected.key is None else expected.key
 
 
+def _parts_wanted(arrived: list[tuple[Sample, str]]) -> dict[str, int]:
+    """How many parts each of the large ones is to be made of."""
+    sizes = {key: len(sample.sent.body) for sample, key in arrived if key}
+    return {
+        key: math.ceil(size / PART_BYTES) for key, size in sizes.items() if size > THRESHOLD_BYTES
+    }
+
+
 def _job_problems(sample: Sample, leg: Leg, jobs: dict[str, TransferJob]) -> list[str]:
     """What of the job's end is not as the table says."""
     job, expected = jobs[sample.key], sample.expected[leg]
@@ -201,6 +216,8 @@ def _replica_problems(
     expected, sent = sample.expected[leg], sample.sent
     assert isinstance(expected, Arrives)
     ours = {"s3sync-etag": stored.etag, "s3sync-modified": stored.modified}
+    if stored.version_id:
+        ours["s3sync-version"] = stored.version_id
     if leg in _REWRITES and key != LEGS[leg].destination_prefix + sample.key:
         ours["s3sync-key"] = replica.metadata.get("s3sync-key", "(none)")
     wanted = Replica(
