@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.fidelity.samples import Arrives, LeftOut, Leg, Refused, Sample, Sent, everywhere, sample
+from tests.fidelity.samples import Arrives, LeftOut, Leg, Refused, Sample, Sent, sample
 
 _REFUSED = Refused("metadata_incompatible")
 _NO_TYPE = "no type"
@@ -151,7 +151,7 @@ def _header(title: str) -> Sample:
             "content headers",
             title,
             Sent(headers=headers),
-            **everywhere(given),
+            everywhere=given,
             is_mapped_by_s3=True,
         )
     return sample("content headers", title, Sent(headers={**_CONTENT_TYPE, **headers}))
@@ -178,7 +178,7 @@ SAMPLES = [
         "names in capitals",
         "Taken-By",
         Sent(metadata={"Taken-By": "Me"}),
-        **everywhere(Arrives(metadata={"taken-by": "Me"})),
+        everywhere=Arrives(metadata={"taken-by": "Me"}),
         is_mapped_by_s3=True,
     ),
     *map(_odd, _ODD),

@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
-from tests.fidelity.samples import Arrives, Refused, Sample, Sent, everywhere, sample
+from tests.fidelity.samples import Arrives, Refused, Sample, Sent, sample
 
 _REFUSED = Refused("metadata_incompatible")
 
@@ -73,12 +73,14 @@ _WITH_A_CUSTOMER_KEY = {
 }
 
 
-def _of_class(group: str, s3_class: str, classes: tuple[str, str, str], **sent: bool) -> Sample:
+def _of_class(
+    group: str, s3_class: str, classes: tuple[str, str, str], *, is_restored: bool = False
+) -> Sample:
     default, natural, override = (Arrives(storage_class=each) for each in classes)
     return sample(
         group,
         s3_class,
-        Sent(storage_class=s3_class, **sent),
+        Sent(storage_class=s3_class, is_restored=is_restored),
         fail=default,
         drop=natural,
         rewrite=override,
@@ -109,7 +111,7 @@ SAMPLES: list[Sample] = [
             "archived",
             name,
             Sent(storage_class=name),
-            **everywhere(Refused("source_archived")),
+            everywhere=Refused("source_archived"),
         )
         for name in _ARCHIVES
     ),
@@ -121,6 +123,6 @@ SAMPLES: list[Sample] = [
         "a key that only its owner has",
         "SSE-C",
         Sent(other_headers=_WITH_A_CUSTOMER_KEY),
-        **everywhere(Refused("source_customer_key")),
+        everywhere=Refused("source_customer_key"),
     ),
 ]

@@ -106,18 +106,15 @@ def sample(
     fail: Expected | None = None,
     drop: Expected | None = None,
     rewrite: Expected | None = None,
+    everywhere: Expected | None = None,
     is_mapped_by_s3: bool = False,
 ) -> Sample:
     """An object that is not about its key. It arrives as it was sent, unless a leg says other."""
+    otherwise = everywhere or Arrives()
     expected = {
-        Leg.FAIL: fail or Arrives(),
-        Leg.DROP: drop or Arrives(),
-        Leg.REWRITE: rewrite or Arrives(),
+        Leg.FAIL: fail or otherwise,
+        Leg.DROP: drop or otherwise,
+        Leg.REWRITE: rewrite or otherwise,
     }
     key = f"{group}/{title}".replace(" ", "-")
     return Sample(group, title, key, sent or Sent(), expected, is_mapped_by_s3=is_mapped_by_s3)
-
-
-def everywhere(expected: Expected) -> dict[str, Expected]:
-    """The same in each leg, as arguments of `sample`."""
-    return {"fail": expected, "drop": expected, "rewrite": expected}

@@ -191,6 +191,7 @@ def _job_problems(sample: Sample, leg: Leg, jobs: dict[str, TransferJob]) -> lis
     """What of the job's end is not as the table says."""
     job, expected = jobs[sample.key], sample.expected[leg]
     found = (job.state, job.outcome, job.error_code, bool(job.remarks))
+    wanted: tuple[str, str | None, str, bool]
     match expected:
         case Refused(code):
             wanted = (JobState.FAILED, None, code, False)
