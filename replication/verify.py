@@ -14,6 +14,7 @@ from replication.models import DeletePolicy, JobState, ReplicationRule, Transfer
 from replication.stores.base import (
     DestinationStore,
     Encryption,
+    ObjectInfo,
     Reader,
     ReplicaAttributes,
     ReplicaInfo,
@@ -142,32 +143,39 @@ class _Comparison:
             verdict = Verdict.EXTRA if is_there else Verdict.ABSENT
             return Verified(key, verdict, planned.key)
         with source_object:
+            wanted = self._wanted(key, planned, source_object.info)
             # Asked first: a source that has no replica, or one of another length, is not read.
             replica = self.destination.head(planned.key)
             if replica is None:
                 return Verified(key, Verdict.MISSING, planned.key)
-            differences = self._differences(key, planned, source_object, replica)
+            differences = self._differences(planned.key, source_object, replica, wanted)
         verdict = Verdict.DIFFERS if differences else Verdict.EQUAL
         return Verified(key, verdict, planned.key, tuple(differences))
 
-    def _differences(
-        self, key: str, planned_key: PlannedKey, source_object: SourceObject, replica: ReplicaInfo
-    ) -> list[str]:
-        info = source_object.info
+    def _wanted(self, key: str, planned: PlannedKey, info: ObjectInfo) -> ReplicaAttributes:
         tags = self.source.tags(key, version_id=info.version_id) if info.tag_count else {}
-        wanted = plan_attributes(self.rule, info, tags=tags, key=planned_key).attributes
-        if replica.size_bytes != info.size_bytes:
-            found = [f"length is {replica.size_bytes:,} bytes, not {info.size_bytes:,}"]
-            return found + self._other_attributes(planned_key.key, replica, wanted)
+        return plan_attributes(self.rule, info, tags=tags, key=planned).attributes
+
+    def _differences(
+        self,
+        destination_key: str,
+        source_object: SourceObject,
+        replica: ReplicaInfo,
+        wanted: ReplicaAttributes,
+    ) -> list[str]:
+        size_bytes = source_object.info.size_bytes
+        if replica.size_bytes != size_bytes:
+            found = [f"length is {replica.size_bytes:,} bytes, not {size_bytes:,}"]
+            return found + self._other_attributes(destination_key, replica, wanted)
         crc64 = _crc64(source_object, ErrorCode.SOURCE_TRUNCATED)
-        replica_object = self.destination.open(planned_key.key)
+        replica_object = self.destination.open(destination_key)
         if replica_object is None:
             return ["it was deleted while it was compared"]
         with replica_object:
             replica_crc64 = _crc64(replica_object, ErrorCode.DESTINATION_UNREACHABLE)
             replica = replica_object.info
         found = [] if replica_crc64 == crc64 else [f"CRC-64 is {replica_crc64}, not {crc64}"]
-        return found + self._other_attributes(planned_key.key, replica, wanted)
+        return found + self._other_attributes(destination_key, replica, wanted)
 
     def _other_attributes(
         self, destination_key: str, replica: ReplicaInfo, wanted: ReplicaAttributes

@@ -168,6 +168,11 @@ def test_a_key_that_the_rule_fails_is_not_compared(road: Road) -> None:
     assert verdict(road, "/a").startswith("not compared: key_incompatible: ")
 
 
+def test_an_object_that_the_rule_fails_is_not_compared_but_said(road: Road) -> None:
+    road.put("a", Metadata={"taken_by": "me"})
+    assert verdict(road, "a").startswith("not compared: metadata_incompatible: ")
+
+
 def test_what_can_not_be_read_back_does_not_hold_up_the_others(copied: Road) -> None:
     copied.put("b")
     work()

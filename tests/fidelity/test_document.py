@@ -3,7 +3,8 @@
 import pytest
 
 from tests.fidelity.corpus import CORPUS
-from tests.fidelity.document import EXAMPLES, PATH, Row, Verdict, document, proved_verdict, rows
+from tests.fidelity.document import EXAMPLES, PATH, document
+from tests.fidelity.properties import Row, Verdict, proved_verdict, rows
 
 
 def test_the_document_is_what_the_corpus_would_write_today() -> None:
