@@ -2,7 +2,10 @@
 
 import base64
 import hashlib
+import zlib
 from collections.abc import Mapping
+
+import anycrc
 
 from tests.fidelity.samples import Arrives, Refused, Sample, Sent, sample
 
@@ -58,10 +61,16 @@ _NOT_CARRIED: Mapping[str, tuple[str, Mapping[str, str]]] = {
         },
     ),
     "to another key": ("website redirects", {"x-amz-website-redirect-location": "/other"}),
-    "CRC32": ("checksums at the source", {"x-amz-checksum-algorithm": "CRC32"}),
-    "SHA256": ("checksums at the source", {"x-amz-checksum-algorithm": "SHA256"}),
-    "SHA1": ("checksums at the source", {"x-amz-checksum-algorithm": "SHA1"}),
 }
+
+_CHECKSUMS = {  # where S3 has one of these, and where the MD5 is compared all the same
+    "CRC32": zlib.crc32(Sent().body).to_bytes(4),
+    "CRC64NVME": anycrc.Model("CRC64-NVME").calc(Sent().body).to_bytes(8),
+    "SHA1": hashlib.sha1(Sent().body).digest(),
+    "SHA256": hashlib.sha256(Sent().body).digest(),
+}
+CHECKSUMS = "checksums at the source"
+COMPARED_CHECKSUMS = {"CRC32": "CRC32", "CRC64NVME": "CRC64NVME", "SHA1": "MD5", "SHA256": "MD5"}
 
 _CUSTOMER_KEY = b"k" * 32
 _WITH_A_CUSTOMER_KEY = {
@@ -118,6 +127,19 @@ SAMPLES: list[Sample] = [
     *(
         sample(group, title, Sent(other_headers=headers))
         for title, (group, headers) in _NOT_CARRIED.items()
+    ),
+    *(
+        sample(
+            CHECKSUMS,
+            name,
+            Sent(
+                other_headers={
+                    "x-amz-sdk-checksum-algorithm": name,
+                    f"x-amz-checksum-{name.lower()}": base64.b64encode(checksum).decode(),
+                }
+            ),
+        )
+        for name, checksum in _CHECKSUMS.items()
     ),
     sample(
         "a key that only its owner has",

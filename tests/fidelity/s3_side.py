@@ -97,6 +97,8 @@ class SourceBucket:
 
     def _add_headers(self, params: dict[str, Any], **_: Any) -> None:
         params["headers"].update(self._thread.headers)
+        if any(name.startswith("x-amz-checksum-") for name in self._thread.headers):
+            params["context"].pop("checksum", None)  # or boto3 adds one of its own
 
 
 def _headers_of(sent: Sent) -> dict[str, str]:

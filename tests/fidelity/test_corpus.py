@@ -36,6 +36,7 @@ from tests.fidelity.bodies import PART_BYTES, THRESHOLD_BYTES
 from tests.fidelity.corpus import CORPUS, EXCUSES, MINISTACK, MOTO, WITH_EVENTS, of_leg
 from tests.fidelity.legs import KMS_KEY_ID, LEGS
 from tests.fidelity.oss_side import Replica, ReplicaBucket
+from tests.fidelity.places import CHECKSUMS, COMPARED_CHECKSUMS
 from tests.fidelity.s3_side import SourceBucket, Stored
 from tests.fidelity.samples import Arrives, LeftOut, Leg, Refused, Sample, Shortfall
 from tests.processes import eventually
@@ -227,7 +228,13 @@ def _job_problems(sample: Sample, leg: Leg, jobs: dict[str, TransferJob]) -> lis
         case Arrives():
             # What is other than it was is on record, but for a capital and a default.
             wanted = (JobState.COMPLETED, Outcome.COPIED, "", _is_remarked(sample, leg))
-    return [] if found == wanted else [f"{sample.name}: {found} {job.error_detail}{job.remarks}"]
+    problems = (
+        [] if found == wanted else [f"{sample.name}: {found} {job.error_detail}{job.remarks}"]
+    )
+    compared = COMPARED_CHECKSUMS[sample.title] if sample.group == CHECKSUMS else ""
+    if not job.source_checksum.startswith(compared):
+        problems.append(f"{sample.name}: what was compared is {job.source_checksum!r}")
+    return problems
 
 
 def _is_remarked(sample: Sample, leg: Leg) -> bool:
