@@ -3,12 +3,16 @@
 import gzip
 import io
 import json
+import os
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from replication.models import DeletePolicy, JobState, Source, TransferJob
@@ -303,6 +307,18 @@ def test_a_mistake_is_said_in_words(road: Road, arguments: list[str], said: str)
     with pytest.raises(CommandError, match=said) as caught:
         call_command("verify", *arguments)
     assert caught.value.returncode == 2
+
+
+def test_a_database_that_is_away_is_no_difference() -> None:
+    done = subprocess.run(
+        [sys.executable, settings.BASE_DIR / "manage.py", "verify", "photos", "a"],
+        env={**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
 
 
 def test_a_file_that_is_not_utf8_is_said(road: Road, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from replication.database import why_not_ready
 from replication.errors import MEANINGS, ErrorCode, ReplicationError, UnparseableMessage
 from replication.events import check_key
 from replication.intake import look_again
@@ -50,6 +51,8 @@ class Command(BaseCommand):
             raise CommandError(
                 "name keys, or a file of them with --keys", returncode=_COULD_NOT_COMPARE
             )
+        if (not_ready := why_not_ready()) is not None:
+            raise CommandError(not_ready.reason, returncode=_COULD_NOT_COMPARE)
         if options["threads"] < 1:
             raise CommandError("--threads must be at least 1", returncode=_COULD_NOT_COMPARE)
         rule = _rule(options["rule"])
