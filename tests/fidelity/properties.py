@@ -206,12 +206,13 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "Object Lock: retention, legal hold",
             _NOT,
-            "Not read. OSS's retention is a policy of the bucket: set it there.",
+            "Not read, and none is set. OSS's own (of a bucket; of objects by invitation alone, and "
+            "without legal holds) is the operator's to set: a replica under it can't be kept equal.",
         ),
         Row(
             "website redirects of objects",
             _NOT,
-            "OSS redirects by rules of the bucket, not by an object's header.",
+            "Not read: OSS redirects by rules of the bucket's website.",
             ("website redirects",),
         ),
         Row(
