@@ -14,7 +14,7 @@ NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_K
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 
-.PHONY: help demo test check chaos format sandbox requirements clean
+.PHONY: help demo test check chaos fidelity format sandbox requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,10 @@ check: $(VENV)/dev.installed ## Lint, types, the import contract, settings and m
 
 chaos: $(VENV)/dev.installed ## Kill everything at random for a while, and compare: SEED=n KEYS=5000 DURATION=120
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120)
+
+fidelity: $(VENV)/dev.installed ## Replicate the corpus from two S3 implementations, compare all of it, write docs/fidelity.md
+	@$(BIN)/python -m pytest -n auto tests/fidelity/test_corpus.py tests/fidelity/test_parts.py
+	@$(BIN)/python -m tests.fidelity.document
 
 format: $(VENV)/dev.installed ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .

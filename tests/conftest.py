@@ -25,6 +25,7 @@ from replication.models import (
 from replication.poller import poll_once
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
+from sandbox.moto import Moto
 from sandbox.oss import OssServer
 from tests.environment import OSS_KEY_ID, OSS_KEY_SECRET
 
@@ -35,6 +36,13 @@ OSS_REGION = "cn-hangzhou"
 def aws() -> Iterator[MiniStack]:
     """S3, SQS, SNS and EventBridge."""
     with MiniStack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Moto]:
+    """S3 once more, by other authors."""
+    with Moto() as server:
         yield server
 
 

@@ -12,17 +12,9 @@ from replication.stores.http import HttpStore
 from replication.stores.oss import OssStore
 from replication.stores.s3 import S3Store
 from sandbox.aws import AwsServer
-from sandbox.moto import Moto
 from sandbox.oss import OssServer
 from tests.conftest import OSS_REGION
 from tests.http_origin import HttpOrigin, http_origin
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[Moto]:
-    """S3 once more, by other authors."""
-    with Moto() as server:
-        yield server
 
 
 @dataclass(frozen=True)

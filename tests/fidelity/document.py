@@ -1,0 +1,141 @@
+"""Writes docs/fidelity.md: what becomes of each property, as the corpus has it proved.
+
+python -m tests.fidelity.document
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.fidelity.corpus import CORPUS
+from tests.fidelity.properties import MAIN_LEGS, SECTIONS
+from tests.fidelity.samples import Arrives, Expected, LeftOut, Leg, Refused, Sample
+
+PATH = Path(__file__).resolve().parents[2] / "docs" / "fidelity.md"
+
+_SHOWN_CHARACTERS = 60
+
+# Each sample of these groups stands in the document, with what becomes of it.
+EXAMPLES = {
+    "keys that OSS can't have": "key_policy",
+    "keys that are too long": "key_policy",
+    "keys that look rewritten": "key_policy",
+    "content headers that OSS can't keep": "metadata_policy",
+    "user metadata that OSS can't keep": "metadata_policy",
+    "tags that OSS can't have": "tag_policy",
+}
+
+
+def document() -> str:
+    """The whole page."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# Fidelity: what arrives"
+    yield ""
+    yield (
+        "`make fidelity` writes this page, after it has replicated every object that is counted "
+        "here, from two independent implementations of S3 to the OSS stand-in, and compared it: "
+        "bytes, headers, user metadata, tags, storage class, access, encryption. "
+        f"The corpus has {len(CORPUS)} objects. How real OSS differs from the stand-in, as far as "
+        "is known, is in [sandbox-oss.md](sandbox-oss.md)."
+    )
+    yield ""
+    yield "- **carried**: it arrives as it was sent."
+    yield "- **mapped**: it arrives in another form, by a rule that is said here."
+    yield "- **by policy**: OSS can't have it, and the rule's policy says what happens."
+    yield "- **refused**: the job fails with that code, before a byte is written."
+    yield "- **not expressible**: it does not arrive, and holds nothing up unless that is said."
+    for title, section in SECTIONS.items():
+        yield from (
+            "",
+            f"## {title}",
+            "",
+            "| property | | what happens | objects |",
+            "|---|---|---|---|",
+        )
+        for row in section:
+            yield f"| {row.what} | {row.verdict} | {row.line} | {len(row.samples) or '–'} |"
+    yield from ("", "## What the policies make of it", "")
+    yield "Control characters and the like are shown as `\\x01`; long texts are cut."
+    for group, policy in EXAMPLES.items():
+        yield from ("", f"### {group[0].upper()}{group[1:]}: `{policy}`", "")
+        second = "skip" if policy == "key_policy" else "drop"
+        third = "" if policy == "tag_policy" else " rewrite |"
+        yield f"| | sent | fail | {second} |{third}"
+        yield "|---|---|---|---|" + ("---|" if third else "")
+        for sample in (each for each in CORPUS if each.group == group):
+            legs = MAIN_LEGS if third else MAIN_LEGS[:2]
+            cells = [_sent(sample, policy), *(_becomes(sample, leg, policy) for leg in legs)]
+            yield f"| {sample.title} | {' | '.join(cells)} |"
+    yield from ("", "### Storage classes", "", "| S3 | by default | `natural` |", "|---|---|---|")
+    for sample in CORPUS:
+        if sample.sent.storage_class and sample.group != "archived":
+            cells = [_class(sample.expected[leg]) for leg in MAIN_LEGS[:2]]
+            restored = ", restored" if sample.sent.is_restored else ""
+            yield f"| {sample.title}{restored} | {' | '.join(cells)} |"
+    yield from ("", "## What the stand-ins can't hold", "")
+    yield "These are replicated from the other one alone; that each still falls short is tested."
+    yield from ("", "| object | not on | why |", "|---|---|---|")
+    for sample in CORPUS:
+        for implementation, excuse in sample.excuses.items():
+            yield f"| {sample.name} | {implementation} | {excuse.how}: {excuse.reason} |"
+
+
+def _sent(sample: Sample, policy: str) -> str:
+    if policy == "key_policy":
+        return _code(sample.key)
+    if policy == "tag_policy":
+        return _fields(sample.sent.tags)
+    if sample.group.startswith("content headers"):
+        return _fields(sample.sent.headers)
+    return _fields(sample.sent.metadata)
+
+
+def _becomes(sample: Sample, leg: Leg, policy: str) -> str:
+    match sample.expected[leg]:
+        case Refused(code):
+            return f"fails: {code}"
+        case LeftOut():
+            return "left out"
+        case Arrives() as arrives if policy == "key_policy":
+            return "as it is" if arrives.key is None else _code(arrives.key)
+        case Arrives() as arrives if policy == "tag_policy":
+            return _fields(arrives.tags or {})
+        case Arrives() as arrives if sample.group.startswith("content headers"):
+            return _fields(arrives.headers or {})
+        case Arrives() as arrives:
+            return _fields(arrives.metadata or {})
+
+
+def _class(expected: Expected) -> str:
+    assert isinstance(expected, Arrives)
+    return expected.storage_class
+
+
+def _fields(fields: object) -> str:
+    assert isinstance(fields, dict)
+    # What stands beside the odd one to show that it survives says nothing here.
+    shown = {name: value for name, value in fields.items() if name not in {"kept", "content-type"}}
+    return ", ".join(_code(f"{name}: {value}") for name, value in shown.items()) or "without it"
+
+
+def _code(text: str) -> str:
+    text = _as_text(text)
+    if len(text) > _SHOWN_CHARACTERS:
+        text = f"{text[:_SHOWN_CHARACTERS]}…"
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    shown = shown.replace("|", "\\|")
+    return f"`` {shown} ``" if "`" in shown else f"`{shown}`"
+
+
+def _as_text(wire: str) -> str:
+    """What the bytes of a header mean, where they are UTF-8."""
+    try:
+        return wire.encode("latin-1").decode()
+    except UnicodeError:
+        return wire
+
+
+if __name__ == "__main__":
+    PATH.write_text(document(), encoding="utf-8")

@@ -1,0 +1,257 @@
+"""Every property of an object, and what is said of it; the corpus has to prove it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tests.fidelity.corpus import CORPUS
+from tests.fidelity.samples import Arrives, Leg, Refused, Sample
+
+MAIN_LEGS = (Leg.FAIL, Leg.DROP, Leg.REWRITE)
+
+
+class Verdict(StrEnum):
+    """What becomes of a property."""
+
+    CARRIED = "carried"
+    MAPPED = "mapped"
+    BY_POLICY = "by policy"
+    REFUSED = "refused"
+    NOT_EXPRESSIBLE = "not expressible"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A property; its groups of the corpus are the proof of what is said."""
+
+    what: str
+    verdict: Verdict
+    line: str
+    groups: tuple[str, ...] = ()
+
+    @property
+    def samples(self) -> list[Sample]:
+        return [sample for sample in CORPUS if sample.group in self.groups]
+
+
+_CARRIED, _MAPPED, _BY_POLICY, _REFUSED, _NOT = Verdict
+
+SECTIONS: dict[str, list[Row]] = {
+    "Bytes": [
+        Row(
+            "content",
+            _CARRIED,
+            "Byte for byte, any size from 0; CRC-64 compared, in parts and as a whole.",
+            ("sizes", "bytes", "uploaded to S3 in parts"),
+        ),
+        Row(
+            "compressed content",
+            _CARRIED,
+            "Never decompressed, whatever `Content-Encoding` says.",
+            ("encoded content",),
+        ),
+    ],
+    "Keys": [
+        Row(
+            "keys",
+            _CARRIED,
+            "Byte for byte: `a//b`, `a/../b`, spaces, `+`, `%`, every normal form of Unicode.",
+            ("keys", "long keys"),
+        ),
+        Row(
+            "folder markers",
+            _CARRIED,
+            "An empty object whose key ends in `/`.",
+            ("folder markers",),
+        ),
+        Row(
+            "keys that OSS can't have",
+            _BY_POLICY,
+            "`key_policy`: *fail*, *skip*, or *rewrite*, from which the key can be had back. "
+            "A destination prefix makes a leading `/` or `\\`, `.` and `..` possible.",
+            ("keys that OSS can't have", "keys that are too long"),
+        ),
+        Row(
+            "keys that look rewritten",
+            _MAPPED,
+            "Carried under *fail* and *skip*; rewritten once more under *rewrite*, so that what "
+            "stands behind `.s3sync-key/` is always ours.",
+            ("keys that look rewritten",),
+        ),
+        Row(
+            "keys with U+0000",
+            _NOT,
+            "PostgreSQL can't store them: the event becomes a dead letter.",
+        ),
+    ],
+    "Content headers": [
+        Row(
+            "Content-Type, Cache-Control, Content-Disposition, Content-Encoding, "
+            "Content-Language, Expires",
+            _CARRIED,
+            "As text, each alone and all together; a date that is none stays as it is.",
+            ("content headers",),
+        ),
+        Row(
+            "values that are not printable ASCII",
+            _BY_POLICY,
+            "`metadata_policy`: *fail*, *drop*, or *rewrite*: `%XX`, with the exact bytes in "
+            "`x-oss-meta-s3sync-header-<name>`.",
+            ("content headers that OSS can't keep",),
+        ),
+        Row(
+            "`aws-chunked` in Content-Encoding",
+            _NOT,
+            "Taken out: it says how the upload was sent, not what is stored.",
+        ),
+    ],
+    "User metadata": [
+        Row(
+            "names of a-z, 0-9, hyphen; values of printable ASCII",
+            _CARRIED,
+            "Up to S3's 2 KB; encoded words (`=?UTF-8?B?…?=`) as they are.",
+            ("user metadata",),
+        ),
+        Row("capitals in names", _MAPPED, "S3 gives names in lower case.", ("names in capitals",)),
+        Row(
+            "other names and values, and names that begin with `s3sync-`",
+            _BY_POLICY,
+            "`metadata_policy`: *fail*, *drop*, or *rewrite*, from which they can be had back.",
+            ("user metadata that OSS can't keep",),
+        ),
+        Row(
+            "more than 8 KB once rewritten",
+            _BY_POLICY,
+            "Fails under *rewrite* as well: only where 2 KB beyond ASCII meet a long key that is "
+            "rewritten too.",
+            ("more metadata than there is room for",),
+        ),
+        Row(
+            "fields that S3 counts and can't show (`x-amz-missing-meta`)",
+            _NOT,
+            "*Fail* fails; *drop* and *rewrite* copy without them, on record.",
+        ),
+    ],
+    "Tags": [
+        Row(
+            "up to 10 tags of ASCII letters, digits, space and `+-=._:/`",
+            _CARRIED,
+            "Read by one more request, only where there are any.",
+            ("tags",),
+        ),
+        Row(
+            "tags with `@` or letters beyond ASCII",
+            _BY_POLICY,
+            "`tag_policy`: *fail* or *drop*. Never rewritten: lifecycle rules go by tags.",
+            ("tags that OSS can't have",),
+        ),
+    ],
+    "Storage class": [
+        Row(
+            "storage classes",
+            _MAPPED,
+            "`storage_classes`: Standard for all by default; `natural`, or a list.",
+            ("storage classes", "archived, and restored"),
+        ),
+        Row(
+            "archived objects (GLACIER, DEEP_ARCHIVE)",
+            _REFUSED,
+            "`source_archived`: S3 must restore them first; then retry.",
+            ("archived",),
+        ),
+    ],
+    "Access and encryption": [
+        Row(
+            "access",
+            _NOT,
+            "S3's ACLs and grants have no equal in OSS. `acl` of the rule sets one for all its "
+            "replicas; by default they are as the bucket says.",
+            ("S3 ACLs",),
+        ),
+        Row(
+            "encryption at the source (SSE-S3, SSE-KMS)",
+            _NOT,
+            "S3 decrypts on reading. `encryption` of the rule (AES256, KMS with a key, SM4) says "
+            "how OSS encrypts; by default as the bucket says.",
+            ("encryption at the source",),
+        ),
+        Row(
+            "keys that only the owner has (SSE-C)",
+            _REFUSED,
+            "`source_customer_key`: S3 can't decrypt it for us.",
+            ("a key that only its owner has",),
+        ),
+    ],
+    "What stays behind": [
+        Row(
+            "ETag",
+            _NOT,
+            "OSS makes its own. The source's is in `x-oss-meta-s3sync-etag`, with "
+            "`-version`, and `-key` where the key was rewritten.",
+        ),
+        Row(
+            "Last-Modified",
+            _NOT,
+            "OSS sets its own. The source's is in `x-oss-meta-s3sync-modified`.",
+        ),
+        Row(
+            "checksums of S3's (CRC32, CRC64NVME, SHA-256, …)",
+            _NOT,
+            "Compared with what was read, and kept on the job; OSS keeps its CRC-64 alone.",
+            ("checksums at the source",),
+        ),
+        Row(
+            "older versions, delete markers", _NOT, "The current state is kept equal, not history."
+        ),
+        Row(
+            "Object Lock: retention, legal hold",
+            _NOT,
+            "Not read, and none is set. OSS's own, of a bucket or (by invitation) of objects, is the "
+            "operator's to set; what it protects can't be kept equal.",
+        ),
+        Row(
+            "website redirects of objects",
+            _NOT,
+            "Not read: OSS redirects by rules of the bucket's website.",
+            ("website redirects",),
+        ),
+        Row(
+            "owner, and what the bucket has (policies, lifecycle, CORS, website)",
+            _NOT,
+            "No part of an object.",
+        ),
+    ],
+}
+
+
+def rows() -> list[Row]:
+    return [row for section in SECTIONS.values() for row in section]
+
+
+def proved_verdict(samples: Iterable[Sample]) -> Verdict:
+    """What the table says of these objects, all of which must be of one kind.
+
+    Raises:
+        ValueError: they are not.
+    """
+    verdicts = {_verdict(sample) for sample in samples}
+    if verdicts == {Verdict.CARRIED, Verdict.MAPPED}:
+        return Verdict.MAPPED  # some are mapped to what they were
+    if len(verdicts) != 1:
+        raise ValueError(f"not of one kind: {sorted(verdicts)}")
+    return verdicts.pop()
+
+
+def _verdict(sample: Sample) -> Verdict:
+    expected = [sample.expected[leg] for leg in MAIN_LEGS]
+    if all(isinstance(each, Refused) for each in expected):
+        return Verdict.REFUSED
+    if isinstance(expected[0], Refused):
+        return Verdict.BY_POLICY
+    if sample.sent.other_headers:
+        return Verdict.NOT_EXPRESSIBLE
+    # A header that S3 itself fills in is no less carried.
+    is_default = sample.is_mapped_by_s3 and sample.group == "content headers"
+    if expected == [Arrives()] * 3 or is_default:
+        return Verdict.CARRIED
+    return Verdict.MAPPED
