@@ -288,11 +288,7 @@ class Lane:
             except ReplicationError as error:
                 self._inbox.put(Finished(end.job, error))
             return True
-        if (
-            isinstance(end.result, ReplicationError)
-            and end.result.code is ErrorCode.SOURCE_RANGE_IGNORED
-        ):
-            # Such a source has to be copied in one piece.
+        if self._large.must_be_in_one_piece(end):
             self._persistently(partial(self._large.forget, end.job, end.result))
             self._start_transfer(held, threshold_bytes=MAX_PUT_BYTES)
             return True

@@ -35,6 +35,7 @@ from replication.jobs import ClaimedJob, Completion
 from replication.large import UploadBegun, begin_upload, carry_part, complete_upload
 from replication.models import MultipartUpload, ReplicationRule
 from replication.pace import ByteAllowance
+from replication.parts import MAX_PUT_BYTES
 from replication.stores.opening import destination_store, source_store
 from replication.transfer import LargeObject
 from replication.uploads import CarriedPart
@@ -78,6 +79,7 @@ class LargeObjects:
         self._limits = settings.S3SYNC
         self._led: dict[Place, _Led] = {}
         self._parts: dict[Place, HeldPart] = {}
+        self._is_ending = False
         self.more_may_be_due = True
         self.is_saturated = False
 
@@ -89,7 +91,19 @@ class LargeObjects:
 
     @property
     def may_lead_more(self) -> bool:
-        return len(self._led) < math.ceil(self._limits.lane_concurrency * LED_SHARE)
+        return not self._is_ending and len(self._led) < math.ceil(
+            self._limits.lane_concurrency * LED_SHARE
+        )
+
+    def must_be_in_one_piece(self, end: Finished) -> bool:
+        """Whether the object's source turned out to give no parts, and one PUT can carry it."""
+        led = self._led.get(_place(end.job))
+        return (
+            isinstance(end.result, ReplicationError)
+            and end.result.code is ErrorCode.SOURCE_RANGE_IGNORED
+            and led is not None
+            and led.large.info.size_bytes <= MAX_PUT_BYTES
+        )
 
     def lead(self, held: HeldJob, rule: ReplicationRule, large: LargeObject) -> None:
         """Go on with the object's upload, or begin one."""
@@ -151,7 +165,9 @@ class LargeObjects:
         led.is_completing = True
 
     def hand_over_led(self) -> None:
-        """Let another lane lead what is not being completed; the parts stay where they are."""
+        """Lead no more, and let another lane lead what is not being completed; the parts stay where
+        they are."""
+        self._is_ending = True
         for led in self._led.values():
             if led.upload is not None and not led.is_completing:
                 self._end_step(

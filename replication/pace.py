@@ -51,10 +51,14 @@ def note_throttled(destination_id: int, *, seconds: float) -> None:
                 width_at = CASE WHEN width_at > now() - settled THEN width_at
                                 ELSE now() + hint END
             FROM make_interval(secs => %s) AS settled, make_interval(secs => %s) AS hint,
-                 LATERAL (SELECT count(*) AS running
-                          FROM replication_transferjob AS job
-                          JOIN replication_replicationrule AS rule ON rule.id = job.rule_id
-                          WHERE job.state = 'running' AND rule.destination_id = %s) AS writers
+                 LATERAL (SELECT
+                     (SELECT count(*) FROM replication_transferjob AS job
+                      JOIN replication_replicationrule AS rule ON rule.id = job.rule_id
+                      WHERE job.state = 'running' AND rule.destination_id = %s)
+                     + (SELECT count(*) FROM replication_uploadpart AS part
+                        JOIN replication_multipartupload AS upload ON upload.id = part.upload_id
+                        WHERE part.lease_expires_at > now() AND upload.destination_id = %s)
+                     AS running) AS writers
             WHERE destination.id = %s
             RETURNING name, width, width_at = now() + hint
             """,
@@ -62,8 +66,7 @@ def note_throttled(destination_id: int, *, seconds: float) -> None:
                 NARROWEST,
                 SETTLED_SECONDS,
                 seconds or THROTTLED_SECONDS,
-                destination_id,
-                destination_id,
+                *[destination_id] * 3,
             ],
         )
         name, width, is_first = cursor.fetchone()

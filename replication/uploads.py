@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from replication.attributes import fingerprint
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import WAKE_CHANNEL, ClaimedJob
+from replication.jobs import IS_NARROW, WAKE_CHANNEL, WIDTH_NOW, ClaimedJob
 from replication.models import Destination, MultipartUpload, ReplicationRule
 from replication.parts import PartPlan
 from replication.stores.base import ObjectInfo, PartReceipt
@@ -28,6 +28,7 @@ PARTS = "parts"
 HOPELESS = {
     ErrorCode.SOURCE_CHANGED,
     ErrorCode.SOURCE_CORRUPT,
+    ErrorCode.SOURCE_RANGE_IGNORED,
     ErrorCode.CHECKSUM_MISMATCH,
     ErrorCode.UPLOAD_GONE,
 }
@@ -176,12 +177,12 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
     """Take up to `limit` parts that nobody carries, of uploads whose job is running: the oldest
     upload's first, so that one after the other is finished.
 
-    Not to a destination that is throttled or has no request left for now, and no more of a rule
-    than it may have transfers.
+    Not to a destination that is throttled or has no request left for now, no more than it can take
+    after a throttling, and no more of a rule than it may have transfers.
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH free AS MATERIALIZED (
                 SELECT part.id
                 FROM replication_multipartupload AS upload
@@ -194,6 +195,12 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
                       AND (lease_expires_at IS NULL OR lease_expires_at < now())
                     ORDER BY number
                     LIMIT GREATEST(0, LEAST(%(limit)s,
+                        CASE WHEN {IS_NARROW} THEN ({WIDTH_NOW})::int
+                            - (SELECT count(*) FROM replication_uploadpart AS other
+                               JOIN replication_multipartupload AS its ON its.id = other.upload_id
+                               WHERE its.destination_id = destination.id
+                                 AND other.lease_expires_at > now())
+                        END,
                         CASE WHEN rule.max_concurrency IS NOT NULL THEN rule.max_concurrency
                             - (SELECT count(*) FROM replication_uploadpart AS other
                                JOIN replication_multipartupload AS its ON its.id = other.upload_id
@@ -221,7 +228,7 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
                 upload.key, upload.destination_key, upload.upload_id, upload.source_etag,
                 upload.source_version_id, upload.size_bytes, upload.part_size_bytes,
                 upload.checksum_name, upload.checksum_value
-            """,
+            """,  # noqa: S608 - two constants of ours
             {"limit": limit, "lane": lane, "lease": lease_seconds},
         )
         return [_claimed_part(*row) for row in cursor.fetchall()]

@@ -12,6 +12,7 @@ from replication.checksums import CRC64
 from replication.errors import ErrorCode
 from replication.intake import look_again
 from replication.models import (
+    Destination,
     JobState,
     MultipartUpload,
     Outcome,
@@ -21,6 +22,7 @@ from replication.models import (
     TransferJob,
     UploadPart,
 )
+from replication.pace import NARROWEST
 from replication.stale_uploads import STALE_AFTER, abort_stale
 from sandbox.oss import Fault
 from tests.conftest import Road
@@ -191,6 +193,22 @@ def test_an_upload_that_was_completed_without_a_word_is_taken_for_what_it_is(roa
     assert job.outcome in {Outcome.COPIED, Outcome.UNCHANGED}
     assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
     assert road.replica("a") == CONTENT
+
+
+def test_a_destination_that_throttles_parts_is_given_fewer_and_gets_them_all(road: Road) -> None:
+    road.put("a", CONTENT)
+    throttled = Fault(
+        operation="UploadPart",
+        status=503,
+        code="UploadTrafficRateLimitExceeded",
+        qos_delay_ms=200,
+        times=3,
+    )
+    road.oss.add_fault(throttled)
+    job = copy(road)
+    assert (job.outcome, job.attempt) == (Outcome.COPIED, 0)
+    assert road.replica("a") == CONTENT
+    assert Destination.objects.get().width == NARROWEST
 
 
 def test_a_source_that_ignores_ranges_is_copied_in_one_piece(road: Road) -> None:

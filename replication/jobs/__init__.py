@@ -7,8 +7,10 @@ clock decides what is due and which lease has run out.
 
 from replication.jobs.by_hand import cancel, retry
 from replication.jobs.claiming import (
+    IS_NARROW,
     WIDTH_DOUBLES_SECONDS,
     WIDTH_FORGOTTEN_SECONDS,
+    WIDTH_NOW,
     ClaimedJob,
     claim,
     extend_leases,
@@ -32,11 +34,13 @@ from replication.jobs.waiting import (
 )
 
 __all__ = [
+    "IS_NARROW",
     "PRIORITY_BULK",
     "PRIORITY_EVENT",
     "WAKE_CHANNEL",
     "WIDTH_DOUBLES_SECONDS",
     "WIDTH_FORGOTTEN_SECONDS",
+    "WIDTH_NOW",
     "ClaimedJob",
     "Completion",
     "JobOrder",

@@ -11,6 +11,13 @@ from django.db import connection
 WIDTH_DOUBLES_SECONDS = 2.0
 WIDTH_FORGOTTEN_SECONDS = 120.0
 
+# In SQL, of a row `destination`: whether it throttled lately, and how many transfers it is given.
+IS_NARROW = f"destination.width_at > now() - interval '{WIDTH_FORGOTTEN_SECONDS} s'"
+WIDTH_NOW = (
+    "floor(destination.width * 2 ^ (GREATEST(0, "
+    f"extract(epoch FROM now() - destination.width_at)) / {WIDTH_DOUBLES_SECONDS}))"
+)
+
 
 @dataclass(frozen=True)
 class ClaimedJob:
@@ -47,13 +54,11 @@ def claim(
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             WITH place AS MATERIALIZED (
                 -- How many more jobs may run to each destination, if that is limited.
                 SELECT id, LEAST(
-                    CASE WHEN width_at > now() - make_interval(secs => %(forget)s) THEN
-                        floor(width * 2 ^ (GREATEST(0, extract(epoch FROM now() - width_at))
-                                           / %(doubling)s))
+                    CASE WHEN {IS_NARROW} THEN {WIDTH_NOW}
                         - (SELECT count(*) FROM replication_transferjob AS writer
                            JOIN replication_replicationrule AS its ON its.id = writer.rule_id
                            WHERE writer.state = 'running'
@@ -108,7 +113,7 @@ def claim(
             RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at,
                 CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END,
                 job.size_bytes
-            """,
+            """,  # noqa: S608 - two constants of ours
             {
                 "limit": limit,
                 "lane": lane,
@@ -117,8 +122,6 @@ def claim(
                 "rooms": list((room or {}).values()),
                 "parked": parked_rule_id,
                 "bytes": known_bytes_at_most,
-                "doubling": WIDTH_DOUBLES_SECONDS,
-                "forget": WIDTH_FORGOTTEN_SECONDS,
             },
         )
         return [ClaimedJob(*row) for row in cursor.fetchall()]
