@@ -3,9 +3,11 @@
 Each is one step on a thread of a lane; nothing here talks to the database.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+
+import structlog
 
 from replication.bodies import VerifiedBody, check_crc64
 from replication.checksums import combine_crc64
@@ -17,6 +19,8 @@ from replication.stores.base import DestinationStore, Receipt, ReplicaInfo, Sour
 from replication.stores.source_checksums import SourceChecksum
 from replication.transfer import LargeObject
 from replication.uploads import CarriedPart, ClaimedPart
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,20 +36,23 @@ def begin_upload(
 ) -> UploadBegun | Completion:
     """Begin the upload, unless the replica is a copy of exactly this object already.
 
-    Uploads of the same key that were left behind are aborted: we are its only writer.
+    Uploads of the same key that were left behind are aborted: we are its only writer. Neither is done
+    where the credentials may not look: they must be able to write, no more.
 
     Raises:
         ReplicationError: whatever the destination refuses.
         TransferStopped: the job is not ours any more.
     """
     key, attributes = large.destination_key, large.planned.attributes
-    there = destination.head(key)
-    if there is not None and _is_copy(there, large):
-        return _completion(large, Outcome.UNCHANGED, crc64=there.crc64, replica=there)
+    with _whatever_is_denied():
+        there = destination.head(key)
+        if there is not None and _is_copy(there, large):
+            return _completion(large, Outcome.UNCHANGED, crc64=there.crc64, replica=there)
     may_go_on()
-    for unfinished in list(destination.list_uploads(key)):
-        if unfinished.key == key:
-            destination.abort_upload(key, unfinished.upload_id)
+    with _whatever_is_denied():
+        for unfinished in list(destination.list_uploads(key)):
+            if unfinished.key == key:
+                destination.abort_upload(key, unfinished.upload_id)
     return UploadBegun(large, destination.create_upload(key, attributes))
 
 
@@ -114,6 +121,16 @@ def complete_upload(
         return _completion(large, Outcome.COPIED, crc64=crc64, checksum=checksum, replica=there)
     check_crc64(read=crc64, answered=receipt.crc64, request_id=receipt.request_id)
     return _completion(large, Outcome.COPIED, crc64=crc64, checksum=checksum, replica=receipt)
+
+
+@contextmanager
+def _whatever_is_denied() -> Iterator[None]:
+    try:
+        yield
+    except ReplicationError as error:
+        if error.code is not ErrorCode.DESTINATION_ACCESS_DENIED:
+            raise
+        log.info("upload.may_not_look", detail=error.detail)
 
 
 def _compare_with_source(upload: MultipartUpload, parts: Sequence[CarriedPart]) -> str:

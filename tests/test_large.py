@@ -93,6 +93,13 @@ def test_a_replica_that_is_a_copy_already_is_not_copied_again(road: Road) -> Non
     assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
 
 
+def test_who_may_only_write_copies_all_the_same(road: Road) -> None:
+    road.put("a", CONTENT)
+    for operation in ("HeadObject", "ListMultipartUploads"):
+        road.oss.add_fault(Fault(operation=operation, status=403, code="AccessDenied", times=None))
+    assert copy(road).outcome == Outcome.COPIED
+
+
 def test_the_same_bytes_with_other_metadata_are_copied(road: Road) -> None:
     road.put("a", CONTENT, ContentType="a/b")
     copy(road)
