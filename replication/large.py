@@ -36,8 +36,8 @@ def begin_upload(
 ) -> UploadBegun | Completion:
     """Begin the upload, unless the replica is a copy of exactly this object already.
 
-    Uploads of the same key that were left behind are aborted: we are its only writer. Neither is done
-    where the credentials may not look: they must be able to write, no more.
+    Uploads of the same key that were left behind are aborted: we are its only writer. Neither is
+    done where the credentials may not look: they must be able to write, no more.
 
     Raises:
         ReplicationError: whatever the destination refuses.
