@@ -206,8 +206,8 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "Object Lock: retention, legal hold",
             _NOT,
-            "Not read, and none is set. OSS's own, of a bucket or (by invitation) of objects, is the "
-            "operator's to set; what it protects can't be kept equal.",
+            "Not read, and none is set. OSS's own, of a bucket or (by invitation) of objects, is "
+            "the operator's to set; what it protects can't be kept equal.",
         ),
         Row(
             "website redirects of objects",
