@@ -53,7 +53,7 @@ ASK_SECONDS = 1.0
 RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
 # How often a lane of a full cluster asks whether another host has a place for one more.
-GROW_SECONDS = 5.0
+GROW_SECONDS = 2.0
 # What a lane that is told to stop may still finish; orchestrators often kill after 30 s.
 FINISH_SECONDS = 10.0
 ABANDON_SECONDS = 20.0

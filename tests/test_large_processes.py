@@ -49,7 +49,7 @@ def most_at_once(road: Road) -> int:
 def test_two_clusters_carry_the_parts_of_one_object(road: Road, tmp_path: Path) -> None:
     content = random.Random(1).randbytes(96 * MIB)
     road.put("a", content)
-    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.3, times=None))
+    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.6, times=None))
     with ExitStack() as stack:
         for _ in range(2):
             # A lane of four places carries three parts at once at most.
