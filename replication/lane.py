@@ -50,6 +50,7 @@ log = structlog.get_logger(__name__)
 # How often to ask for due jobs without being woken: for retries that come due, and where NOTIFY
 # is not passed on (a transaction-pooling proxy).
 ASK_SECONDS = 1.0
+ASK_FOR_PARTS_SECONDS = 10.0  # those of other lanes' large objects
 RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
 # How often a lane of a full cluster asks whether another host has a place for one more.
@@ -76,6 +77,7 @@ class Lane:
         self._rulebook = Rulebook()
         self._leases_extended_at = time.monotonic()
         self._ask_at = 0.0
+        self._parts_at = 0.0
         self._more_may_be_due = True
         self._was_saturated = False
         self._grow_at = 0.0
@@ -147,6 +149,9 @@ class Lane:
             self._ask_at = now + ASK_SECONDS
             self._grow_if_saturated()
             self._persistently(self._large.look)
+        if now >= self._parts_at:
+            self._large.more_may_be_due = True
+            self._parts_at = now + ASK_FOR_PARTS_SECONDS
         if self._more_may_be_due and self._free:
             self._persistently(self._refill)
         if self._large.more_may_be_due:
@@ -173,8 +178,7 @@ class Lane:
 
     def _refill(self) -> None:
         # Before the claim: were it to fail after, nobody would know of the claimed jobs.
-        if self._rulebook.read_if_old():
-            self._large.more_may_be_due = True  # where nobody's NOTIFY is heard
+        self._rulebook.read_if_old()
         free = self._free
         asked_at = time.monotonic()
         claimed = pace.claim(

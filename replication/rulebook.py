@@ -37,12 +37,10 @@ class Rulebook:
             self._read()
         return self._rules[rule_id]
 
-    def read_if_old(self) -> bool:
-        """Read the rules anew, if it is time to; returns whether it was."""
-        is_old = time.monotonic() - self._read_at > RULES_SECONDS
-        if is_old:
+    def read_if_old(self) -> None:
+        """Read the rules anew, if it is time to."""
+        if time.monotonic() - self._read_at > RULES_SECONDS:
             self._read()
-        return is_old
 
     def expire(self) -> None:
         """Something was written to a rule: it has to be read before the next claim."""
