@@ -65,10 +65,11 @@ def test_two_clusters_carry_the_parts_of_one_object(road: Road, tmp_path: Path) 
 
 
 def test_what_was_carried_before_a_kill_is_not_read_again(road: Road, tmp_path: Path) -> None:
-    size_bytes = 64 * MIB
+    # So large that the looks, each of which reads some MB ahead, do not count for much.
+    size_bytes = 192 * MIB
     content = random.Random(2).randbytes(size_bytes)
     road.put("a", content)
-    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.1, times=None))
+    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.05, times=None))
     upstream = urlsplit(road.aws.endpoint_url).port
     assert upstream
     there = UploadPart.objects.exclude(etag="")
@@ -79,7 +80,7 @@ def test_what_was_carried_before_a_kill_is_not_read_again(road: Road, tmp_path: 
         with manage(
             "qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4", **SETTINGS
         ) as cluster:
-            eventually(lambda: there.count() >= 32, timeout_seconds=60, unless_ended=cluster)
+            eventually(lambda: there.count() >= 96, timeout_seconds=60, unless_ended=cluster)
             for lane in Heartbeat.objects.filter(kind=LoopKind.LANE, started_at__isnull=False):
                 assert lane.pid
                 os.kill(lane.pid, signal.SIGKILL)
