@@ -9,7 +9,7 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from replication import jobs, pace
+from replication import jobs, pace, uploads
 from replication.errors import ErrorCode, LeaseLost, ReplicationError
 from replication.intake import look_again
 from replication.jobs import ClaimedJob, Completion, JobOrder
@@ -80,6 +80,16 @@ def test_a_throttled_destination_is_given_half_and_then_ever_more() -> None:
     assert len(claim()) == 10
     let_pass(jobs.WIDTH_FORGOTTEN_SECONDS)
     assert len(claim(limit=100)) == 60  # twenty come again later
+
+
+def test_jobs_and_parts_can_be_claimed_however_long_ago_it_throttled() -> None:
+    rule = a_rule()
+    enqueue(rule)
+    Destination.objects.update(width=1000, width_at=Now())
+    for _ in range(70):
+        let_pass(2)
+        assert len(claim(limit=1)) == 1
+        assert uploads.claim_parts(uuid4(), limit=1, lease_seconds=60) == []
 
 
 def test_a_destination_that_throttles_again_is_given_less_again() -> None:

@@ -9,7 +9,7 @@ from django.db import connection
 
 # What a destination that throttled is given doubles so often, and is no longer counted after that.
 WIDTH_DOUBLES_SECONDS = 2.0
-WIDTH_FORGOTTEN_SECONDS = 120.0
+WIDTH_FORGOTTEN_SECONDS = 30.0  # 2^15 times as many: no limit any more, and still an integer
 
 # In SQL, of a row `destination`: whether it throttled lately, and how many transfers it is given.
 IS_NARROW = f"destination.width_at > now() - interval '{WIDTH_FORGOTTEN_SECONDS} s'"
