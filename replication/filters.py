@@ -211,3 +211,13 @@ class KeyFilter:
             and (not self.include or any(glob(each).matches(key) for each in self.include))
             and not any(glob(each).matches(key) for each in self.exclude)
         )
+
+
+@lru_cache(maxsize=1024)
+def key_filter(prefix: str, suffix: str, include: str, exclude: str) -> KeyFilter:
+    """The filter of a rule, whose globs stand one on each line; a repeated one is read once.
+
+    Raises:
+        ValueError: as parse_globs.
+    """
+    return KeyFilter(prefix, suffix, parse_globs(include), parse_globs(exclude))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from replication.models import JobOrigin
 
@@ -51,33 +51,39 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
         return []
     # Sorted, so that two transactions that enqueue the same keys can't deadlock.
     merged = [by_place[place] for place in sorted(by_place)]
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [PENDING_LOCK])
+    # One statement, which is a transaction of its own where the caller has none: each further one
+    # would cost a round trip, and an event that comes alone waits for all of them.
+    with connection.cursor() as cursor:
         cursor.execute(
             """
-            INSERT INTO replication_transferjob AS job
-                (rule_id, key, state, origin, priority, attempt, attempt_limit,
-                 event_at, enqueued_at, available_at, write_in_doubt_until,
-                 source_etag, source_version_id, source_crc64, source_request_id,
-                 destination_etag, destination_crc64, destination_request_id,
-                 error_code, error_detail)
-            SELECT rule_id, key, 'pending', %s, %s, 0, %s,
-                   GREATEST(LEAST(event_at, now()), not_before), now(),
-                   GREATEST(now(), not_before), not_before, '', '', '', '', '', '', '', '', ''
-            FROM unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[])
-                AS o (rule_id, key, event_at, not_before)
-            ON CONFLICT (rule_id, key) WHERE state = 'pending' DO UPDATE SET
-                event_at = LEAST(job.event_at, excluded.event_at),
-                available_at = LEAST(job.available_at, excluded.available_at),
-                write_in_doubt_until =
-                    GREATEST(job.write_in_doubt_until, excluded.write_in_doubt_until),
-                priority = LEAST(job.priority, excluded.priority),
-                -- What waits to delete has to look afresh, and ask again.
-                delete_permit = replace(job.delete_permit, 'awaited', ''),
-                attempt_limit = job.attempt + excluded.attempt_limit
-            RETURNING id
+            WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%s)),
+            made AS (
+                INSERT INTO replication_transferjob AS job
+                    (rule_id, key, state, origin, priority, attempt, attempt_limit,
+                     event_at, enqueued_at, available_at, write_in_doubt_until,
+                     source_etag, source_version_id, source_crc64, source_request_id,
+                     destination_etag, destination_crc64, destination_request_id,
+                     error_code, error_detail)
+                SELECT rule_id, key, 'pending', %s, %s, 0, %s,
+                       GREATEST(LEAST(event_at, now()), not_before), now(),
+                       GREATEST(now(), not_before), not_before, '', '', '', '', '', '', '', '', ''
+                -- The turn first: no row is touched before the lock is held.
+                FROM turn, unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+                    AS o (rule_id, key, event_at, not_before)
+                ON CONFLICT (rule_id, key) WHERE state = 'pending' DO UPDATE SET
+                    event_at = LEAST(job.event_at, excluded.event_at),
+                    available_at = LEAST(job.available_at, excluded.available_at),
+                    write_in_doubt_until =
+                        GREATEST(job.write_in_doubt_until, excluded.write_in_doubt_until),
+                    priority = LEAST(job.priority, excluded.priority),
+                    -- What waits to delete has to look afresh, and ask again.
+                    delete_permit = replace(job.delete_permit, 'awaited', ''),
+                    attempt_limit = job.attempt + excluded.attempt_limit
+                RETURNING id)
+            SELECT array_agg(id), pg_notify(%s, '') FROM made
             """,
             [
+                PENDING_LOCK,
                 origin,
                 priority,
                 settings.S3SYNC.max_attempts,
@@ -85,10 +91,10 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                 [order.key for order in merged],
                 [order.event_at for order in merged],
                 [order.not_before for order in merged],
+                WAKE_CHANNEL,
             ],
         )
-        job_ids = [row[0] for row in cursor.fetchall()]
-        cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
+        job_ids: list[int] = cursor.fetchone()[0]
     return job_ids
 
 

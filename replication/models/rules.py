@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from replication.errors import MEANINGS, ErrorCode, Meaning
-from replication.filters import KeyFilter, parse_globs
+from replication.filters import key_filter
 from replication.keys import KeyPolicy
 from replication.metadata import MetadataPolicy
 from replication.models.places import Destination, Source
@@ -231,12 +231,8 @@ class ReplicationRule(models.Model):
 
     def matches(self, key: str) -> bool:
         """Whether the rule asks for this key of its source."""
-        return KeyFilter(
-            self.source_prefix,
-            self.source_suffix,
-            parse_globs(self.include),
-            parse_globs(self.exclude),
-        ).matches(key)
+        keys = key_filter(self.source_prefix, self.source_suffix, self.include, self.exclude)
+        return keys.matches(key)
 
     def destination_key(self, key: str) -> str:
         """Where the rule keeps the replica of a key of its source."""
