@@ -14,6 +14,7 @@ from replication.stores.aws import aws_client
 
 MAX_BATCH = 10
 MAX_WAIT_SECONDS = 20
+CALLS_AT_ONCE = 32  # of one queue; each has a connection
 LONGEST_HIDDEN_SECONDS = 12 * 3600  # from the receipt on; SQS refuses more
 
 
@@ -43,6 +44,7 @@ class Queue:
             endpoint_url=f"{url.scheme}://{url.netloc}",
             profile=queue.credential_profile,
             holds_back_seconds=MAX_WAIT_SECONDS,
+            connections=CALLS_AT_ONCE,
         )
 
     def receive(self, *, wait_seconds: int) -> list[Message]:
