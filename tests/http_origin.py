@@ -14,6 +14,7 @@ class HttpOrigin:
         self._listener = listener
         self.answer: bytes | Callable[[str], bytes] = b""
         self.targets: list[str] = []
+        self.request = b""  # the last one, whole
 
     @property
     def url(self) -> str:
@@ -57,6 +58,7 @@ class HttpOrigin:
                     body += client.recv(65536)
                 target = head.split(b" ")[1].decode()
                 self.targets.append(target)
+                self.request = head + b"\r\n\r\n" + body
                 answer = self.answer(target) if callable(self.answer) else self.answer
                 with suppress(ConnectionError):  # a client may have heard enough
                     client.sendall(answer)

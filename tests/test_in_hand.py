@@ -131,7 +131,7 @@ def test_a_refusal_is_logged_and_asked_again_and_ends_nothing(
         with in_hand:
             in_hand.take([_a_message()])
             eventually(lambda: len(sqs.targets) >= 2)
-            in_hand.let_go()
+            in_hand.let_go(in_hand.messages)
             asked = len(sqs.targets)
     assert "Gone: no such one" in caplog.text
     assert len(sqs.targets) == asked  # nothing was left to be given back

@@ -15,8 +15,9 @@ from pytest_django import Settings
 from replication import loops
 from replication.in_hand import InHand
 from replication.models import DeadLetter, EventQueue, LoopKind, ReplicationRule, TransferJob
-from replication.poll_loop import FIRST_PAUSE_SECONDS, poll_until
+from replication.poll_loop import poll_until
 from replication.poller import Polled, poll_once
+from replication.receiving import FIRST_PAUSE_SECONDS
 from replication.sqs import Queue, QueueError
 from tests.conftest import Road
 from tests.http_origin import http_origin
