@@ -35,6 +35,16 @@ def aws_client(
         return _client(service, region, endpoint_url, access_key(profile), holds_back_seconds)
 
 
+def aws_credentials(*, region: str, profile: str) -> Any:
+    """A profile's credentials as botocore has them, which renew themselves; None if it has none.
+
+    Raises:
+        ReplicationError: CREDENTIAL_PROFILE, if the profile is not known.
+    """
+    with _making:
+        return _session(access_key(profile), region).get_credentials()
+
+
 @lru_cache(maxsize=128)
 def _client(
     service: str, region: str, endpoint_url: str, key: AccessKey | None, holds_back_seconds: float
