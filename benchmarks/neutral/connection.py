@@ -176,7 +176,6 @@ class Connection(asyncio.BufferedProtocol):
             f"Date: {_date()}\r\nServer: neutral\r\nx-amz-request-id: {number}\r\n"
             f"x-oss-request-id: {number}\r\n{headers}Content-Length: {length_bytes}\r\n\r\n"
         ).encode("latin-1")
-        self._server.counts.bytes_out += len(head) + length_bytes
         if isinstance(body, bytes):
             pieces: Iterator[memoryview] = iter((memoryview(head + body),))
         else:
@@ -209,6 +208,7 @@ class Connection(asyncio.BufferedProtocol):
             if piece is None:
                 self._outgoing.popleft()
             else:
+                self._server.counts.bytes_out += len(piece)
                 self._transport.write(piece)
 
     def pause_writing(self) -> None:

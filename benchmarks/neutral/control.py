@@ -3,7 +3,7 @@
 | request | what it does |
 |---|---|
 | `POST /-/fill` | adds keys to a `bucket`: `prefix`, `count`, `size` or `sizes` [a, b] |
-| `POST /-/announce` | puts an event for each into `queue`: the same, `first`, `per_second` |
+| `POST /-/announce` | an event for each into `queue`: the same, `first`, `per_second`; says when |
 | `DELETE /-/buckets?bucket=…` | empties a bucket |
 | `GET /-/digest?bucket=…` | objects, bytes and a sum that is equal for equal buckets |
 | `GET`, `DELETE /-/counts` | requests by kind, bytes, own CPU time since the reset; resets |
@@ -12,6 +12,7 @@
 """
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.neutral.connection import Connection, Request
@@ -44,6 +45,7 @@ class Control:
             case "POST fill":
                 server.objects.bucket(asked["bucket"]).ranges.append(_keys(asked))
             case "POST announce":
+                began_at = time.time()
                 server.queues.announce(
                     asked["queue"],
                     asked["bucket"],
@@ -51,6 +53,7 @@ class Control:
                     first=asked.get("first", 0),
                     per_second=asked.get("per_second", 0),
                 )
+                return {"began_at": began_at}
             case "DELETE buckets":
                 server.objects.empty(asked["bucket"])
             case "GET digest":
