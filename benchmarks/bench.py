@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import peers, report
 from benchmarks.report import Row
-from benchmarks.rows import small
+from benchmarks.rows import freshness, growth, intake, large, one_change, small
 from benchmarks.sitting import Sitting
 
 FOLDER = Path(__file__).resolve().parent
@@ -19,6 +19,12 @@ FOLDER = Path(__file__).resolve().parent
 ROWS: dict[str, Callable[[Sitting], Row]] = {
     "small_local": small.measure_local,
     "small_wan": small.measure_wan,
+    "large_local": large.measure_local,
+    "large_wan": large.measure_wan,
+    "one_change": one_change.measure,
+    "freshness": freshness.measure,
+    "intake": intake.measure,
+    "growth": growth.measure,
 }
 
 

@@ -127,12 +127,12 @@ class Installation:
         assert isinstance(value, float), expression
         return value
 
-    def await_settled(
-        self, count: int, process: Child, *, timeout_seconds: float
+    def await_jobs(
+        self, count: int, condition: str, process: Child, *, timeout_seconds: float
     ) -> Iterator[None]:
-        """Yields now and then until so many jobs are completed; RuntimeError if one fails."""
+        """Yields now and then until that is true of so many jobs; RuntimeError if one fails."""
         deadline = time.monotonic() + timeout_seconds
-        while self.count("state = 'completed'") < count:
+        while self.count(condition) < count:
             yield
             if not process.is_running():
                 raise RuntimeError(f"{process.name} ended:\n{process.log_tail()}")
@@ -141,8 +141,22 @@ class Installation:
                     "SELECT state, error_code, error_detail, count(*) FROM replication_transferjob "
                     f"WHERE id > {self._mark} GROUP BY 1, 2, 3 LIMIT 20"
                 ).fetchall()
-                raise RuntimeError(f"{count} jobs were to be settled, and there are {states}")
+                raise RuntimeError(f"{count} jobs were to be {condition}, and there are {states}")
             time.sleep(LOOK_SECONDS)
+
+    def settled_in(self, seconds: float) -> int:
+        """Wait so long; how many jobs were settled meanwhile."""
+        (now,) = self._one("SELECT now()")
+        time.sleep(seconds)
+        return self.count(
+            f"finalized_at > '{now}' AND finalized_at <= '{now}'::timestamptz + '{seconds} s'"
+        )
+
+    def forget_unfinished(self) -> None:
+        """While no cluster runs: what it left undone is not for the next."""
+        self.database.execute(
+            "DELETE FROM replication_transferjob WHERE state = 'pending' OR state = 'running'"
+        )
 
     def loops(self) -> list[tuple[int, str]]:
         """Process id and kind of the loops that have begun."""
@@ -166,8 +180,16 @@ class Cluster:
         self._installation = installation
         self.process = process
 
-    def copy(self, keys: Keys, *, queue: Neutral, timeout_seconds: float = 280) -> Run:
-        """Announce the keys, and wait until all are settled."""
+    def copy(
+        self,
+        keys: Keys,
+        *,
+        queue: Neutral,
+        first: int = 0,
+        per_second: float = 0,
+        timeout_seconds: float = 280,
+    ) -> Run:
+        """Announce the keys from `first` on, and wait until all are settled."""
         installation = self._installation
         roles: dict[int, set[str]] = defaultdict(set)
         used = Group(self.process.pid)
@@ -175,9 +197,9 @@ class Cluster:
         postgres = installation.postgres.child.pid
         postgres_before = cpu_seconds([postgres])
         installation.mark()
-        began_at = queue.announce(keys)
-        for _ in installation.await_settled(
-            keys.count, self.process, timeout_seconds=timeout_seconds
+        began_at = queue.announce(keys, first=first, per_second=per_second)
+        for _ in installation.await_jobs(
+            keys.count - first, "state = 'completed'", self.process, timeout_seconds=timeout_seconds
         ):
             used.look()
             for pid, kind in installation.loops():

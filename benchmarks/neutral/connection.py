@@ -106,6 +106,7 @@ class Connection(asyncio.BufferedProtocol):
         self._due = 0.0
         self._outgoing: deque[Iterator[memoryview]] = deque()
         self._is_new = True
+        self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
@@ -219,6 +220,7 @@ class Connection(asyncio.BufferedProtocol):
         self._pump()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.is_lost = True
         self._outgoing.clear()
         self._is_paused = True
 

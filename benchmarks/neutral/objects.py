@@ -1,5 +1,6 @@
 """Buckets and objects as S3 and OSS answer for them."""
 
+import base64
 import re
 import time
 from collections.abc import Callable
@@ -178,14 +179,22 @@ def _found(request: Request, connection: Connection, bucket: Bucket, key: str) -
     """What was asked for; None if the answer is that it is not to be had."""
     stored = bucket.get(key)
     if stored is None:
-        body = b"" if request.method == "HEAD" else _error("NoSuchKey", key)
-        connection.answer(404, body)
+        _refuse(request, connection, 404, _error("NoSuchKey", key))
         return None
     pinned = request.header(b"if-match").strip('"')
     if pinned and pinned.lower() != stored.etag:
-        connection.answer(412, b"" if request.method == "HEAD" else _error("PreconditionFailed"))
+        _refuse(request, connection, 412, _error("PreconditionFailed", key))
         return None
     return stored
+
+
+def _refuse(request: Request, connection: Connection, status: int, error: bytes) -> None:
+    """OSS says in a header what the answer to a HEAD has no body for."""
+    if request.method == "HEAD":
+        lines = f"x-oss-err: {base64.b64encode(error).decode()}\r\n"
+        connection.answer(status, headers=lines)
+    else:
+        connection.answer(status, error)
 
 
 def _bounds(first: str, last: str, size: int) -> tuple[int, int]:

@@ -156,6 +156,8 @@ class Queues:
         while queue.visible and queue.waiting:
             waiting = queue.waiting.popleft()
             waiting.is_over = True
+            if waiting.connection.is_lost:
+                continue
             hidden_until = self._server.loop.time() + waiting.visibility_seconds
             taken = [
                 queue.visible.popleft() for _ in range(min(waiting.wanted, len(queue.visible)))

@@ -78,6 +78,7 @@ class Uploads:
         )
         return (
             f"<ListMultipartUploadsResult><Bucket>{name}</Bucket>"
+            "<KeyMarker/><UploadIdMarker/><NextKeyMarker/><NextUploadIdMarker/>"
             f"<IsTruncated>false</IsTruncated>{uploads}</ListMultipartUploadsResult>"
         ).encode()
 
