@@ -71,7 +71,8 @@ class Pool:
             address.port or _DEFAULT_PORTS[address.scheme],
         )
         start = url.index(address.netloc) + len(address.netloc)
-        head = _head(method, url[start:] or "/", [("Host", address.netloc), *headers], body)
+        fields = [("Host", address.netloc), *(each for each in headers if each[0] != "Host")]
+        head = _head(method, url[start:] or "/", fields, body)
         while True:
             # Before a connection is taken, which is none the worse if the body has no beginning.
             pieces = _pieces(head, body)
