@@ -87,7 +87,7 @@ class Lane:
         self._large = LargeObjects(
             loop.id,
             start_step=self._start_step,
-            start_part=lambda held, step: self._carriers.submit(self._run_part, held, step),
+            start_part=self._start_part,
             end_step=self._inbox.put,
         )
 
@@ -184,6 +184,9 @@ class Lane:
 
     def _start_step(self, held: HeldJob, step: Callable[[], JobResult]) -> None:
         self._transfers.submit(self._run_step, held, step)
+
+    def _start_part(self, held: HeldPart, step: Callable[[], PartResult]) -> None:
+        self._carriers.submit(self._run_part, held, step)
 
     # -- claim and transfer --------------------------------------------------------------------
 

@@ -118,11 +118,11 @@ class Pool:
             connection.close()
 
     def _give_back(self, connection: Connection) -> None:
+        if connection.origin.scheme == "https":
+            self._tls_sessions[connection.origin] = connection.tls_session
         if not connection.is_reusable:
             connection.close()
             return
-        if connection.origin.scheme == "https":
-            self._tls_sessions[connection.origin] = connection.tls_session
         connection.rest()
         with self._lock:
             resting = self._resting[connection.origin]
@@ -172,7 +172,12 @@ def _head(
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
     if body is not None:
         lines.append(f"Content-Length: {len(body) if isinstance(body, bytes) else body.len}")
-    head = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
-    if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
-        raise ValueError("a control character in the head of a request")
-    return head
+    head = "\r\n".join([*lines, "\r\n"])
+    breaks = len(lines) + 1
+    if lines[0].count(" ") != 2 or (head.count("\r"), head.count("\n"), head.count("\0")) != (
+        breaks,
+        breaks,
+        0,
+    ):
+        raise ValueError("a space or control character in the head of a request")
+    return head.encode("latin-1")
