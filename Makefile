@@ -14,7 +14,7 @@ NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_K
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 
-.PHONY: help demo test check chaos fidelity format sandbox requirements clean
+.PHONY: help demo test check chaos fidelity bench format sandbox requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ fidelity: $(VENV)/dev.installed ## Replicate the corpus from two S3 implementati
 	@$(BIN)/python -m pytest -n auto tests/fidelity/test_corpus.py tests/fidelity/test_parts.py
 	@$(BIN)/python -m tests.fidelity.document
 
+bench: $(VENV)/dev.installed .venv-bench/installed ## Compare with juicefs and rclone, write benchmarks/RESULTS.md: QUICK=1 ROWS=small_local,intake
+	@$(BIN)/python -m benchmarks.bench $(if $(QUICK),--quick) $(if $(ROWS),--rows $(ROWS))
+
 format: $(VENV)/dev.installed ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
@@ -54,13 +57,20 @@ requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pypro
 	$(UV_COMPILE) requirements/ministack.in -o requirements/ministack.txt
 	$(UV_COMPILE) requirements/moto.in -o requirements/moto.txt
 	$(UV_COMPILE) --no-deps requirements/postgres.in -o requirements/postgres.txt
+	$(UV_COMPILE) requirements/bench.in -o requirements/bench.txt
 
 clean: ## Remove everything that was installed or built here
-	rm -rf $(VENV) .venv-ministack .venv-moto .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
+	rm -rf $(VENV) .venv-ministack .venv-moto .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
 
 $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing requirements/$*.txt …"
 	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+.venv-bench/installed: requirements/bench.txt | $(BIN)/python
+	@echo "Installing $< …"
+	@$(BIN)/python -m venv .venv-bench
+	@.venv-bench/bin/pip --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@
 
 # The first Python of 3.11 or later that really runs: a name on PATH may be an empty promise.

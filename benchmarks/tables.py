@@ -78,6 +78,11 @@ PENDING = """
 def fill(scale: Scale) -> None:
     """Rules, finished and failed jobs, and the tries of the failed; then VACUUM and ANALYZE."""
     _make_rules(scale.rules)
+    fill_history(scale)
+
+
+def fill_history(scale: Scale) -> None:
+    """The same for the rules that there are, of which the ids are 1, 2, …."""
     values = vars(scale)
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")  # no foreign-key check a row

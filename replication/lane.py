@@ -23,10 +23,10 @@ from django.db import DataError, connection
 from replication import brake, jobs, loops, pace, parking, settling
 from replication.database import DATABASE_AWAY
 from replication.errors import ErrorCode, ReplicationError, TransferStopped
+from replication.flow import Flow
 from replication.holding import (
     Finished,
     FinishedPart,
-    Held,
     HeldJob,
     HeldPart,
     JobResult,
@@ -53,6 +53,8 @@ ASK_SECONDS = 1.0
 ASK_FOR_PARTS_SECONDS = 10.0  # those of other lanes' large objects
 RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
+# What ends within it is settled, and what comes next is claimed, by one statement each.
+GATHER_SECONDS = 0.015
 # How often a lane of a full cluster asks whether another host has a place for one more.
 GROW_SECONDS = 2.0
 # What a lane that is told to stop may still finish; orchestrators often kill after 30 s.
@@ -75,6 +77,7 @@ class Lane:
         # By id and attempt: a job that was lost may come back while its old transfer still ends.
         self._held: dict[tuple[int, int], HeldJob] = {}
         self._rulebook = Rulebook()
+        self._flow = Flow()
         self._leases_extended_at = time.monotonic()
         self._ask_at = 0.0
         self._parts_at = 0.0
@@ -83,8 +86,8 @@ class Lane:
         self._grow_at = 0.0
         self._large = LargeObjects(
             loop.id,
-            start_step=lambda held, step: self._submit(self._run_step, held, step),
-            start_part=lambda held, step: self._submit(self._run_part, held, step),
+            start_step=self._start_step,
+            start_part=self._start_part,
             end_step=self._inbox.put,
         )
 
@@ -95,7 +98,9 @@ class Lane:
         """
         with (
             WakeListener(self._inbox.put),
-            ThreadPoolExecutor(self._limits.connections_at_most, "transfer") as self._pool,
+            # Apart, so that a place is a thread: what is claimed ahead waits for one.
+            ThreadPoolExecutor(self._limits.lane_concurrency, "transfer") as self._transfers,
+            ThreadPoolExecutor(self._limits.lane_concurrency, "part") as self._carriers,
         ):
             self._claim_and_transfer()
             self._finish()
@@ -168,11 +173,20 @@ class Lane:
         self._settle_what_finished(wait_seconds=wait_seconds)
 
     @property
-    def _free(self) -> int:
-        return self._limits.lane_concurrency - len(self._held)
+    def _places(self) -> int:
+        """How many jobs the lane may hold: those in transfer, and a few that are next."""
+        places = self._limits.lane_concurrency
+        return places + min(places, self._flow.ahead())
 
-    def _submit(self, run: Callable[..., None], held: Held, step: Callable[[], object]) -> None:
-        self._pool.submit(run, held, step)
+    @property
+    def _free(self) -> int:
+        return max(0, self._places - len(self._held))
+
+    def _start_step(self, held: HeldJob, step: Callable[[], JobResult]) -> None:
+        self._transfers.submit(self._run_step, held, step)
+
+    def _start_part(self, held: HeldPart, step: Callable[[], PartResult]) -> None:
+        self._carriers.submit(self._run_part, held, step)
 
     # -- claim and transfer --------------------------------------------------------------------
 
@@ -186,7 +200,7 @@ class Lane:
             self._rulebook.rules,
             limit=free,
             lease_seconds=self._limits.lease_seconds,
-            room=self._rulebook.room(self._held_by_rule()),
+            room=self._rulebook.room(self._held_by_rule(), places=self._places),
             known_bytes_at_most=(
                 None if self._large.may_lead_more else self._limits.multipart_threshold_bytes
             ),
@@ -216,7 +230,7 @@ class Lane:
             part_bytes=self._limits.multipart_chunksize_bytes,
             allowance=self._rulebook.allowance(rule),
         )
-        self._submit(self._run_step, held, transfer)
+        self._start_step(held, transfer)
 
     def _carry_parts(self) -> None:
         """Carry parts of large objects, whoever leads them, on the places that are left."""
@@ -256,6 +270,7 @@ class Lane:
         for end in messages:
             if isinstance(end, Finished) and not self._goes_on(end):
                 finished.append(end)
+        self._flow.note(len(finished))
         if finished := self._begin_deletes(finished):
             self._settle_jobs(finished)
 
@@ -271,7 +286,7 @@ class Lane:
         for end in finished:
             if isinstance(end.result, DeleteWanted) and end.job.id in permitted:
                 held = self._held[end.job.id, end.job.attempt]
-                self._submit(self._run_step, held, partial(self._delete, held, end.result))
+                self._start_step(held, partial(self._delete, held, end.result))
             else:
                 rest.append(end)
         return rest
@@ -315,8 +330,12 @@ class Lane:
         messages: list[Finished | FinishedPart | str] = []
         with suppress(queue.Empty):
             messages.append(self._inbox.get(timeout=wait_seconds))
+            settle_at = time.monotonic() + GATHER_SECONDS
             while True:
-                messages.append(self._inbox.get_nowait())
+                # A wake is not to wait, and nothing waits for what can't come.
+                gathers = len(messages) < len(self._held) and not isinstance(messages[-1], str)
+                left_seconds = settle_at - time.monotonic() if gathers else 0.0
+                messages.append(self._inbox.get(timeout=max(0.0, left_seconds)))
         if PARTS in messages:
             self._large.more_may_be_due = True
             self._persistently(self._large.look)
@@ -350,8 +369,13 @@ class Lane:
             held.held_until = self._trusted_until(asked_at) if place in ours else 0.0
 
     def _grow_if_saturated(self) -> None:
+        places = self._limits.lane_concurrency
         fullest = max(self._held_by_rule().values(), default=0)
-        if self._large.is_saturated or fullest >= self._rulebook.places_of_a_rule or not self._free:
+        if (
+            self._large.is_saturated
+            or fullest >= self._rulebook.places_of_a_rule(places)
+            or len(self._held) >= places
+        ):
             self._was_saturated = True
             if time.monotonic() >= self._grow_at and self._persistently(self._summon_another):
                 self._grow_at = time.monotonic() + GROW_SECONDS

@@ -5,8 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, ValuesView
 
-from django.conf import settings
-
 from replication.models import ReplicationRule
 from replication.pace import ByteAllowance
 
@@ -21,7 +19,6 @@ class Rulebook:
     """Used on the lane's own thread."""
 
     def __init__(self) -> None:
-        self._places = settings.S3SYNC.lane_concurrency
         self._rules: dict[int, ReplicationRule] = {}
         self._read_at = 0.0
         self._proven: set[int] = set()  # rules under which something was written
@@ -53,16 +50,13 @@ class Rulebook:
 
     # -- places --------------------------------------------------------------------------------
 
-    @property
-    def places_of_a_rule(self) -> int:
-        """How many jobs of a rule the lane may hold at most."""
-        if len(self._rules) > 1:
-            return math.ceil(self._places * ONE_RULES_SHARE)
-        return self._places
+    def places_of_a_rule(self, places: int) -> int:
+        """How many jobs of a rule the lane may hold at most, if it may hold so many in all."""
+        return math.ceil(places * ONE_RULES_SHARE) if len(self._rules) > 1 else places
 
-    def room(self, held: Counter[int]) -> dict[int, int]:
+    def room(self, held: Counter[int], *, places: int) -> dict[int, int]:
         """How many more jobs of each rule may be claimed, with so many of each held."""
-        most = self.places_of_a_rule
+        most = self.places_of_a_rule(places)
         unproven = min(most, UNPROVEN_PLACES)
         return {
             rule_id: max(0, (most if rule_id in self._proven else unproven) - held[rule_id])

@@ -49,6 +49,16 @@ def aws_client(
         )
 
 
+def aws_credentials(*, region: str, profile: str) -> Any:
+    """A profile's credentials as botocore has them, which renew themselves; None if it has none.
+
+    Raises:
+        ReplicationError: CREDENTIAL_PROFILE, if the profile is not known.
+    """
+    with _making:
+        return _session(access_key(profile), region).get_credentials()
+
+
 @lru_cache(maxsize=128)
 def _client(
     service: str,

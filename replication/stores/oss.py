@@ -25,6 +25,8 @@ from replication.stores.oss_errors import FAILURES, is_missing, raise_translated
 from replication.stores.oss_headers import replica_info, request_headers
 from replication.stores.oss_listing import parts_of_page
 from replication.stores.oss_object import OssObject
+from replication.stores.oss_session import OssSession
+from replication.stores.transport import Pool, Timeouts
 
 _Answer = TypeVar("_Answer")
 
@@ -39,9 +41,10 @@ class OssStore:
         self, *, bucket: str, endpoint: str, region: str, addressing: str, profile: str
     ) -> None:
         limits = settings.S3SYNC
-        session = oss2.Session(pool_size=limits.connections_at_most)
-        # Else requests looks for proxies in the environment at every single request.
-        session.session.trust_env = False
+        pool = Pool(
+            timeouts=Timeouts(limits.connect_timeout_seconds, limits.read_timeout_seconds),
+            kept_at_most=limits.connections_at_most,
+        )
         self._bucket = oss2.Bucket(
             oss2.ProviderAuthV4(_provider(access_key(profile))),
             endpoint,
@@ -49,8 +52,7 @@ class OssStore:
             is_cname=addressing == Addressing.CUSTOM_DOMAIN,
             is_path_style=addressing == Addressing.PATH,
             region=region,
-            session=session,
-            connect_timeout=(limits.connect_timeout_seconds, limits.read_timeout_seconds),
+            session=OssSession(pool),
             # transfer.py computes the CRC-64 while it reads, and compares it.
             enable_crc=False,
         )
@@ -198,8 +200,7 @@ def _sent(body: Body, request: Callable[[Any], _Answer]) -> _Answer:
     """The answer to a request that carries the body."""
     outgoing = _Outgoing(body)
     try:
-        # requests would send a stream of length 0 as chunks, without a length.
-        return request(outgoing if body.len else b"")
+        return request(outgoing)
     except FAILURES as error:
         raise_translated(error, is_write=outgoing.is_handed_over)
 

@@ -1,15 +1,13 @@
 """What OSS's answers and oss2's errors mean; translated here, once."""
 
-import ssl
-from collections.abc import Iterator
 from typing import NoReturn
 from xml.etree import ElementTree
 
 import oss2.exceptions
-import urllib3.exceptions
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.stores.base import hint_seconds
+from replication.stores.transport import TransportError
 
 # https://help.aliyun.com/document_detail/32005.html
 _CODES = {
@@ -68,21 +66,8 @@ _DELAY_HEADER = "x-oss-qos-delay-time"  # milliseconds
 # A gateway's answers, which say nothing of what OSS behind it does with the request.
 _GATEWAY_STATUSES = {502, 504}
 
-# oss2 wraps what happens until the head of an answer, and lets through what happens in its body:
-# the errors of requests, which are all OSErrors, and what is no XML.
-FAILURES = (oss2.exceptions.OssError, OSError, ElementTree.ParseError)
-
-# Without these no connection was made, so nothing was sent. A ValueError is a URL or header that
-# requests refused to send.
-_BEFORE_SENDING = (urllib3.exceptions.ConnectTimeoutError, ssl.CertificateError, ValueError)
-# What OpenSSL calls a handshake that failed for want of a common language.
-_HANDSHAKE_FAILURES = {
-    "WRONG_VERSION_NUMBER",
-    "UNSUPPORTED_PROTOCOL",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE",
-    "TLSV1_ALERT_PROTOCOL_VERSION",
-    "TLSV1_UNRECOGNIZED_NAME",
-}
+# What oss2 and the transport under it raise; and the former's XML parser, of what is no XML.
+FAILURES = (oss2.exceptions.OssError, TransportError, ElementTree.ParseError)
 
 
 def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
@@ -91,14 +76,9 @@ def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
     `is_write` says that a request was ready to leave as a whole which changes the bucket.
     """
     if not isinstance(error, oss2.exceptions.OssError):
+        was_sent = not (isinstance(error, TransportError) and error.is_surely_unsent)
         raise ReplicationError(
-            ErrorCode.DESTINATION_UNREACHABLE, str(error), may_still_land=is_write
-        ) from error
-    if isinstance(error, oss2.exceptions.RequestError):
-        raise ReplicationError(
-            ErrorCode.DESTINATION_UNREACHABLE,
-            str(error.exception),
-            may_still_land=is_write and _may_have_been_sent(error.exception),
+            ErrorCode.DESTINATION_UNREACHABLE, str(error), may_still_land=is_write and was_sent
         ) from error
     if isinstance(error, oss2.exceptions.ClientError):
         raise ReplicationError(ErrorCode.DESTINATION_REFUSED, error.body) from error
@@ -115,26 +95,6 @@ def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
 def _is_of_oss(error: oss2.exceptions.OssError) -> bool:
     """Whether an answer is one of OSS itself, which has a code, and not one of a gateway."""
     return error.status < 500 or (bool(error.code) and error.status not in _GATEWAY_STATUSES)
-
-
-def _may_have_been_sent(error: BaseException) -> bool:
-    """False where a failed request surely never left; anything else may have."""
-    reasons = list(_reasons(error))
-    if any(isinstance(reason, urllib3.exceptions.InvalidHeader) for reason in reasons):
-        return True  # of an answer; requests makes a ValueError of it too
-    return not any(
-        isinstance(reason, _BEFORE_SENDING)
-        or (isinstance(reason, ssl.SSLError) and reason.reason in _HANDSHAKE_FAILURES)
-        for reason in reasons
-    )
-
-
-def _reasons(error: BaseException) -> Iterator[BaseException]:
-    """An error and those inside it: requests and urllib3 keep theirs as argument or `reason`."""
-    yield error
-    for inner in (*error.args, getattr(error, "reason", None)):
-        if isinstance(inner, BaseException):
-            yield from _reasons(inner)
 
 
 def _code(error: oss2.exceptions.OssError) -> ErrorCode:

@@ -3,10 +3,9 @@
 from types import TracebackType
 from typing import Any, Self
 
-import urllib3.exceptions
-
 from replication.errors import ErrorCode, ReplicationError
 from replication.stores.oss_headers import replica_info
+from replication.stores.transport import Answer, TransportError
 
 
 class OssObject:
@@ -15,16 +14,14 @@ class OssObject:
     def __init__(self, answer: Any) -> None:
         self.info = replica_info(answer.headers)
         self.length_bytes = self.info.size_bytes
-        # Below oss2 and requests, which both decompress what is stored compressed.
-        self._response = answer.resp.response
-        if not self.length_bytes:
-            self._response.raw.read()  # nobody else will, and the connection is to be used again
+        # Below oss2, which decompresses what is stored compressed.
+        self._answer: Answer = answer.resp.answer
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; see Reader."""
         try:
-            return bytes(self._response.raw.read(size, decode_content=False))
-        except urllib3.exceptions.HTTPError as error:
+            return self._answer.read(size)
+        except TransportError as error:
             raise ReplicationError(
                 ErrorCode.DESTINATION_UNREACHABLE, str(error), request_id=self.info.request_id
             ) from error
@@ -38,4 +35,4 @@ class OssObject:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._response.close()
+        self._answer.close()

@@ -1,8 +1,10 @@
 """Reads objects from S3."""
 
+import os
 import re
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -10,15 +12,27 @@ from botocore.exceptions import (
     IncompleteReadError,
     ResponseStreamingError,
 )
+from django.conf import settings
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
-from replication.stores.aws import aws_client
+from replication.stores.aws import aws_client, aws_credentials
 from replication.stores.base import ObjectInfo
 from replication.stores.ranges import check_range, range_headers
-from replication.stores.s3_errors import raise_translated
+from replication.stores.s3_errors import FAILURES, raise_translated
 from replication.stores.s3_headers import object_info
+from replication.stores.s3_reads import S3Reads
+from replication.stores.transport import AnswerBroken, Pool, Timeouts
 
 _TOTAL = re.compile(r".*/([0-9]+)")
+
+# What S3 answers to a request that was sent to another region than the bucket's.
+_OF_ANOTHER_REGION = {
+    "PermanentRedirect",
+    "TemporaryRedirect",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+}
+_BOTO3S_NAMES = {"Range": "Range", "If-Match": "IfMatch"}
 
 # What S3 answers to a request to restore what it is restoring, or what is no archived object.
 _NOTHING_TO_RESTORE = {"RestoreAlreadyInProgress", "ObjectAlreadyInActiveTierError"}
@@ -28,6 +42,7 @@ class S3Store:
     """One S3 bucket as a source."""
 
     def __init__(self, *, bucket: str, region: str, endpoint_url: str, profile: str) -> None:
+        limits = settings.S3SYNC
         self._bucket = bucket
         self._client = aws_client("s3", region=region, endpoint_url=endpoint_url, profile=profile)
         for operation in ("GetObject", "HeadObject"):
@@ -36,12 +51,23 @@ class S3Store:
                 _ask_for_checksums,
                 unique_id=f"checksums-{operation}",
             )
+        self._reads = S3Reads(
+            self._client,
+            aws_credentials(region=region, profile=profile),
+            bucket=bucket,
+            pool=Pool(
+                timeouts=Timeouts(limits.connect_timeout_seconds, limits.read_timeout_seconds),
+                kept_at_most=limits.connections_at_most,
+                ca_file=os.environ.get("AWS_CA_BUNDLE", ""),  # as boto3
+            ),
+        )
+        self._takes_boto3s_way = not self._reads.is_possible
 
     def open(self, key: str) -> "S3Object":
         """One GET of the object as it is now; see SourceStore."""
         try:
-            return S3Object(self._client.get_object(Bucket=self._bucket, Key=key))
-        except (ClientError, BotoCoreError) as error:
+            return self._get(key, {})
+        except FAILURES as error:
             raise_translated(error)
 
     def open_range(
@@ -49,22 +75,20 @@ class S3Store:
     ) -> "S3Object":
         """One GET of a range of exactly this object; see SourceStore."""
         wanted = range_headers(first_byte=first_byte, last_byte=last_byte, pin=pin)
-        # A version never changes, and can be read after it was overwritten.
-        held = {"VersionId": pin.version_id} if pin.version_id else {"IfMatch": wanted["If-Match"]}
+        if pin.version_id:
+            # A version never changes, and can be read after it was overwritten.
+            del wanted["If-Match"]
         try:
-            response = self._client.get_object(
-                Bucket=self._bucket, Key=key, Range=wanted["Range"], **held
-            )
-        except (ClientError, BotoCoreError) as error:
+            found = self._get(key, wanted, version_id=pin.version_id)
+        except FAILURES as error:
             try:
                 raise_translated(error)
             except ObjectMissing as missing:
                 raise _gone(missing) from error
-        found = S3Object(response)
         try:
             check_range(
-                response["ResponseMetadata"]["HTTPStatusCode"],
-                response["ResponseMetadata"]["HTTPHeaders"],
+                found.status,
+                found.headers,
                 first_byte=first_byte,
                 last_byte=last_byte,
                 pin=pin,
@@ -74,6 +98,24 @@ class S3Store:
             found.close()
             raise
         return found
+
+    def _get(self, key: str, headers: Mapping[str, str], *, version_id: str = "") -> "S3Object":
+        if not self._takes_boto3s_way:
+            try:
+                answer = self._reads.get(key, headers=headers, version_id=version_id)
+            except ClientError as error:
+                if error.response["Error"].get("Code") not in _OF_ANOTHER_REGION:
+                    raise
+                # boto3 finds out of which, and keeps it in mind.
+                self._takes_boto3s_way = True
+            else:
+                return S3Object(answer.status, answer.headers.lower, answer)
+        arguments = {_BOTO3S_NAMES[name]: value for name, value in headers.items()}
+        if version_id:
+            arguments["VersionId"] = version_id
+        response = self._client.get_object(Bucket=self._bucket, Key=key, **arguments)
+        about = response["ResponseMetadata"]
+        return S3Object(about["HTTPStatusCode"], about["HTTPHeaders"], response["Body"])
 
     def head(self, key: str) -> ObjectInfo:
         """What there is now, without its content; see SourceStore."""
@@ -114,12 +156,20 @@ class S3Store:
             raise_translated(error)
 
 
+class _Body(Protocol):
+    """What both an answer of our transport and a body of boto3's can do."""
+
+    def read(self, size: int = ..., /) -> bytes: ...
+    def close(self) -> None: ...
+
+
 class S3Object:
     """An S3 object being read."""
 
-    def __init__(self, response: dict[str, Any]) -> None:
-        headers: dict[str, str] = response["ResponseMetadata"]["HTTPHeaders"]
-        self._body = response["Body"]
+    def __init__(self, status: int, headers: Mapping[str, str], body: _Body) -> None:
+        self.status = status
+        self.headers = headers
+        self._body = body
         try:
             self.length_bytes = _length(headers)
         except ReplicationError:
@@ -134,11 +184,11 @@ class S3Object:
         """Up to `size` bytes; see Reader."""
         try:
             return self._body.read(size)
-        except (IncompleteReadError, ResponseStreamingError) as error:
+        except (IncompleteReadError, ResponseStreamingError, AnswerBroken) as error:
             raise ReplicationError(
                 ErrorCode.SOURCE_TRUNCATED, str(error), request_id=self.info.request_id
             ) from error
-        except BotoCoreError as error:
+        except FAILURES as error:
             raise_translated(error)
 
     def close(self) -> None:
@@ -163,7 +213,7 @@ def _ask_for_checksums(params: dict[str, Any], **_: Any) -> None:
         params["headers"]["x-amz-checksum-mode"] = "ENABLED"
 
 
-def _length(headers: dict[str, str]) -> int:
+def _length(headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "")
     if not text.isdecimal():
         # S3 always says it; http.client takes a head that broke off for a whole one.

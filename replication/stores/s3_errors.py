@@ -12,6 +12,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as ConnectError
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
+from replication.stores.transport import AnswerBroken, TransportError
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _CODES = {
@@ -43,13 +44,18 @@ _CODES = {
 }
 
 
-def raise_translated(error: ClientError | BotoCoreError) -> NoReturn:
-    """Raise what an error of boto3's means: ObjectMissing or ReplicationError."""
+FAILURES = (ClientError, BotoCoreError, TransportError)
+
+
+def raise_translated(error: Exception) -> NoReturn:
+    """Raise what one of FAILURES means: ObjectMissing or ReplicationError."""
     if isinstance(error, ClientError):
         _raise_answer(error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         raise ReplicationError(ErrorCode.SOURCE_CREDENTIALS, str(error)) from error
-    if isinstance(error, HTTPClientError | ConnectError):
+    if isinstance(error, AnswerBroken):
+        raise ReplicationError(ErrorCode.SOURCE_TRUNCATED, str(error)) from error
+    if isinstance(error, HTTPClientError | ConnectError | TransportError):
         raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
     raise ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}") from error
 

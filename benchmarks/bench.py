@@ -1,0 +1,62 @@
+"""s3sync beside what one would use instead, in one sitting: `make bench` runs this.
+
+python -m benchmarks.bench [--quick] [--rows small_local,intake]
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import peers, report
+from benchmarks.report import Row
+from benchmarks.rows import freshness, growth, intake, large, one_change, small
+from benchmarks.sitting import Sitting
+
+FOLDER = Path(__file__).resolve().parent
+
+ROWS: dict[str, Callable[[Sitting], Row]] = {
+    "small_local": small.measure_local,
+    "small_wan": small.measure_wan,
+    "large_local": large.measure_local,
+    "large_wan": large.measure_wan,
+    "one_change": one_change.measure,
+    "freshness": freshness.measure,
+    "intake": intake.measure,
+    "growth": growth.measure,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds of fewer objects")
+    parser.add_argument("--rows", default=",".join(ROWS), help="some, separated by commas")
+    parser.add_argument("--into", type=Path, default=FOLDER, metavar="FOLDER")
+    options = parser.parse_args()
+    names = options.rows.split(",")
+    if unknown := set(names) - ROWS.keys():
+        parser.error(f"no rows: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    peers.require_namespaces()
+    about = {
+        **report.about_this_machine(),
+        "form": "quick: too little to be compared with" if options.quick else "full",
+        "peers": ", ".join(f"{name} {version}" for name, version in peers.versions().items()),
+    }
+    rows: dict[str, Row] = {}
+    with Sitting(is_quick=options.quick) as sitting:
+        for name in names:
+            began = time.monotonic()
+            rows[name] = ROWS[name](sitting)
+            print(f"\n{rows[name].as_markdown()}\n\n{time.monotonic() - began:.0f} s", flush=True)
+            # After each row: what was measured is not lost with what comes after it.
+            (options.into / "results.json").write_text(report.as_json(rows, about))
+            (options.into / "RESULTS.md").write_text(report.as_markdown(rows, about))
+    missed = report.missed_checks(rows)
+    for name, check in missed:
+        print(f"missed: {name}: {check}", file=sys.stderr)
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What the buckets hold: key ranges that are computed, and over them what was written."""
+
+import hashlib
+import heapq
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from benchmarks.neutral import pattern
+
+# Objects above it have an ETag that is no MD5, as if they had been put in parts.
+LARGEST_WITH_MD5_BYTES = 8 * 1024**2
+_GOLDEN_RATIO = 0.6180339887498949
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object: its content is `data`, or the pattern from `first_byte` on, or not kept."""
+
+    size_bytes: int
+    etag: str
+    crc64: int
+    modified: float
+    headers: bytes = b""  # complete lines
+    first_byte: int | None = None
+    data: bytes | None = None
+
+
+@dataclass
+class KeyRange:
+    """`count` objects named PREFIX0000000, PREFIX0000001 …, of sizes from `smallest` to `largest`.
+
+    The sizes are spread evenly over the orders of magnitude, and the same each time.
+    """
+
+    prefix: str
+    count: int
+    smallest_bytes: int
+    largest_bytes: int
+    modified: float = field(default_factory=lambda: float(int(time.time())))
+    _made: dict[int, Stored] = field(default_factory=dict, repr=False)
+
+    def key(self, number: int) -> str:
+        return f"{self.prefix}{number:07d}"
+
+    def number(self, key: str) -> int | None:
+        """Which one that is; None if none."""
+        digits = key.removeprefix(self.prefix)
+        if len(digits) == 7 and digits.isdecimal() and key.startswith(self.prefix):
+            number = int(digits)
+            return number if number < self.count else None
+        return None
+
+    def size_bytes(self, number: int) -> int:
+        if self.smallest_bytes == self.largest_bytes:
+            return self.smallest_bytes
+        share = (number * _GOLDEN_RATIO) % 1
+        return round(self.smallest_bytes * (self.largest_bytes / self.smallest_bytes) ** share)
+
+    def object(self, number: int) -> Stored:
+        made = self._made.get(number)
+        if made is None:
+            made = self._make(number)
+            if len(self._made) < 20_000:
+                self._made[number] = made
+        return made
+
+    def etag(self, number: int) -> str:
+        return self.object(number).etag
+
+    def _make(self, number: int) -> Stored:
+        size, first = self.size_bytes(number), number * 4099 % pattern.PERIOD_BYTES
+        crc64 = pattern.crc64(first, size)
+        if size <= LARGEST_WITH_MD5_BYTES:
+            md5 = hashlib.md5()
+            for piece in pattern.pieces(first, size):
+                md5.update(piece)
+            etag = md5.hexdigest()
+        else:
+            etag = f"{crc64:032x}-{-(-size // LARGEST_WITH_MD5_BYTES)}"
+        return Stored(size, etag, crc64, self.modified, first_byte=first)
+
+    def numbers(self, *, after: str, prefix: str) -> range:
+        """Of the keys that begin with `prefix` and sort behind `after`."""
+        all_numbers = range(self.count)
+        start = bisect_right(all_numbers, after, key=self.key)
+        start = max(start, bisect_left(all_numbers, prefix, key=self.key))
+        end = bisect_left(all_numbers, prefix + "\U0010ffff", key=self.key)
+        return range(start, max(start, end))
+
+
+class Bucket:
+    """Objects by key."""
+
+    def __init__(self) -> None:
+        self.ranges: list[KeyRange] = []
+        self._written: dict[str, Stored | None] = {}  # None: deleted
+        self._sorted: list[str] = []
+
+    def get(self, key: str) -> Stored | None:
+        if key in self._written:
+            return self._written[key]
+        for keys in self.ranges:
+            number = keys.number(key)
+            if number is not None:
+                return keys.object(number)
+        return None
+
+    def put(self, key: str, stored: Stored | None) -> None:
+        self._written[key] = stored
+
+    def items(self, *, after: str = "", prefix: str = "") -> Iterator[tuple[str, Stored]]:
+        """In the order of keys, those behind `after`."""
+        if len(self._sorted) != len(self._written):
+            self._sorted = sorted(self._written)
+        start = max(bisect_right(self._sorted, after), bisect_left(self._sorted, prefix))
+        written = (self._sorted[i] for i in range(start, len(self._sorted)))
+        computed = [map(keys.key, keys.numbers(after=after, prefix=prefix)) for keys in self.ranges]
+        last = None
+        for key in heapq.merge(written, *computed):
+            if not key.startswith(prefix):
+                return
+            if key != last and (stored := self.get(key)) is not None:
+                yield key, stored
+            last = key
+
+    def digest(self) -> dict[str, int]:
+        """Equal for buckets of equal keys, sizes and contents."""
+        objects = size = total = 0
+        for key, stored in self.items():
+            objects += 1
+            size += stored.size_bytes
+            total += pattern.CRC64.calc(f"{key}\0{stored.size_bytes}\0{stored.crc64}".encode())
+        return {"objects": objects, "bytes": size, "sum": total % 2**64}

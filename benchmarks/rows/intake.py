@@ -1,0 +1,56 @@
+"""From messages in SQS to committed jobs: one `pollsqs`, and no lanes."""
+
+import itertools
+
+from benchmarks.ours import Installation
+from benchmarks.processes import Group
+from benchmarks.report import Check, Row
+from benchmarks.sitting import Sitting
+from benchmarks.stand_ins import Keys
+from sandbox.child import Child
+
+DISTANCE_MS = 20
+NEAR, FAR = "s3sync", f"s3sync, {DISTANCE_MS} ms from SQS"
+
+
+def measure(sitting: Sitting) -> Row:
+    """With no distance, and with some."""
+    count, rounds = (3000, 1) if sitting.is_quick else (10_000, 3)
+    row = Row(f"Intake: {count:,} events in the queue, one poller")
+    prefixes = (f"intake/{number}/" for number in itertools.count())
+    sitting.begin()
+    with sitting.installation() as installation:
+        poller = installation.start("pollsqs", {})
+        try:
+            poller.await_ready(lambda: bool(installation.loops()), advice="See its log.")
+            for _ in range(rounds):
+                for who, distance_ms in ((NEAR, 0), (FAR, DISTANCE_MS)):
+                    sitting.queue.delay(distance_ms)
+                    keys = Keys(next(prefixes), count, (1, 1))
+                    row.add(who, **_take_in(sitting, installation, poller, keys))
+        finally:
+            poller.stop(grace_seconds=1)
+    row.checks = [
+        Check("events/s", row.median(NEAR, "events_a_second"), at_least=1500, aim=5000),
+        Check(f"events/s, {DISTANCE_MS} ms away", row.median(FAR, "events_a_second"), aim=1500),
+    ]
+    return row
+
+
+def _take_in(
+    sitting: Sitting, installation: Installation, poller: Child, keys: Keys
+) -> dict[str, float]:
+    used = Group(poller.pid)
+    used.start()
+    installation.mark()
+    began_at = sitting.queue.announce(keys)
+    for _ in installation.await_jobs(keys.count, "true", poller, timeout_seconds=280):
+        used.look()
+    used.look()
+    # By the beginning of the transaction that brought the last of them.
+    seconds = installation.figure("extract(epoch FROM max(enqueued_at))") - began_at
+    cpu_seconds = sum(use.cpu_seconds for use in used.used().values())
+    return {
+        "events_a_second": keys.count / seconds,
+        "cpu_ms_an_event": cpu_seconds / keys.count * 1000,
+    }

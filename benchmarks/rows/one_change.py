@@ -1,0 +1,73 @@
+"""One object changes in a bucket of a million: what it takes until the replica is right."""
+
+from collections import Counter
+
+from benchmarks.ours import Cluster
+from benchmarks.peers import Peer
+from benchmarks.report import Check, Row
+from benchmarks.sitting import Sitting
+from benchmarks.stand_ins import DESTINATION_BUCKET, Keys
+
+OBJECT_BYTES = 100
+CHANGED = 4711
+# By what the listing tells of both sides; as shipped it would ask for each object's time on each.
+RCLONE_FLAGS = ("--checksum", "--fast-list")
+
+
+def measure(sitting: Sitting) -> Row:
+    """Both sides are equal but for that object."""
+    count, changes = (100_000, 2) if sitting.is_quick else (1_000_000, 5)
+    keys = Keys("k/", count, (OBJECT_BYTES, OBJECT_BYTES))
+    row = Row(
+        f"One change in a bucket of {count:,} keys",
+        notes=[
+            "Requests are those to the source and the destination; time is from the event in the "
+            "queue to the settled job, or the whole run of a peer. juicefs sees an object that has "
+            f"another size, rclone with `{' '.join(RCLONE_FLAGS)}` one that has another MD5."
+        ],
+    )
+    sitting.begin(keys)
+    sitting.destination.fill(Keys(keys.prefix, count, keys.sizes, bucket=DESTINATION_BUCKET))
+    sitting.require_equal()  # which makes the stand-ins compute their listings before they count
+    sizes = iter(range(OBJECT_BYTES + 1, 2 * OBJECT_BYTES))
+    with sitting.installation() as installation, installation.cluster() as cluster:
+        for _ in range(changes):
+            _change(sitting, keys, next(sizes))
+            row.add("s3sync", **_ours(sitting, cluster, keys))
+    sitting.require_equal()
+    for peer, flags in ((sitting.juicefs, ()), (sitting.rclone, RCLONE_FLAGS)):
+        _change(sitting, keys, next(sizes))
+        row.add(peer.name, **_peers(sitting, peer, flags))
+        sitting.require_equal()
+    row.checks = [
+        Check("requests", max(row.figures["s3sync"]["requests"].values), at_most=2),
+        Check("seconds", max(row.figures["s3sync"]["seconds"].values), at_most=1),
+    ]
+    return row
+
+
+def _change(sitting: Sitting, keys: Keys, size_bytes: int) -> None:
+    sitting.source.put(keys.key(CHANGED), b"x" * size_bytes)
+    sitting.source.reset_counts()
+    sitting.destination.reset_counts()
+
+
+def _requests(sitting: Sitting) -> int:
+    counts = Counter(sitting.source.requests()) + Counter(sitting.destination.requests())
+    return sum(counts.values())
+
+
+def _ours(sitting: Sitting, cluster: Cluster, keys: Keys) -> dict[str, float]:
+    one = Keys(keys.prefix, CHANGED + 1, keys.sizes)
+    run = cluster.copy(one, first=CHANGED, queue=sitting.queue)
+    return {"seconds": run.seconds, "requests": _requests(sitting)}
+
+
+def _peers(sitting: Sitting, peer: Peer, flags: tuple[str, ...]) -> dict[str, float]:
+    run = peer.copy(log=sitting.log(peer.name), flags=flags)
+    return {
+        "seconds": run.seconds,
+        "requests": _requests(sitting),
+        "cpu_seconds": run.cpu_seconds,
+        "peak_mb": run.peak_bytes / 1e6,
+    }

@@ -1,0 +1,77 @@
+"""Many small objects, from a queue of events to settled jobs."""
+
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks.ours import Cluster
+from benchmarks.peers import Peer
+from benchmarks.report import Check, Row
+from benchmarks.sitting import Sitting
+from benchmarks.stand_ins import Keys
+
+OBJECT_BYTES = 4096
+WITHOUT_CHECKS = ("--s3-no-head", "--no-check-dest", "--ignore-checksum")
+AS_SHIPPED, UNCHECKED = "rclone as shipped", "rclone without checks"
+Figures = dict[str, float]
+
+
+def measure_local(sitting: Sitting) -> Row:
+    """With no distance at all: what counts is the CPU."""
+    row = _measure(sitting, title="Small objects, no distance", distance_ms=0)
+    row.checks = [
+        Check("objects/s, of rclone as shipped", row.ratio(AS_SHIPPED), at_least=1.2),
+        Check("CPU in lanes, ms an object", row.median("s3sync", "cpu_ms_an_object"), at_most=0.9),
+        Check("objects/s, of juicefs", row.ratio("juicefs"), aim=1.0),
+    ]
+    return row
+
+
+def measure_wan(sitting: Sitting) -> Row:
+    """With 50 ms to either side: what counts is that nobody waits for anybody."""
+    row = _measure(sitting, title="Small objects, 50 ms to each side", distance_ms=50)
+    slowest_ratio = min(row.ratio(peer) for peer in ("juicefs", AS_SHIPPED, UNCHECKED))
+    row.checks = [Check("objects/s, of the fastest peer", slowest_ratio, at_least=1.0, aim=1.3)]
+    return row
+
+
+def _measure(sitting: Sitting, *, title: str, distance_ms: float) -> Row:
+    count, rounds = (2000, 2) if sitting.is_quick else (8000, 3 if distance_ms else 5)
+    keys = Keys("small/", count, (OBJECT_BYTES, OBJECT_BYTES))
+    row = Row(
+        f"{title}: {count:,} × {OBJECT_BYTES // 1024} KiB, 64 in flight",
+        ratio_of="objects_a_second",
+        notes=[f"rclone without checks is `{' '.join(WITHOUT_CHECKS)}`."],
+    )
+    sitting.begin(keys, distance_ms=distance_ms)
+    with sitting.installation() as installation, installation.cluster() as cluster:
+        turns: dict[str, Callable[[], Figures]] = {
+            "s3sync": partial(_ours, sitting, cluster, keys),
+            "juicefs": partial(_peers, sitting, sitting.juicefs, keys),
+            AS_SHIPPED: partial(_peers, sitting, sitting.rclone, keys),
+            UNCHECKED: partial(_peers, sitting, sitting.rclone, keys, WITHOUT_CHECKS),
+        }
+        for _ in range(rounds):
+            for who, turn in turns.items():
+                sitting.empty_destination()
+                figures = turn()
+                sitting.require_equal()
+                row.add(who, **figures)
+    return row
+
+
+def _ours(sitting: Sitting, cluster: Cluster, keys: Keys) -> Figures:
+    run = cluster.copy(keys, queue=sitting.queue)
+    return {
+        "objects_a_second": keys.count / run.seconds,
+        "cpu_ms_an_object": run.lane_cpu_seconds / keys.count * 1000,
+        "cpu_ms_of_all_processes": run.cpu_seconds / keys.count * 1000,
+        "cpu_ms_of_postgresql": run.postgres_cpu_seconds / keys.count * 1000,
+    }
+
+
+def _peers(sitting: Sitting, peer: Peer, keys: Keys, flags: tuple[str, ...] = ()) -> Figures:
+    run = peer.copy(log=sitting.log(peer.name), flags=flags)
+    return {
+        "objects_a_second": keys.count / run.seconds,
+        "cpu_ms_an_object": run.cpu_seconds / keys.count * 1000,
+    }

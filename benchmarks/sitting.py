@@ -1,0 +1,77 @@
+"""What the rows of one sitting share: the stand-ins, the peers, and how thorough it is."""
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from benchmarks import peers
+from benchmarks.ours import Installation
+from benchmarks.peers import Peer
+from benchmarks.stand_ins import DESTINATION_BUCKET, SOURCE_BUCKET, Keys, Neutral
+
+
+class Sitting:
+    """Source, destination and queue, each a process, for as long as the context lasts."""
+
+    source: Neutral
+    destination: Neutral
+    queue: Neutral
+    folder: Path
+
+    def __init__(self, *, is_quick: bool) -> None:
+        self.is_quick = is_quick
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            self.folder = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+            self.source = started.enter_context(Neutral())
+            self.destination = started.enter_context(Neutral())
+            self.queue = started.enter_context(Neutral())
+            self._started = started.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._started.close()
+
+    @property
+    def juicefs(self) -> Peer:
+        return peers.juicefs(self.source, self.destination, folder=self.folder)
+
+    @property
+    def rclone(self) -> Peer:
+        return peers.rclone(self.source, self.destination, folder=self.folder)
+
+    def installation(self) -> Installation:
+        """The service between them, with a new database."""
+        return Installation(self.source, self.destination, self.queue)
+
+    def begin(self, *keys: Keys, distance_ms: float = 0) -> None:
+        """A row begins: the source has these keys, nothing else has any."""
+        for stand_in in (self.source, self.destination, self.queue):
+            stand_in.delay(distance_ms)
+        self.source.empty(SOURCE_BUCKET)
+        for some in keys:
+            self.source.fill(some)
+        self.queue.purge()
+        self.empty_destination()
+
+    def empty_destination(self) -> None:
+        self.destination.empty(DESTINATION_BUCKET)
+
+    def require_equal(self) -> None:
+        """RuntimeError unless both buckets have the same keys with the same contents."""
+        wanted = self.source.digest(SOURCE_BUCKET)
+        found = self.destination.digest(DESTINATION_BUCKET)
+        if wanted != found:
+            raise RuntimeError(f"the source has {wanted}, its replica {found}")
+
+    def log(self, name: str) -> Path:
+        """Where a peer may write what it has to say."""
+        return self.folder / f"{name}.log"

@@ -1,0 +1,145 @@
+"""One connection to a server: bytes out, bytes in, and nothing that waits for ever."""
+
+import select
+import socket
+import ssl
+import struct
+import time
+from dataclasses import dataclass
+
+from replication.stores.transport.errors import TransportError
+
+# What one call into the kernel moves of a long body. More gained nothing, less cost CPU.
+RECEIVE_BYTES = SEND_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where connections go; two requests to the same one may share them."""
+
+    scheme: str  # http or https
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long to wait, in seconds, for a connection and then for each sending and receiving."""
+
+    connect_seconds: float
+    read_seconds: float
+
+
+class Connection:
+    """A connected socket, used by one thread at a time."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        timeouts: Timeouts,
+        tls: ssl.SSLContext,
+        resumed: ssl.SSLSession | None,
+    ) -> None:
+        """Connect.
+
+        Args:
+            resumed: of an earlier connection to the same origin, to spare a round trip's work.
+
+        Raises:
+            TransportError: nobody is there, or is who it should be.
+        """
+        self.origin = origin
+        self.is_reusable = True
+        self.is_used = False  # whether an exchange went over it already
+        self.idle_since = 0.0
+        self._socket = _connected(origin, timeouts=timeouts, tls=tls, resumed=resumed)
+
+    @property
+    def tls_session(self) -> ssl.SSLSession | None:
+        """What a later connection can resume."""
+        return self._socket.session if isinstance(self._socket, ssl.SSLSocket) else None
+
+    def send(self, data: bytes) -> None:
+        """Send all of it.
+
+        Raises:
+            TimeoutError: nothing was taken in time.
+            OSError: the connection broke.
+        """
+        try:
+            self._socket.sendall(data)
+        except BlockingIOError as error:
+            raise TimeoutError from error
+
+    def receive(self, size: int) -> bytes:
+        """The next bytes, at most `size`; empty where the other side ended the connection.
+
+        Raises:
+            TimeoutError: none came in time.
+            OSError: the connection broke.
+        """
+        try:
+            return self._socket.recv(size)
+        except BlockingIOError as error:
+            raise TimeoutError from error
+
+    def rest(self) -> None:
+        """It waits for its next exchange from now on."""
+        self.is_used = True
+        self.idle_since = time.monotonic()
+
+    def is_fit(self, *, idle_seconds_at_most: float) -> bool:
+        """Whether nothing came in its rest, its end included, and the rest was short."""
+        if time.monotonic() - self.idle_since > idle_seconds_at_most:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        """End it."""
+        self.is_reusable = False
+        self._socket.close()
+
+
+def _connected(
+    origin: Origin, *, timeouts: Timeouts, tls: ssl.SSLContext, resumed: ssl.SSLSession | None
+) -> socket.socket:
+    try:
+        # One after the other, all addresses that the name has.
+        connected = socket.create_connection(
+            (origin.host, origin.port), timeout=timeouts.connect_seconds
+        )
+    except (OSError, UnicodeError) as error:  # a label of a name may be too long to be encoded
+        raise TransportError(
+            f"no connection to {origin.host}:{origin.port}: {error}", is_surely_unsent=True
+        ) from error
+    try:
+        # Or the kernel would hold the end of a request back until its beginning is acknowledged.
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if origin.scheme == "https":
+            connected = tls.wrap_socket(connected, server_hostname=origin.host, session=resumed)
+        _limit_waiting(connected, timeouts.read_seconds)
+    except (OSError, ValueError) as error:  # a ValueError is a name that TLS can't ask for
+        connected.close()
+        raise TransportError(
+            f"no TLS with {origin.host}:{origin.port}: {error}", is_surely_unsent=True
+        ) from error
+    return connected
+
+
+def _limit_waiting(connected: socket.socket, seconds: float) -> None:
+    """Let each sending and receiving wait so long.
+
+    With Python's own timeout each is two calls into the kernel, a poll before it, and each call
+    gives the interpreter's lock away. The kernel's timeout takes one; under TLS it has no effect.
+    """
+    if isinstance(connected, ssl.SSLSocket):
+        connected.settimeout(seconds)
+        return
+    connected.settimeout(None)
+    whole_seconds, rest = divmod(seconds, 1)
+    timeval = struct.pack("ll", int(whole_seconds), int(rest * 1_000_000))
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
