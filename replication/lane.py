@@ -10,7 +10,7 @@ import os
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -55,8 +55,10 @@ RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
 # What ends within it is settled, and what comes next is claimed, by one statement each.
 GATHER_SECONDS = 0.015
-# How often a lane of a full cluster asks whether another host has a place for one more.
-GROW_SECONDS = 2.0
+# How often a lane without a free place asks for one more lane; in a cluster that has no place for
+# it, whether another host has.
+GROW_SECONDS = 1.0
+GROW_WHERE_FULL_SECONDS = 2.0
 # What a lane that is told to stop may still finish; orchestrators often kill after 30 s.
 FINISH_SECONDS = 10.0
 ABANDON_SECONDS = 20.0
@@ -102,6 +104,7 @@ class Lane:
             ThreadPoolExecutor(self._limits.lane_concurrency, "transfer") as self._transfers,
             ThreadPoolExecutor(self._limits.lane_concurrency, "part") as self._carriers,
         ):
+            self._transfers.submit(_open_stores, self._persistently(self._rulebook.read))
             self._claim_and_transfer()
             self._finish()
 
@@ -152,7 +155,6 @@ class Lane:
         if now >= self._ask_at:
             self._more_may_be_due = True
             self._ask_at = now + ASK_SECONDS
-            self._grow_if_saturated()
             self._persistently(self._large.look)
         if now >= self._parts_at:
             self._large.more_may_be_due = True
@@ -161,6 +163,8 @@ class Lane:
             self._persistently(self._refill)
         if self._large.more_may_be_due:
             self._persistently(self._carry_parts)
+        if now >= self._grow_at:
+            self._grow_if_saturated()
         self._keep_alive()
         if self._more_may_be_due and self._free:
             wait_seconds = 0.0
@@ -377,8 +381,10 @@ class Lane:
             or len(self._held) >= places
         ):
             self._was_saturated = True
-            if time.monotonic() >= self._grow_at and self._persistently(self._summon_another):
-                self._grow_at = time.monotonic() + GROW_SECONDS
+            is_full = self._persistently(self._summon_another)
+            self._grow_at = time.monotonic() + (
+                GROW_WHERE_FULL_SECONDS if is_full else GROW_SECONDS
+            )
 
     def _ask_for_successor(self) -> None:
         """Renew this lane, unless it was idle and another is there to watch."""
@@ -418,6 +424,14 @@ def _result_of(step: Callable[[], T], key: str) -> T | ReplicationError | Transf
     except Exception as error:
         log.exception("job.failed_unexpectedly", key=key)
         return ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}")
+
+
+def _open_stores(rules: Sequence[ReplicationRule]) -> None:
+    """The first use of an SDK takes a good part of a second: have that behind us."""
+    for rule in rules:
+        with suppress(ReplicationError):  # a transfer will say so
+            source_store(rule.source)
+            destination_store(rule.destination)
 
 
 def _transfer(

@@ -31,22 +31,24 @@ class Rulebook:
     def of(self, rule_id: int) -> ReplicationRule:
         """The rule, also if it was made after the last reading."""
         if rule_id not in self._rules:
-            self._read()
+            self.read()
         return self._rules[rule_id]
 
     def read_if_old(self) -> None:
         """Read the rules anew, if it is time to."""
         if time.monotonic() - self._read_at > RULES_SECONDS:
-            self._read()
+            self.read()
 
     def expire(self) -> None:
         """Something was written to a rule: it has to be read before the next claim."""
         self._read_at = 0.0
 
-    def _read(self) -> None:
+    def read(self) -> list[ReplicationRule]:
+        """Read the rules anew; those that are enabled."""
         rules = ReplicationRule.objects.select_related("source", "destination")
         self._rules = {rule.pk: rule for rule in rules}
         self._read_at = time.monotonic()
+        return [rule for rule in self.rules if rule.enabled]
 
     # -- places --------------------------------------------------------------------------------
 
