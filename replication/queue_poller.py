@@ -23,7 +23,8 @@ from replication.in_hand import InHand
 from replication.models import EventQueue
 from replication.poller import NOT_THE_MESSAGES_FAULT, delete_messages, take_in_hand
 from replication.receiving import GULP_SECONDS, Appetite, Trouble, wait_seconds
-from replication.sqs import CALLS_AT_ONCE, MAX_BATCH, Message, Queue, QueueError
+from replication.sqs import MAX_BATCH, Message, Queue, QueueError
+from replication.sqs_calls import CALLS_AT_ONCE
 
 log = structlog.get_logger(__name__)
 
