@@ -22,8 +22,9 @@ from replication.errors import ReplicationError
 from replication.in_hand import InHand
 from replication.models import EventQueue
 from replication.poller import NOT_THE_MESSAGES_FAULT, delete_messages, take_in_hand
-from replication.receiving import GULP_SECONDS, Appetite, Trouble, wait_seconds
-from replication.sqs import CALLS_AT_ONCE, MAX_BATCH, Message, Queue, QueueError
+from replication.receiving import COMMIT_SECONDS, Appetite, Trouble, wait_seconds
+from replication.sqs import MAX_BATCH, Message, Queue, QueueError
+from replication.sqs_calls import CALLS_AT_ONCE
 
 log = structlog.get_logger(__name__)
 
@@ -160,7 +161,7 @@ class QueuePoller:
     def _commit_if_due(self) -> None:
         now = time.monotonic()
         if self._in_hand and now >= self._next_commit_at():
-            self._commit_at = now + GULP_SECONDS
+            self._commit_at = now + COMMIT_SECONDS
             self._ask_database(
                 lambda: take_in_hand(self._queue, self._in_hand, then_delete=self._delete_soon)
             )

@@ -7,7 +7,8 @@ import math
 import time
 from dataclasses import dataclass
 
-from replication.sqs import CALLS_AT_ONCE, MAX_BATCH, MAX_WAIT_SECONDS
+from replication.sqs import MAX_BATCH, MAX_WAIT_SECONDS
+from replication.sqs_calls import CALLS_AT_ONCE
 
 MOST_AT_ONCE = CALLS_AT_ONCE // 2  # the others delete
 # How long a receive waits that has another one beside it. A queue that falls silent costs each of
@@ -16,6 +17,9 @@ SHORT_WAIT_SECONDS = 1
 # A stream of single events is taken in gulps, or each of them would cost as much as ten.
 # An event that comes after a silence waits for nothing.
 GULP_SECONDS = 0.02
+# From the beginning of a commit to that of the next one. Shorter than a gulp: as long, the two
+# would drift apart, and an event wait for both.
+COMMIT_SECONDS = 0.01
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 20.0

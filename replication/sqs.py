@@ -1,20 +1,19 @@
 """Receive, hide and delete, nothing else: with the queue's URL alone, and no other permission than
 sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from replication.models import EventQueue
-from replication.stores.aws import aws_client
+from replication.sqs_calls import Calls
+from replication.stores.transport import TransportError
 
 MAX_BATCH = 10
 MAX_WAIT_SECONDS = 20
-CALLS_AT_ONCE = 32  # of one queue; each has a connection
 LONGEST_HIDDEN_SECONDS = 12 * 3600  # from the receipt on; SQS refuses more
 
 
@@ -36,15 +35,11 @@ class Queue:
     """One SQS queue. Safe to use from many threads."""
 
     def __init__(self, queue: EventQueue) -> None:
-        url = urlsplit(queue.url)
-        self._url = queue.url
-        self._client = aws_client(
-            "sqs",
+        self._calls = Calls(
+            url=queue.url,
             region=queue.region,
-            endpoint_url=f"{url.scheme}://{url.netloc}",
             profile=queue.credential_profile,
-            holds_back_seconds=MAX_WAIT_SECONDS,
-            connections=CALLS_AT_ONCE,
+            longest_wait_seconds=MAX_WAIT_SECONDS,
         )
 
     def receive(self, *, wait_seconds: int) -> list[Message]:
@@ -53,15 +48,12 @@ class Queue:
         Raises:
             QueueError: see there.
         """
-        try:
-            answer = self._client.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=MAX_BATCH,
-                WaitTimeSeconds=wait_seconds,
-                AttributeNames=["SentTimestamp"],
-            )
-        except (ClientError, BotoCoreError) as error:
-            raise _translated(error) from error
+        answer = self._ask(
+            "ReceiveMessage",
+            MaxNumberOfMessages=MAX_BATCH,
+            WaitTimeSeconds=wait_seconds,
+            AttributeNames=["SentTimestamp"],
+        )
         return [
             Message(
                 id=message["MessageId"],
@@ -80,7 +72,7 @@ class Queue:
         Raises:
             QueueError: see there.
         """
-        return self._each(self._client.delete_message_batch, messages)
+        return self._ask_for_each("DeleteMessageBatch", messages)
 
     def change_visibility(self, messages: Sequence[Message], *, seconds: int) -> list[str]:
         """Hide up to 10 messages from others for so long from now on; 0 gives them back at once.
@@ -90,39 +82,36 @@ class Queue:
         Raises:
             QueueError: see there.
         """
-        return self._each(
-            self._client.change_message_visibility_batch, messages, VisibilityTimeout=seconds
+        return self._ask_for_each(
+            "ChangeMessageVisibilityBatch", messages, VisibilityTimeout=seconds
         )
 
-    def _each(
-        self, operation: Callable[..., Any], messages: Sequence[Message], **arguments: int
+    def depth(self) -> int | None:
+        """Messages that wait; None where sqs:GetQueueAttributes is not granted, or on any error."""
+        try:
+            answer = self._ask("GetQueueAttributes", AttributeNames=["ApproximateNumberOfMessages"])
+        except QueueError:
+            return None
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+    def _ask_for_each(
+        self, operation: str, messages: Sequence[Message], **arguments: int
     ) -> list[str]:
         """A batch operation; why it failed for single messages."""
         entries = [
             {"Id": str(number), "ReceiptHandle": message.receipt_handle, **arguments}
             for number, message in enumerate(messages)
         ]
-        try:
-            answer = operation(QueueUrl=self._url, Entries=entries)
-        except (ClientError, BotoCoreError) as error:
-            raise _translated(error) from error
+        answer = self._ask(operation, Entries=entries)
         return [
             f"{failed['Code']}: {failed.get('Message', '')}" for failed in answer.get("Failed", [])
         ]
 
-    def depth(self) -> int | None:
-        """Messages that wait; None where sqs:GetQueueAttributes is not granted, or on any error."""
+    def _ask(self, operation: str, **arguments: object) -> dict[str, Any]:
         try:
-            answer = self._client.get_queue_attributes(
-                QueueUrl=self._url, AttributeNames=["ApproximateNumberOfMessages"]
-            )
-        except (ClientError, BotoCoreError):
-            return None
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
-
-
-def _translated(error: ClientError | BotoCoreError) -> QueueError:
-    if isinstance(error, ClientError):
-        answer = error.response["Error"]
-        return QueueError(f"{answer.get('Code', '')}: {answer.get('Message', '')}")
-    return QueueError(str(error))
+            return self._calls.ask(operation, arguments)
+        except ClientError as error:
+            answer = error.response["Error"]
+            raise QueueError(f"{answer.get('Code', '')}: {answer.get('Message', '')}") from error
+        except (BotoCoreError, TransportError) as error:
+            raise QueueError(str(error)) from error

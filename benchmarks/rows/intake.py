@@ -11,12 +11,16 @@ from sandbox.child import Child
 
 DISTANCE_MS = 20
 NEAR, FAR = "s3sync", f"s3sync, {DISTANCE_MS} ms from SQS"
+STREAMS_PER_SECOND = (1000, 2)
 
 
 def measure(sitting: Sitting) -> Row:
-    """With no distance, and with some."""
+    """A backlog, with no distance and with some; then events that come evenly, many and alone."""
     count, rounds = (3000, 1) if sitting.is_quick else (10_000, 3)
-    row = Row(f"Intake: {count:,} events in the queue, one poller")
+    row = Row(
+        f"Intake: {count:,} events in the queue, one poller",
+        notes=["To commit: from an event's arrival in SQS to the beginning of its transaction."],
+    )
     prefixes = (f"intake/{number}/" for number in itertools.count())
     sitting.begin()
     with sitting.installation() as installation:
@@ -28,22 +32,37 @@ def measure(sitting: Sitting) -> Row:
                     sitting.queue.delay(distance_ms)
                     keys = Keys(next(prefixes), count, (1, 1))
                     row.add(who, **_take_in(sitting, installation, poller, keys))
+            sitting.queue.delay(0)
+            for per_second in STREAMS_PER_SECOND:
+                keys = Keys(next(prefixes), min(count, per_second * 10), (1, 1))
+                figures = _take_in(sitting, installation, poller, keys, per_second=per_second)
+                row.add(f"s3sync, {per_second:,} events/s", **figures, **_to_commit(installation))
         finally:
             poller.stop(grace_seconds=1)
     row.checks = [
         Check("events/s", row.median(NEAR, "events_a_second"), at_least=1500, aim=5000),
         Check(f"events/s, {DISTANCE_MS} ms away", row.median(FAR, "events_a_second"), aim=1500),
+        Check(
+            "ms of CPU an event at 1,000 a second",
+            row.median("s3sync, 1,000 events/s", "cpu_ms_an_event"),
+            at_most=0.2,
+        ),
     ]
     return row
 
 
 def _take_in(
-    sitting: Sitting, installation: Installation, poller: Child, keys: Keys
+    sitting: Sitting,
+    installation: Installation,
+    poller: Child,
+    keys: Keys,
+    *,
+    per_second: float = 0,
 ) -> dict[str, float]:
     used = Group(poller.pid)
     used.start()
     installation.mark()
-    began_at = sitting.queue.announce(keys)
+    began_at = sitting.queue.announce(keys, per_second=per_second)
     for _ in installation.await_jobs(keys.count, "true", poller, timeout_seconds=280):
         used.look()
     used.look()
@@ -53,4 +72,14 @@ def _take_in(
     return {
         "events_a_second": keys.count / seconds,
         "cpu_ms_an_event": cpu_seconds / keys.count * 1000,
+    }
+
+
+def _to_commit(installation: Installation) -> dict[str, float]:
+    waited = "extract(epoch FROM enqueued_at - event_at) * 1000"
+    return {
+        f"to_commit_p{share * 100:g}_ms": installation.figure(
+            f"percentile_disc({share}) WITHIN GROUP (ORDER BY {waited})"
+        )
+        for share in (0.5, 0.99)
     }
