@@ -5,6 +5,7 @@ python -m benchmarks.bench [--quick] [--rows small_local,intake]
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -40,6 +41,8 @@ def main() -> None:
     names = options.rows.split(",")
     if unknown := set(names) - ROWS.keys():
         parser.error(f"no rows: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    # Else what is running, and its folders, would be left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     peers.require_namespaces()
     about = {
         **report.about_this_machine(),
