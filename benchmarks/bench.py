@@ -4,6 +4,9 @@ python -m benchmarks.bench [--quick] [--rows small_local,intake]
 """
 
 import argparse
+import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +16,7 @@ from benchmarks import peers, report
 from benchmarks.report import Row
 from benchmarks.rows import freshness, growth, intake, large, one_change, small
 from benchmarks.sitting import Sitting
+from sandbox.postgres_binaries import find_binaries
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -37,11 +41,15 @@ def main() -> None:
     names = options.rows.split(",")
     if unknown := set(names) - ROWS.keys():
         parser.error(f"no rows: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+    # Else what is running, and its folders, would be left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     peers.require_namespaces()
     about = {
         **report.about_this_machine(),
         "form": "quick: too little to be compared with" if options.quick else "full",
         "peers": ", ".join(f"{name} {version}" for name, version in peers.versions().items()),
+        "database": _postgres_version(),
+        "load average": f"{os.getloadavg()[0]:.1f} before",
     }
     rows: dict[str, Row] = {}
     with Sitting(is_quick=options.quick) as sitting:
@@ -56,6 +64,13 @@ def main() -> None:
     for name, check in missed:
         print(f"missed: {name}: {check}", file=sys.stderr)
     sys.exit(1 if missed else 0)
+
+
+def _postgres_version() -> str:
+    program = find_binaries().folder / "postgres"
+    return subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -70,6 +70,10 @@ class Peer:
             limit.start()
             try:
                 _, status, used = os.wait4(process.pid, 0)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
             finally:
                 limit.cancel()
             process.returncode = os.waitstatus_to_exitcode(status)

@@ -111,13 +111,15 @@ def _measure_history(sitting: Sitting, row: Row) -> tuple[str, str]:
     with ExitStack() as both:
         alone, grown = (both.enter_context(sitting.installation()) for _ in names)
         _give_history(grown, finished)
+        turns = list(zip(names, (alone, grown), strict=True))
         for _ in range(rounds):
-            for name, installation in zip(names, (alone, grown), strict=True):
+            for name, installation in turns:
                 sitting.empty_destination()
                 with installation.cluster() as cluster:
                     run = cluster.copy(keys, queue=sitting.queue)
                 sitting.require_equal()
                 row.add(name, objects_a_second=count / run.seconds)
+            turns.reverse()
     return names
 
 
@@ -128,3 +130,5 @@ def _give_history(installation: Installation, finished: int) -> None:
         cwd=REPOSITORY,
         check=True,
     )
+    # What was filled in a minute is not to be written to the disk while others are counted.
+    installation.database.execute("CHECKPOINT")

@@ -35,7 +35,10 @@ def measure_wan(sitting: Sitting) -> Row:
 
 
 def _measure(sitting: Sitting, *, title: str, distance_ms: float) -> Row:
-    count, rounds = (2000, 2) if sitting.is_quick else (8000, 3 if distance_ms else 5)
+    if sitting.is_quick:
+        count, rounds = (1000, 1) if distance_ms else (2000, 2)
+    else:
+        count, rounds = 8000, 3 if distance_ms else 5
     keys = Keys("small/", count, (OBJECT_BYTES, OBJECT_BYTES))
     row = Row(
         f"{title}: {count:,} × {OBJECT_BYTES // 1024} KiB, 64 in flight",
