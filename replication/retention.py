@@ -60,6 +60,7 @@ def prune(*, seconds: float) -> Pruned:
     """
     ends = time.monotonic() + seconds
     _delete_minutes()
+    _delete_audit()
     rows = Rows()
     is_complete = True
     for deleted in _batches():
@@ -161,6 +162,17 @@ def _delete_minutes() -> None:
             "DELETE FROM replication_completedminute "
             "WHERE minute < now() - make_interval(days => %s)",
             [KEEP_MINUTES_DAYS],
+        )
+
+
+def _delete_audit() -> None:
+    """So many at a time: people and their programs don't make more in an hour."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM replication_auditentry WHERE id IN ("
+            "SELECT id FROM replication_auditentry "
+            "WHERE began_at < now() - make_interval(days => %s) ORDER BY began_at LIMIT %s)",
+            [settings.S3SYNC.keep_audit_days, BATCH_ROWS],
         )
 
 

@@ -66,8 +66,20 @@ class Environment(BaseSettings):
     api_tokens: CommaSeparated = Field(
         default=[],
         repr=False,
-        description="Bearer tokens that may call /api/v1, separated by commas; "
-        "two at once let you rotate them",
+        description="Tokens of the role operate, separated by commas; `manage.py apitoken` "
+        "makes others, which are named, have a role, and can be revoked",
+    )
+    api_calls_per_second: float = Field(
+        default=50,
+        ge=0,
+        allow_inf_nan=False,
+        description="Calls of one token that a web process answers; 0: any number",
+    )
+    api_event_calls_per_second: float = Field(
+        default=1000,
+        ge=0,
+        allow_inf_nan=False,
+        description="The same for POST /api/v1/events, which carries the traffic",
     )
     secrets_dir: Path | None = Field(
         default=None,
@@ -147,6 +159,9 @@ class Environment(BaseSettings):
         le=36_500,
         description="Days until a failed job or a dead letter is deleted; "
         "at least S3SYNC_KEEP_JOBS_DAYS",
+    )
+    keep_audit_days: int = Field(
+        default=400, ge=1, le=36_500, description="Days until an audit entry is deleted"
     )
     connect_timeout_seconds: float = Field(
         default=10, gt=0, allow_inf_nan=False, description="Limit for connecting to S3, SQS or OSS"

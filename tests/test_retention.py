@@ -19,6 +19,9 @@ from replication import jobs, retention, tasks
 from replication.errors import ErrorCode
 from replication.jobs import Completion, JobOrder
 from replication.models import (
+    ActorKind,
+    AuditAction,
+    AuditEntry,
     DeadLetter,
     EventQueue,
     JobOrigin,
@@ -116,6 +119,18 @@ def test_a_dead_letter_is_kept_as_long_as_a_failed_job() -> None:
     younger = old_letter(timedelta(days=90) - MINUTE)
     assert prune(seconds=60).rows == Rows(dead_letters=1)
     assert DeadLetter.objects.get() == younger
+
+
+def test_the_audit_is_kept_for_its_own_days(settings: Settings) -> None:
+    for days in (399, 401):
+        AuditEntry.objects.create(
+            actor_kind=ActorKind.USER,
+            actor=f"{days}",
+            action=AuditAction.CHANGED,
+            began_at=datetime.now(UTC) - timedelta(days=days),
+        )
+    prune(seconds=10)
+    assert AuditEntry.objects.get().actor == "399"
 
 
 @pytest.mark.parametrize("state", UNFINISHED)

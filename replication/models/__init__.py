@@ -1,6 +1,14 @@
 """Fields and constraints; what moves a job from state to state is in jobs/."""
 
+from replication.models.access import (
+    ActorKind,
+    ApiToken,
+    AuditAction,
+    AuditEntry,
+    TokenRole,
+)
 from replication.models.jobs import (
+    FINAL_STATES,
     DeletePermit,
     FailedJob,
     JobOrigin,
@@ -30,9 +38,14 @@ from replication.models.rules import (
 from replication.models.uploads import MultipartUpload, UploadPart
 
 __all__ = [
+    "FINAL_STATES",
     "LAG_BOUNDS_SECONDS",
+    "ActorKind",
     "Addressing",
+    "ApiToken",
     "ArchivePolicy",
+    "AuditAction",
+    "AuditEntry",
     "CompletedMinute",
     "DeadLetter",
     "DeletePermit",
@@ -53,6 +66,7 @@ __all__ = [
     "Source",
     "SourceDomain",
     "SourceKind",
+    "TokenRole",
     "TransferAttempt",
     "TransferJob",
     "UploadPart",
