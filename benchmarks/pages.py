@@ -10,11 +10,26 @@ from benchmarks.timing import Figure, Stopwatch
 from replication.models import JobState
 
 CALLS = 10
-STATUS_GOAL_MS = 100
+FOR_MACHINES_GOAL_MS = 100
 PAGE_GOAL_MS = 500
 
 JOBS = "/admin/replication/transferjob/"
 FAILURES = "/admin/replication/failedjob/"
+FOR_MACHINES = [
+    "/api/v1/status",
+    "/metrics",
+    "/api/v1/jobs",
+    "/api/v1/jobs?state=pending",
+    "/api/v1/jobs?state=completed",
+    "/api/v1/jobs?state=completed&rule=rule-1",
+    "/api/v1/jobs?state=failed",
+    "/api/v1/jobs?state=failed&rule=rule-1",
+    "/api/v1/jobs?state=failed&error=unexpected",
+    "/api/v1/jobs?rule=none",
+    "/api/v1/jobs?state=completed&rule=none",
+    "/api/v1/jobs?prefix=albums/2026/1",
+    "/api/v1/jobs?prefix=albums/2026/100/0123",
+]
 PAGES = {
     "status page": "/status/",
     "admin: index": "/admin/",
@@ -38,9 +53,22 @@ def measure_pages(api_token: str) -> Iterator[Figure]:
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("bench"))
     bearer = {"Authorization": f"Bearer {api_token}"}
-    yield _figure(client, "GET /api/v1/status", "/api/v1/status", STATUS_GOAL_MS, headers=bearer)
+    for path in FOR_MACHINES:
+        yield _figure(client, f"GET {path}", path, FOR_MACHINES_GOAL_MS, headers=bearer)
+    yield _pages_of_jobs(client, bearer)
     for what, path in PAGES.items():
         yield _figure(client, what, path, PAGE_GOAL_MS)
+
+
+def _pages_of_jobs(client: Client, bearer: dict[str, str]) -> Figure:
+    """The hundredth page takes as long as the first."""
+    watch, cursor = Stopwatch(), ""
+    for _ in range(100):
+        query = {"state": "completed", "limit": "500", "cursor": cursor}
+        cursor = watch(client.get, "/api/v1/jobs", query, headers=bearer).json()["next_cursor"]
+    is_met = max(watch.times_ms) < FOR_MACHINES_GOAL_MS
+    goal = f"max < {FOR_MACHINES_GOAL_MS}"
+    return Figure("100 pages of 500 completed jobs, each", watch.times_ms, goal, is_met)
 
 
 def _figure(client: Client, what: str, path: str, goal_ms: int, **options: Any) -> Figure:

@@ -13,6 +13,7 @@ from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from replication import loops
+from replication.metrics import fold_minutes
 from replication.models import (
     DeadLetter,
     JobState,
@@ -59,6 +60,7 @@ def prune(*, seconds: float) -> Pruned:
     early where the cluster is told to stop. Any number may run at once: they share the work.
     """
     ends = time.monotonic() + seconds
+    fold_minutes()  # before they are deleted
     _delete_minutes()
     _delete_audit()
     rows = Rows()

@@ -81,6 +81,9 @@ class Environment(BaseSettings):
         allow_inf_nan=False,
         description="The same for POST /api/v1/events, which carries the traffic",
     )
+    metrics_public: bool = Field(
+        default=False, description="/metrics needs no token: for networks that nobody else is in"
+    )
     secrets_dir: Path | None = Field(
         default=None,
         description="Folder of mounted secrets: <profile>/access_key_id and access_key_secret",

@@ -177,8 +177,9 @@ def test_each_transaction_deletes_one_batch_at_most(
     deletes = [sql for sql in statements if "DELETE FROM replication_transferjob" in sql]
     sizes = [len(re.findall(r"\d+", sql.partition("'{")[2].partition("}'")[0])) for sql in deletes]
     assert sizes == [10, 10, 5]
-    # Besides, it looked for dropped jobs, failed jobs and letters, and deleted none.
-    assert statements.count("BEGIN") == statements.count("COMMIT") == len(deletes) + 3
+    # Besides, it folded the minutes, looked for dropped jobs, failed jobs and letters, and deleted
+    # none.
+    assert statements.count("BEGIN") == statements.count("COMMIT") == len(deletes) + 4
     assert not any("'{}'" in sql for sql in statements)
 
 

@@ -36,6 +36,9 @@ class Refused(Exception):
         self.refusal = Refusal(error, detail)
         self.headers = headers
 
+    def answer(self) -> JsonResponse:
+        return JsonResponse(asdict(self.refusal), status=self.status, headers=self.headers)
+
 
 def refusals(*statuses: int) -> dict[tuple[int, ...], type[Refusal]]:
     """What an endpoint may answer besides its success: these statuses, and what every one may."""
@@ -46,15 +49,15 @@ def answer_errors_in_one_shape(api: NinjaAPI) -> None:
     """Make every error of the API's views a `Refusal`: no HTML, no stack trace."""
     handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
         Refused: _refused,
-        AuthenticationError: _unauthorized,
+        AuthenticationError: unauthorized,
         Throttled: _too_many_calls,
         ValidationError: _invalid_request,
         HttpError: _unreadable_request,
         RequestDataTooBig: _too_large,
         Http404: not_found,
         ObjectDoesNotExist: _gone_meanwhile,
-        OperationalError: _database_unavailable,
-        InterfaceError: _database_unavailable,
+        OperationalError: database_unavailable,
+        InterfaceError: database_unavailable,
         Exception: _unexpected,
     }
     for kind, handler in handlers.items():
@@ -72,10 +75,10 @@ def not_found(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 def _refused(request: HttpRequest, error: Refused) -> HttpResponse:
-    return JsonResponse(asdict(error.refusal), status=error.status, headers=error.headers)
+    return error.answer()
 
 
-def _unauthorized(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+def unauthorized(request: HttpRequest, error: Exception | None = None) -> HttpResponse:
     detail = (
         "Send the header `Authorization: Bearer <token>`, with a token that "
         "`manage.py apitoken create` made, or one of S3SYNC_API_TOKENS."
@@ -109,7 +112,7 @@ def _gone_meanwhile(request: HttpRequest, error: ObjectDoesNotExist) -> HttpResp
     return refuse(404, "not_found", "It was deleted just now.")
 
 
-def _database_unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
+def database_unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
     log.error("api.database_unavailable", path=request.path, reason=str(error))
     return refuse(
         503,

@@ -26,7 +26,12 @@ from replication.models.places import (
     SourceKind,
 )
 from replication.models.queues import EventQueue
-from replication.models.rollups import LAG_BOUNDS_SECONDS, CompletedMinute
+from replication.models.rollups import (
+    LAG_BOUNDS_SECONDS,
+    CompletedMinute,
+    CompletedTotal,
+    TriesTotal,
+)
 from replication.models.rules import (
     ArchivePolicy,
     DeletePolicy,
@@ -47,6 +52,7 @@ __all__ = [
     "AuditAction",
     "AuditEntry",
     "CompletedMinute",
+    "CompletedTotal",
     "DeadLetter",
     "DeletePermit",
     "DeletePolicy",
@@ -69,5 +75,6 @@ __all__ = [
     "TokenRole",
     "TransferAttempt",
     "TransferJob",
+    "TriesTotal",
     "UploadPart",
 ]

@@ -3,10 +3,28 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from replication.status.numbers import HostStatus, JobNumbers, QueueStatus, RuleStatus, read_numbers
+from replication.status.numbers import (
+    HostStatus,
+    JobNumbers,
+    Numbers,
+    QueueStatus,
+    RuleStatus,
+    read_numbers,
+)
 from replication.status.problems import Problem, find_problems
 
-__all__ = ["VERSION", "JobNumbers", "Problem", "QueueStatus", "RuleStatus", "Status", "read_status"]
+__all__ = [
+    "VERSION",
+    "JobNumbers",
+    "Numbers",
+    "Problem",
+    "QueueStatus",
+    "RuleStatus",
+    "Status",
+    "find_problems",
+    "read_numbers",
+    "read_status",
+]
 
 VERSION = "0.1.0"
 
