@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from benchmarks.timing import Figure, Stopwatch
-from replication.models import JobState
+from replication.models import JobState, ReplicationRule
 
 CALLS = 10
 FOR_MACHINES_GOAL_MS = 100
@@ -25,11 +25,12 @@ FOR_MACHINES = [
     "/api/v1/jobs?state=failed",
     "/api/v1/jobs?state=failed&rule=rule-1",
     "/api/v1/jobs?state=failed&error=unexpected",
-    "/api/v1/jobs?rule=none",
-    "/api/v1/jobs?state=completed&rule=none",
-    "/api/v1/jobs?prefix=albums/2026/1",
+    "/api/v1/jobs?rule=rule-1",
+    "/api/v1/jobs?rule=idle",
+    "/api/v1/jobs?state=completed&rule=idle",
     "/api/v1/jobs?prefix=albums/2026/100/0123",
 ]
+SEARCH = "/api/v1/jobs?prefix=albums/2026/1"
 PAGES = {
     "status page": "/status/",
     "admin: index": "/admin/",
@@ -52,12 +53,21 @@ def measure_pages(api_token: str) -> Iterator[Figure]:
     """GET each page ten times, after once that loads its code and templates."""
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("bench"))
+    _make_idle_rule()
     bearer = {"Authorization": f"Bearer {api_token}"}
     for path in FOR_MACHINES:
         yield _figure(client, f"GET {path}", path, FOR_MACHINES_GOAL_MS, headers=bearer)
+    yield _figure(client, f"GET {SEARCH}", SEARCH, PAGE_GOAL_MS, headers=bearer)
     yield _pages_of_jobs(client, bearer)
     for what, path in PAGES.items():
         yield _figure(client, what, path, PAGE_GOAL_MS)
+
+
+def _make_idle_rule() -> None:
+    """A rule without jobs: the worst that can be looked for among all."""
+    rule = ReplicationRule.objects.get(name="rule-1")
+    rule.pk, rule.name = 1000, "idle"
+    rule.save(force_insert=True)
 
 
 def _pages_of_jobs(client: Client, bearer: dict[str, str]) -> Figure:

@@ -21,7 +21,7 @@ class JobFilter:
     """Which jobs; empty is any."""
 
     state: JobState | None = None
-    rule: str = ""
+    rule_id: int | None = None
     error: str = ""
     prefix: str = ""
 
@@ -35,7 +35,7 @@ class JobFilter:
         """Whether no index leads to the jobs, so that they are looked for among others."""
         return (
             self.state in {None, JobState.COMPLETED}
-            and bool(self.rule or self.error)
+            and bool(self.rule_id or self.error)
             and not self.prefix
         )
 
@@ -43,8 +43,8 @@ class JobFilter:
         """Those of the jobs that it asks for."""
         if self.state:
             jobs = jobs.filter(state=self.state)
-        if self.rule:
-            jobs = jobs.filter(rule__name=self.rule)
+        if self.rule_id:
+            jobs = jobs.filter(rule=self.rule_id)
         if self.error:
             jobs = jobs.filter(error_code=self.error)
         if self.prefix:

@@ -12,6 +12,7 @@ from replication import operating
 from replication.api.authentication import caller_of
 from replication.api.job_pages import JobFilter, read_page
 from replication.api.refusals import Refused, refusals
+from replication.api.rules import find_rule
 from replication.api.values import Body, Id, Name, Text
 from replication.errors import ErrorCode
 from replication.models import JobOrigin, JobState, Outcome, TransferAttempt, TransferJob
@@ -110,23 +111,23 @@ class Cancelled:
     cancelled: int
 
 
-@router.get("/jobs", response={200: JobPage, **refusals(422)})
+@router.get("/jobs", response={200: JobPage, **refusals(404, 422)})
 def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> JobPage:
     """Jobs, newest first: those with an end by their end, the others by their making."""
-    wanted = JobFilter(query.state, query.rule or "", query.error or "", query.prefix)
+    wanted = JobFilter(query.state, _rule_id(query.rule), query.error or "", query.prefix)
     page = read_page(wanted, cursor=query.cursor, limit=query.limit)
     return JobPage([_job(job) for job in page.jobs], page.next_cursor)
 
 
 # Before /jobs/{job_id}, which would take it for an id.
-@router.post("/jobs/retry", response={200: RetriedMany, **refusals(403, 413, 422)})
+@router.post("/jobs/retry", response={200: RetriedMany, **refusals(403, 404, 413, 422)})
 def retry_jobs(request: HttpRequest, order: RetryOrder) -> RetriedMany:
     """Have failed jobs tried again, the newest first, 10,000 at most in a call."""
     if not (order.rule or order.error or order.prefix):
         raise Refused(
             422, "invalid_request", "Say which failed jobs: a rule, an error or a prefix of keys."
         )
-    wanted = JobFilter(JobState.FAILED, order.rule or "", order.error or "", order.prefix)
+    wanted = JobFilter(JobState.FAILED, _rule_id(order.rule), order.error or "", order.prefix)
     newest = wanted.apply(TransferJob.objects.all()).order_by("-finalized_at")
     job_ids = list(newest.values_list("pk", flat=True)[: MAX_RETRIED + 1])
     chosen = TransferJob.objects.filter(pk__in=job_ids[:MAX_RETRIED])
@@ -164,6 +165,11 @@ def cancel_job(request: HttpRequest, job_id: Path[Id]) -> Cancelled:
     if not cancelled:
         raise _not_in_state(job_id, JobState.PENDING)
     return Cancelled(cancelled)
+
+
+def _rule_id(name: str | None) -> int | None:
+    """Of the rule that is asked for, if any: a filter with a typo must not look like no jobs."""
+    return find_rule(name).get().pk if name else None
 
 
 def _one(job_id: int) -> QuerySet[TransferJob]:

@@ -64,27 +64,27 @@ def list_rules(request: HttpRequest) -> list[Rule]:
 @router.get("/rules/{name}", response={200: Rule, **refusals(404, 422)})
 def read_rule(request: HttpRequest, name: Path[Name]) -> Rule:
     """One rule."""
-    return _rule(_with_places(_one(name)).get())
+    return _rule(_with_places(find_rule(name)).get())
 
 
 @router.post("/rules/{name}/pause", response={200: Rule, **refusals(403, 404, 422)})
 def pause_rule(request: HttpRequest, name: Path[Name]) -> Rule:
     """Have the rule's jobs wait; events go on making them. Once more changes nothing."""
-    operating.pause(_one(name), by=caller_of(request).actor)
-    return _rule(_with_places(_one(name)).get())
+    operating.pause(find_rule(name), by=caller_of(request).actor)
+    return _rule(_with_places(find_rule(name)).get())
 
 
 @router.post("/rules/{name}/resume", response={200: Rule, **refusals(403, 404, 422)})
 def resume_rule(request: HttpRequest, name: Path[Name]) -> Rule:
     """Let the rule go on that was paused or parked. Once more changes nothing."""
-    operating.resume(_one(name), by=caller_of(request).actor)
-    return _rule(_with_places(_one(name)).get())
+    operating.resume(find_rule(name), by=caller_of(request).actor)
+    return _rule(_with_places(find_rule(name)).get())
 
 
 @router.post("/rules/{name}/look-again", response={202: Looking, **refusals(403, 404, 413, 422)})
 def look_again(request: HttpRequest, name: Path[Name], order: LookAgainOrder) -> Answer[Looking]:
     """Make these keys' replicas equal, whatever the rule's filters say; 1,000 keys at most."""
-    rule = _one(name).get()
+    rule = find_rule(name).get()
     try:
         keys = [check_key(key, where=f"keys[{n}]") for n, key in enumerate(order.keys)]
     except UnparseableMessage as error:
@@ -92,7 +92,7 @@ def look_again(request: HttpRequest, name: Path[Name], order: LookAgainOrder) ->
     return Answer(202, Looking(operating.look_again(rule, keys, by=caller_of(request).actor)))
 
 
-def _one(name: str) -> QuerySet[ReplicationRule]:
+def find_rule(name: str) -> QuerySet[ReplicationRule]:
     """The rule, as a query of its own.
 
     Raises:

@@ -93,7 +93,8 @@ def test_jobs_are_found_by_state_rule_error_and_prefix(operator: Client):
     assert found(prefix="b/") == {"b/4", "b/5"}
     assert found(prefix="b/", state="completed") == {"b/4"}
     assert found(rule="scans") == {"a/3", "b/4", "b/5"}
-    assert found(rule="nothing") == set()
+    answer = operator.get("/api/v1/jobs", {"rule": "nothing"})
+    assert (answer.status_code, answer.json()["error"]) == (404, "no_such_rule")
 
 
 @pytest.mark.parametrize("query", [{}, {"state": "failed"}, {"rule": "photos"}])
