@@ -13,7 +13,7 @@ from replication.api.cursors import Cursor, read_cursor
 from replication.models import FINAL_STATES, JobState, TransferJob
 
 # Some tens of milliseconds.
-MAX_LOOKED_THROUGH = 100_000
+MAX_LOOKED_THROUGH = 50_000
 
 
 @dataclass(frozen=True)

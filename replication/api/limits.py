@@ -1,6 +1,6 @@
 """How often a caller may call, in each web process; over that, 429 with Retry-After.
 
-Counted per process and not in PostgreSQL, where each call would cost a commit.
+Counted per process and not in PostgreSQL: docs/decisions/limits-of-calls.md.
 """
 
 import threading

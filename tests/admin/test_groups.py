@@ -127,11 +127,12 @@ def test_each_form_of_the_admin_is_audited() -> None:
     assert [page for page in pages if not isinstance(page, Audited)] == []
 
 
-def test_a_read_token_can_change_nothing_by_the_api(story: None) -> None:
+def test_a_read_token_can_change_nothing_by_the_api_and_a_stranger_see_nothing(story: None) -> None:
     reader = a_caller("reader", TokenRole.READ)
     before = everything()
     tried = 0
     for method, path in operations():
+        assert Client().generic(method, path, "{}").status_code == 401, path
         answer = reader.generic(method, path, "{}", content_type="application/json")
         if method in SAFE_METHODS:
             assert answer.status_code in {200, 405}, (method, path)
