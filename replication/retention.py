@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
-from replication import loops
+from replication import loops, signed_calls
 from replication.metrics import fold_minutes
 from replication.models import (
     DeadLetter,
@@ -129,6 +129,10 @@ def _batches() -> Iterator[Rows]:
     while letters == BATCH_ROWS:
         letters = _delete_letters()
         yield Rows(dead_letters=letters)
+    signatures = BATCH_ROWS
+    while signatures == BATCH_ROWS:
+        signatures = signed_calls.delete_expired(limit=BATCH_ROWS)
+        yield Rows()
 
 
 def _job_batches(due: QuerySet[TransferJob]) -> Iterator[tuple[int, int]]:

@@ -9,9 +9,11 @@ from django.http import HttpRequest
 from ninja import Router
 from ninja import Status as Answer
 
-from replication.api.authentication import caller_of
+from replication.api.authentication import BearerToken, caller_of
+from replication.api.event_bodies import read_text
 from replication.api.limits import CallLimit
 from replication.api.refusals import Refused, refusals
+from replication.api.signing import SignedCall
 from replication.errors import UnparseableMessage
 from replication.events import check_key, parse_message
 from replication.intake import AnnouncedEvent, Intake, UnknownDomain, take_events, take_keys
@@ -20,8 +22,6 @@ from replication.models import JobOrigin
 log = structlog.get_logger(__name__)
 router = Router(tags=["events"])
 
-# What a Lambda function or an SQS message can carry at most.
-MAX_BODY_BYTES = 1024 * 1024
 # One transaction takes them all; a caller waits for it.
 MAX_EVENTS = 1000
 
@@ -50,6 +50,7 @@ _BODY_SCHEMA = {
 @router.post(
     "/events",
     response={202: Intake, **refusals(403, 404, 413, 422)},
+    auth=[SignedCall(), BearerToken()],
     throttle=CallLimit("api_event_calls_per_second"),
     openapi_extra={
         "requestBody": {
@@ -61,7 +62,7 @@ _BODY_SCHEMA = {
 def take(request: HttpRequest) -> Answer[Intake]:
     """Something happened to these objects: look at them, and make the replicas equal."""
     try:
-        intake = _take(_read_body(request))
+        intake = _take(read_text(request))
     except UnparseableMessage as error:
         raise Refused(422, "invalid_event", f"{error}.") from error
     except UnknownDomain as error:
@@ -73,21 +74,6 @@ def take(request: HttpRequest) -> Answer[Intake]:
         unmatched=intake.unmatched,
     )
     return Answer(202, intake)
-
-
-def _read_body(request: HttpRequest) -> str:
-    # Before reading: what is too large never enters memory.
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
-        raise Refused(
-            413, "too_large", f"A body has {MAX_BODY_BYTES:,} bytes at most: send several."
-        )
-    try:
-        body = request.body.decode()
-    except UnicodeDecodeError as error:
-        raise UnparseableMessage(f"the body is not UTF-8: {error.reason}") from error
-    if not body:
-        raise UnparseableMessage("the body is empty; it needs JSON and a Content-Length")
-    return body
 
 
 def _take(body: str) -> Intake:

@@ -40,6 +40,7 @@ from replication.models.rules import (
     ReplicationRule,
     RestoreTier,
 )
+from replication.models.signed_calls import LambdaContact, SignedCall
 from replication.models.uploads import MultipartUpload, UploadPart
 
 __all__ = [
@@ -63,12 +64,14 @@ __all__ = [
     "Heartbeat",
     "JobOrigin",
     "JobState",
+    "LambdaContact",
     "LoopKind",
     "MultipartUpload",
     "ObjectAcl",
     "Outcome",
     "ReplicationRule",
     "RestoreTier",
+    "SignedCall",
     "Source",
     "SourceDomain",
     "SourceKind",

@@ -41,6 +41,7 @@ class Status:
     rules: list[RuleStatus]
     queues: list[QueueStatus]
     hosts: list[HostStatus]
+    lambda_heard_at: datetime | None  # when its last signed call came, to the minute
 
 
 def read_status() -> Status:
@@ -58,4 +59,5 @@ def read_status() -> Status:
         rules=numbers.rules,
         queues=numbers.queues,
         hosts=numbers.hosts,
+        lambda_heard_at=numbers.lambda_heard_at,
     )

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from replication.loops import ALIVE_SECONDS
 from replication.models import EventQueue, Heartbeat, LoopKind
+from replication.signed_calls import lambda_heard_at
 from replication.status.lags import SUM_OF_LAG_COUNTS, lag_percentiles
 
 
@@ -91,6 +92,7 @@ class Numbers:
     rules: list[RuleStatus]
     queues: list[QueueStatus]
     hosts: list[HostStatus]
+    lambda_heard_at: datetime | None
 
     @property
     def lanes_alive(self) -> int:
@@ -102,9 +104,16 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything by three queries; the numbers of the jobs are of one moment."""
+    """Read everything by four queries; the numbers of the jobs are of one moment."""
     generated_at, jobs, rules = _read_rules()
-    return Numbers(generated_at, jobs, rules, queues=_read_queues(), hosts=_read_hosts())
+    return Numbers(
+        generated_at,
+        jobs,
+        rules,
+        queues=_read_queues(),
+        hosts=_read_hosts(),
+        lambda_heard_at=lambda_heard_at(),
+    )
 
 
 def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:

@@ -40,7 +40,7 @@ def test_every_error_is_documented():
     source = "".join(
         path.read_text() for path in (settings.BASE_DIR / "replication" / "api").glob("*.py")
     )
-    errors = set(re.findall(r'(?:Refused|refuse)\(\s*\d+,\s*"(\w+)"', source))
+    errors = set(re.findall(r'(?:[Rr]efused|refuse)\(\s*(?:\d+,\s*)?"(\w+)"', source))
     assert errors == set(re.findall(r"^\| \d+ \| `(\w+)`", DOCUMENT, re.MULTILINE)), errors
 
 

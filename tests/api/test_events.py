@@ -10,7 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from replication.api.events import MAX_BODY_BYTES, MAX_EVENTS
+from replication.api.event_bodies import MAX_BODY_BYTES
+from replication.api.events import MAX_EVENTS
 from replication.models import JobOrigin, TransferJob
 from tests.examples import a_rule
 
