@@ -26,6 +26,16 @@ def load(path: Path) -> ModuleType:
     return module
 
 
+class Context:
+    """As much of Lambda's context as the function asks for."""
+
+    def __init__(self, seconds: float = 30) -> None:
+        self.seconds = seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.seconds * 1000)
+
+
 def authorization(body: bytes, *, key: str = LAMBDA_KEY, seconds_ago: float = 0) -> str:
     """The Authorization header that the function sends with this body."""
     header: str = the_function().sign(body, key=key.encode(), now=time.time() - seconds_ago)
