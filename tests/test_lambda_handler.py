@@ -185,7 +185,7 @@ def test_while_s3sync_is_away_it_tries_again(function, server):
 
 def test_it_waits_as_long_as_the_server_asks_for(function, server):
     server.answers = [(503, {}, {"Retry-After": "20"})]
-    with pytest.raises(function.NotForwarded, match="gave up after 1 tries.*s3sync answers 503"):
+    with pytest.raises(function.NotForwarded, match=r"gave up after 1 tries.*s3sync answers 503"):
         function.handler(EVENTS["s3"], Context(seconds=5))
 
 
