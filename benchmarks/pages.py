@@ -7,14 +7,30 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from benchmarks.timing import Figure, Stopwatch
-from replication.models import JobState
+from replication.models import JobState, ReplicationRule
 
 CALLS = 10
-STATUS_GOAL_MS = 100
+FOR_MACHINES_GOAL_MS = 100
 PAGE_GOAL_MS = 500
 
 JOBS = "/admin/replication/transferjob/"
 FAILURES = "/admin/replication/failedjob/"
+FOR_MACHINES = [
+    "/api/v1/status",
+    "/metrics",
+    "/api/v1/jobs",
+    "/api/v1/jobs?state=pending",
+    "/api/v1/jobs?state=completed",
+    "/api/v1/jobs?state=completed&rule=rule-1",
+    "/api/v1/jobs?state=failed",
+    "/api/v1/jobs?state=failed&rule=rule-1",
+    "/api/v1/jobs?state=failed&error=unexpected",
+    "/api/v1/jobs?rule=rule-1",
+    "/api/v1/jobs?rule=idle",
+    "/api/v1/jobs?state=completed&rule=idle",
+    "/api/v1/jobs?prefix=albums/2026/100/0123",
+]
+SEARCH = "/api/v1/jobs?prefix=albums/2026/1"
 PAGES = {
     "status page": "/status/",
     "admin: index": "/admin/",
@@ -37,10 +53,32 @@ def measure_pages(api_token: str) -> Iterator[Figure]:
     """GET each page ten times, after once that loads its code and templates."""
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("bench"))
+    _make_idle_rule()
     bearer = {"Authorization": f"Bearer {api_token}"}
-    yield _figure(client, "GET /api/v1/status", "/api/v1/status", STATUS_GOAL_MS, headers=bearer)
+    for path in FOR_MACHINES:
+        yield _figure(client, f"GET {path}", path, FOR_MACHINES_GOAL_MS, headers=bearer)
+    yield _figure(client, f"GET {SEARCH}", SEARCH, PAGE_GOAL_MS, headers=bearer)
+    yield _pages_of_jobs(client, bearer)
     for what, path in PAGES.items():
         yield _figure(client, what, path, PAGE_GOAL_MS)
+
+
+def _make_idle_rule() -> None:
+    """A rule without jobs: the worst that can be looked for among all."""
+    rule = ReplicationRule.objects.get(name="rule-1")
+    rule.pk, rule.name = 1000, "idle"
+    rule.save(force_insert=True)
+
+
+def _pages_of_jobs(client: Client, bearer: dict[str, str]) -> Figure:
+    """The hundredth page takes as long as the first."""
+    watch, cursor = Stopwatch(), ""
+    for _ in range(100):
+        query = {"state": "completed", "limit": "500", "cursor": cursor}
+        cursor = watch(client.get, "/api/v1/jobs", query, headers=bearer).json()["next_cursor"]
+    is_met = max(watch.times_ms) < PAGE_GOAL_MS
+    goal = f"max < {PAGE_GOAL_MS}"
+    return Figure("100 pages of 500 completed jobs, each", watch.times_ms, goal, is_met)
 
 
 def _figure(client: Client, what: str, path: str, goal_ms: int, **options: Any) -> Figure:

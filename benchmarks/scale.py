@@ -40,6 +40,7 @@ def main() -> None:
             DATABASE_URL=postgres.url,
             S3SYNC_SECRET_KEY="a key for the benchmark that guards nothing",
             S3SYNC_API_TOKENS=API_TOKEN,
+            S3SYNC_API_CALLS_PER_SECOND="0",
             S3SYNC_ALLOWED_HOSTS="*",
             S3SYNC_LOG_LEVEL="ERROR",
             DJANGO_SETTINGS_MODULE="s3sync.settings",

@@ -5,6 +5,7 @@ from importlib import import_module
 
 from django.db import connection
 
+from replication.metrics import fold_minutes
 from replication.models import Destination, ReplicationRule, Source
 
 
@@ -60,6 +61,12 @@ ATTEMPTS = """
     FROM replication_transferjob AS job, generate_series(1, 3) AS number
     WHERE job.state = 'failed'
 """
+TRIES_TOTALS = """
+    INSERT INTO replication_triestotal (rule_id, code, shard, tries)
+    SELECT rule, code, shard, 1000
+    FROM generate_series(1, %(rules)s) AS rule, generate_series(0, 15) AS shard,
+         unnest(ARRAY['source_truncated', 'destination_unavailable', 'unexpected']) AS code
+"""
 PENDING = """
     INSERT INTO replication_transferjob
         (rule_id, key, state, origin, priority, attempt, attempt_limit,
@@ -100,7 +107,9 @@ def fill_history(scale: Scale) -> None:
         for _, definition in indexes:
             cursor.execute(definition)
         cursor.execute(import_module("replication.migrations.0004_rollups").FILL)
+        cursor.execute(TRIES_TOTALS, values)
         cursor.execute("SET session_replication_role = DEFAULT")
+        fold_minutes()  # as the cluster does each hour
         cursor.execute("VACUUM ANALYZE")
 
 

@@ -1,7 +1,7 @@
 """Pure parser: the text of a message → the objects it tells of. Touches no network, no database.
 
-Understands S3's own notifications, the same wrapped by SNS, EventBridge's, and S3's test
-message. https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+Understands S3's own notifications, the same wrapped by SNS, EventBridge's, S3's test message, and
+Lambda's record of an invocation with any of them. https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 """
 
 import json
@@ -68,11 +68,34 @@ def _events(message: dict[str, Any]) -> Iterator[ObjectEvent]:
         yield from _events(inner)
     elif "detail-type" in message:
         yield _eventbridge(message)
+    elif "requestContext" in message and "requestPayload" in message:
+        yield from _failed_invocation(message)
     else:
         raise UnparseableMessage(
             "neither an S3 notification (Records), an SNS notification (Type), "
-            "nor an EventBridge event (detail-type)"
+            "an EventBridge event (detail-type), nor Lambda's record of one (requestPayload)"
         )
+
+
+def _failed_invocation(message: dict[str, Any]) -> Iterator[ObjectEvent]:
+    """What a function's on-failure destination gets: the event that it was invoked with.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
+    """
+    payload = _mapping(message, "requestPayload", where="the message")
+    if "requestPayload" in payload:
+        raise UnparseableMessage("Lambda's record of an invocation inside another one")
+    records = payload.get("Records")
+    if not (isinstance(records, list) and any(map(_is_of_sns, records))):
+        yield from _events(payload)
+        return
+    for number, record in enumerate(records):  # SNS invokes a function with a shape of its own
+        notification = _mapping(record, "Sns", where=f"requestPayload.Records[{number}]")
+        yield from _events({"Type": "Notification", "Message": notification.get("Message")})
+
+
+def _is_of_sns(record: Any) -> bool:
+    return isinstance(record, dict) and "Sns" in record
 
 
 def _native(records: Any) -> Iterator[ObjectEvent]:

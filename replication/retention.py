@@ -12,7 +12,8 @@ from django.db.models import QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
-from replication import loops
+from replication import loops, signed_calls
+from replication.metrics import fold_minutes
 from replication.models import (
     DeadLetter,
     JobState,
@@ -59,7 +60,9 @@ def prune(*, seconds: float) -> Pruned:
     early where the cluster is told to stop. Any number may run at once: they share the work.
     """
     ends = time.monotonic() + seconds
+    fold_minutes()  # before they are deleted
     _delete_minutes()
+    _delete_audit()
     rows = Rows()
     is_complete = True
     for deleted in _batches():
@@ -126,6 +129,10 @@ def _batches() -> Iterator[Rows]:
     while letters == BATCH_ROWS:
         letters = _delete_letters()
         yield Rows(dead_letters=letters)
+    signatures = BATCH_ROWS
+    while signatures == BATCH_ROWS:
+        signatures = signed_calls.delete_expired(limit=BATCH_ROWS)
+        yield Rows()
 
 
 def _job_batches(due: QuerySet[TransferJob]) -> Iterator[tuple[int, int]]:
@@ -161,6 +168,17 @@ def _delete_minutes() -> None:
             "DELETE FROM replication_completedminute "
             "WHERE minute < now() - make_interval(days => %s)",
             [KEEP_MINUTES_DAYS],
+        )
+
+
+def _delete_audit() -> None:
+    """So many at a time: people and their programs don't make more in an hour."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM replication_auditentry WHERE id IN ("
+            "SELECT id FROM replication_auditentry "
+            "WHERE began_at < now() - make_interval(days => %s) ORDER BY began_at LIMIT %s)",
+            [settings.S3SYNC.keep_audit_days, BATCH_ROWS],
         )
 
 

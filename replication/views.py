@@ -1,6 +1,7 @@
-"""What is answered outside of the admin and the API: probes, and the status page."""
+"""What is answered outside of the admin and the API: probes, metrics, and the status page."""
 
 import structlog
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -10,8 +11,16 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 from django.views.defaults import page_not_found
 
-from replication.api.refusals import not_found, refuse
+from replication.api.authentication import BearerToken
+from replication.api.refusals import (
+    Refused,
+    database_unavailable,
+    not_found,
+    refuse,
+    unauthorized,
+)
 from replication.database import DATABASE_AWAY, why_not_ready
+from replication.metrics import CONTENT_TYPE, scrape
 from replication.models import Destination, EventQueue, ReplicationRule, Source
 from replication.status import read_status
 
@@ -47,6 +56,19 @@ def readyz(request: HttpRequest) -> JsonResponse:
         return JsonResponse({"status": "ok"})
     log.error("readyz.not_ready", code=problem.code, reason=problem.reason)
     return refuse(503, problem.code, problem.detail)
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """What Prometheus scrapes, for whoever has a token, unless the settings open it to all."""
+    try:
+        if not settings.S3SYNC.metrics_public and not BearerToken()(request):
+            return unauthorized(request)
+        return HttpResponse(scrape(), content_type=CONTENT_TYPE)
+    except Refused as refused:
+        return refused.answer()
+    except DATABASE_AWAY as error:
+        return database_unavailable(request, error)
 
 
 @require_safe

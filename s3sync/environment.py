@@ -22,6 +22,8 @@ PREFIX = "S3SYNC_"
 
 MIN_SECRET_KEY_LENGTH = 32
 MIN_API_TOKEN_LENGTH = 16
+MIN_LAMBDA_KEY_LENGTH = 32
+MAX_LAMBDA_KEYS = 2
 
 
 def _split_commas(value: Any) -> Any:
@@ -66,8 +68,29 @@ class Environment(BaseSettings):
     api_tokens: CommaSeparated = Field(
         default=[],
         repr=False,
-        description="Bearer tokens that may call /api/v1, separated by commas; "
-        "two at once let you rotate them",
+        description="Tokens of the role operate, separated by commas; `manage.py apitoken` "
+        "makes others, which are named, have a role, and can be revoked",
+    )
+    lambda_keys: CommaSeparated = Field(
+        default=[],
+        repr=False,
+        description="Keys that the Lambda function signs its calls with, of 32 characters or more; "
+        "two, separated by a comma, while one replaces the other",
+    )
+    api_calls_per_second: float = Field(
+        default=50,
+        ge=0,
+        allow_inf_nan=False,
+        description="Calls of one token that a web process answers; 0: any number",
+    )
+    api_event_calls_per_second: float = Field(
+        default=1000,
+        ge=0,
+        allow_inf_nan=False,
+        description="The same for POST /api/v1/events, which carries the traffic",
+    )
+    metrics_public: bool = Field(
+        default=False, description="/metrics needs no token: for networks that nobody else is in"
     )
     secrets_dir: Path | None = Field(
         default=None,
@@ -148,6 +171,9 @@ class Environment(BaseSettings):
         description="Days until a failed job or a dead letter is deleted; "
         "at least S3SYNC_KEEP_JOBS_DAYS",
     )
+    keep_audit_days: int = Field(
+        default=400, ge=1, le=36_500, description="Days until an audit entry is deleted"
+    )
     connect_timeout_seconds: float = Field(
         default=10, gt=0, allow_inf_nan=False, description="Limit for connecting to S3, SQS or OSS"
     )
@@ -222,6 +248,18 @@ class Environment(BaseSettings):
     def _are_long_enough(cls, value: list[str]) -> list[str]:
         if any(len(token) < MIN_API_TOKEN_LENGTH for token in value):
             raise ValueError(f"each token needs {MIN_API_TOKEN_LENGTH} characters or more")
+        return value
+
+    @field_validator("lambda_keys")
+    @classmethod
+    def _are_one_or_two_long_keys(cls, value: list[str]) -> list[str]:
+        if len(value) > MAX_LAMBDA_KEYS:
+            raise ValueError("has two keys at most: the present one and the one that replaces it")
+        if any(len(key) < MIN_LAMBDA_KEY_LENGTH for key in value):
+            raise ValueError(
+                f"each key needs {MIN_LAMBDA_KEY_LENGTH} characters or more; make one with: "
+                "openssl rand -hex 32"
+            )
         return value
 
 

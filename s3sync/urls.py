@@ -9,6 +9,7 @@ from replication.api import api
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="status")),
+    path("metrics", views.metrics),
     path("status/", views.status_page, name="status"),
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),

@@ -12,6 +12,8 @@ from sandbox.postgres import Postgres
 OSS_KEY_ID = "test-writer"
 OSS_KEY_SECRET = "a secret that guards nothing"
 API_TOKEN = "a-token-for-tests-only"
+LAMBDA_KEY = "a-key-of-the-lambda-function-for-tests-only"
+NEXT_LAMBDA_KEY = "the-key-that-comes-after-it-for-tests-only"
 
 _resources = ExitStack()
 
@@ -22,6 +24,8 @@ for _name in [n for n in os.environ if n.startswith(("S3SYNC_", "AWS_", "OSS_"))
 os.environ.update(
     S3SYNC_SECRET_KEY="a key for tests that guards nothing at all",
     S3SYNC_API_TOKENS=API_TOKEN,
+    S3SYNC_LAMBDA_KEYS=f"{LAMBDA_KEY},{NEXT_LAMBDA_KEY}",
+    S3SYNC_API_CALLS_PER_SECOND="0",  # any number
     S3SYNC_ALLOWED_HOSTS="*",
     S3SYNC_HTTP_PRIVATE_NETWORKS="127.0.0.0/8",
     AWS_ACCESS_KEY_ID=MiniStack.access_key_id,

@@ -1,6 +1,7 @@
 """Runs the service's own processes against the test's database."""
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +46,36 @@ def manage(*arguments: str, directory: Path, **environment: str) -> Iterator[Chi
         yield process
     finally:
         process.stop(grace_seconds=40)
+
+
+@contextmanager
+def gunicorn(*, workers: int = 1, **environment: str) -> Iterator[str]:
+    """The product's own web server as a process, until the context ends: its HOST:PORT."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "s3sync.wsgi",
+            "--bind=127.0.0.1:0",
+            f"--workers={workers}",
+            "--no-control-socket",
+        ],
+        cwd=REPOSITORY,
+        env={**os.environ, "DATABASE_URL": test_database_url(), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        line = ""
+        while "Listening at" not in line:
+            line = process.stderr.readline()
+            assert line, "gunicorn ended"
+        yield line.split("http://")[1].split()[0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def eventually(

@@ -17,6 +17,7 @@ WRONG = {
     "DATABASE_URL": "mysql://root:SeCrEt@localhost/x",
     "S3SYNC_SECRET_KEY": "SeCrEt",
     "S3SYNC_API_TOKENS": "SeCrEt",
+    "S3SYNC_LAMBDA_KEYS": "SeCrEt",
     "S3SYNC_LANES": "SeCrEt",
     "S3SYNC_LANE_SECONDS": "SeCrEt",
     "S3SYNC_LOG_LEVEL": "SeCrEt",
@@ -73,6 +74,16 @@ def test_failures_are_kept_at_least_as_long_as_jobs(environment: pytest.MonkeyPa
     assert read_environment().keep_failures_days == 91
 
 
+def test_of_the_keys_of_the_function_there_are_two_at_most(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("S3SYNC_LAMBDA_KEYS", f" {'a' * 32}, {'b' * 32},")
+    assert read_environment().lambda_keys == ["a" * 32, "b" * 32]
+    environment.setenv("S3SYNC_LAMBDA_KEYS", ",".join(name * 32 for name in "abc"))
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_LAMBDA_KEYS: has two keys at most"):
+        read_environment()
+
+
 def test_a_network_with_host_bits_is_refused(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("S3SYNC_HTTP_PRIVATE_NETWORKS", "10.20.1.1/16")
     with pytest.raises(ImproperlyConfigured, match="S3SYNC_HTTP_PRIVATE_NETWORKS: each must be"):
@@ -91,6 +102,7 @@ def test_the_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch)
     environment.setenv("DATABASE_URL", "postgresql://u:SeCrEt@db/name")
     environment.setenv("S3SYNC_SECRET_KEY", "SeCrEt" * 6)
     environment.setenv("S3SYNC_API_TOKENS", "SeCrEt" * 6)
+    environment.setenv("S3SYNC_LAMBDA_KEYS", "SeCrEt" * 6)
     assert "SeCrEt" not in repr(read_environment())
 
 

@@ -320,3 +320,45 @@ def test_a_message_of_any_kind_says_what_its_sender_meant_or_is_refused(sent: Se
         assert parse_message(sent.body) == [
             ObjectEvent(record.bucket, record.key, record.name) for record in sent.told
         ]
+
+
+def by_lambda(payload: Any) -> str:
+    """What a function's on-failure destination gets."""
+    return json.dumps(
+        {
+            "version": "1.0",
+            "timestamp": "2026-11-23T06:02:45.123Z",
+            "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3},
+            "requestPayload": payload,
+            "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+            "responsePayload": {"errorMessage": "gave up", "errorType": "NotForwarded"},
+        }
+    )
+
+
+def test_what_a_function_could_not_deliver_is_the_event_that_it_was_invoked_with():
+    put = ObjectEvent("photos", "a b.txt", "ObjectCreated:Put")
+    native = notification(record("a+b.txt"))
+    sns = {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": native}}] * 2}
+    assert parse_message(by_lambda(json.loads(native))) == [put]
+    assert parse_message(by_lambda(sns)) == [put, put]
+    assert len(parse_message(by_lambda(json.loads(by_eventbridge())))) == 1
+    assert parse_message(by_lambda({"Event": "s3:TestEvent"})) == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        {},
+        {"Records": 3},
+        {"Records": [{"Sns": 3}]},
+        {"Records": [{"Sns": {}}]},
+        {"Records": [{"Sns": {"Message": "x"}}]},
+        {"Records": [{"Sns": {"Message": "{}"}}, 3]},
+        json.loads(by_lambda({"Event": "s3:TestEvent"})),
+    ],
+)
+def test_another_record_of_lambda_is_refused(payload):
+    with pytest.raises(UnparseableMessage):
+        parse_message(by_lambda(payload))

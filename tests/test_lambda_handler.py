@@ -1,29 +1,32 @@
 """The Lambda function, over HTTP: against the product, and against a server that fails as told."""
 
-import importlib.util
+import hashlib
 import json
+import re
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
-from django.conf import settings
 
+from replication.api.event_bodies import MAX_BODY_BYTES
+from replication.api.events import MAX_EVENTS
 from replication.models import TransferJob
+from replication.signatures import SCHEME, read_signature
+from s3sync.environment import MIN_LAMBDA_KEY_LENGTH
+from tests.environment import LAMBDA_KEY
 from tests.examples import a_rule
+from tests.signed import HANDLER, Context, s3_event, the_function
 
-TOKEN = settings.S3SYNC.api_tokens[0]
+LAMBDA = HANDLER.parent
 Answer = tuple[int, object, dict[str, str]]
 
 TAKEN: Answer = (202, {"job_ids": [1], "unmatched": 0}, {})
-
-
-def s3_event(key: str) -> dict:
-    """What S3 invokes a function with; the key is form-encoded."""
-    s3 = {"bucket": {"name": "photos-bucket"}, "object": {"key": key}}
-    return {"Records": [{"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": s3}]}
 
 
 def sns_event(*messages: dict) -> dict:
@@ -52,24 +55,11 @@ EVENTS = {
 }
 
 
-class Context:
-    """As much of Lambda's context as the function asks for."""
-
-    def __init__(self, seconds: float = 30) -> None:
-        self.seconds = seconds
-
-    def get_remaining_time_in_millis(self) -> int:
-        return int(self.seconds * 1000)
-
-
 @pytest.fixture
 def function(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = settings.BASE_DIR / "deploy" / "lambda" / "handler.py"
-    spec = importlib.util.spec_from_file_location("lambda_handler", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setenv("S3SYNC_TOKEN", TOKEN)
+    monkeypatch.setenv("S3SYNC_KEY", f"{LAMBDA_KEY}\n")  # as a secret store may keep it
+    module = the_function()
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
     return module
 
 
@@ -80,6 +70,7 @@ class Scripted(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Answerer)
         self.answers: list[Answer | None] = []
         self.bodies: list[object] = []
+        self.signatures: list[str] = []
 
     @property
     def url(self) -> str:
@@ -92,6 +83,10 @@ class _Answerer(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.bodies.append(json.loads(body))
+        signature = read_signature(self.headers["Authorization"].partition(" ")[2])
+        assert signature
+        assert signature.number_of_key(body, [LAMBDA_KEY]) == 1
+        self.server.signatures.append(signature.nonce)
         answer = self.server.answers.pop(0)
         if answer is None:
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -133,11 +128,11 @@ def test_an_event_becomes_a_job(function, live_server, monkeypatch, shape, domai
 
 
 @pytest.mark.django_db(transaction=True)
-def test_several_notifications_of_sns_are_forwarded_each(function, live_server, monkeypatch):
+def test_what_sns_brings_together_is_forwarded_whatever_it_is(function, live_server, monkeypatch):
     a_rule()
     monkeypatch.setenv("S3SYNC_URL", live_server.url)
-    event = sns_event(s3_event("a"), s3_event("b"))
-    assert function.handler(event, Context()) == {"jobs": 2, "unmatched": 0}
+    event = sns_event(s3_event("a"), EVENTBRIDGE_EVENT, {"Event": "s3:TestEvent"}, s3_event("b"))
+    assert function.handler(event, Context()) == {"jobs": 3, "unmatched": 0}
 
 
 @pytest.mark.django_db(transaction=True)
@@ -150,10 +145,22 @@ def test_the_test_message_of_s3_makes_no_job(function, live_server, monkeypatch,
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_wrong_token_is_refused_at_once_with_the_reason(function, live_server, monkeypatch):
+def test_a_wrong_key_is_refused_at_once_with_what_to_do(function, live_server, monkeypatch):
     monkeypatch.setenv("S3SYNC_URL", live_server.url)
-    monkeypatch.setenv("S3SYNC_TOKEN", "wrong")
-    with pytest.raises(function.Refused, match=r"401.*S3SYNC_API_TOKENS"):
+    monkeypatch.setenv("S3SYNC_KEY", "wrong" * 10)
+    with pytest.raises(function.Refused, match=r"401.*wrong_signature.*S3SYNC_LAMBDA_KEYS") as r:
+        function.handler(EVENTS["s3"], Context())
+    assert "wrongwrong" not in str(r.value)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_clock_that_is_wrong_is_told(function, live_server, monkeypatch):
+    monkeypatch.setenv("S3SYNC_URL", live_server.url)
+    slow = SimpleNamespace(time=lambda: time.time() - 400, monotonic=time.monotonic)
+    monkeypatch.setattr(function, "time", slow)
+    with pytest.raises(
+        function.Refused, match=r"401.*stale_signature.* s behind this server's clock"
+    ):
         function.handler(EVENTS["s3"], Context())
 
 
@@ -173,11 +180,12 @@ def test_while_s3sync_is_away_it_tries_again(function, server):
     server.answers = [unavailable, None, (429, {}, {}), (502, {}, {}), TAKEN]
     assert function.handler(EVENTS["s3"], Context()) == {"jobs": 1, "unmatched": 0}
     assert server.bodies == [EVENTS["s3"]] * 5
+    assert len(set(server.signatures)) == 5  # each try signs anew: none is a replay
 
 
 def test_it_waits_as_long_as_the_server_asks_for(function, server):
     server.answers = [(503, {}, {"Retry-After": "20"})]
-    with pytest.raises(function.NotForwarded, match="gave up after 1 tries: s3sync answers 503"):
+    with pytest.raises(function.NotForwarded, match=r"gave up after 1 tries.*s3sync answers 503"):
         function.handler(EVENTS["s3"], Context(seconds=5))
 
 
@@ -197,7 +205,7 @@ def test_a_server_that_goes_silent_is_left_after_the_timeout(function, monkeypat
             function.handler(EVENTS["s3"], Context(seconds=2.4))
 
 
-def test_a_redirect_is_not_followed_with_the_token(function, server):
+def test_a_redirect_is_not_followed_with_the_events(function, server):
     server.answers = [(301, {}, {"Location": "https://s3sync.example.com/"})]
     with pytest.raises(function.Refused, match=r"but at https://s3sync\.example\.com/"):
         function.handler(EVENTS["s3"], Context())
@@ -209,14 +217,21 @@ def test_a_server_that_is_not_s3sync_is_named(function, server):
         function.handler(EVENTS["s3"], Context())
 
 
-@pytest.mark.parametrize("token", ["secret value", "secret\n", "sécret", ""])
-def test_a_token_that_can_not_be_one_is_refused_and_never_printed(
-    function, server, monkeypatch, token
-):
-    monkeypatch.setenv("S3SYNC_TOKEN", token)
-    with pytest.raises(function.Refused) as raised:
+@pytest.mark.parametrize("key", ["secret", f"secret{' ' * 40}", ""])
+def test_a_key_that_is_too_short_is_refused_and_not_told(function, server, monkeypatch, key):
+    monkeypatch.setenv("S3SYNC_KEY", key)
+    with pytest.raises(function.Refused, match="S3SYNC_KEY needs 32 characters") as raised:
         function.handler(EVENTS["s3"], Context())
     assert "cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [(400, "S3SYNC_ALLOWED_HOSTS"), (403, "firewall"), (413, "1 MiB")]
+)
+def test_a_refusal_that_is_not_of_s3sync_comes_with_a_hint(function, server, status, hint):
+    server.answers = [(status, "<html>", {})]
+    with pytest.raises(function.Refused, match=hint):
+        function.handler(EVENTS["s3"], Context())
 
 
 @pytest.mark.parametrize("url", ["s3sync.example.com", "file:///etc", ""])
@@ -226,12 +241,13 @@ def test_an_address_that_is_none_is_refused(function, monkeypatch, url):
         function.handler(EVENTS["s3"], Context())
 
 
-def test_the_token_is_never_printed(function, server, capsys):
+def test_neither_the_key_nor_a_signature_is_printed(function, server, capsys):
     server.answers = [(503, {}, {}), None, TAKEN]
     function.handler(EVENTS["s3"], Context())
     printed = capsys.readouterr()
     assert "try_failed" in printed.out
-    assert TOKEN not in printed.out + printed.err
+    for secret in (LAMBDA_KEY, *server.signatures):
+        assert secret not in printed.out + printed.err
 
 
 def test_many_keys_are_sent_in_lists_that_s3sync_takes(function, server, monkeypatch):
@@ -243,3 +259,68 @@ def test_many_keys_are_sent_in_lists_that_s3sync_takes(function, server, monkeyp
     assert server.bodies == [
         [{"domain": "files.example.com", "key": key} for key in keys] for keys in ("ab", "c")
     ]
+
+
+def test_the_records_of_one_invocation_go_in_one_call_as_long_as_s3sync_takes_it(function, server):
+    keys = [f"{number:04}-{'k' * 900}" for number in range(2500)]
+    server.answers = [TAKEN] * 4
+    event = sns_event(*[s3_event(*keys[start : start + 50]) for start in range(0, 2500, 50)])
+    assert function.handler(event, Context())["jobs"] == 3
+    sizes = [len(json.dumps(body, separators=(",", ":"))) for body in server.bodies]
+    assert all(size <= MAX_BODY_BYTES for size in sizes)
+    assert sum(sizes[:-1]) > 0.99 * MAX_BODY_BYTES * (len(sizes) - 1)
+    records = [record for body in server.bodies for record in body["Records"]]
+    assert [record["s3"]["object"]["key"] for record in records] == keys
+
+
+def test_its_limits_are_those_of_the_server(function):
+    assert (function.MAX_BODY_BYTES, function.MAX_EVENTS) == (MAX_BODY_BYTES, MAX_EVENTS)
+    assert (function.SCHEME, function.MIN_KEY_LENGTH) == (SCHEME, MIN_LAMBDA_KEY_LENGTH)
+
+
+# -- how it is deployed ------------------------------------------------------------------------
+
+
+def test_the_zip_is_the_same_whoever_makes_it_and_runs_with_the_standard_library_alone(
+    function, server, tmp_path
+):
+    first, second = (tmp_path / name for name in ("first", "second"))
+    for folder in (first, second):
+        folder.mkdir()
+        subprocess.run([sys.executable, "-I", LAMBDA / "package.py", folder], check=True)
+    (path,) = first.iterdir()
+    (again,) = second.iterdir()
+    assert (path.name, path.read_bytes()) == (again.name, again.read_bytes())
+    assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(path.stem.split("-")[-1])
+
+    server.answers = [TAKEN]
+    as_aws_does = (
+        "import json, os, sys, types; sys.path.insert(0, sys.argv[1]); "
+        "from handler import handler; "
+        "context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000); "
+        "handler(json.loads(sys.argv[2]), context)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", as_aws_does, path, json.dumps(EVENTS["s3"])],
+        env={"S3SYNC_URL": server.url, "S3SYNC_KEY": LAMBDA_KEY},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert json.loads(done.stdout) == {"event": "forwarded", "jobs": 1, "unmatched": 0}
+    assert server.bodies == [EVENTS["s3"]]
+
+
+def test_the_template_is_one_that_cloudformation_takes():
+    cfnlint = pytest.importorskip("cfnlint")
+    assert cfnlint.lint((LAMBDA / "template.yaml").read_text()) == []
+
+
+def test_the_readme_has_every_variable_and_parameter():
+    document = (LAMBDA / "README.md").read_text()
+    variables = set(re.findall(r"S3SYNC_[A-Z_]+", (LAMBDA / "handler.py").read_text()))
+    variables -= {"S3SYNC_ALLOWED_HOSTS", "S3SYNC_LAMBDA_KEYS"}  # of the server
+    template = (LAMBDA / "template.yaml").read_text()
+    parameters = re.findall(r"^  (\w+):\n    Type: (?:String|Number)", template, re.MULTILINE)
+    assert len(parameters) == 8, parameters
+    assert [name for name in [*variables, *parameters] if f"`{name}`" not in document] == []

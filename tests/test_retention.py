@@ -19,6 +19,9 @@ from replication import jobs, retention, tasks
 from replication.errors import ErrorCode
 from replication.jobs import Completion, JobOrder
 from replication.models import (
+    ActorKind,
+    AuditAction,
+    AuditEntry,
     DeadLetter,
     EventQueue,
     JobOrigin,
@@ -118,6 +121,18 @@ def test_a_dead_letter_is_kept_as_long_as_a_failed_job() -> None:
     assert DeadLetter.objects.get() == younger
 
 
+def test_the_audit_is_kept_for_its_own_days(settings: Settings) -> None:
+    for days in (399, 401):
+        AuditEntry.objects.create(
+            actor_kind=ActorKind.USER,
+            actor=f"{days}",
+            action=AuditAction.CHANGED,
+            began_at=datetime.now(UTC) - timedelta(days=days),
+        )
+    prune(seconds=10)
+    assert AuditEntry.objects.get().actor == "399"
+
+
 @pytest.mark.parametrize("state", UNFINISHED)
 def test_an_unfinished_job_stays_however_old_it_is(rule: ReplicationRule, state: JobState) -> None:
     job = old_job(rule, state, LONG_AGO, tries=2)
@@ -162,8 +177,9 @@ def test_each_transaction_deletes_one_batch_at_most(
     deletes = [sql for sql in statements if "DELETE FROM replication_transferjob" in sql]
     sizes = [len(re.findall(r"\d+", sql.partition("'{")[2].partition("}'")[0])) for sql in deletes]
     assert sizes == [10, 10, 5]
-    # Besides, it looked for dropped jobs, failed jobs and letters, and deleted none.
-    assert statements.count("BEGIN") == statements.count("COMMIT") == len(deletes) + 3
+    # Besides, it folded the minutes, looked for dropped jobs, failed jobs and letters, and deleted
+    # none.
+    assert statements.count("BEGIN") == statements.count("COMMIT") == len(deletes) + 4
     assert not any("'{}'" in sql for sql in statements)
 
 

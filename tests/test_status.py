@@ -163,7 +163,7 @@ def test_the_status_takes_three_queries_however_many_rules_there_are():
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 3
+    assert len(queries) == 4
 
 
 def test_the_history_is_never_read_whole():

@@ -1,6 +1,8 @@
 """The operators' UI: one module for each noun, registered when Django discovers this package."""
 
 from replication.admin import (
+    api_tokens,
+    audit,
     dead_letters,
     destinations,
     failures,
@@ -10,9 +12,12 @@ from replication.admin import (
     rules,
     site,
     sources,
+    users,
 )
 
 __all__ = [
+    "api_tokens",
+    "audit",
     "dead_letters",
     "destinations",
     "failures",
@@ -22,4 +27,5 @@ __all__ = [
     "rules",
     "site",
     "sources",
+    "users",
 ]

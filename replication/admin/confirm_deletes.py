@@ -10,18 +10,19 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
-from replication import brake
+from replication import operating
+from replication.admin.audited import actor_of
 from replication.models import ReplicationRule
 
 
 @admin.action(
     description=gettext_lazy("Confirm the waiting deletes of the selected rules"),
-    permissions=["change"],
+    permissions=["operate"],
 )
 def confirm_deletes(
     model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]
 ) -> None:
-    confirmed = brake.confirm(queryset)
+    confirmed = operating.confirm_deletes(queryset, by=actor_of(request))
     messages.success(
         request,
         ngettext(
@@ -36,7 +37,7 @@ def confirm_deletes(
 @require_POST
 def confirm_deletes_view(request: HttpRequest, rule_id: int, model_admin: Any) -> HttpResponse:
     """What the list's action does, for the one rule of the page."""
-    if not model_admin.has_change_permission(request):
+    if not model_admin.has_operate_permission(request):
         raise PermissionDenied
     confirm_deletes(model_admin, request, ReplicationRule.objects.filter(pk=rule_id))
     return redirect("admin:replication_replicationrule_change", rule_id)

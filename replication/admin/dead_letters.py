@@ -15,7 +15,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
-from replication import dead_letters
+from replication import operating
+from replication.admin.audited import actor_of
 from replication.admin.cells import ago, moment
 from replication.admin.lists import ReadOnlyAdmin
 from replication.models import DeadLetter
@@ -23,7 +24,7 @@ from replication.models import DeadLetter
 
 @admin.action(description=gettext_lazy("Replay the selected dead letters"), permissions=["replay"])
 def replay(model_admin: Any, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-    replayed = dead_letters.replay(queryset)
+    replayed = operating.replay(queryset, by=actor_of(request))
     said = []
     if replayed.letters:
         said += [
@@ -71,7 +72,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     change_form_template = "admin/replication/dead_letter.html"
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("replication.change_deadletter")
+        return request.user.has_perm("replication.operate_deadletter")
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return request.user.has_perm("replication.delete_deadletter")

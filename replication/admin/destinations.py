@@ -7,12 +7,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from replication.admin import cells
+from replication.admin.audited import Audited
 from replication.admin.sources import PROFILE_HELP
 from replication.models import Destination
 
 
 @admin.register(Destination)
-class DestinationAdmin(admin.ModelAdmin):
+class DestinationAdmin(Audited, admin.ModelAdmin):
     list_display = ("name", "bucket", "endpoint", "region", "credential_profile", "pace")
     search_fields = ("name", "bucket")
     fieldsets = (

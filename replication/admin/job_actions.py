@@ -8,33 +8,33 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from replication import jobs
-from replication.models import JobState, TransferJob
+from replication import operating
+from replication.admin.audited import actor_of
+from replication.models import TransferJob
 
 
 class OperatesJobs:
-    """Mixin of a ModelAdmin: who may change jobs may retry and cancel them, not edit them."""
+    """Mixin of a ModelAdmin: who may operate jobs may retry and cancel them; nobody edits one."""
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("replication.change_transferjob")
+        return request.user.has_perm("replication.operate_transferjob")
 
 
 @admin.action(description=gettext_lazy("Retry the selected jobs"), permissions=["operate"])
 def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
-    failed = queryset.filter(state=JobState.FAILED).count()
-    moved = jobs.retry(queryset)
-    if not failed:
+    done = operating.retry(queryset, by=actor_of(request))
+    if not done.retried + done.superseded:
         messages.warning(request, _("Nothing to retry: no selected job is failed (any more)."))
         return
-    said = [ngettext("%d job waits again.", "%d jobs wait again.", moved) % moved]
-    if superseded := failed - moved:
+    said = [ngettext("%d job waits again.", "%d jobs wait again.", done.retried) % done.retried]
+    if done.superseded:
         said.append(
             ngettext(
                 "%d was superseded by a newer job of the same key.",
                 "%d were superseded by newer jobs of the same keys.",
-                superseded,
+                done.superseded,
             )
-            % superseded
+            % done.superseded
         )
     messages.success(request, " ".join(said))
 
@@ -42,7 +42,7 @@ def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob
 @admin.action(description=gettext_lazy("Cancel the selected pending jobs"), permissions=["operate"])
 def cancel(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
     selected = queryset.count()
-    cancelled = jobs.cancel(queryset)
+    cancelled = operating.cancel(queryset, by=actor_of(request))
     said = [ngettext("%d job was cancelled.", "%d jobs were cancelled.", cancelled) % cancelled]
     if others := selected - cancelled:
         said.append(

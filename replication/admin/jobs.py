@@ -1,6 +1,7 @@
 """Jobs: a list that stays fast on millions of rows, and the whole story of each."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from django.contrib import admin
@@ -18,9 +19,9 @@ from django.views.decorators.http import require_POST, require_safe
 from replication.admin import cells
 from replication.admin.job_actions import OperatesJobs, cancel, retry
 from replication.admin.lists import ReadOnlyAdmin
-from replication.admin.proof import proof_of, replica_key, verdict_of
 from replication.admin.uploads_under_way import upload_under_way
 from replication.models import DeletePermit, JobState, Outcome, TransferJob
+from replication.proof import proof_of, replica_key, verdict_of
 
 WITH_REMARKS = "with_remarks"
 RETRYING = "retrying"  # a label for pending jobs that were tried before
@@ -164,7 +165,7 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
         if job is None or job.state != JobState.COMPLETED:
             return HttpResponseNotFound(_why_no_proof(job_id, job), content_type="text/plain")
         return JsonResponse(
-            proof_of(job),
+            asdict(proof_of(job)),
             json_dumps_params={"indent": 2, "ensure_ascii": False},
             headers={"Content-Disposition": f'attachment; filename="s3sync-proof-{job_id}.json"'},
         )

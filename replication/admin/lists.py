@@ -8,6 +8,8 @@ from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from replication.admin.audited import Audited
+
 MAX_LISTED = 10_000
 
 
@@ -31,7 +33,7 @@ class CappedPaginator(Paginator):
         return found if found <= MAX_LISTED else CappedCount(MAX_LISTED)
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+class ReadOnlyAdmin(Audited, admin.ModelAdmin):
     """Shows what the service wrote; nobody edits it."""
 
     paginator = CappedPaginator
@@ -51,7 +53,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
         return False
 
 
-class KeptForHistoryAdmin(admin.ModelAdmin):
+class KeptForHistoryAdmin(Audited, admin.ModelAdmin):
     """Says in words why a row with history can't be deleted.
 
     Without it, Django's page would load and list every protected row, jobs by the million.

@@ -10,9 +10,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from replication import operating
+from replication.admin.audited import actor_of
 from replication.errors import UnparseableMessage
 from replication.events import check_key
-from replication.intake import look_again
 from replication.models import ReplicationRule
 
 MAX_KEYS = 10_000
@@ -52,11 +53,12 @@ class LookAgainForm(forms.Form):
 def look_again_view(request: HttpRequest, rule_id: int, model_admin: Any) -> HttpResponse:
     """Make a job for each key that is entered, whatever the rule's prefix and suffix."""
     rule = get_object_or_404(ReplicationRule, pk=rule_id)
-    if not model_admin.has_change_permission(request, rule):
+    if not model_admin.has_operate_permission(request):
         raise PermissionDenied
     form = LookAgainForm(request.POST or None)
     if form.is_valid():
-        made = len(look_again(rule, form.cleaned_data["keys"]))
+        keys = form.cleaned_data["keys"]
+        made = len(operating.look_again(rule, keys, by=actor_of(request)))
         messages.success(
             request,
             ngettext("%d key will be looked at.", "%d keys will be looked at.", made) % made,

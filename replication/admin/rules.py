@@ -5,15 +5,16 @@ from typing import Any, ClassVar
 from django.contrib import admin, messages
 from django.db.models import Field, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from replication import parking
+from replication import operating
 from replication.admin import cells
+from replication.admin.audited import actor_of
 from replication.admin.confirm_deletes import confirm_deletes, confirm_deletes_view
 from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.look_again import look_again_view
@@ -23,9 +24,9 @@ from replication.filters import parse_globs
 from replication.models import ReplicationRule
 
 
-@admin.action(description=gettext_lazy("Pause the selected rules"), permissions=["change"])
+@admin.action(description=gettext_lazy("Pause the selected rules"), permissions=["operate"])
 def pause(model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]) -> None:
-    paused = ReplicationRule.pause(queryset)
+    paused = operating.pause(queryset, by=actor_of(request))
     messages.success(
         request,
         ngettext(
@@ -37,9 +38,9 @@ def pause(model_admin: Any, request: HttpRequest, queryset: QuerySet[Replication
     )
 
 
-@admin.action(description=gettext_lazy("Resume the selected rules"), permissions=["change"])
+@admin.action(description=gettext_lazy("Resume the selected rules"), permissions=["operate"])
 def resume(model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]) -> None:
-    resumed = parking.resume(queryset)
+    resumed = operating.resume(queryset, by=actor_of(request))
     messages.success(request, ngettext("%d rule goes on.", "%d rules go on.", resumed) % resumed)
 
 
@@ -63,6 +64,19 @@ class RuleAdmin(KeptForHistoryAdmin):
     radio_fields: ClassVar = dict.fromkeys(
         ("key_policy", "metadata_policy", "tag_policy", "delete_policy"), admin.VERTICAL
     )
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("replication.operate_replicationrule")
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        context = {"may_operate": self.has_operate_permission(request), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(look_again_view)

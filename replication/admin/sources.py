@@ -7,6 +7,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from replication.admin.audited import Audited
 from replication.admin.cells import NOTHING
 from replication.models import Source, SourceDomain
 
@@ -24,7 +25,7 @@ class DomainInline(admin.TabularInline):
 
 
 @admin.register(Source)
-class SourceAdmin(admin.ModelAdmin):
+class SourceAdmin(Audited, admin.ModelAdmin):
     list_display = ("name", "kind", "place", "region", "domain_names", "credential_profile")
     list_filter = ("kind",)
     search_fields = ("name", "bucket", "domains__domain")

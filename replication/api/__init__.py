@@ -1,29 +1,58 @@
-"""The HTTP API under /api/v1: events in, status out. docs/api.md describes it."""
+"""The HTTP API under /api/v1: events in, status out, and what an operator does. See docs/api.md."""
+
+from collections.abc import Callable
 
 from django.http import HttpRequest
-from ninja import NinjaAPI
+from ninja import NinjaAPI, Router
 
-from replication.api import events
-from replication.api.refusals import BearerToken, Refusal, Refused, answer_errors_in_one_shape
+from replication.api import dead_letters, events, jobs, rules
+from replication.api.authentication import BearerToken
+from replication.api.limits import CallLimit
+from replication.api.refusals import Refused, answer_errors_in_one_shape, refusals
 from replication.status import VERSION, Status, read_status
 
-api = NinjaAPI(
-    title="s3sync",
-    version=VERSION,
-    urls_namespace="api",
-    auth=BearerToken(),
-    docs_url=None,  # Swagger UI comes from a CDN, which our Content-Security-Policy forbids
-)
-answer_errors_in_one_shape(api)
-api.add_router("", events.router)
+METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+
+router = Router(tags=["status"])
 
 
-@api.get("/status", response={200: Status, 401: Refusal, 503: Refusal})
+@router.get("/status", response={200: Status, **refusals()})
 def status(request: HttpRequest) -> Status:
     """How replication is doing: the numbers, and what needs a person, in words."""
     return read_status()
 
 
-@api.api_operation(["DELETE", "PATCH", "POST", "PUT"], "/status", include_in_schema=False)
-def status_is_only_read(request: HttpRequest) -> None:
-    raise Refused(405, "method_not_allowed", "Use GET here.", headers={"Allow": "GET"})
+def _refuse_other_methods(router: Router) -> None:
+    """Answer a method that a path does not have with 405, in the shape of all refusals."""
+    for view in router.path_operations.values():
+        known = {method for operation in view.operations for method in operation.methods}
+        refuse = _refuser(allowed=", ".join(sorted(known)))
+        # Without the path: the ids in it would be asked for as arguments.
+        view.add_operation("", sorted(METHODS - known), refuse, include_in_schema=False)
+
+
+def _refuser(*, allowed: str) -> Callable[[HttpRequest], None]:
+    def refuse(request: HttpRequest) -> None:
+        raise Refused(405, "method_not_allowed", f"Use {allowed} here.", headers={"Allow": allowed})
+
+    return refuse
+
+
+def _make_api() -> NinjaAPI:
+    api = NinjaAPI(
+        title="s3sync",
+        version=VERSION,
+        description="docs/api.md says what each call is for.",
+        urls_namespace="api",
+        auth=BearerToken(),
+        throttle=CallLimit("api_calls_per_second"),
+        docs_url=None,  # Swagger UI comes from a CDN, which our Content-Security-Policy forbids
+    )
+    answer_errors_in_one_shape(api)
+    for each in (events.router, router, rules.router, jobs.router, dead_letters.router):
+        _refuse_other_methods(each)
+        api.add_router("", each)
+    return api
+
+
+api = _make_api()

@@ -9,17 +9,19 @@ from django.http import HttpRequest
 from ninja import Router
 from ninja import Status as Answer
 
-from replication.api.refusals import Refusal, Refused
+from replication.api.authentication import BearerToken, caller_of
+from replication.api.event_bodies import read_text
+from replication.api.limits import CallLimit
+from replication.api.refusals import Refused, refusals
+from replication.api.signing import SignedCall
 from replication.errors import UnparseableMessage
 from replication.events import check_key, parse_message
 from replication.intake import AnnouncedEvent, Intake, UnknownDomain, take_events, take_keys
 from replication.models import JobOrigin
 
 log = structlog.get_logger(__name__)
-router = Router()
+router = Router(tags=["events"])
 
-# What a Lambda function or an SQS message can carry at most.
-MAX_BODY_BYTES = 1024 * 1024
 # One transaction takes them all; a caller waits for it.
 MAX_EVENTS = 1000
 
@@ -47,7 +49,9 @@ _BODY_SCHEMA = {
 
 @router.post(
     "/events",
-    response={202: Intake, (401, 404, 413, 422, 503): Refusal},
+    response={202: Intake, **refusals(403, 404, 413, 422)},
+    auth=[SignedCall(), BearerToken()],
+    throttle=CallLimit("api_event_calls_per_second"),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -58,33 +62,18 @@ _BODY_SCHEMA = {
 def take(request: HttpRequest) -> Answer[Intake]:
     """Something happened to these objects: look at them, and make the replicas equal."""
     try:
-        intake = _take(_read_body(request))
+        intake = _take(read_text(request))
     except UnparseableMessage as error:
         raise Refused(422, "invalid_event", f"{error}.") from error
     except UnknownDomain as error:
         raise Refused(404, "unknown_domain", f"{error}.") from error
-    log.info("api.events_taken", jobs=len(intake.job_ids), unmatched=intake.unmatched)
+    log.info(
+        "api.events_taken",
+        caller=caller_of(request).name,
+        jobs=len(intake.job_ids),
+        unmatched=intake.unmatched,
+    )
     return Answer(202, intake)
-
-
-@router.api_operation(["DELETE", "GET", "PATCH", "PUT"], "/events", include_in_schema=False)
-def events_are_only_posted(request: HttpRequest) -> None:
-    raise Refused(405, "method_not_allowed", "Use POST here.", headers={"Allow": "POST"})
-
-
-def _read_body(request: HttpRequest) -> str:
-    # Before reading: what is too large never enters memory.
-    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
-        raise Refused(
-            413, "too_large", f"A body has {MAX_BODY_BYTES:,} bytes at most: send several."
-        )
-    try:
-        body = request.body.decode()
-    except UnicodeDecodeError as error:
-        raise UnparseableMessage(f"the body is not UTF-8: {error.reason}") from error
-    if not body:
-        raise UnparseableMessage("the body is empty; it needs JSON and a Content-Length")
-    return body
 
 
 def _take(body: str) -> Intake:

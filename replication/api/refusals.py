@@ -1,17 +1,15 @@
-"""Who may call, and the one shape of every answer that is not a success."""
+"""The one shape of every answer that is not a success."""
 
-import hmac
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
-from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
-from ninja.errors import AuthenticationError
-from ninja.security import HttpBearer
+from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationError
 
 log = structlog.get_logger(__name__)
 
@@ -38,24 +36,28 @@ class Refused(Exception):
         self.refusal = Refusal(error, detail)
         self.headers = headers
 
+    def answer(self) -> JsonResponse:
+        return JsonResponse(asdict(self.refusal), status=self.status, headers=self.headers)
 
-class BearerToken(HttpBearer):
-    """`Authorization: Bearer <token>`, with a token of S3SYNC_API_TOKENS."""
 
-    def authenticate(self, request: HttpRequest, token: str) -> bool:
-        """Compare with every token, each in constant time."""
-        offered = token.encode()
-        return any(hmac.compare_digest(offered, t.encode()) for t in settings.S3SYNC.api_tokens)
+def refusals(*statuses: int) -> dict[tuple[int, ...], type[Refusal]]:
+    """What an endpoint may answer besides its success: these statuses, and what every one may."""
+    return {(401, *statuses, 429, 503): Refusal}
 
 
 def answer_errors_in_one_shape(api: NinjaAPI) -> None:
     """Make every error of the API's views a `Refusal`: no HTML, no stack trace."""
     handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
         Refused: _refused,
-        AuthenticationError: _unauthorized,
+        AuthenticationError: unauthorized,
+        Throttled: _too_many_calls,
+        ValidationError: _invalid_request,
+        HttpError: _unreadable_request,
+        RequestDataTooBig: _too_large,
         Http404: not_found,
-        OperationalError: _database_unavailable,
-        InterfaceError: _database_unavailable,
+        ObjectDoesNotExist: _gone_meanwhile,
+        OperationalError: database_unavailable,
+        InterfaceError: database_unavailable,
         Exception: _unexpected,
     }
     for kind, handler in handlers.items():
@@ -73,21 +75,44 @@ def not_found(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 def _refused(request: HttpRequest, error: Refused) -> HttpResponse:
-    return JsonResponse(asdict(error.refusal), status=error.status, headers=error.headers)
+    return error.answer()
 
 
-def _unauthorized(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    if settings.S3SYNC.api_tokens:
-        detail = (
-            "Send the header `Authorization: Bearer <token>`, with a token of S3SYNC_API_TOKENS."
-        )
-    else:
-        detail = "No token is configured, so nobody may call: set S3SYNC_API_TOKENS."
+def unauthorized(request: HttpRequest, error: Exception | None = None) -> HttpResponse:
+    detail = (
+        "Send the header `Authorization: Bearer <token>`, with a token that "
+        "`manage.py apitoken create` made, or one of S3SYNC_API_TOKENS."
+    )
     log.warning("api.unauthorized", path=request.path, reason=detail)
     return refuse(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def _database_unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
+def _too_many_calls(request: HttpRequest, error: Throttled) -> HttpResponse:
+    # ninja adds Retry-After.
+    return refuse(
+        429, "too_many_calls", "Too many calls: send this again after the seconds of Retry-After."
+    )
+
+
+def _invalid_request(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    """Name each wrong field, without repeating what it has."""
+    wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors]
+    return refuse(422, "invalid_request", f"{'; '.join(wrong)}.")
+
+
+def _unreadable_request(request: HttpRequest, error: HttpError) -> HttpResponse:
+    return refuse(422, "invalid_request", f"The request can't be read: {error}.")
+
+
+def _too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
+    return refuse(413, "too_large", "The body is too large: send several.")
+
+
+def _gone_meanwhile(request: HttpRequest, error: ObjectDoesNotExist) -> HttpResponse:
+    return refuse(404, "not_found", "It was deleted just now.")
+
+
+def database_unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
     log.error("api.database_unavailable", path=request.path, reason=str(error))
     return refuse(
         503,

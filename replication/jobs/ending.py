@@ -13,6 +13,9 @@ from replication.errors import ErrorCode, ReplicationError
 from replication.jobs.claiming import ClaimedJob
 from replication.models import JobState, TransferAttempt, TransferJob
 
+# A lane keeps its connection, so that few share a row of the totals.
+TRIES_SHARDS = 16
+
 
 def retry_later(
     job: ClaimedJob,
@@ -166,4 +169,18 @@ def _end_try(
         detail=error.detail,
         request_id=error.request_id,
     )
+    _count_try(job, error)
     return True
+
+
+def _count_try(job: ClaimedJob, error: ReplicationError) -> None:
+    """Add it up for the metrics; last, so that its row is locked for no longer than the commit."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO replication_triestotal AS sofar (rule_id, code, shard, tries)
+            VALUES (%s, %s, pg_backend_pid() %% %s, 1)
+            ON CONFLICT (rule_id, code, shard) DO UPDATE SET tries = sofar.tries + 1
+            """,
+            [job.rule_id, error.code.value, TRIES_SHARDS],
+        )

@@ -1,6 +1,14 @@
 """Fields and constraints; what moves a job from state to state is in jobs/."""
 
+from replication.models.access import (
+    ActorKind,
+    ApiToken,
+    AuditAction,
+    AuditEntry,
+    TokenRole,
+)
 from replication.models.jobs import (
+    FINAL_STATES,
     DeletePermit,
     FailedJob,
     JobOrigin,
@@ -18,7 +26,12 @@ from replication.models.places import (
     SourceKind,
 )
 from replication.models.queues import EventQueue
-from replication.models.rollups import LAG_BOUNDS_SECONDS, CompletedMinute
+from replication.models.rollups import (
+    LAG_BOUNDS_SECONDS,
+    CompletedMinute,
+    CompletedTotal,
+    TriesTotal,
+)
 from replication.models.rules import (
     ArchivePolicy,
     DeletePolicy,
@@ -27,13 +40,20 @@ from replication.models.rules import (
     ReplicationRule,
     RestoreTier,
 )
+from replication.models.signed_calls import LambdaContact, SignedCall
 from replication.models.uploads import MultipartUpload, UploadPart
 
 __all__ = [
+    "FINAL_STATES",
     "LAG_BOUNDS_SECONDS",
+    "ActorKind",
     "Addressing",
+    "ApiToken",
     "ArchivePolicy",
+    "AuditAction",
+    "AuditEntry",
     "CompletedMinute",
+    "CompletedTotal",
     "DeadLetter",
     "DeletePermit",
     "DeletePolicy",
@@ -44,16 +64,20 @@ __all__ = [
     "Heartbeat",
     "JobOrigin",
     "JobState",
+    "LambdaContact",
     "LoopKind",
     "MultipartUpload",
     "ObjectAcl",
     "Outcome",
     "ReplicationRule",
     "RestoreTier",
+    "SignedCall",
     "Source",
     "SourceDomain",
     "SourceKind",
+    "TokenRole",
     "TransferAttempt",
     "TransferJob",
+    "TriesTotal",
     "UploadPart",
 ]

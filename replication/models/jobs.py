@@ -120,6 +120,7 @@ class TransferJob(models.Model):
     class Meta:
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
+        permissions = [("operate_transferjob", "Can retry and cancel jobs")]
         constraints = [
             models.CheckConstraint(
                 name="job_state_is_known", condition=Q(state__in=JobState.values)

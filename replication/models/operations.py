@@ -62,6 +62,7 @@ class DeadLetter(models.Model):
     class Meta:
         verbose_name = _("dead letter")
         verbose_name_plural = _("dead letters")
+        permissions = [("operate_deadletter", "Can replay dead letters")]
         ordering = ["-received_at"]
         constraints = [
             # SQS delivers at least once.

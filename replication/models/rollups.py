@@ -1,4 +1,4 @@
-"""What was completed, added up as it happens, so that no status ever reads the history."""
+"""What was completed or went wrong, added up as it happens: nothing ever reads the history."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -36,3 +36,49 @@ class CompletedMinute(models.Model):
 
     def __str__(self) -> str:
         return f"{self.rule_id} {self.minute:%Y-%m-%d %H:%M}"
+
+
+class CompletedTotal(models.Model):
+    """All jobs of a rule that were ever completed before `until`, which all rules have in common.
+
+    The minutes from `until` on are to be added: metrics/totals.py moves it.
+    """
+
+    rule = models.OneToOneField(
+        ReplicationRule, models.CASCADE, related_name="completed_total", primary_key=True
+    )
+    until = models.DateTimeField(_("until"))
+    jobs = models.BigIntegerField(_("jobs"))
+    copied_bytes = models.DecimalField(_("bytes copied"), max_digits=30, decimal_places=0)
+    lag_counts = ArrayField(models.BigIntegerField(), verbose_name=_("jobs by lag"))
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.rule_id} until {self.until:%Y-%m-%d %H:%M}"
+
+
+class TriesTotal(models.Model):
+    """How many tries of a rule's jobs were ever unsuccessful for one reason.
+
+    In some rows, to be added: lanes that write at the same time seldom meet on the same one.
+    """
+
+    rule = models.ForeignKey(
+        ReplicationRule, models.CASCADE, related_name="tries_totals", db_index=False
+    )
+    code = models.CharField(_("error"), max_length=32)
+    shard = models.SmallIntegerField()
+    tries = models.BigIntegerField(_("unsuccessful tries"))
+
+    class Meta:
+        default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(
+                name="tries_total_once_per_shard", fields=["rule", "code", "shard"]
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rule_id} {self.code}"

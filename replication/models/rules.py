@@ -217,6 +217,12 @@ class ReplicationRule(models.Model):
     class Meta:
         verbose_name = _("replication rule")
         verbose_name_plural = _("replication rules")
+        permissions = [
+            (
+                "operate_replicationrule",
+                "Can pause, resume, look again, and confirm deletes of replication rules",
+            )
+        ]
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(

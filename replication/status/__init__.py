@@ -3,10 +3,28 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from replication.status.numbers import HostStatus, JobNumbers, QueueStatus, RuleStatus, read_numbers
+from replication.status.numbers import (
+    HostStatus,
+    JobNumbers,
+    Numbers,
+    QueueStatus,
+    RuleStatus,
+    read_numbers,
+)
 from replication.status.problems import Problem, find_problems
 
-__all__ = ["VERSION", "JobNumbers", "Problem", "QueueStatus", "RuleStatus", "Status", "read_status"]
+__all__ = [
+    "VERSION",
+    "JobNumbers",
+    "Numbers",
+    "Problem",
+    "QueueStatus",
+    "RuleStatus",
+    "Status",
+    "find_problems",
+    "read_numbers",
+    "read_status",
+]
 
 VERSION = "0.1.0"
 
@@ -23,6 +41,7 @@ class Status:
     rules: list[RuleStatus]
     queues: list[QueueStatus]
     hosts: list[HostStatus]
+    lambda_heard_at: datetime | None  # when its last signed call came, to the minute
 
 
 def read_status() -> Status:
@@ -40,4 +59,5 @@ def read_status() -> Status:
         rules=numbers.rules,
         queues=numbers.queues,
         hosts=numbers.hosts,
+        lambda_heard_at=numbers.lambda_heard_at,
     )

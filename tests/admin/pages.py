@@ -7,9 +7,9 @@ from django.urls import reverse
 
 LISTS = [
     *("transferjob", "failedjob", "replicationrule", "source", "destination"),
-    *("eventqueue", "deadletter", "heartbeat"),
+    *("eventqueue", "deadletter", "heartbeat", "apitoken", "auditentry"),
 ]
-FORMS = ["replicationrule", "source", "destination", "eventqueue"]
+FORMS = ["replicationrule", "source", "destination", "eventqueue", "apitoken"]
 
 
 def list_url(model: str) -> str:

@@ -7,8 +7,11 @@ from typing import Any
 
 from django.utils import timezone
 
+from replication import tokens
+from replication.audit import Actor
 from replication.errors import ErrorCode
 from replication.models import (
+    ActorKind,
     DeadLetter,
     DeletePolicy,
     Destination,
@@ -21,6 +24,7 @@ from replication.models import (
     Outcome,
     ReplicationRule,
     Source,
+    TokenRole,
     TransferAttempt,
     TransferJob,
     UploadPart,
@@ -274,4 +278,5 @@ def make_story() -> Service:
             cluster_pid=4700,
             in_flight=3,
         )
+    tokens.create("deploy", role=TokenRole.OPERATE, by=Actor(ActorKind.USER, "story"))
     return service

@@ -115,7 +115,7 @@ def test_a_viewer_may_neither_replay_nor_delete(viewer_client: Client, service: 
 @pytest.mark.parametrize(
     ("permission", "shown", "hidden"),
     [
-        ("change_deadletter", "replay", "delete_selected"),
+        ("operate_deadletter", "replay", "delete_selected"),
         ("delete_deadletter", "delete_selected", "replay"),
     ],
 )
@@ -129,8 +129,8 @@ def test_each_action_has_its_permission(
     assert f'value="{hidden}"' not in page
 
 
-def test_who_may_change_letters_replays_them_but_edits_none(service: Service) -> None:
+def test_who_may_operate_letters_replays_them_but_edits_none(service: Service) -> None:
     letter = a_letter(service, 1)
-    client = client_who_may("change_deadletter")
+    client = client_who_may("view_deadletter", "operate_deadletter")
     assert client.post(change_url("deadletter", letter.pk), {"body": "x"}).status_code == 403
     assert said(client.post(replay_url(letter), follow=True)).startswith("1 letter was understood")

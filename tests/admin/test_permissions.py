@@ -40,9 +40,9 @@ def test_a_viewer_can_not_act(viewer_client: Client, service: Service) -> None:
     assert TransferJob.objects.get().state == JobState.FAILED
 
 
-def test_who_may_change_jobs_may_retry_them(service: Service) -> None:
+def test_who_may_operate_jobs_may_retry_them(service: Service) -> None:
     user = User.objects.create_user("on-call", "", "on-call", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename="change_transferjob"))
+    user.user_permissions.set(Permission.objects.filter(codename="operate_transferjob"))
     client = Client()
     client.force_login(user)
     job = make_job(service.rule, "a.jpg", JobState.FAILED)

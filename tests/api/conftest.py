@@ -1,8 +1,12 @@
-"""A client that is allowed to call."""
+"""A client that is allowed to call, and one that may do everything in the admin."""
 
 import pytest
 from django.conf import settings
 from django.test import Client
+
+from tests.admin.conftest import operator_client
+
+__all__ = ["operator_client"]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, get_resolver
 
+from replication.api.openapi import as_text
 from replication.views import PAGES
 from s3sync.middleware import ProbeMiddleware
 
@@ -31,11 +32,15 @@ def test_every_endpoint_is_documented(client: Client):
     assert set(re.findall(r"^## `(.+)`$", DOCUMENT, re.MULTILINE)) == endpoints
 
 
+def test_the_openapi_file_is_what_the_code_says():
+    assert (settings.BASE_DIR / "docs" / "openapi.json").read_text() == as_text(), "make openapi"
+
+
 def test_every_error_is_documented():
     source = "".join(
         path.read_text() for path in (settings.BASE_DIR / "replication" / "api").glob("*.py")
     )
-    errors = set(re.findall(r'(?:Refused|refuse)\(\s*\d+,\s*"(\w+)"', source))
+    errors = set(re.findall(r'(?:[Rr]efused|refuse)\(\s*(?:\d+,\s*)?"(\w+)"', source))
     assert errors == set(re.findall(r"^\| \d+ \| `(\w+)`", DOCUMENT, re.MULTILINE)), errors
 
 

@@ -10,7 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from replication.api.events import MAX_BODY_BYTES, MAX_EVENTS
+from replication.api.event_bodies import MAX_BODY_BYTES
+from replication.api.events import MAX_EVENTS
 from replication.models import JobOrigin, TransferJob
 from tests.examples import a_rule
 
@@ -190,7 +191,7 @@ def test_where_no_token_is_configured_nobody_may_call(caller, settings):
     for headers in ({}, {"Authorization": "Bearer "}):
         answer = caller.post(URL, "{}", content_type="application/json", headers=headers)
         assert answer.status_code == 401
-        assert "set S3SYNC_API_TOKENS" in answer.json()["detail"]
+        assert "`manage.py apitoken create`" in answer.json()["detail"]
 
 
 def test_any_of_two_tokens_lets_a_caller_in(client, settings):
@@ -236,7 +237,7 @@ def test_an_unexpected_error_answers_500_without_a_stack_trace(caller):
 def test_the_schema_is_served_and_describes_the_body(client):
     schema = client.get(reverse("api:openapi-json")).json()
     operation = schema["paths"][URL]["post"]
-    assert set(operation["responses"]) == {"202", "401", "404", "413", "422", "503"}
+    assert set(operation["responses"]) == {"202", "401", "403", "404", "413", "422", "429", "503"}
     assert len(operation["requestBody"]["content"]["application/json"]["schema"]["oneOf"]) == 3
 
 

@@ -2,17 +2,13 @@
 
 import http.client
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from django.conf import settings
 from django.db import connection
 from django.test import Client
 from pytest_django import Settings
+
+from tests.processes import gunicorn
 
 TOKEN = "a-token-for-this-test"
 
@@ -44,40 +40,11 @@ def test_readyz_says_what_to_do_while_a_migration_is_missing(client: Client):
     assert "manage.py migrate" in answer.json()["detail"]
 
 
-@contextmanager
-def gunicorn(database_url: str) -> Iterator[http.client.HTTPConnection]:
-    """The product's own server as a process, on a port of its choice."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "s3sync.wsgi",
-            "--bind=127.0.0.1:0",
-            "--workers=1",
-            "--no-control-socket",
-        ],
-        cwd=settings.BASE_DIR,
-        env={**os.environ, "DATABASE_URL": database_url, "S3SYNC_API_TOKENS": TOKEN},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        address = ""
-        while "Listening at" not in address:
-            address = process.stderr.readline()
-            assert address, "gunicorn ended"
-        port = int(address.split("127.0.0.1:")[1].split()[0])
-        yield http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
-
-
 def test_while_the_database_is_down_callers_are_told_to_come_back():
     # Nothing listens on port 1.
-    with gunicorn("postgresql://s3sync:password@127.0.0.1:1/s3sync") as server:
+    away = "postgresql://s3sync:password@127.0.0.1:1/s3sync"
+    with gunicorn(DATABASE_URL=away, S3SYNC_API_TOKENS=TOKEN) as address:
+        server = http.client.HTTPConnection(address, timeout=30)
 
         def ask(method: str, path: str, body: str | None = None):
             server.request(method, path, body, {"Authorization": f"Bearer {TOKEN}"})

@@ -3,9 +3,8 @@
 docs/proof.md describes the file.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -150,51 +149,49 @@ class Proof:
     format: str = field(default=FORMAT)
 
 
-def proof_of(job: TransferJob) -> dict[str, Any]:
-    """The proof of a completed job, ready for JSON."""
+def proof_of(job: TransferJob) -> Proof:
+    """The proof of a completed job; `asdict` makes it ready for JSON."""
     assert job.state == JobState.COMPLETED, "only a completed job has a proof"
     assert job.outcome is not None
     assert job.finalized_at is not None
     source, destination = job.rule.source, job.rule.destination
     both_crcs = [crc for crc in (job.source_crc64, job.destination_crc64) if crc]
-    return asdict(
-        Proof(
-            job=job.pk,
-            rule=job.rule.name,
-            outcome=job.outcome,
-            size_bytes=job.size_bytes,
-            crc64_equal=both_crcs[0] == both_crcs[1] if len(both_crcs) == 2 else None,
-            source=SourceProof(
-                name=source.name,
-                kind=source.kind,
-                bucket=source.bucket,
-                endpoint_url=source.endpoint_url,
-                region=source.region,
-                key=job.key,
-                etag=job.source_etag,
-                version_id=job.source_version_id,
-                checksum=job.source_checksum,
-                crc64=job.source_crc64,
-                request_id=job.source_request_id,
-            ),
-            destination=DestinationProof(
-                name=destination.name,
-                bucket=destination.bucket,
-                endpoint=destination.endpoint,
-                region=destination.region,
-                key=replica_key(job),
-                etag=job.destination_etag,
-                crc64=job.destination_crc64,
-                request_id=job.destination_request_id,
-            ),
-            remarks=job.remarks.splitlines(),
-            origin=job.origin,
-            unsuccessful_tries=job.attempt,
-            event_at=_utc(job.event_at),
-            enqueued_at=_utc(job.enqueued_at),
-            started_at=_utc(job.started_at) if job.started_at else None,
-            completed_at=_utc(job.finalized_at),
-        )
+    return Proof(
+        job=job.pk,
+        rule=job.rule.name,
+        outcome=job.outcome,
+        size_bytes=job.size_bytes,
+        crc64_equal=both_crcs[0] == both_crcs[1] if len(both_crcs) == 2 else None,
+        source=SourceProof(
+            name=source.name,
+            kind=source.kind,
+            bucket=source.bucket,
+            endpoint_url=source.endpoint_url,
+            region=source.region,
+            key=job.key,
+            etag=job.source_etag,
+            version_id=job.source_version_id,
+            checksum=job.source_checksum,
+            crc64=job.source_crc64,
+            request_id=job.source_request_id,
+        ),
+        destination=DestinationProof(
+            name=destination.name,
+            bucket=destination.bucket,
+            endpoint=destination.endpoint,
+            region=destination.region,
+            key=replica_key(job),
+            etag=job.destination_etag,
+            crc64=job.destination_crc64,
+            request_id=job.destination_request_id,
+        ),
+        remarks=job.remarks.splitlines(),
+        origin=job.origin,
+        unsuccessful_tries=job.attempt,
+        event_at=_utc(job.event_at),
+        enqueued_at=_utc(job.enqueued_at),
+        started_at=_utc(job.started_at) if job.started_at else None,
+        completed_at=_utc(job.finalized_at),
     )
 
 

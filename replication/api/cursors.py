@@ -1,0 +1,52 @@
+"""Where a page of a list ended, as an opaque text: the next page begins behind it.
+
+Behind a row, and not after so many rows: a list that grows at its head neither repeats rows nor
+leaves some out, and its thousandth page costs what the first one does.
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from replication.api.refusals import Refused
+from replication.api.values import MAX_ID
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The time and id of the last row of a page; lists by id alone have no time."""
+
+    at: datetime | None
+    id: int
+
+    def __str__(self) -> str:
+        values = [self.at.isoformat() if self.at else None, self.id]
+        return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str, *, has_time: bool) -> Cursor:
+    """Read what an earlier answer gave as `next_cursor`.
+
+    Raises:
+        Refused: 422 for any other text, and for the cursor of another kind of list.
+    """
+    try:
+        at, row_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        cursor = Cursor(None if at is None else datetime.fromisoformat(at), row_id)
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise _invalid() from None
+    is_id = type(cursor.id) is int and 0 <= cursor.id <= MAX_ID
+    is_time = cursor.at is not None and cursor.at.tzinfo is not None
+    if not is_id or is_time != has_time or (cursor.at is None) == has_time:
+        raise _invalid()
+    return cursor
+
+
+def _invalid() -> Refused:
+    return Refused(
+        422,
+        "invalid_cursor",
+        "The cursor is not the next_cursor of this list with this state: begin without one.",
+    )

@@ -1,0 +1,111 @@
+"""Dead letters: listed, read whole, replayed and deleted."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from ninja import Field, Path, Query, Router, Schema
+from ninja import Status as Answer
+
+from replication import operating
+from replication.api.authentication import caller_of
+from replication.api.cursors import Cursor, read_cursor
+from replication.api.refusals import Refused, refusals
+from replication.api.values import Id, Name, Text
+from replication.dead_letters import Replayed
+from replication.models import DeadLetter
+
+router = Router(tags=["dead letters"])
+
+MAX_LISTED = 500
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A message that no parser understood, or that could not be taken in, and why."""
+
+    id: int
+    queue: str
+    message_id: str
+    reason: str
+    received_at: datetime
+
+
+@dataclass(frozen=True)
+class WholeLetter(Letter):
+    body: str
+
+
+@dataclass(frozen=True)
+class LetterPage:
+    """`next_cursor` is empty at the end of the list."""
+
+    dead_letters: list[Letter]
+    next_cursor: str
+
+
+class LetterQuery(Schema):
+    queue: Name | None = Field(None, description="The queue's name")
+    limit: int = Field(100, ge=1, le=MAX_LISTED)
+    cursor: Text = Field("", description="The next_cursor of the page before")
+
+
+@router.get("/dead-letters", response={200: LetterPage, **refusals(422)})
+def list_dead_letters(request: HttpRequest, query: Query[LetterQuery]) -> LetterPage:
+    """Dead letters without their bodies, newest first."""
+    letters = DeadLetter.objects.select_related("queue").defer("body").order_by("-id")
+    if query.queue:
+        letters = letters.filter(queue__name=query.queue)
+    if query.cursor:
+        letters = letters.filter(id__lt=read_cursor(query.cursor, has_time=False).id)
+    found = list(letters[: query.limit + 1])
+    page = found[: query.limit]
+    end = str(Cursor(None, page[-1].pk)) if len(found) > len(page) else ""
+    return LetterPage([_letter(letter) for letter in page], end)
+
+
+@router.get("/dead-letters/{letter_id}", response={200: WholeLetter, **refusals(404, 422)})
+def read_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> WholeLetter:
+    """One dead letter, whole."""
+    letter = _one(letter_id).select_related("queue").get()
+    return WholeLetter(**vars(_letter(letter)), body=letter.body)
+
+
+@router.post(
+    "/dead-letters/{letter_id}/replay", response={200: Replayed, **refusals(403, 404, 422)}
+)
+def replay_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> Replayed:
+    """Take it in with today's parser and rules. One that is understood is gone after that."""
+    return operating.replay(_one(letter_id), by=caller_of(request).actor)
+
+
+@router.delete("/dead-letters/{letter_id}", response={204: None, **refusals(403, 404, 422)})
+def delete_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> Answer[None]:
+    """Delete it for good."""
+    operating.delete(_one(letter_id), by=caller_of(request).actor)
+    return Answer(204, None)
+
+
+def _one(letter_id: int) -> QuerySet[DeadLetter]:
+    """The letter, as a query of its own.
+
+    Raises:
+        Refused: 404.
+    """
+    letter = DeadLetter.objects.filter(pk=letter_id)
+    if not letter.exists():
+        raise Refused(
+            404, "no_such_dead_letter", f"There is no dead letter {letter_id} (any more)."
+        )
+    return letter
+
+
+def _letter(letter: DeadLetter) -> Letter:
+    return Letter(
+        id=letter.pk,
+        queue=letter.queue.name,
+        message_id=letter.message_id,
+        reason=letter.reason,
+        received_at=letter.received_at,
+    )

@@ -1,0 +1,240 @@
+"""Jobs: found, looked at with their tries and their proof, retried and cancelled."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from ninja import Field, Path, Query, Router, Schema
+
+from replication import operating
+from replication.api.authentication import caller_of
+from replication.api.job_pages import JobFilter, read_page
+from replication.api.refusals import Refused, refusals
+from replication.api.rules import find_rule
+from replication.api.values import Body, Id, Name, Text
+from replication.errors import ErrorCode
+from replication.models import JobOrigin, JobState, Outcome, TransferAttempt, TransferJob
+from replication.operating import Retried
+from replication.proof import Proof, proof_of
+
+router = Router(tags=["jobs"])
+
+# One call ends within some seconds.
+MAX_RETRIED = 10_000
+MAX_LISTED = 500
+
+
+@dataclass(frozen=True)
+class Job:
+    """A key to bring up to date under a rule; `cause` and `hint` explain `error_code`."""
+
+    id: int
+    rule: str
+    key: str
+    state: JobState
+    outcome: Outcome | None
+    origin: JobOrigin
+    size_bytes: int | None
+    unsuccessful_tries: int
+    tries_at_most: int
+    awaits_confirmation: bool  # it would delete, and the rule's brake holds it
+    event_at: datetime
+    enqueued_at: datetime
+    due_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    error_code: str
+    error_detail: str
+    cause: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Try:
+    """One unsuccessful try."""
+
+    number: int
+    started_at: datetime
+    ended_at: datetime
+    code: str
+    detail: str
+    request_id: str
+    cause: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class JobWithHistory:
+    """A job with its unsuccessful tries, and once it is completed, its proof."""
+
+    job: Job
+    tries: list[Try]
+    proof: Proof | None
+
+
+@dataclass(frozen=True)
+class JobPage:
+    """`next_cursor` is empty at the end of the list."""
+
+    jobs: list[Job]
+    next_cursor: str
+
+
+class JobQuery(Schema):
+    state: JobState | None = None
+    rule: Name | None = Field(None, description="The rule's name")
+    error: ErrorCode | None = Field(None, description="The code of the last unsuccessful try")
+    prefix: Text = Field("", description="What the key begins with")
+    limit: int = Field(100, ge=1, le=MAX_LISTED)
+    cursor: Text = Field("", description="The next_cursor of the page before, with all else alike")
+
+
+class RetryOrder(Body):
+    """Which failed jobs; at least one field, and each narrows the choice."""
+
+    rule: Name | None = None
+    error: ErrorCode | None = None
+    prefix: Text = ""
+
+
+@dataclass(frozen=True)
+class RetriedMany(Retried):
+    """`more` says that there are others: send the same again."""
+
+    more: bool
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    cancelled: int
+
+
+@router.get("/jobs", response={200: JobPage, **refusals(404, 422)})
+def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> JobPage:
+    """Jobs, newest first: those with an end by their end, the others by their making."""
+    wanted = JobFilter(query.state, _rule_id(query.rule), query.error or "", query.prefix)
+    page = read_page(wanted, cursor=query.cursor, limit=query.limit)
+    return JobPage([_job(job) for job in page.jobs], page.next_cursor)
+
+
+# Before /jobs/{job_id}, which would take it for an id.
+@router.post("/jobs/retry", response={200: RetriedMany, **refusals(403, 404, 413, 422)})
+def retry_jobs(request: HttpRequest, order: RetryOrder) -> RetriedMany:
+    """Have failed jobs tried again, the newest first, 10,000 at most in a call."""
+    if not (order.rule or order.error or order.prefix):
+        raise Refused(
+            422, "invalid_request", "Say which failed jobs: a rule, an error or a prefix of keys."
+        )
+    wanted = JobFilter(JobState.FAILED, _rule_id(order.rule), order.error or "", order.prefix)
+    newest = wanted.apply(TransferJob.objects.all()).order_by("-finalized_at")
+    job_ids = list(newest.values_list("pk", flat=True)[: MAX_RETRIED + 1])
+    chosen = TransferJob.objects.filter(pk__in=job_ids[:MAX_RETRIED])
+    done = operating.retry(chosen, by=caller_of(request).actor)
+    return RetriedMany(done.retried, done.superseded, more=len(job_ids) > MAX_RETRIED)
+
+
+@router.get("/jobs/{job_id}", response={200: JobWithHistory, **refusals(404, 422)})
+def read_job(request: HttpRequest, job_id: Path[Id]) -> JobWithHistory:
+    """One job, each of its unsuccessful tries, and its proof."""
+    places = ("rule__source", "rule__destination")
+    job = _one(job_id).select_related(*places).prefetch_related("attempts").first()
+    if job is None:
+        raise _no_such_job(job_id)
+    return JobWithHistory(
+        job=_job(job),
+        tries=[_try(attempt) for attempt in job.attempts.all()],
+        proof=proof_of(job) if job.state == JobState.COMPLETED else None,
+    )
+
+
+@router.post("/jobs/{job_id}/retry", response={200: Retried, **refusals(403, 404, 409, 422)})
+def retry_job(request: HttpRequest, job_id: Path[Id]) -> Retried:
+    """Have a failed job tried again, with all its tries."""
+    done = operating.retry(_in_state(job_id, JobState.FAILED), by=caller_of(request).actor)
+    if not done.retried + done.superseded:
+        raise _not_in_state(job_id, JobState.FAILED)
+    return done
+
+
+@router.post("/jobs/{job_id}/cancel", response={200: Cancelled, **refusals(403, 404, 409, 422)})
+def cancel_job(request: HttpRequest, job_id: Path[Id]) -> Cancelled:
+    """Cancel a pending job; the next event of its key makes another."""
+    cancelled = operating.cancel(_in_state(job_id, JobState.PENDING), by=caller_of(request).actor)
+    if not cancelled:
+        raise _not_in_state(job_id, JobState.PENDING)
+    return Cancelled(cancelled)
+
+
+def _rule_id(name: str | None) -> int | None:
+    """Of the rule that is asked for, if any: a filter with a typo must not look like no jobs."""
+    return find_rule(name).get().pk if name else None
+
+
+def _one(job_id: int) -> QuerySet[TransferJob]:
+    return TransferJob.objects.filter(pk=job_id)
+
+
+def _in_state(job_id: int, state: JobState) -> QuerySet[TransferJob]:
+    """The job, as a query of its own.
+
+    Raises:
+        Refused: 404 if there is none, 409 if it is in another state.
+    """
+    found = _one(job_id).values_list("state", flat=True).first()
+    if found is None:
+        raise _no_such_job(job_id)
+    if found != state:
+        raise _not_in_state(job_id, state)
+    return _one(job_id)
+
+
+def _no_such_job(job_id: int) -> Refused:
+    return Refused(
+        404,
+        "no_such_job",
+        f"There is no job {job_id}. Finished jobs are deleted some days after their end.",
+    )
+
+
+def _not_in_state(job_id: int, state: JobState) -> Refused:
+    return Refused(
+        409, "wrong_state", f"Job {job_id} is not {state.value} (any more); nothing was changed."
+    )
+
+
+def _job(job: TransferJob) -> Job:
+    values: dict[str, Any] = {
+        name: getattr(job, name)
+        for name in (
+            *("id", "key", "size_bytes", "awaits_confirmation"),
+            *("event_at", "enqueued_at", "started_at", "error_code", "error_detail"),
+        )
+    }
+    return Job(
+        **values,
+        rule=job.rule.name,
+        state=JobState(job.state),
+        outcome=Outcome(job.outcome) if job.outcome else None,
+        origin=JobOrigin(job.origin),
+        unsuccessful_tries=job.attempt,
+        tries_at_most=job.attempt_limit,
+        due_at=job.available_at,
+        finished_at=job.finalized_at,
+        cause=job.error.cause if job.error else "",
+        hint=job.error.hint if job.error else "",
+    )
+
+
+def _try(attempt: TransferAttempt) -> Try:
+    return Try(
+        number=attempt.number,
+        started_at=attempt.started_at,
+        ended_at=attempt.ended_at,
+        code=attempt.code,
+        detail=attempt.detail,
+        request_id=attempt.request_id,
+        cause=attempt.cause,
+        hint=attempt.hint,
+    )

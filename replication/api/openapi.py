@@ -1,0 +1,10 @@
+"""The API's description as docs/openapi.json has it."""
+
+import json
+
+from replication.api import api
+
+
+def as_text() -> str:
+    """OpenAPI 3.1, in the order of the code, so that a change of it is read as one of the API."""
+    return json.dumps(api.get_openapi_schema(), indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,61 @@
+"""manage.py apitoken create|list|revoke"""
+
+from argparse import ArgumentParser
+from datetime import datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from replication import tokens
+from replication.audit import at_the_command_line
+from replication.models import ApiToken, TokenRole
+
+
+class Command(BaseCommand):
+    help = "Makes, lists and revokes the tokens that may call the API and /metrics."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke")
+        create = verbs.add_parser("create", help="make a token; its secret is shown once")
+        create.add_argument("name", help="lower-case letters, digits and hyphens")
+        create.add_argument("--role", choices=TokenRole.values, default=TokenRole.READ.value)
+        verbs.add_parser("list", help="list all tokens, without their secrets")
+        revoke = verbs.add_parser("revoke", help="refuse a token from now on, for good")
+        revoke.add_argument("name")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        verb = {"create": self._create, "list": self._list, "revoke": self._revoke}
+        verb[options["verb"]](**options)
+
+    def _create(self, *, name: str, role: str, **_: Any) -> None:
+        try:
+            made = tokens.create(name, role=TokenRole(role), by=at_the_command_line())
+        except ValidationError as error:
+            raise CommandError(f"The token {name!r} was not made: {_in_words(error)}") from error
+        self.stderr.write(f"Token {name}, role {role}. Keep it: it can't be shown again.")
+        self.stdout.write(made.secret)
+
+    def _list(self, **_: Any) -> None:
+        for token in ApiToken.objects.all():
+            state = f"revoked {_moment(token.revoked_at)}" if token.revoked_at else "valid"
+            used = (
+                f"last used {_moment(token.last_used_at)}" if token.last_used_at else "never used"
+            )
+            self.stdout.write(f"{token.name}  {token.role}  {token.prefix}…  {state}  {used}")
+
+    def _revoke(self, *, name: str, **_: Any) -> None:
+        chosen = ApiToken.objects.filter(name=name)
+        if not chosen.exists():
+            raise CommandError(f"There is no token {name!r}; `apitoken list` has their names.")
+        if not tokens.revoke(chosen, by=at_the_command_line()):
+            raise CommandError(f"The token {name!r} was revoked before.")
+        self.stdout.write(f"Token {name} is refused from now on.")
+
+
+def _moment(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def _in_words(error: ValidationError) -> str:
+    return " ".join(f"{field}: {' '.join(said)}" for field, said in error.message_dict.items())

@@ -1,0 +1,104 @@
+"""Who may call the API, and what was done by hand by whom."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from replication.models.validators import NAME
+
+
+class TokenRole(models.TextChoices):
+    READ = "read", _("read: may look at everything")
+    OPERATE = "operate", _("operate: may also send events, pause, resume, retry, replay")
+
+
+class ApiToken(models.Model):
+    """A caller of the API. Its secret was shown once; here is only what recognises it."""
+
+    id: int
+    name = models.CharField(_("name"), max_length=63, unique=True, validators=[NAME])
+    role = models.CharField(
+        _("role"), max_length=7, choices=TokenRole, default=TokenRole.READ, db_default="read"
+    )
+    # Of 32 random bytes: there is nothing to guess that a slow hash would protect.
+    secret_sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    prefix = models.CharField(
+        _("begins with"),
+        max_length=16,
+        editable=False,
+        help_text=_("So that a secret that is found somewhere can be recognised."),
+    )
+    created_by = models.CharField(_("made by"), max_length=150, editable=False)
+    created_at = models.DateTimeField(_("made at"), editable=False)
+    last_used_at = models.DateTimeField(
+        _("last used"), null=True, editable=False, help_text=_("To the minute.")
+    )
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, editable=False)
+
+    class Meta:
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                name="token_role_is_known", condition=Q(role__in=TokenRole.values)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ActorKind(models.TextChoices):
+    USER = "user", _("user")
+    TOKEN = "token", _("API token")
+    COMMAND = "command", _("command line")
+
+
+class AuditAction(models.TextChoices):
+    JOBS_RETRIED = "jobs_retried", _("retried jobs")
+    JOBS_CANCELLED = "jobs_cancelled", _("cancelled jobs")
+    RULES_PAUSED = "rules_paused", _("paused rules")
+    RULES_RESUMED = "rules_resumed", _("resumed rules")
+    DELETES_CONFIRMED = "deletes_confirmed", _("confirmed deletes")
+    LOOKED_AGAIN = "looked_again", _("had keys looked at again")
+    LETTERS_REPLAYED = "letters_replayed", _("replayed dead letters")
+    LETTERS_DELETED = "letters_deleted", _("deleted dead letters")
+    TOKEN_CREATED = "token_created", _("made an API token")
+    TOKENS_REVOKED = "tokens_revoked", _("revoked API tokens")
+    ADDED = "added", _("added")
+    CHANGED = "changed", _("changed")
+    DELETED = "deleted", _("deleted")
+
+
+class AuditEntry(models.Model):
+    """Something that was done by hand. Written before it is done, and completed after.
+
+    One without `ended_at` broke off; some of it may have been done.
+    """
+
+    id: int
+    actor_kind = models.CharField(_("by a"), max_length=7, choices=ActorKind)
+    actor = models.CharField(_("who"), max_length=150)  # a name: it outlives the user or token
+    action = models.CharField(_("did what"), max_length=20, choices=AuditAction)
+    about = models.TextField(_("to what"))
+    began_at = models.DateTimeField(_("when"))
+    ended_at = models.DateTimeField(_("ended at"), null=True)
+    affected = models.IntegerField(_("how many"), null=True, help_text=_("What it changed."))
+
+    class Meta:
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit")
+        default_permissions = ("view",)
+        constraints = [
+            models.CheckConstraint(
+                name="audit_action_is_known", condition=Q(action__in=AuditAction.values)
+            ),
+        ]
+        indexes = [
+            # retention: the oldest
+            models.Index(name="audit_began", fields=["began_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.actor}: {self.get_action_display()}"

@@ -1,0 +1,99 @@
+"""What is done by hand to jobs, rules and dead letters: by the admin and the API alike, audited."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.db.models import QuerySet
+
+from replication import audit, brake, dead_letters, intake, jobs, parking
+from replication.audit import Actor, recorded
+from replication.dead_letters import Replayed
+from replication.models import AuditAction, DeadLetter, JobState, ReplicationRule, TransferJob
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What came of failed jobs that were to be tried again."""
+
+    retried: int
+    superseded: int  # a newer job of the same key serves them
+
+
+def retry(chosen: QuerySet[TransferJob], *, by: Actor) -> Retried:
+    """Have the failed ones of these jobs tried again, with all their tries."""
+    with recorded(by, AuditAction.JOBS_RETRIED, about=_jobs(chosen)) as deed:
+        failed = chosen.filter(state=JobState.FAILED).count()
+        deed.affected = moved = jobs.retry(chosen)
+    return Retried(moved, max(0, failed - moved))
+
+
+def cancel(chosen: QuerySet[TransferJob], *, by: Actor) -> int:
+    """Cancel the pending ones of these jobs. Returns how many."""
+    with recorded(by, AuditAction.JOBS_CANCELLED, about=_jobs(chosen)) as deed:
+        deed.affected = cancelled = jobs.cancel(chosen)
+    return cancelled
+
+
+def pause(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
+    """Have these rules' jobs wait. Returns how many rules were not paused before."""
+    with recorded(by, AuditAction.RULES_PAUSED, about=_rules(rules)) as deed:
+        deed.affected = paused = ReplicationRule.pause(rules)
+    return paused
+
+
+def resume(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
+    """Let rules go on that were paused or parked. Returns how many were."""
+    with recorded(by, AuditAction.RULES_RESUMED, about=_rules(rules)) as deed:
+        deed.affected = resumed = parking.resume(rules)
+    return resumed
+
+
+def confirm_deletes(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
+    """Let the deletes go on that these rules' brakes hold. Returns how many."""
+    with recorded(by, AuditAction.DELETES_CONFIRMED, about=_rules(rules)) as deed:
+        deed.affected = confirmed = brake.confirm(rules)
+    return confirmed
+
+
+def look_again(rule: ReplicationRule, keys: Sequence[str], *, by: Actor) -> list[int]:
+    """Make a job of each key, whatever the rule's filters say. Returns their ids."""
+    about = audit.named(f"rule {rule.name}: keys", list(keys[: audit.MAX_NAMED + 1]))
+    with recorded(by, AuditAction.LOOKED_AGAIN, about=about) as deed:
+        job_ids = intake.look_again(rule, keys)
+        deed.affected = len(job_ids)
+    return job_ids
+
+
+def replay(letters: QuerySet[DeadLetter], *, by: Actor) -> Replayed:
+    """Give these messages another chance."""
+    with recorded(by, AuditAction.LETTERS_REPLAYED, about=_letters(letters)) as deed:
+        replayed = dead_letters.replay(letters)
+        deed.affected = replayed.letters
+    return replayed
+
+
+def delete(letters: QuerySet[DeadLetter], *, by: Actor) -> int:
+    """Delete these messages for good. Returns how many."""
+    with recorded(by, AuditAction.LETTERS_DELETED, about=_letters(letters)) as deed:
+        deed.affected, _ = letters.delete()
+    return deed.affected
+
+
+# -- what it is about, for the record ----------------------------------------------------------
+
+
+def _jobs(chosen: QuerySet[TransferJob]) -> str:
+    return audit.named("jobs", _some(chosen.order_by().values_list("pk", flat=True)))
+
+
+def _rules(rules: QuerySet[ReplicationRule]) -> str:
+    return audit.named("rules", _some(rules.order_by("name").values_list("name", flat=True)))
+
+
+def _letters(letters: QuerySet[DeadLetter]) -> str:
+    return audit.named("dead letters", _some(letters.values_list("message_id", flat=True)))
+
+
+def _some(values: QuerySet) -> list[str]:
+    first: Iterable[object] = values[: audit.MAX_NAMED + 1]
+    return [str(value) for value in first]

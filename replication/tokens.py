@@ -1,0 +1,78 @@
+"""The API's tokens: made, found by their secrets, revoked."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models.functions import Now
+
+from replication import audit
+from replication.audit import Actor, recorded
+from replication.models import ApiToken, AuditAction, TokenRole
+
+SECRET_BYTES = 32
+# So that people, and scanners of repositories, know one when they see it.
+MARK = "s3sync_"
+SHOWN_LENGTH = len(MARK) + 6
+# A call more often than that is not worth a write.
+USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token, and the only sight of its secret."""
+
+    token: ApiToken
+    secret: str
+
+
+def create(name: str, *, role: TokenRole, by: Actor) -> NewToken:
+    """Make a token.
+
+    Raises:
+        ValidationError: the name is taken, or is none.
+    """
+    secret = MARK + secrets.token_urlsafe(SECRET_BYTES)
+    token = ApiToken(
+        name=name,
+        role=role,
+        secret_sha256=_sha256(secret),
+        prefix=secret[:SHOWN_LENGTH],
+        created_by=by.name,
+        created_at=Now(),
+    )
+    token.full_clean(exclude=["created_at"])
+    about = f"API token {name}, role {role.value}"
+    with recorded(by, AuditAction.TOKEN_CREATED, about=about) as deed:
+        token.save()
+        deed.affected = 1
+    return NewToken(token, secret)
+
+
+def find(secret: str) -> ApiToken | None:
+    """The token with this secret, revoked or not; that it was used is noted, to the minute."""
+    never_or_long_ago = Q(last_used_at=None) | Q(last_used_at__lt=Now() - USE_IS_NOTED_EVERY)
+    token = (
+        ApiToken.objects.filter(secret_sha256=_sha256(secret))
+        .annotate(is_use_due=ExpressionWrapper(never_or_long_ago, output_field=BooleanField()))
+        .first()
+    )
+    if token and token.revoked_at is None and token.is_use_due:
+        ApiToken.objects.filter(pk=token.pk).filter(never_or_long_ago).update(last_used_at=Now())
+    return token
+
+
+def revoke(tokens: QuerySet[ApiToken], *, by: Actor) -> int:
+    """Refuse these tokens from now on, for good. Returns how many were not revoked before."""
+    names = list(tokens.order_by("name").values_list("name", flat=True)[: audit.MAX_NAMED + 1])
+    with recorded(by, AuditAction.TOKENS_REVOKED, about=audit.named("API tokens", names)) as deed:
+        revoked = tokens.filter(revoked_at=None).update(revoked_at=Now())
+        deed.affected = revoked
+    return revoked
+
+
+def _sha256(secret: str) -> str:
+    # A header may carry what is no text; it is nobody's secret then.
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

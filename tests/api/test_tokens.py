@@ -1,0 +1,108 @@
+"""API tokens: who made them, what they may, and that their secrets are nowhere."""
+
+import json
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models.functions import Now
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from replication.models import ActorKind, ApiToken, AuditAction, AuditEntry, TokenRole
+from tests.admin.pages import add_url, list_url, run_action, said
+from tests.api.callers import a_caller, with_token
+from tests.examples import a_rule
+
+STATUS = "/api/v1/status"
+
+pytestmark = pytest.mark.django_db
+
+
+def apitoken(*arguments: str) -> str:
+    out = StringIO()
+    call_command("apitoken", *arguments, stdout=out, stderr=StringIO())
+    return out.getvalue().strip()
+
+
+def test_a_token_of_the_command_line_calls_until_it_is_revoked():
+    secret = apitoken("create", "deploy", "--role", "operate")
+    token = ApiToken.objects.get()
+    assert len(secret) > 40
+    assert secret.startswith(token.prefix)
+    assert secret not in json.dumps(list(ApiToken.objects.values()), default=str)
+    assert with_token(secret).get(STATUS).status_code == 200
+    listed = apitoken("list")
+    assert listed.startswith(f"deploy  operate  {token.prefix}…  valid  last used 2")
+    assert secret not in listed
+    apitoken("revoke", "deploy")
+    answer = with_token(secret).get(STATUS)
+    assert answer.status_code == 401
+    assert "deploy was revoked" in answer.json()["detail"]
+    assert "revoked 2" in apitoken("list")
+    with pytest.raises(CommandError, match="was revoked before"):
+        apitoken("revoke", "deploy")
+    assert list(AuditEntry.objects.values_list("actor_kind", "action", "about", "affected")) == [
+        (ActorKind.COMMAND, AuditAction.TOKEN_CREATED, "API token deploy, role operate", 1),
+        (ActorKind.COMMAND, AuditAction.TOKENS_REVOKED, "API tokens deploy", 1),
+        (ActorKind.COMMAND, AuditAction.TOKENS_REVOKED, "API tokens deploy", 0),
+    ]
+
+
+@pytest.mark.parametrize("name", ["taken", "Not a name", ""])
+def test_a_name_that_can_not_be_had_is_refused_in_words(name):
+    apitoken("create", "taken")
+    with pytest.raises(CommandError, match="was not made: name: "):
+        apitoken("create", name)
+    with pytest.raises(CommandError, match="There is no token 'unknown'"):
+        apitoken("revoke", "unknown")
+
+
+def test_a_token_of_the_admin_is_shown_once_and_revoked_there(operator_client: Client):
+    page = operator_client.post(add_url("apitoken"), {"name": "grafana", "role": "read"})
+    secret = page.content.decode().split('id="secret">')[1].split("<")[0]
+    assert with_token(secret).get(STATUS).status_code == 200
+    listed = operator_client.get(list_url("apitoken")).content.decode()
+    assert "grafana" in listed
+    assert secret not in listed
+    again = operator_client.post(add_url("apitoken"), {"name": "grafana", "role": "read"})
+    assert "already exists" in again.content.decode()
+    pk = ApiToken.objects.get().pk
+    assert "1 token was revoked" in said(run_action(operator_client, "apitoken", "revoke", [pk]))
+    assert with_token(secret).get(STATUS).status_code == 401
+    assert set(AuditEntry.objects.values_list("actor", flat=True)) == {"operator"}
+
+
+def test_when_a_token_was_used_is_written_once_a_minute():
+    caller = a_caller("grafana", TokenRole.READ)
+    caller.get(STATUS)
+    assert ApiToken.objects.get().last_used_at
+    with CaptureQueriesContext(connection) as queries:
+        caller.get(STATUS)
+    assert not [query for query in queries if query["sql"].startswith("UPDATE")]
+    ApiToken.objects.update(last_used_at=Now() - timedelta(seconds=61))
+    caller.get(STATUS)
+    assert ApiToken.objects.filter(last_used_at__gt=Now() - timedelta(seconds=30)).exists()
+
+
+def test_a_token_of_the_environment_operates_and_is_known_without_the_database(caller: Client):
+    rule = a_rule()
+    assert caller.post(f"/api/v1/rules/{rule.name}/pause").status_code == 200
+    entry = AuditEntry.objects.get()
+    assert (entry.actor_kind, entry.actor) == (ActorKind.TOKEN, "S3SYNC_API_TOKENS")
+    assert entry.about == f"rules {rule.name}"
+
+
+def test_over_its_limit_a_token_is_told_when_to_come_back(limits):
+    limits(api_calls_per_second=0.5, api_event_calls_per_second=0)
+    caller, other = a_caller("eager", TokenRole.OPERATE), a_caller("other", TokenRole.READ)
+    assert caller.get(STATUS).status_code == 200
+    answer = caller.get(STATUS)
+    assert (answer.status_code, answer.json()["error"]) == (429, "too_many_calls")
+    assert answer["Retry-After"] == "2"
+    assert other.get(STATUS).status_code == 200
+    for _ in range(3):
+        answer = caller.post("/api/v1/events", "[]", content_type="application/json")
+        assert answer.status_code == 202
