@@ -35,12 +35,11 @@ class Queue:
     """One SQS queue. Safe to use from many threads."""
 
     def __init__(self, queue: EventQueue) -> None:
-        url = urlsplit(queue.url)
         self._url = queue.url
         self._client = aws_client(
             "sqs",
             region=queue.region,
-            endpoint_url=f"{url.scheme}://{url.netloc}",
+            endpoint_url=sqs_endpoint(queue.url),
             profile=queue.credential_profile,
             holds_back_seconds=MAX_WAIT_SECONDS,
         )
@@ -117,6 +116,12 @@ class Queue:
         except (ClientError, BotoCoreError):
             return None
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+
+def sqs_endpoint(queue_url: str) -> str:
+    """Where SQS is that has this queue."""
+    url = urlsplit(queue_url)
+    return f"{url.scheme}://{url.netloc}"
 
 
 def _translated(error: ClientError | BotoCoreError) -> QueueError:
