@@ -72,9 +72,14 @@ def receive_statement(queue: QueueAddress, receiver_arn: str) -> Statement:
 
 
 def statements(policy: str) -> dict[str, Statement]:
-    """A queue's policy by Sid; what has none is under its place in the policy."""
-    listed = _listed(json.loads(policy).get("Statement", [])) if policy else []
-    return {each.get("Sid") or f"#{number}": each for number, each in enumerate(listed)}
+    """A queue's policy by Sid; what has none, or one that is taken, by its place besides."""
+    named: dict[str, Statement] = {}
+    for number, each in enumerate(
+        _listed(json.loads(policy).get("Statement", []) if policy else [])
+    ):
+        sid = each.get("Sid", "")
+        named[sid if sid and sid not in named else f"{sid}#{number}"] = each
+    return named
 
 
 def allowed_buckets(policy: str) -> set[str]:
@@ -150,7 +155,7 @@ def ram_statements(rules: Sequence[ReplicationRule]) -> list[Any]:
     """What the service's RAM user needs in OSS, for these rules, and no more."""
     deleting = [rule for rule in rules if rule.delete_policy == DeletePolicy.MIRROR]
     sharing = [rule for rule in rules if rule.acl != ObjectAcl.DEFAULT]
-    buckets = {rule.destination for rule in rules}
+    buckets = {_oss_bucket(rule.destination) for rule in rules}
     return [
         *_allow(
             "",
@@ -167,7 +172,7 @@ def ram_statements(rules: Sequence[ReplicationRule]) -> list[Any]:
         *_allow("", ["oss:DeleteObject"], _replicas(deleting)),
         *_allow("", ["oss:PutObjectAcl"], _replicas(sharing)),
         # To give up what an interrupted upload left.
-        *_allow("", ["oss:ListMultipartUploads"], set(map(_oss_bucket, buckets))),
+        *_allow("", ["oss:ListMultipartUploads"], buckets),
     ]
 
 
@@ -232,7 +237,7 @@ def _normal(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _normal(each) for name, each in value.items()}
     if isinstance(value, list):
-        return sorted(value) if len(value) != 1 else value[0]
+        return sorted(value, key=str) if len(value) != 1 else value[0]
     return value
 
 
