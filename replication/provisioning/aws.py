@@ -99,7 +99,8 @@ class Aws:
             lambda: client.create_queue(
                 QueueName=address.name, Attributes=dict(attributes), tags=dict(TAG)
             ),
-            again_on=_NO_QUEUE,  # its dead-letter queue was made just now
+            # Its dead-letter queue was made just now, and may not be known yet.
+            again_on={*_NO_QUEUE, "InvalidParameterValue"},
             seconds=SETTLES_SECONDS,
         )
         return str(answer["QueueUrl"])

@@ -222,7 +222,7 @@ def _notes(
 
 def _remove_queue(where: str, what: str, queue: FoundQueue) -> Step:
     name = queue.url.rpartition("/")[2]
-    lost = f", with all that it holds: {queue.messages:,} messages" if queue.messages else ""
+    lost = f"; messages that are lost with it: {queue.messages:,}" if queue.messages else ""
     return Step("-", where, f"delete {what} {name}{lost}", RemoveQueue(queue.url))
 
 

@@ -180,7 +180,7 @@ def test_removal_ends_the_telling_before_the_queue_and_says_what_is_lost() -> No
         RemoveQueue,
         RemoveQueue,
     ]
-    assert "1,200 messages" in planned.steps[2].sentence
+    assert "lost with it: 1,200" in planned.steps[2].sentence
     assert carried_out(there, planned) == NOTHING
 
 

@@ -122,6 +122,11 @@ def test_a_prefix_means_itself_in_a_policy() -> None:
     assert resource == "arn:aws:s3:::photos/${$}{a}${?}${*}/*"
 
 
+def test_a_prefix_ends_where_iam_would_refuse_the_document() -> None:
+    (resource,) = granted(iam_statements([rule(source_prefix="a/日本/b")], []), "s3:GetObject")
+    assert resource == "arn:aws:s3:::photos/a/*"
+
+
 def test_oss_allows_what_the_rules_do_where_they_do_it() -> None:
     (put,) = granted(ram_statements([rule(destination_prefix="copies/")]), "oss:PutObject")
     assert put == "acs:oss:*:*:replica/copies/*"

@@ -73,11 +73,12 @@ class Command(BaseCommand):
             policies = {} if options["destroy"] else service_policies(all_rules(), plans)
         except ProvisioningError as error:
             raise CommandError(str(error)) from error
-        if options["write"]:
-            _write(options["write"], policies)
+        written = _write(options["write"], policies) if options["write"] else []
         steps = [step for plan in plans for step in plan.steps]
         obstacles = [obstacle for plan in plans for obstacle in plan.obstacles]
         self._show(plans, policies, is_printed=not (options["apply"] or options["write"]))
+        for file in written:
+            self._say(f"Written: {file}")
         if obstacles:
             raise CommandError("Nothing was changed: something is in the way, marked by `!`.")
         if options["apply"]:
@@ -177,11 +178,13 @@ def _count(number: int) -> str:
     return "1 change" if number == 1 else f"{number} changes"
 
 
-def _write(folder: Path, policies: dict[str, Any]) -> None:
+def _write(folder: Path, policies: dict[str, Any]) -> list[Path]:
+    """Write each policy into a file of the folder; the files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, policy in policies.items():
             text = json.dumps(policy, ensure_ascii=False, indent=2)
             (folder / name).write_text(f"{text}\n", encoding="utf-8")
+        return [folder / name for name in policies]
     except OSError as error:
         raise CommandError(f"{folder} can't be written to: {error.strerror}") from error
