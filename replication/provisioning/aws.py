@@ -4,7 +4,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 
 from replication.errors import MEANINGS, ReplicationError
 from replication.models import EventQueue
@@ -31,6 +40,10 @@ _CREDENTIALS = {
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId"),
     *("ExpiredToken", "InvalidToken", "UnrecognizedClientException"),
 }
+_NOT_LOGGED_IN = (
+    *(CredentialRetrievalError, NoCredentialsError, PartialCredentialsError),
+    *(ProfileNotFound, SSOError, TokenRetrievalError),
+)
 _ACTIONS = {
     "CreateQueue": "sqs:CreateQueue and sqs:TagQueue",
     "GetBucketNotificationConfiguration": "s3:GetBucketNotification",
@@ -190,13 +203,16 @@ class Aws:
         return self._client("s3", bucket.region, bucket.endpoint_url, bucket.profile)
 
     def _client(self, service: str, region: str, endpoint_url: str, profile: str) -> Any:
-        try:
+        def make() -> Any:
             return aws_client(
                 service,
                 region=region,
                 endpoint_url=endpoint_url,
                 profile=self._profile or profile,
             )
+
+        try:
+            return self._asked(profile, make)
         except ReplicationError as error:
             raise ProvisioningError(str(error.detail), hint=MEANINGS[error.code].hint) from error
 
@@ -234,7 +250,7 @@ class Aws:
                 f"{about}: {what}" if about else what,
                 hint=_hint(error, profile=self._profile or profile),
             ) from error
-        except NoCredentialsError as error:
+        except _NOT_LOGGED_IN as error:
             raise ProvisioningError(
                 str(error),
                 hint="Log in as an administrator of the account (aws login, AWS_PROFILE …), or "

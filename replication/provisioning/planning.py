@@ -213,8 +213,8 @@ def _notes(
             _where(needs),
             "it was not made by provision (it has no tag of its): only its policy is added to",
         )
-        for doubt in doubts(found.queue.attributes):
-            yield _where(needs), doubt
+    for doubt in doubts(found.queue.attributes) if found.queue else ():
+        yield _where(needs), doubt
     for name, each in merged.items():
         if each.covered:
             yield f"bucket {name}", "notifies the queue already, by an entry that is not ours"

@@ -55,13 +55,15 @@ def differences(present: Mapping[str, str], wanted: Mapping[str, str]) -> dict[s
         for name, value in wanted.items()
         if _meaning(name, present.get(name, "")) != _meaning(name, value)
     }
+    if present.get("KmsMasterKeyId"):  # somebody's own key: they can't have both
+        changed.pop("SqsManagedSseEnabled", None)
     if _largest_message_bytes(present) < LEAST_MESSAGE_BYTES:
         changed["MaximumMessageSize"] = str(LEAST_MESSAGE_BYTES)
     return changed
 
 
 def doubts(present: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with a queue that is not ours to change."""
+    """What we don't change, and what may be lost by it."""
     if (size := _largest_message_bytes(present)) < LARGEST_EVENT_BYTES:
         yield (
             f"it takes messages of up to {size:,} bytes, and S3's events have up to "

@@ -11,6 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from replication.models import Destination, EventQueue, ReplicationRule, Source
+from replication.stores import aws as clients
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
 from tests.policies import a_user_who_may
@@ -201,6 +202,44 @@ def test_an_administrator_is_named_for_the_run_and_a_right_that_is_missing_is_na
     assert f"Grant sqs:CreateQueue and sqs:TagQueue to the credential profile '{reader}'" in said
     status, said = provision("--queue", queue_name, "--profile", "nobody")
     assert (status, "S3SYNC_PROFILE_NOBODY_ACCESS_KEY_ID" in said) == (1, True)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("AWS_PROFILE", "missing")
+        forget_clients()
+        status, said = provision("--queue", queue_name)
+    forget_clients()
+    assert (status, "Log in as an administrator" in said) == (1, True)
+
+
+def test_several_queues_of_a_region_each_have_the_sources_that_are_named_for_them(
+    provision: Provision, aws: MiniStack, bucket: str, queue_name: str
+) -> None:
+    assert provision("--queue", queue_name, "--source", "photos-s3", "--apply")[0] == 0
+    aws.client("s3").create_bucket(Bucket=f"{bucket}-2")
+    make_rule("films", bucket=f"{bucket}-2", region=aws.region)
+    other = ["--queue", f"{queue_name}-2", "--source", "films-s3", "--apply"]
+    assert provision(*other)[0] == 0
+    for name in (bucket, f"{bucket}-2"):
+        assert len(notifications(aws, name)["QueueConfigurations"]) == 1
+    status, said = provision("--queue", queue_name)  # would take the other's bucket, too
+    assert (status, "another queue of s3sync's" in said) == (1, True)
+    assert provision("--destroy", "--apply")[0] == 0
+    assert queues(aws, queue_name) == []
+
+
+def test_what_was_set_up_by_hand_is_found_to_be_all_there(
+    provision: Provision, aws: MiniStack, bucket: str, queue_name: str
+) -> None:
+    url = connect_bucket_to_queue(aws, bucket=bucket, queue=queue_name)
+    EventQueue.objects.create(name="by-hand", url=url, region=aws.region)
+    status, said = provision("--json")
+    assert (status, json.loads(said)["steps"]) == (0, [])
+    assert "by an entry that is not ours" in said
+    assert provision("--destroy")[0] == 0
+
+
+def forget_clients() -> None:
+    clients._client.cache_clear()
+    clients._session.cache_clear()
 
 
 def missing_bucket(aws: MiniStack) -> list[str]:

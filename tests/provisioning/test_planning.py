@@ -122,6 +122,19 @@ def test_what_somebody_changed_of_our_queue_is_changed_back_but_for_larger_messa
     ).steps
 
 
+def test_a_key_that_somebody_encrypts_our_queue_with_stays_and_what_it_needs_is_said() -> None:
+    there = made(PHOTOS)
+    assert there.queue
+    keyed = {**there.queue.attributes, "KmsMasterKeyId": "k", "SqsManagedSseEnabled": "false"}
+    planned = plan(
+        needs(PHOTOS),
+        replace(there, queue=replace(there.queue, attributes=keyed)),
+        receiver_arn="",
+    )
+    assert planned.steps == ()
+    assert ["kms:GenerateDataKey" in note for _, note in planned.notes] == [True]
+
+
 def test_a_bucket_whose_rules_are_gone_is_heard_no_longer() -> None:
     there = replace(made(PHOTOS, DOCUMENTS), former=(replace(DOCUMENTS, ranges={}),))
     planned = plan(needs(PHOTOS), there, receiver_arn="")
