@@ -118,11 +118,11 @@ def merge(
     Args:
         ranges: by the names of the rules.
     """
-    others = [each for each in _read(present) if not _is_ours(each, queue_arn)]
+    others = [each for each in read_notifications(present) if not _is_ours(each, queue_arn)]
     heard_by_others = [
         each.keys
         for each in others
-        if each.target_arn == queue_arn and all(_has_event(each, event) for event in EVENTS)
+        if each.target_arn == queue_arn and all(has_event(each, event) for event in EVENTS)
     ]
     asked = {
         rule: keys
@@ -131,7 +131,7 @@ def merge(
     }
     heard = apart(asked.values(), at_most=max(1, MAX_CONFIGURATIONS - len(others)))
     ours = [_ours(keys, asked, queue_arn=queue_arn, queue_name=queue_name) for keys in heard]
-    there = [each for each in _read(present) if _is_ours(each, queue_arn)]
+    there = [each for each in read_notifications(present) if _is_ours(each, queue_arn)]
     # That a rule has another name is no change.
     is_done = {(each.keys, each.events) for each in there} == {
         (keys, frozenset(EVENTS)) for keys in heard
@@ -146,15 +146,15 @@ def merge(
 
 def describe_others(present: Mapping[str, Any], *, queue_arn: str) -> list[str]:
     """What stays as it is, in a few words each."""
-    names = [each.id for each in _read(present) if not _is_ours(each, queue_arn)]
+    names = [each.id for each in read_notifications(present) if not _is_ours(each, queue_arn)]
     return names + (["EventBridge"] if "EventBridgeConfiguration" in present else [])
 
 
 def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two configurations say the same; S3 keeps no order and no capitals of a filter."""
-    return set(_read(one)) == set(_read(other)) and ("EventBridgeConfiguration" in one) == (
-        "EventBridgeConfiguration" in other
-    )
+    return set(read_notifications(one)) == set(read_notifications(other)) and (
+        "EventBridgeConfiguration" in one
+    ) == ("EventBridgeConfiguration" in other)
 
 
 def without_answer(present: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +224,8 @@ def _is_ours(notification: Notification, queue_arn: str) -> bool:
     return notification.is_ours and notification.target_arn == queue_arn
 
 
-def _read(configuration: Mapping[str, Any]) -> list[Notification]:
+def read_notifications(configuration: Mapping[str, Any]) -> list[Notification]:
+    """All entries of a bucket's configuration, whoever is told."""
     return [
         _notification(entry, arn)
         for section, arn in _TARGETS.items()
@@ -243,12 +244,13 @@ def _notification(entry: Mapping[str, Any], arn: str) -> Notification:
     )
 
 
-def _has_event(notification: Notification, wanted: str) -> bool:
+def has_event(notification: Notification, wanted: str) -> bool:
+    """Whether it is about these events: named one by one, or as a family with `*`."""
     return bool(notification.events & {wanted, _family(wanted)})
 
 
 def _shares_event(notification: Notification, wanted: str) -> bool:
-    return _has_event(notification, wanted) or (
+    return has_event(notification, wanted) or (
         wanted == _family(wanted) and any(_family(event) == wanted for event in notification.events)
     )
 
