@@ -68,7 +68,8 @@ def examine_announcements(
             rule.source, profile=administrator or rule.source.credential_profile
         )
     except Refusal as refusal:
-        yield _unseen(rule, queues, heard, refusal)
+        if refusal.why is not Why.MISSING:  # said where the source is read
+            yield _unseen(rule, queues, heard, refusal)
         return
     except ReplicationError as error:
         yield from_error(Check.NOTIFICATION, error)
@@ -83,7 +84,7 @@ def examine_announcements(
         return
     yield _complete(rule, to_us)
     for arn in sorted({each.target_arn for each in to_us}):
-        yield _policy(rule, *polled[arn], administrator=administrator)
+        yield from _policy(rule, *polled[arn], administrator=administrator)
 
 
 def _of_web_server(rule: ReplicationRule, heard: Heard) -> Finding:
@@ -125,23 +126,27 @@ def _complete(rule: ReplicationRule, entries: Sequence[Notification]) -> Finding
 
 def _policy(
     rule: ReplicationRule, row: EventQueue, address: QueueAddress, *, administrator: str
-) -> Finding:
+) -> Findings:
     """Whether the queue takes what the bucket sends."""
     try:
         attributes = aws.queue_attributes(row, profile=administrator or row.credential_profile)
     except Refusal as refusal:
-        return unknown(
-            Check.QUEUE_POLICY,
-            f"the policy of {address.name} can't be read: {refusal}",
-            fix=_as_administrator("sqs:GetQueueAttributes", refusal),
-        )
+        if refusal.why is not Why.MISSING:  # said where the queue is looked at
+            yield unknown(
+                Check.QUEUE_POLICY,
+                f"the policy of {address.name} can't be read: {refusal}",
+                fix=_as_administrator("sqs:GetQueueAttributes", refusal),
+            )
+        return
     except ReplicationError as error:
-        return from_error(Check.QUEUE_POLICY, error)
+        yield from_error(Check.QUEUE_POLICY, error)
+        return
     bucket, policy = rule.source.bucket, attributes.get("Policy", "")
     arn = bucket_arn(bucket, region=rule.source.region)
     if lets_s3_send(policy, bucket_arn=arn, account=address.account):
-        return passed(Check.QUEUE_POLICY, f"S3 may send to {address.name} for {bucket}")
-    return failed(
+        yield passed(Check.QUEUE_POLICY, f"S3 may send to {address.name} for {bucket}")
+        return
+    yield failed(
         Check.QUEUE_POLICY,
         f"the policy of {address.name} does not let S3 send for the bucket {bucket}: its events "
         "are lost"

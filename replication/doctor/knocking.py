@@ -84,19 +84,19 @@ def _not_reached(error: HTTPError, *, where: str) -> Finding:
             f"no host is named {host}: the DNS does not know it",
             fix="Check the endpoint's and the region's spelling; then the DNS of this host.",
         )
+    if isinstance(error, NewConnectionError):  # it is a ConnectTimeoutError, too
+        return failed(
+            Check.REACHED,
+            f"no connection to {where}: {error}",
+            fix=f"Check host and port of the endpoint; nobody listens there, or a firewall between "
+            f"turns us away.{internal}",
+        )
     if isinstance(error, ConnectTimeoutError):
         return failed(
             Check.REACHED,
             f"no connection to {where} in {CONNECT_SECONDS:g} s",
             fix=f"Let this host out to {where} (firewall, security group, route, VPC endpoint), or "
             f"correct the endpoint.{internal}",
-        )
-    if isinstance(error, NewConnectionError):
-        return failed(
-            Check.REACHED,
-            f"no connection to {where}: {error}",
-            fix=f"Check host and port of the endpoint; nobody listens there, or a firewall between "
-            f"turns us away.{internal}",
         )
     if isinstance(error, ReadTimeoutError):
         return failed(

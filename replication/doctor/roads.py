@@ -170,7 +170,7 @@ class _Roads:
                     self._heard.get(rule.pk, Heard()),
                     administrator=self._administrator,
                 ),
-                self._on(rule.source),
+                (*self._on(rule.source), *self._on_its_queue(rule.source)),
             )
             key = probe_key(rule)
             legs["destination", rule.pk] = Leg(
@@ -190,6 +190,11 @@ class _Roads:
             _way(place),
             *(("aws", profile, place.region) for profile in self._profiles(place)),
         )
+
+    def _on_its_queue(self, source: Source) -> tuple[Hashable, ...]:
+        """The way to the only queue that can hear of a source, if there is but one."""
+        near = [row for row in self._queues if row.region == source.region]
+        return (_way(near[0]),) if len(near) == 1 and source.kind == SourceKind.S3 else ()
 
     def _aws_places(self) -> list[Source | EventQueue]:
         sources = [rule.source for rule in self._rules if rule.source.kind == SourceKind.S3]
