@@ -1,4 +1,5 @@
-"""From empty accounts to a replica: a rules file, provision, a cluster, and an object put."""
+"""From empty accounts to a replica: a rules file, provision, a cluster, a doctor that finds all
+well, and an object put."""
 
 import json
 import os
@@ -32,10 +33,10 @@ OSS_ACTIONS = {
 }
 
 
-def provision(aws: MiniStack, *arguments: str) -> str:
-    """The command as an operator runs it; what it printed."""
+def run(aws: MiniStack, *arguments: str) -> str:
+    """A command as an operator runs it; what it printed."""
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "manage.py", "provision", *arguments],
+        [sys.executable, REPOSITORY / "manage.py", *arguments],
         env={
             **os.environ,
             "DATABASE_URL": processes.test_database_url(),
@@ -89,7 +90,7 @@ def test_with_the_rights_that_it_prints_and_no_others_an_object_arrives_and_goes
     call_command("applyrules", str(tmp_path / "rules.yaml"))
 
     made = ["--queue", name, "--profile", "default", "--apply", "--write", str(tmp_path)]
-    assert "Done: 4 changes." in provision(aws, *made)
+    assert "Done: 4 changes." in run(aws, "provision", *made)
     assert EventQueue.objects.get().credential_profile == service
 
     iam = json.loads((tmp_path / f"iam-{service}.json").read_text())
@@ -104,6 +105,11 @@ def test_with_the_rights_that_it_prints_and_no_others_an_object_arrives_and_goes
     auth = oss2.AuthV4(OSS_KEY_ID, OSS_KEY_SECRET)
     replicas = oss2.Bucket(auth, oss.endpoint, "replica", region=OSS_REGION, is_path_style=True)
     with manage("qcluster", directory=tmp_path) as cluster:
+        eventually(
+            EventQueue.objects.filter(last_polled_at__isnull=False).exists, unless_ended=cluster
+        )
+        said = json.loads(run(aws, "doctor", "--profile", "default", "--json"))
+        assert [each for each in said["findings"] if each["level"] != "pass"] == []
         s3.put_object(Bucket=name, Key="photos/a.jpg", Body=b"jpeg", Tagging="year=2026")
         eventually(lambda: replicas.object_exists("photos/a.jpg"), unless_ended=cluster)
         assert replicas.get_object("photos/a.jpg").read() == b"jpeg"
