@@ -19,6 +19,9 @@ What to know of it (1.5.33), beyond what AWS's documentation says:
   RFC 2047.
 - A multipart object's checksum is always COMPOSITE, also where FULL_OBJECT was asked for.
 - HEAD tells no `x-amz-tagging-count`.
+- It takes notifications that overlap, for which S3 refuses the whole configuration, and gives a
+  filter's names back as they were given; S3 gives `Prefix` and `Suffix`.
+- A queue or policy is known at once; AWS takes up to a minute.
 """
 
 from collections.abc import Mapping
@@ -27,7 +30,7 @@ from sandbox.aws import AwsServer
 
 
 class MiniStack(AwsServer):
-    """S3, SQS, SNS, EventBridge, IAM and STS.
+    """S3, SQS, SNS, EventBridge, IAM, STS and CloudFormation.
 
         with MiniStack() as aws:
             aws.client("s3").create_bucket(Bucket="photos")
@@ -50,7 +53,7 @@ class MiniStack(AwsServer):
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "MINISTACK_ACCOUNT_ID": self.account_id,
             "MINISTACK_REGION": self.region,
-            "SERVICES": "s3,sqs,sns,events,iam,sts",
+            "SERVICES": "s3,sqs,sns,events,iam,sts,cloudformation",
             "IOT_MTLS_ENABLED": "0",  # it would listen on a fixed port
             "LOG_LEVEL": "WARNING",
             # It writes its pid, and makes a folder for each bucket, even with all in memory.

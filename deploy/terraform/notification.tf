@@ -1,0 +1,17 @@
+# !!! This REPLACES every notification of these buckets, whoever made it, and switches EventBridge
+# off unless `eventbridge = true` is added. No bucket is named by default, and `manage.py provision
+# --apply` adds to what a bucket has. Name one only if Terraform alone configures its notifications,
+# and put everything else that listens to it into this resource, too.
+
+resource "aws_s3_bucket_notification" "events" {
+  for_each = toset(var.replace_notifications_of)
+  bucket   = each.value
+
+  queue {
+    id        = "terraform-${var.queue_name}"
+    queue_arn = aws_sqs_queue.events.arn
+    events    = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*", "s3:ObjectRestore:Completed"]
+  }
+
+  depends_on = [aws_sqs_queue_policy.events]
+}

@@ -1,0 +1,10 @@
+"""Walks the whole road of each rule, and says what is right, what is wrong, and the fix.
+
+It changes nothing but an object of its own at the destination, which it deletes again; it takes no
+message from a queue. docs/doctor.md describes it.
+"""
+
+from replication.doctor.findings import Check, Examined, Finding, Level
+from replication.doctor.roads import examine
+
+__all__ = ["Check", "Examined", "Finding", "Level", "examine"]

@@ -1,0 +1,171 @@
+"""Our part of a bucket's notifications: put beside what is there, and taken out again."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replication.provisioning.notifications import (
+    EVENTS,
+    KeyRange,
+    Merged,
+    apart,
+    is_same,
+    merge,
+    wanted_range,
+)
+
+QUEUE = "arn:aws:sqs:ap-east-1:123456789012:s3sync"
+TOPIC = "arn:aws:sns:ap-east-1:123456789012:theirs"
+ALL_KEYS = KeyRange()
+
+
+def others(**fields: Any) -> dict[str, Any]:
+    """What somebody else has the bucket tell an SNS topic of."""
+    entry = {"Id": "theirs", "TopicArn": TOPIC, "Events": ["s3:ObjectCreated:*"], **fields}
+    return {"TopicConfigurations": [entry], "EventBridgeConfiguration": {}}
+
+
+def filtered(**values: str) -> dict[str, Any]:
+    rules = [{"Name": name.capitalize(), "Value": value} for name, value in values.items()]
+    return {"Filter": {"Key": {"FilterRules": rules}}}
+
+
+def merged(present: dict[str, Any], *, queue_arn: str = QUEUE, **ranges: KeyRange) -> Merged:
+    return merge(present, queue_arn=queue_arn, queue_name="s3sync", ranges=ranges)
+
+
+def test_a_bucket_that_tells_nothing_gets_one_entry_for_all_events() -> None:
+    (entry,) = merged({}, photos=ALL_KEYS).configuration["QueueConfigurations"]
+    assert entry == {"Id": "s3sync-s3sync-photos", "QueueArn": QUEUE, "Events": list(EVENTS)}
+
+
+def test_what_is_there_stays_byte_for_byte_and_nothing_is_left_of_ours_afterwards() -> None:
+    lambdas = [
+        {
+            "Id": "thumbnails",
+            "LambdaFunctionArn": "arn:aws:lambda:ap-east-1:123456789012:function:f",
+            "Events": ["s3:ObjectTagging:*"],
+        }
+    ]
+    queues = [{"Id": "q", "QueueArn": f"{QUEUE}-other", "Events": ["s3:ObjectAcl:Put"]}]
+    present = {
+        **others(**filtered(prefix="logs/")),
+        "LambdaFunctionConfigurations": lambdas,
+        "QueueConfigurations": queues,
+        "ResponseMetadata": {"RequestId": "of the answer"},
+    }
+    added = merged(present, photos=KeyRange("photos/"))
+    assert added.obstacles == ()
+    assert "ResponseMetadata" not in added.configuration
+    assert added.configuration["QueueConfigurations"][:1] == queues
+    for section in ("TopicConfigurations", "LambdaFunctionConfigurations"):
+        assert added.configuration[section] == present[section]
+    assert added.configuration["EventBridgeConfiguration"] == {}
+
+    again = merged(added.configuration, photos=KeyRange("photos/"))
+    assert is_same(again.configuration, added.configuration)
+    removed = merged(added.configuration).configuration
+    assert removed == {name: present[name] for name in present if name != "ResponseMetadata"}
+
+
+def test_s3s_own_spelling_of_a_filter_is_no_change() -> None:
+    written = merged({}, photos=KeyRange("photos/", ".jpg")).configuration
+    (entry,) = written["QueueConfigurations"]
+    as_read = {"QueueConfigurations": [{**entry, **filtered(suffix=".jpg", prefix="photos/")}]}
+    assert is_same(merged(as_read, renamed=KeyRange("photos/", ".jpg")).configuration, as_read)
+
+
+def test_a_rule_that_asks_for_more_changes_our_entry_alone() -> None:
+    present = merged(others(**filtered(prefix="logs/")), photos=KeyRange("photos/")).configuration
+    wider = merged(present, photos=KeyRange("photos/"), films=KeyRange("films/")).configuration
+    prefixes = [
+        entry["Filter"]["Key"]["FilterRules"][0]["Value"] for entry in wider["QueueConfigurations"]
+    ]
+    assert prefixes == ["films/", "photos/"]
+    assert wider["TopicConfigurations"] == present["TopicConfigurations"]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "expected"),
+    [
+        ([("a/", ""), ("b/", "")], [("a/", ""), ("b/", "")]),
+        ([("a/", ""), ("a/", "")], [("a/", "")]),
+        ([("a/", ""), ("a/b/", "")], [("a/", "")]),
+        ([("a/", ".jpg"), ("a/", ".png")], [("a/", ".jpg"), ("a/", ".png")]),
+        # S3 takes it that a key can begin with the one and end with the other.
+        ([("a/", ""), ("", ".jpg")], [("", "")]),
+        ([("a/x", ".jpg"), ("a/", "jpg")], [("a/", "jpg")]),
+        # What two have in common meets a third.
+        ([("", "z.a"), ("ab/", "a"), ("b", "y")], [("", "a"), ("b", "y")]),
+    ],
+)
+def test_rules_that_share_a_bucket_are_asked_for_without_overlap(
+    ranges: list[tuple[str, str]], expected: list[tuple[str, str]]
+) -> None:
+    found = apart([KeyRange(*each) for each in ranges])
+    assert [(each.prefix, each.suffix) for each in found] == expected
+
+
+@given(st.lists(st.tuples(st.text("ab/", max_size=4), st.text("ab.", max_size=3)), min_size=1))
+def test_no_two_ranges_meet_and_every_rule_is_covered_whatever_the_rules(
+    asked: list[tuple[str, str]],
+) -> None:
+    ranges = [KeyRange(*each) for each in asked]
+    found = apart(ranges)
+    assert all(not one.meets(other) for one in found for other in found if one != other)
+    assert all(any(each.covers(wanted) for each in found) for wanted in ranges)
+
+
+def test_more_entries_than_s3_takes_become_one() -> None:
+    ranges = {f"rule-{number}": KeyRange(f"in/{number:03}/") for number in range(101)}
+    found = merge({}, queue_arn=QUEUE, queue_name="s3sync", ranges=ranges)
+    (entry,) = found.configuration["QueueConfigurations"]
+    assert entry["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "in/"}]
+
+
+def test_a_filter_ends_where_s3_would_want_it_in_another_form() -> None:
+    assert wanted_range(prefix="photos/red flower/", suffix="+copy.jpg") == KeyRange(
+        "photos/red", "copy.jpg"
+    )
+    assert wanted_range(prefix="日本/", suffix="*") == ALL_KEYS
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "is_refused"),
+    [
+        ({}, ALL_KEYS, True),
+        (filtered(prefix="photos/raw/"), KeyRange("photos/"), True),
+        (filtered(suffix=".log"), KeyRange("photos/"), True),
+        (filtered(suffix=".log"), KeyRange("photos/", ".jpg"), False),
+        (filtered(prefix="logs/"), KeyRange("photos/"), False),
+        ({"Events": ["s3:ObjectCreated:Put"]}, ALL_KEYS, True),
+        ({"Events": ["s3:ObjectRestore:*"]}, ALL_KEYS, True),
+        ({"Events": ["s3:ObjectRestore:Post", "s3:ObjectTagging:*"]}, ALL_KEYS, False),
+    ],
+)
+def test_what_s3_would_refuse_is_found_before_and_names_who_is_in_the_way(
+    theirs: dict[str, Any], ours: KeyRange, is_refused: bool
+) -> None:
+    obstacles = merged(others(**theirs), photos=ours).obstacles
+    assert bool(obstacles) == is_refused
+    for obstacle in obstacles:
+        assert TOPIC in obstacle
+        assert "SNS topic" in obstacle
+
+
+def test_another_queue_of_ours_is_in_the_way_and_the_way_out_is_another() -> None:
+    present = merged({}, queue_arn=f"{QUEUE}-old", photos=ALL_KEYS).configuration
+    added = merged(present, photos=ALL_KEYS)
+    assert "--destroy" in added.obstacles[0]
+    assert len(added.configuration["QueueConfigurations"]) == 2
+
+
+def test_a_queue_that_was_told_by_hand_is_not_told_twice() -> None:
+    entry = {"Id": "by hand", "QueueArn": QUEUE, "Events": list(EVENTS)}
+    present = {"QueueConfigurations": [entry]}
+    found = merged(present, photos=KeyRange("photos/"))
+    assert (found.configuration, found.heard, found.covered) == (present, (), True)
+    less = {"QueueConfigurations": [{**entry, "Events": ["s3:ObjectCreated:*"]}]}
+    assert merged(less, photos=KeyRange("photos/")).obstacles
