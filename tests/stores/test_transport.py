@@ -177,6 +177,13 @@ def test_the_end_of_an_answer_is_found_and_its_connection_kept(
     assert server.connections == 1
 
 
+def test_the_value_of_a_field_may_be_any_characters_but_the_end_of_a_line(server: Server) -> None:
+    value = bytes(each for each in range(1, 256) if each not in b"\r\n").strip()
+    server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nName: " + value + b"\r\n\r\n"]
+    with get(a_pool(), server) as answer:
+        assert answer.headers["name"] == value.decode("latin-1")
+
+
 def test_an_answer_to_a_head_has_no_body(server: Server) -> None:
     server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: x\r\n\r\n"]
     pool = a_pool()

@@ -53,6 +53,8 @@ class Answer:
         self._pending = b""  # of the body: received, and not yet read
         self._has_begun = self._has_head = self._is_complete = self._is_closed = False
         self._parser = httptools.HttpResponseParser(self)
+        # User metadata may be any characters. What ends a field stays as strict as it is.
+        self._parser.set_dangerous_leniencies(lenient_headers=True)
         self._read_head()
 
     def read(self, size: int = -1) -> bytes:
