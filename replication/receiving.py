@@ -44,7 +44,10 @@ class Appetite:
     def is_fed(self, messages: int, *, asked_at: float) -> None:
         """A receive that began then has brought so many."""
         if messages == MAX_BATCH:
-            self._full = min(self._full + 1, MOST_AT_ONCE * FULL_RECEIVES)
+            # Over a distance one receive alone can't carry even a gulp: the next joins at once.
+            is_far = time.monotonic() - asked_at >= GULP_SECONDS
+            weight = FULL_RECEIVES if is_far else 1
+            self._full = min(self._full + weight, MOST_AT_ONCE * FULL_RECEIVES)
             return
         if messages < MAX_BATCH / 2:
             self._full //= 2

@@ -21,18 +21,24 @@ def test_receives_that_are_full_bring_on_more_of_them_up_to_a_limit() -> None:
     appetite = Appetite()
     assert appetite.at_once == 1
     for _ in range(FULL_RECEIVES):
-        appetite.is_fed(MAX_BATCH, asked_at=0.0)
+        appetite.is_fed(MAX_BATCH, asked_at=time.monotonic())
     assert appetite.at_once == 2
     for _ in range(1000):
-        appetite.is_fed(MAX_BATCH, asked_at=0.0)
+        appetite.is_fed(MAX_BATCH, asked_at=time.monotonic())
     assert appetite.at_once == MOST_AT_ONCE
     assert appetite.next_at < 0  # there is more, so nobody waits
+
+
+def test_over_a_distance_one_full_receive_brings_on_another() -> None:
+    appetite = Appetite()
+    appetite.is_fed(MAX_BATCH, asked_at=time.monotonic() - GULP_SECONDS)
+    assert appetite.at_once == 2
 
 
 def test_a_queue_that_falls_silent_is_asked_by_one_again_after_a_few_receives() -> None:
     appetite = Appetite()
     for _ in range(1000):
-        appetite.is_fed(MAX_BATCH, asked_at=0.0)
+        appetite.is_fed(MAX_BATCH, asked_at=time.monotonic())
     receives = 0
     while appetite.at_once > 1:
         appetite.is_fed(0, asked_at=0.0)
@@ -43,7 +49,7 @@ def test_a_queue_that_falls_silent_is_asked_by_one_again_after_a_few_receives() 
 def test_a_gulp_that_is_nearly_full_is_no_reason_to_ask_more_or_less() -> None:
     appetite = Appetite()
     for _ in range(3 * FULL_RECEIVES):
-        appetite.is_fed(MAX_BATCH, asked_at=0.0)
+        appetite.is_fed(MAX_BATCH, asked_at=time.monotonic())
     for _ in range(100):
         appetite.is_fed(MAX_BATCH - 1, asked_at=0.0)
     assert appetite.at_once == 4
