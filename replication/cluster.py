@@ -27,6 +27,7 @@ from django_q.worker import worker
 from replication import loops
 from replication.database import DATABASE_AWAY
 from replication.lockless import Flag, Mailbox, Timer
+from replication.stores.opening import preload
 
 log = structlog.get_logger(__name__)
 
@@ -88,6 +89,7 @@ class Cluster:
     def run(self) -> None:
         """Run until SIGTERM or SIGINT, then end within STOP_SECONDS."""
         _let_children_die_with_their_parents()
+        preload()
         post_spawn.connect(_prepare_worker)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)

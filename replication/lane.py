@@ -53,8 +53,10 @@ ASK_SECONDS = 1.0
 ASK_FOR_PARTS_SECONDS = 10.0  # those of other lanes' large objects
 RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
-# What ends within it is settled, and what comes next is claimed, by one statement each.
+# What ends within it is settled, and what comes next is claimed, by one statement each: in a moment
+# where a place stands empty meanwhile, in several where each has its next job already.
 GATHER_SECONDS = 0.015
+GATHER_WHERE_FULL_SECONDS = 0.05
 # How often a lane without a free place asks for one more lane; in a cluster that has no place for
 # it, whether another host has.
 GROW_SECONDS = 1.0
@@ -334,11 +336,9 @@ class Lane:
         messages: list[Finished | FinishedPart | str] = []
         with suppress(queue.Empty):
             messages.append(self._inbox.get(timeout=wait_seconds))
-            settle_at = time.monotonic() + GATHER_SECONDS
+            began_at = time.monotonic()
             while True:
-                # A wake is not to wait, and nothing waits for what can't come.
-                gathers = len(messages) < len(self._held) and not isinstance(messages[-1], str)
-                left_seconds = settle_at - time.monotonic() if gathers else 0.0
+                left_seconds = began_at + self._gather_seconds(messages) - time.monotonic()
                 messages.append(self._inbox.get(timeout=max(0.0, left_seconds)))
         if PARTS in messages:
             self._large.more_may_be_due = True
@@ -346,6 +346,15 @@ class Lane:
         if any(isinstance(message, str) and message != PARTS for message in messages):
             self._more_may_be_due = True
         return [message for message in messages if not isinstance(message, str)]
+
+    def _gather_seconds(self, messages: Sequence[Finished | FinishedPart | str]) -> float:
+        """How long to wait for more before these are seen to."""
+        if len(self._held) - len(messages) >= self._limits.lane_concurrency:
+            return GATHER_WHERE_FULL_SECONDS
+        # A wake is not to wait where there is a place, and nothing waits for what can't come.
+        if len(messages) < len(self._held) and not isinstance(messages[-1], str):
+            return GATHER_SECONDS
+        return 0.0
 
     # -- stay alive ----------------------------------------------------------------------------
 

@@ -17,6 +17,15 @@ from django.conf import settings
 from replication.credentials import AccessKey, access_key
 
 _making = threading.Lock()  # clients may be used by many threads, but not made by many
+# The descriptions of AWS's services, which else each session would read anew.
+_descriptions = botocore.session.Session().get_component("data_loader")
+
+
+def load_descriptions() -> None:
+    """Read the descriptions of the services that are used; children of a fork have them, too."""
+    session = boto3.Session("id", "secret", botocore_session=_botocore_session())
+    for service in ("s3", "sqs"):
+        session.client(service, region_name="us-east-1")
 
 
 def aws_client(
@@ -88,11 +97,13 @@ def _client(
 
 @lru_cache(maxsize=64)
 def _session(key: AccessKey | None, region: str) -> Any:
+    session = _botocore_session()
     if key is None:
-        return boto3.Session()
+        return boto3.Session(botocore_session=session)
     if not key.role_arn:
-        return boto3.Session(key.id, key.secret, key.session_token or None)
-    session: Any = botocore.session.Session()
+        return boto3.Session(
+            key.id, key.secret, key.session_token or None, botocore_session=session
+        )
     fetcher = AssumeRoleCredentialFetcher(
         # STS is asked in the region of what the role is for; there is no other region to ask.
         client_creator=partial(session.create_client, region_name=region),
@@ -105,3 +116,9 @@ def _session(key: AccessKey | None, region: str) -> Any:
         fetcher.fetch_credentials, method="assume-role"
     )
     return boto3.Session(botocore_session=session)
+
+
+def _botocore_session() -> Any:
+    session = botocore.session.Session()
+    session.register_component("data_loader", _descriptions)
+    return session

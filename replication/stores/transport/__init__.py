@@ -8,6 +8,15 @@ nothing that may have been carried out, and decompresses nothing.
 from replication.stores.transport.answer import Answer, Headers
 from replication.stores.transport.connection import Timeouts
 from replication.stores.transport.errors import AnswerBroken, NoAnswer, TransportError
-from replication.stores.transport.pool import Pool
+from replication.stores.transport.pool import Pool, tls_context
 
-__all__ = ["Answer", "AnswerBroken", "Headers", "NoAnswer", "Pool", "Timeouts", "TransportError"]
+__all__ = [
+    "Answer",
+    "AnswerBroken",
+    "Headers",
+    "NoAnswer",
+    "Pool",
+    "Timeouts",
+    "TransportError",
+    "tls_context",
+]

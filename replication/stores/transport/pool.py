@@ -4,6 +4,7 @@ import ssl
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import chain
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -29,6 +30,16 @@ class Body(Protocol):
     def read(self, size: int = -1) -> bytes: ...
 
 
+@cache
+def tls_context(ca_file: str = "") -> ssl.SSLContext:
+    """What certificates are checked with; to read all the authorities takes a tenth of a second.
+
+    Args:
+        ca_file: the authorities that certificates must come from; certifi's by default.
+    """
+    return ssl.create_default_context(cafile=ca_file or certifi.where())
+
+
 class Pool:
     """Connections to any number of origins. Safe to use from many threads."""
 
@@ -36,10 +47,10 @@ class Pool:
         """
         Args:
             kept_at_most: connections to an origin that wait for their next request.
-            ca_file: the authorities that certificates must come from; certifi's by default.
+            ca_file: see `tls_context`.
         """
         self._timeouts = timeouts
-        self._tls = ssl.create_default_context(cafile=ca_file or certifi.where())
+        self._tls = tls_context(ca_file)
         self._tls_sessions: dict[Origin, ssl.SSLSession | None] = {}
         # The one that rested last is taken first: the others grow old, and are ended.
         self._resting: defaultdict[Origin, deque[Connection]] = defaultdict(deque)
