@@ -1,8 +1,8 @@
 """running → completed, with the proof of it, and counted for status."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.db import connection, transaction
 
@@ -54,30 +54,10 @@ def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
 def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
     if not completions:
         return set()
-    columns: list[list[Any]] = [
-        list(column)
-        for column in zip(
-            *(
-                (
-                    job.id,
-                    job.attempt,
-                    done.outcome,
-                    done.size_bytes,
-                    done.source_etag,
-                    done.source_version_id,
-                    done.source_crc64,
-                    done.source_checksum,
-                    done.source_request_id,
-                    done.destination_etag,
-                    done.destination_crc64,
-                    done.destination_request_id,
-                    done.remarks,
-                )
-                for job, done in completions
-            ),
-            strict=True,
-        )
-    ]
+    # JSON, for psycopg takes many times as long to write arrays.
+    rows = json.dumps(
+        [{"id": job.id, "attempt": job.attempt} | vars(done) for job, done in completions]
+    )
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -94,12 +74,11 @@ def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
                     destination_request_id = done.destination_request_id,
                     remarks = done.remarks,
                     error_code = '', error_detail = ''
-                FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::bigint[], %s::text[],
-                            %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-                            %s::text[], %s::text[])
-                    AS done (id, attempt, outcome, size_bytes, source_etag, source_version_id,
-                             source_crc64, source_checksum, source_request_id, destination_etag,
-                             destination_crc64, destination_request_id, remarks)
+                FROM json_to_recordset(%s)
+                    AS done (id bigint, attempt int, outcome text, size_bytes bigint,
+                             source_etag text, source_version_id text, source_crc64 text,
+                             source_checksum text, source_request_id text, destination_etag text,
+                             destination_crc64 text, destination_request_id text, remarks text)
                 WHERE job.id = done.id AND job.state = 'running' AND job.attempt = done.attempt
                 RETURNING job.id, job.rule_id, job.outcome, job.size_bytes, job.delete_permit,
                     width_bucket(extract(epoch FROM now() - job.event_at)::float8, %s::float8[])
@@ -130,6 +109,6 @@ def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
             )
             SELECT id FROM completed
             """,
-            [*columns, LAG_BOUNDS_SECONDS, len(LAG_BOUNDS_SECONDS)],
+            [rows, LAG_BOUNDS_SECONDS, len(LAG_BOUNDS_SECONDS)],
         )
         return {row[0] for row in cursor.fetchall()}
