@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import oss2
 import pytest
+import structlog
 from django.db.models.functions import Now
 from pytest_django import Settings
 
@@ -30,6 +31,32 @@ from sandbox.oss import OssServer
 from tests.environment import OSS_KEY_ID, OSS_KEY_SECRET
 
 OSS_REGION = "cn-hangzhou"
+
+
+class Log:
+    """What our own code has logged in this process."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def keep(self, _logger: Any, _method: str, line: str) -> str:
+        """A processor of structlog."""
+        self.lines.append(line)
+        return line
+
+
+@pytest.fixture
+def logged() -> Iterator[Log]:
+    """The log as it grows; pytest's caplog sees only what goes through the standard library."""
+    log = Log()
+    processors = structlog.get_config()["processors"]
+    processors.append(log.keep)
+    yield log
+    processors.remove(log.keep)
 
 
 @pytest.fixture(scope="session")

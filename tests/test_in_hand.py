@@ -15,7 +15,7 @@ from replication.models import TransferJob
 from replication.poller import Polled, poll_once
 from replication.sqs import Message, Queue, QueueError
 from tests import processes
-from tests.conftest import Road
+from tests.conftest import Log, Road
 from tests.http_origin import http_origin
 from tests.processes import eventually
 from tests.test_poller import hide_for, left_in, put_event, send
@@ -98,13 +98,11 @@ def test_what_is_still_in_hand_at_the_end_is_given_back_at_once(road: Road) -> N
     assert delivered_again(road, within_seconds=1)
 
 
-def test_where_nothing_is_in_hand_sqs_is_not_asked(
-    road: Road, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_where_nothing_is_in_hand_sqs_is_not_asked(road: Road, logged: Log) -> None:
     with InHand(road.queue, extend_after_seconds=0.1) as in_hand:
         for _ in range(2):
             assert poll_once(road.queue, wait_seconds=1, in_hand=in_hand) is None
-    assert "visibility" not in caplog.text  # SQS refuses an empty batch
+    assert "visibility" not in logged.text  # SQS refuses an empty batch
 
 
 def test_a_batch_is_taken_or_deleted_while_its_visibility_is_extended_all_the_time(
@@ -120,9 +118,7 @@ def test_a_batch_is_taken_or_deleted_while_its_visibility_is_extended_all_the_ti
     assert delivered_again(road, within_seconds=VISIBILITY_SECONDS + 1) == []
 
 
-def test_a_refusal_is_logged_and_asked_again_and_ends_nothing(
-    road: Road, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_refusal_is_logged_and_asked_again_and_ends_nothing(road: Road, logged: Log) -> None:
     failed = '{"Successful": [], "Failed": [{"Id": "0", "Code": "Gone", "Message": "no such one"}]}'
     with http_origin() as sqs:
         sqs.answers(failed.encode(), Content_Type="application/x-amz-json-1.0")
@@ -133,17 +129,17 @@ def test_a_refusal_is_logged_and_asked_again_and_ends_nothing(
             eventually(lambda: len(sqs.targets) >= 2)
             in_hand.let_go(in_hand.messages)
             asked = len(sqs.targets)
-    assert "Gone: no such one" in caplog.text
+    assert "Gone: no such one" in logged.text
     assert len(sqs.targets) == asked  # nothing was left to be given back
 
 
-def test_sqs_out_of_reach_ends_nothing(road: Road, caplog: pytest.LogCaptureFixture) -> None:
+def test_sqs_out_of_reach_ends_nothing(road: Road, logged: Log) -> None:
     road.queue.url = "http://127.0.0.1:9/123456789012/queue"
     with pytest.raises(QueueError):
         Queue(road.queue).change_visibility([_a_message()], seconds=1)
     with InHand(road.queue, extend_after_seconds=0.1) as in_hand:
         in_hand.take([_a_message()])
-        eventually(lambda: caplog.text.count("queue.visibility_not_changed") >= 2)
+        eventually(lambda: logged.text.count("queue.visibility_not_changed") >= 2)
         assert any(thread.name == f"hide-{road.queue.name}" for thread in threading.enumerate())
 
 

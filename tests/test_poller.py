@@ -19,7 +19,7 @@ from replication.poll_loop import poll_until
 from replication.poller import Polled, poll_once
 from replication.receiving import FIRST_PAUSE_SECONDS
 from replication.sqs import Queue, QueueError
-from tests.conftest import Road
+from tests.conftest import Log, Road
 from tests.http_origin import http_origin
 from tests.policies import a_user_who_may
 from tests.processes import eventually
@@ -188,9 +188,7 @@ def test_a_message_delivered_twice_is_harmless(road: Road) -> None:
     assert DeadLetter.objects.count() == 1
 
 
-def test_a_message_that_can_not_be_deleted_is_logged_and_harmless(
-    road: Road, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_message_that_can_not_be_deleted_is_logged_and_harmless(road: Road, logged: Log) -> None:
     message = {
         "MessageId": "m1",
         "ReceiptHandle": "r1",
@@ -204,7 +202,7 @@ def test_a_message_that_can_not_be_deleted_is_logged_and_harmless(
         )
         road.queue.url = f"{sqs.url}/queue"
         assert poll(road) == Polled(messages=1, jobs=1, unmatched=0, dead_letters=0)
-    assert "InternalError: try again" in caplog.text
+    assert "InternalError: try again" in logged.text
     assert TransferJob.objects.get().event_at.timestamp() == 1_700_000_000
 
 
@@ -245,7 +243,7 @@ def refusing(key: str) -> Iterator[None]:
 
 
 def test_a_message_that_fails_unexpectedly_becomes_a_dead_letter_and_the_others_jobs(
-    road: Road, caplog: pytest.LogCaptureFixture
+    road: Road, logged: Log
 ) -> None:
     bucket = road.source.bucket
     send(road, *(put_event(bucket, key) for key in ("a", "poison", "b")), "what?")
@@ -259,7 +257,7 @@ def test_a_message_that_fails_unexpectedly_becomes_a_dead_letter_and_the_others_
     assert {job.key for job in TransferJob.objects.all()} == {"a", "b"}
     letter = DeadLetter.objects.get(body=put_event(bucket, "poison"))
     assert letter.reason.startswith("it could not be taken in: DataError: poison")
-    assert "Traceback" in caplog.text
+    assert "Traceback" in logged.text
     assert left_in(road) == 0
     road.queue.refresh_from_db()
     assert road.queue.messages_received == 4

@@ -11,7 +11,7 @@ import pytest
 from replication.models import DeadLetter, EventQueue, TransferJob
 from replication.queue_poller import QueuePoller
 from replication.sqs import Queue
-from tests.conftest import Road
+from tests.conftest import Log, Road
 from tests.http_origin import HttpOrigin, http_origin
 from tests.processes import eventually
 from tests.test_poller import failing_commits, hide_for, left_in, put_event, refusing
@@ -125,7 +125,7 @@ def test_a_database_away_with_several_receives_in_hand_loses_nothing(road: Road)
 
 
 def test_one_bad_message_of_many_becomes_a_dead_letter_and_the_others_jobs(
-    road: Road, caplog: pytest.LogCaptureFixture
+    road: Road, logged: Log
 ) -> None:
     keys = send_many(road)
     with refusing("key/77"), polling(road.queue) as poller:
@@ -136,7 +136,7 @@ def test_one_bad_message_of_many_becomes_a_dead_letter_and_the_others_jobs(
     assert jobs() == keys - {"key/77"}
     assert DeadLetter.objects.get().body == put_event(road.source.bucket, "key/77")
     # A group of n is halved log2(n) times at most, until the bad one is alone.
-    assert caplog.text.count("queue.messages_taken_by_halves") <= 10
+    assert logged.text.count("queue.messages_taken_by_halves") <= 10
     hide_for(road, seconds=0)
     assert left_in(road) == 0
 
@@ -192,7 +192,7 @@ def _answered(answer: dict[str, object], *, status: str = "200 OK") -> bytes:
 
 
 def test_a_delete_that_fails_is_reported_and_its_messages_are_deleted_when_they_come_again(
-    road: Road, caplog: pytest.LogCaptureFixture
+    road: Road, logged: Log
 ) -> None:
     with http_origin() as origin:
         sqs = ForgetfulSqs(origin, road.source.bucket)
@@ -200,11 +200,11 @@ def test_a_delete_that_fails_is_reported_and_its_messages_are_deleted_when_they_
         with polling(EventQueue.objects.get()):
             eventually(lambda: sqs.refused and len(jobs()) == 30)
             eventually(lambda: EventQueue.objects.get().last_error_at)
-            assert caplog.text.count("queue.messages_not_deleted") == 1
+            assert logged.text.count("queue.messages_not_deleted") == 1
             sqs.may_deliver_again.set()
             eventually(lambda: sqs.is_empty)
             eventually(lambda: EventQueue.objects.get().last_error == "")
-    assert "503: out of order" in caplog.text
+    assert "503: out of order" in logged.text
     assert len(jobs()) == 30
     assert not DeadLetter.objects.exists()
     assert EventQueue.objects.get().messages_received == 40

@@ -1,5 +1,6 @@
 """→ pending: a key that a rule should look at becomes a job, or joins the one that waits."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,8 +69,8 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                        GREATEST(LEAST(event_at, now()), not_before), now(),
                        GREATEST(now(), not_before), not_before, '', '', '', '', '', '', '', '', ''
                 -- The turn first: no row is touched before the lock is held.
-                FROM turn, unnest(%s::bigint[], %s::text[], %s::timestamptz[], %s::timestamptz[])
-                    AS o (rule_id, key, event_at, not_before)
+                FROM turn, json_to_recordset(%s)
+                    AS o (rule_id bigint, key text, event_at timestamptz, not_before timestamptz)
                 ON CONFLICT (rule_id, key) WHERE state = 'pending' DO UPDATE SET
                     event_at = LEAST(job.event_at, excluded.event_at),
                     available_at = LEAST(job.available_at, excluded.available_at),
@@ -87,10 +88,7 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                 origin,
                 priority,
                 settings.S3SYNC.max_attempts,
-                [order.rule_id for order in merged],
-                [order.key for order in merged],
-                [order.event_at for order in merged],
-                [order.not_before for order in merged],
+                json.dumps([vars(order) for order in merged], default=datetime.isoformat),
                 WAKE_CHANNEL,
             ],
         )
