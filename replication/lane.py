@@ -327,7 +327,8 @@ class Lane:
             for end in finished:
                 self._persistently(partial(settling.settle_alone, end, self._rulebook))
         for end in finished:
-            self._persistently(partial(self._large.forget, end.job, end.result))
+            if self._large.leads(end.job):
+                self._persistently(partial(self._large.forget, end.job, end.result))
             del self._held[end.job.id, end.job.attempt]
         # A settled job may be what a pending one of its key was waiting for.
         self._more_may_be_due = True

@@ -89,6 +89,10 @@ class LargeObjects:
     def led_count(self) -> int:
         return len(self._led)
 
+    def leads(self, job: ClaimedJob) -> bool:
+        """Whether the job is a large object's, and led here."""
+        return _place(job) in self._led
+
     @property
     def may_lead_more(self) -> bool:
         return not self._is_ending and len(self._led) < math.ceil(
