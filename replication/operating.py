@@ -91,7 +91,7 @@ def send_tests(targets: QuerySet[NotificationTarget], *, by: Actor) -> list[Told
     """Send a test message to each of them, and say how it went."""
     about = audit.named("targets", _some(targets.order_by("name").values_list("name", flat=True)))
     with recorded(by, AuditAction.TARGETS_TESTED, about=about) as deed:
-        done = [try_out(target) for target in targets.order_by("name")]
+        done = try_out(list(targets.order_by("name")))
         deed.affected = sum(bool(each.taken_by) for each in done)
     return done
 

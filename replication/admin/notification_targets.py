@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Field, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -16,6 +16,7 @@ from replication import operating
 from replication.admin import cells
 from replication.admin.audited import Audited, actor_of
 from replication.models import ConditionKind, NotificationTarget
+from replication.models.notifications import usual_kinds
 from replication.notifications.sending import Unsendable, services
 
 
@@ -49,6 +50,8 @@ class TargetForm(forms.ModelForm):
         label=gettext_lazy("Tell of"),
         choices=ConditionKind.choices,
         widget=forms.CheckboxSelectMultiple,
+        initial=usual_kinds,
+        help_text=gettext_lazy("When it begins, and when it is over."),
     )
 
     def clean(self) -> dict[str, Any]:
@@ -80,10 +83,8 @@ class NotificationTargetAdmin(Audited, admin.ModelAdmin):
                 gettext_lazy("From when on"),
                 {
                     "fields": (
-                        ("failures_at_least", "failures_minutes"),
-                        ("lag_seconds", "lag_minutes"),
-                        "silence_hours",
-                        "remind_hours",
+                        *("failures_at_least", "failures_minutes", "lag_seconds", "lag_minutes"),
+                        *("silence_hours", "remind_hours"),
                     ),
                     "description": gettext_lazy(
                         "What happens within a minute goes into one message. What is over is told "
@@ -95,6 +96,13 @@ class NotificationTargetAdmin(Audited, admin.ModelAdmin):
         if obj:
             fieldsets.append((gettext_lazy("How it goes"), {"fields": HOW_IT_GOES}))
         return fieldsets
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        formfield: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.is_relation:
+            # To add a rule has no place on a form that chooses some.
+            formfield.widget.can_add_related = False
+        return formfield
 
     def _may_fill_in(self, request: HttpRequest, obj: NotificationTarget | None) -> bool:
         return self.has_change_permission(request, obj) if obj else True

@@ -14,9 +14,9 @@ class ConditionKind(models.TextChoices):
     """What people are told of; notifications/conditions.py says when each is the case."""
 
     FAILURES = "failures", _("many jobs fail")
-    LAG = "lag", _("a rule is behind; it caught up")
-    PARKED = "parked", _("a rule is parked; it goes on")
-    BRAKED = "braked", _("a rule's deletes are braked; they were confirmed")
+    LAG = "lag", _("a rule is behind")
+    PARKED = "parked", _("a rule is parked")
+    BRAKED = "braked", _("a rule's deletes are braked")
     DEAD_LETTERS = "dead_letters", _("new dead letters")
     QUEUE = "queue", _("a queue can't be polled")
     NO_EVENTS = "no_events", _("no event for long")
@@ -40,7 +40,7 @@ class NotificationTarget(models.Model):
         validators=[PROFILE],
         help_text=_(
             "Where the addresses are found, which hold secrets and are never kept in the database: "
-            "the file notify_urls of the profile, or S3SYNC_PROFILE_<NAME>_NOTIFY_URLS, with "
+            "the file notify_urls of the profile, or S3SYNC_PROFILE_…_NOTIFY_URLS, with "
             "apprise's URLs; docs/notifications.md has examples."
         ),
     )
@@ -56,10 +56,10 @@ class NotificationTarget(models.Model):
         help_text=_("Of these rules alone; none chosen: of all. Queues are told of anyway."),
     )
     failures_at_least = models.PositiveIntegerField(
-        _("failed jobs"), default=10, validators=[MinValueValidator(1)]
+        _("jobs failed"), default=10, validators=[MinValueValidator(1)]
     )
     failures_minutes = models.PositiveIntegerField(
-        _("within how many minutes"), default=5, validators=[MinValueValidator(1)]
+        _("… within minutes"), default=5, validators=[MinValueValidator(1)]
     )
     lag_seconds = models.PositiveIntegerField(
         _("seconds behind"),
@@ -67,7 +67,7 @@ class NotificationTarget(models.Model):
         validators=[MinValueValidator(1)],
         help_text=_("The age of the oldest change that is not served yet."),
     )
-    lag_minutes = models.PositiveIntegerField(_("for how many minutes"), default=5)
+    lag_minutes = models.PositiveIntegerField(_("… for minutes"), default=5)
     silence_hours = models.PositiveIntegerField(
         _("hours without an event"),
         default=24,

@@ -4,7 +4,8 @@ Each target is claimed for a while, so that however many processes look at once,
 transaction is open meanwhile. What could not be told is told by a later look.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ CLAIM_SECONDS = 120
 # A target that fails is tried after this, then after twice as long, and so on, up to the cap.
 RETRY_SECONDS = 60
 RETRY_CAP_SECONDS = 3600
+TRIED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,15 @@ def tell() -> list[Told]:
     return done
 
 
-def try_out(target: NotificationTarget) -> Told:
-    """Send a test message now, whatever is claimed or waits. What came of it is on the target."""
-    return _send(target, trial(target.name))
+def try_out(targets: Sequence[NotificationTarget]) -> list[Told]:
+    """Send each a test message, all at the same time, whatever is claimed or waits.
+
+    Somebody waits for the answer. What came of it is on the targets.
+    """
+    trials = [(target, trial(target.name)) for target in targets]
+    with ThreadPoolExecutor(TRIED_AT_ONCE) as pool:
+        results = list(pool.map(lambda pair: _send(*pair), trials))
+    return [_keep(*pair, sent) for pair, sent in zip(trials, results, strict=True)]
 
 
 def _tell_whatever_happens(target: NotificationTarget) -> Told:
@@ -83,18 +91,23 @@ def _tell(target: NotificationTarget) -> Told:
     must_wait = target.try_again_at is not None and target.try_again_at > seen.at
     if not items or must_wait:
         return Told(target.name, error=target.last_error if must_wait else "")
-    came_of_it = _send(target, compose(items, seen.numbers))
+    message = compose(items, seen.numbers)
+    came_of_it = _keep(target, message, _send(target, message))
     if came_of_it.taken_by:
         ledger.told(items, at=seen.at)
     return came_of_it
 
 
-def _send(target: NotificationTarget, message: Message) -> Told:
-    """Send it, and keep on the target how it went. No transaction is open meanwhile."""
+def _send(target: NotificationTarget, message: Message) -> Sent:
+    """Without the database, so that it may be on a thread."""
     try:
-        sent = send(target.credential_profile, message)
+        return send(target.credential_profile, message)
     except Unsendable as refusal:
-        sent = Sent((), (str(refusal),))
+        return Sent((), (str(refusal),))
+
+
+def _keep(target: NotificationTarget, message: Message, sent: Sent) -> Told:
+    """Note on the target how it went."""
     error = "; ".join(sent.errors)
     row = NotificationTarget.objects.filter(pk=target.pk)
     if sent.taken_by:

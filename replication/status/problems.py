@@ -47,6 +47,13 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
                 "last 7 days that no parser understood; see the dead letters.",
                 queue=queue.name,
             )
+    for target in numbers.failing_targets:
+        when = f" {ago(target.last_error_at, numbers.generated_at)}" if target.last_error_at else ""
+        yield Problem(
+            "target_failing",
+            f"Notification target {target.name} can't be told what is wrong; last error{when}: "
+            f"{target.last_error}",
+        )
     for rule in numbers.rules:
         yield from _of_rule(rule, numbers.generated_at)
 

@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from replication.models import AuditEntry, Condition, ConditionKind, NotificationTarget
+from replication.models.notifications import usual_kinds
 from tests.admin.pages import add_url, change_url, list_url, run_action, said
 from tests.admin.story import Service, make_notifications
 from tests.groups import client_of_group
@@ -37,6 +38,8 @@ def test_an_operator_adds_a_target_and_tries_it_out(
     on_call_client: Client, webhook: Webhook, addresses: Callable[..., None]
 ) -> None:
     addresses("oncall", webhook.url)
+    form = on_call_client.get(add_url("notificationtarget")).content.decode()
+    assert form.count("checked") == 1 + len(usual_kinds())
     answer = on_call_client.post(add_url("notificationtarget"), FORM)
     assert answer.status_code == 302, answer.content.decode()
     target = NotificationTarget.objects.get()
@@ -83,7 +86,7 @@ def test_a_viewer_sees_targets_and_conditions_and_can_not_try_or_change_one(
     run_action(viewer_client, "notificationtarget", "send_test", [target.pk])
     assert not AuditEntry.objects.exists()
     page = viewer_client.get(change_url("notificationtarget", target.pk)).content.decode()
-    assert "many jobs fail" in page
+    assert "many jobs fail · a rule is behind" in page
     assert "_save" not in page
     page = viewer_client.get(list_url("condition") + "?state=open").content.decode()
     assert str(ConditionKind.PARKED.label) in page

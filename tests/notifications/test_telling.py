@@ -18,9 +18,12 @@ from django_q.models import Schedule
 from django_q.tasks import async_task
 
 from replication import parking, retention
+from replication.doctor.findings import Level
+from replication.doctor.service import examine_targets
 from replication.models import AuditEntry, Condition, NotificationTarget, ReplicationRule
 from replication.notifications import sending, telling
 from replication.notifications.telling import Told, tell
+from replication.status import read_status
 from tests.examples import a_rule
 from tests.http_origin import http_origin
 from tests.notifications.conftest import SECRET, Webhook
@@ -141,12 +144,30 @@ def test_a_target_that_hangs_keeps_no_other_from_being_told(
     assert Condition.objects.filter(target=hangs, told_at=None).count() == 1
 
 
+def test_a_target_that_fails_is_on_the_status_page_and_doctor_says_what_is_wrong_with_it(
+    target: NotificationTarget, webhook: Webhook, addresses: Callable[..., None]
+) -> None:
+    assert [finding.found for finding in examine_targets()] == ["on-call is told by JSON"]
+    addresses("oncall", f"jsno://{SECRET}")
+    [finding] = examine_targets()
+    assert finding.level is Level.WARN
+    assert "on-call can't be told: profile 'oncall', notify_urls: URL number 1" in finding.found
+    park(a_rule())
+    tell()
+    [problem] = [each for each in read_status().problems if each.code == "target_failing"]
+    assert "Notification target on-call can't be told what is wrong" in problem.detail
+    assert SECRET not in problem.detail + finding.found
+    addresses("oncall", webhook.url)
+    telling.try_out([target])
+    assert "target_failing" not in {each.code for each in read_status().problems}
+
+
 def test_waits_grow_while_a_target_fails(target: NotificationTarget) -> None:
     waits = []
     for errors in (0, 1, 2, 50):
         NotificationTarget.objects.update(errors_in_a_row=errors, credential_profile="nowhere")
         target.refresh_from_db()
-        telling.try_out(target)
+        telling.try_out([target])
         target.refresh_from_db()
         assert target.try_again_at and target.last_error_at
         waits.append(round((target.try_again_at - target.last_error_at).total_seconds()))
