@@ -95,7 +95,8 @@ def _follow(
             kind=observation.kind,
             rule=observation.rule,
             queue=observation.queue,
-            began_at=observation.since or at,
+            # What was read a moment after the numbers may be younger than they are.
+            began_at=min(observation.since or at, at),
         )
     condition.detail = observation.detail
     if observation.lag_seconds is not None:

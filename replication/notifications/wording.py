@@ -61,9 +61,11 @@ def compose(items: Sequence[Item], numbers: Numbers) -> Message:
             parts.append(rest.strip("\n") + "\n")
             break
         parts.append(part)
+    body = ("\n".join(parts) + footer).strip("\n")
     return Message(
         title=f"s3sync: {_title(items)}",
-        body=("\n".join(parts) + footer).strip("\n"),
+        # One text in letters of three bytes each can be too long by itself.
+        body=body.encode()[:MAX_BODY_BYTES].decode(errors="ignore"),
         kind="failure" if is_wrong else "success",
     )
 

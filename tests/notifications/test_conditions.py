@@ -349,6 +349,9 @@ def test_a_message_is_short_whatever_there_is_to_say(
     assert len(message.body.encode()) <= 1_850
     assert "more: the status page has what is wrong now." in message.body
     assert message.body.endswith("Status: https://s3sync.example.com/status/")
+    [item] = ledger.note(target, seen)[:1]
+    item.condition.detail = "原因" * 1000
+    assert len(compose([item], seen.numbers).body.encode()) <= 1_850
 
 
 def test_every_kind_has_a_story() -> None:

@@ -1,6 +1,7 @@
 """A message goes out by apprise, or it is said why not, and no secret with it."""
 
 import json
+import re
 import threading
 from asyncio.base_events import Server
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MessageHandler
 from apprise import AppriseAsset
+from django.conf import settings
 
 from replication.notifications import sending
 from replication.notifications.robots import ROBOTS, DingTalkRobot, WeComRobot
@@ -144,6 +146,9 @@ def test_the_urls_of_the_documentation_are_understood(
 ) -> None:
     addresses("oncall", *EXAMPLES)
     assert services("oncall") == list(EXAMPLES.values())
+    page = (settings.BASE_DIR / "docs" / "notifications.md").read_text()
+    documented = set(re.findall(r"`(\w+)://", page))
+    assert documented == {url.partition("://")[0] for url in EXAMPLES} - {"https"}
 
 
 def test_what_no_service_takes_is_named_by_its_number_alone(
