@@ -1,6 +1,6 @@
 """The one module that knows apprise; `python -m` it: a request on standard input, an answer out.
 
-It is a process of its own, begun for one message: lanes go without apprise's 26 MB, the parent can
+It is a process of its own, begun for one message: lanes go without apprise's 25 MB, the parent can
 end it whatever a server or a resolver does, and URLs, which hold secrets, are on no command line.
 Nothing of Django is loaded.
 """
