@@ -39,6 +39,27 @@ def access_key(profile: str) -> AccessKey | None:
     return _read_profile(profile, tuple(map(_stamp, _files(profile))))
 
 
+def profile_value(profile: str, name: str) -> str:
+    """One value of a profile that is no access key, e.g. `notify_urls`, from the same places.
+
+    Raises:
+        ReplicationError: CREDENTIAL_PROFILE, saying where it was looked for.
+    """
+    folder = settings.S3SYNC.secrets_dir
+    variable = f"S3SYNC_PROFILE_{profile.upper()}_{name.upper()}"
+    file = Path(folder) / profile / name if folder else None
+    if file is not None and _stamp(file):
+        return _read(file, profile=profile)
+    if value := os.environ.get(variable, ""):
+        return value
+    places = [f"{variable} in the environment"]
+    if file is not None:
+        places.append(f"the file {file}")
+    raise ReplicationError(
+        ErrorCode.CREDENTIAL_PROFILE, f"profile {profile!r} needs " + ", or ".join(places)
+    )
+
+
 def _files(profile: str) -> list[Path]:
     folder = settings.S3SYNC.secrets_dir
     return [Path(folder) / profile / name for name in VALUES] if folder else []

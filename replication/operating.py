@@ -1,4 +1,4 @@
-"""What is done by hand to jobs, rules and dead letters: by the admin and the API alike, audited."""
+"""What is done by hand to jobs, rules, dead letters and notification targets, audited."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,15 @@ from django.db.models import QuerySet
 from replication import audit, brake, dead_letters, intake, jobs, parking
 from replication.audit import Actor, recorded
 from replication.dead_letters import Replayed
-from replication.models import AuditAction, DeadLetter, JobState, ReplicationRule, TransferJob
+from replication.models import (
+    AuditAction,
+    DeadLetter,
+    JobState,
+    NotificationTarget,
+    ReplicationRule,
+    TransferJob,
+)
+from replication.notifications.telling import Told, try_out
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,15 @@ def delete(letters: QuerySet[DeadLetter], *, by: Actor) -> int:
     with recorded(by, AuditAction.LETTERS_DELETED, about=_letters(letters)) as deed:
         deed.affected, _ = letters.delete()
     return deed.affected
+
+
+def send_tests(targets: QuerySet[NotificationTarget], *, by: Actor) -> list[Told]:
+    """Send a test message to each of them, and say how it went."""
+    about = audit.named("targets", _some(targets.order_by("name").values_list("name", flat=True)))
+    with recorded(by, AuditAction.TARGETS_TESTED, about=about) as deed:
+        done = try_out(list(targets.order_by("name")))
+        deed.affected = sum(bool(each.taken_by) for each in done)
+    return done
 
 
 # -- what it is about, for the record ----------------------------------------------------------

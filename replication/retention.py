@@ -63,6 +63,7 @@ def prune(*, seconds: float) -> Pruned:
     fold_minutes()  # before they are deleted
     _delete_minutes()
     _delete_audit()
+    _delete_conditions()
     rows = Rows()
     is_complete = True
     for deleted in _batches():
@@ -179,6 +180,15 @@ def _delete_audit() -> None:
             "SELECT id FROM replication_auditentry "
             "WHERE began_at < now() - make_interval(days => %s) ORDER BY began_at LIMIT %s)",
             [settings.S3SYNC.keep_audit_days, BATCH_ROWS],
+        )
+
+
+def _delete_conditions() -> None:
+    """What people were told of and is over: a handful a day."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM replication_condition WHERE closed_at < now() - make_interval(days => %s)",
+            [settings.S3SYNC.keep_failures_days],
         )
 
 

@@ -8,6 +8,7 @@ from django_q.tasks import async_task
 from replication import loops, retention
 from replication.lane import Lane
 from replication.models import LoopKind
+from replication.notifications.telling import tell
 from replication.poll_loop import poll_for
 from replication.stale_uploads import abort_stale
 
@@ -31,6 +32,11 @@ def run_poller(loop_id: str) -> None:
 def revive() -> None:
     """Scheduled each minute: the last resort where no loop is left to revive the others."""
     loops.revive()
+
+
+def notify() -> None:
+    """Scheduled each minute: tells people what is wrong, and what is over."""
+    tell()
 
 
 def prune() -> None:

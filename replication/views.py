@@ -31,6 +31,7 @@ PAGES = {
     "queue_error": "eventqueue",
     "queue_silent": "eventqueue",
     "dead_letters": "deadletter",
+    "target_failing": "notificationtarget",
     "rule_paused": "replicationrule",
     "rule_parked": "replicationrule",
     "rule_disabled": "replicationrule",

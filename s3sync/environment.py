@@ -65,6 +65,11 @@ class Environment(BaseSettings):
         default=False,
         description="Behind TLS: secure cookies, HSTS; the proxy's X-Forwarded-Proto is trusted",
     )
+    public_url: str = Field(
+        default="",
+        description="Where people reach the admin, for links in notifications, "
+        "e.g. https://s3sync.example.com",
+    )
     api_tokens: CommaSeparated = Field(
         default=[],
         repr=False,
@@ -207,6 +212,20 @@ class Environment(BaseSettings):
         if not usable:
             raise ValueError("must look like postgresql://USER:PASSWORD@HOST:5432/NAME")
         return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_an_origin(cls, value: str) -> str:
+        try:
+            url = urlsplit(value)
+            origin = f"{url.scheme}://{url.netloc}"
+            usable = url.scheme in {"https", "http"} and url.hostname and not url.username
+            _ = url.port
+        except ValueError:
+            usable = False
+        if value and not (usable and value.rstrip("/") == origin):
+            raise ValueError("must look like https://s3sync.example.com, without a path")
+        return value.rstrip("/")
 
     @field_validator("secret_key")
     @classmethod

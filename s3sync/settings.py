@@ -132,7 +132,8 @@ Q_CLUSTER = {
     "name": "s3sync",
     "orm": "default",
     "broker_class": "replication.broker.PatientBroker",
-    "workers": S3SYNC.lanes + 4,  # one polls, one prunes; two for renewals, which overlap
+    # One polls, one prunes, one notifies; two for renewals, which overlap.
+    "workers": S3SYNC.lanes + 5,
     # Seconds between two looks for a loop to start; by default they overlap by twice as long. Jobs
     # do not wait for it: NOTIFY wakes the lane that is there.
     "poll": 1.25,

@@ -24,6 +24,7 @@ WRONG = {
     "S3SYNC_LEASE_SECONDS": "1",
     "S3SYNC_HTTPS_ONLY": "SeCrEt",
     "S3SYNC_HTTP_PRIVATE_NETWORKS": "10.20.0.0/16,SeCrEt",
+    "S3SYNC_PUBLIC_URL": "https://user:SeCrEt@s3sync.example.com",
 }
 
 
@@ -64,6 +65,17 @@ def test_all_that_is_wrong_is_told_at_once(environment: pytest.MonkeyPatch) -> N
     assert "SeCrEt" not in message
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "url", ["s3sync.example.com", "ftp://h", "https://h/admin/", "https://h:x", "https://h?a=b"]
+)
+def test_a_public_url_is_an_origin(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("S3SYNC_PUBLIC_URL", url)
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_PUBLIC_URL: must look like https://"):
+        read_environment()
+    environment.setenv("S3SYNC_PUBLIC_URL", "https://s3sync.example.com:8443/")
+    assert read_environment().public_url == "https://s3sync.example.com:8443"
 
 
 def test_failures_are_kept_at_least_as_long_as_jobs(environment: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from replication.models import (
     Heartbeat,
     JobState,
     LoopKind,
+    NotificationTarget,
     Outcome,
     ReplicationRule,
 )
@@ -163,7 +164,7 @@ def test_the_status_takes_three_queries_however_many_rules_there_are():
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 4
+    assert len(queries) == 5
 
 
 def test_the_history_is_never_read_whole():
@@ -307,6 +308,7 @@ def test_every_problem_has_a_page_of_the_admin(operator):
     DeadLetter.objects.create(
         queue=queue, message_id="1", body="", reason="", received_at=ago(hours=1)
     )
+    NotificationTarget.objects.create(name="a", credential_profile="a", errors_in_a_row=1)
     shown = dict(operator.get("/status/").context["problems"])
     beats(LoopKind.POLLER)
     shown |= dict(operator.get("/status/").context["problems"])

@@ -27,6 +27,7 @@ class Check(StrEnum):
     POLLERS = "pollers"
     STATUS = "status"
     RULES = "rules"
+    TARGETS = "targets"
 
     ADDRESS = "address"
     REACHED = "reached"

@@ -16,7 +16,7 @@ from replication.doctor.destination import CONTENT, examine_destination, probe_k
 from replication.doctor.findings import Check, Examined, Leg, warned
 from replication.doctor.queue import Polled, examine_queue
 from replication.doctor.runner import LEG_SECONDS, run
-from replication.doctor.service import examine_installation, examine_life
+from replication.doctor.service import examine_installation, examine_life, examine_targets
 from replication.doctor.source import examine_source
 from replication.doctor.ways import (
     as_whom_in_aws,
@@ -98,6 +98,7 @@ class _Roads:
     def walk(self) -> list[Examined]:
         """All that is found, the most general first."""
         life = tuple(examine_life(self._status, {rule.name for rule in self._rules}))
+        life += tuple(examine_targets())
         if not self._rules:
             fix = "Apply a rules file (manage.py applyrules), or make or enable one in the admin."
             life += (warned(Check.RULES, "there is no rule that is enabled", fix=fix),)

@@ -7,6 +7,8 @@ from django.db import connection
 from replication.checksums import CRC64
 from replication.database import why_not_ready
 from replication.doctor.findings import Check, Finding, Findings, Level, failed, passed, warned
+from replication.models import NotificationTarget
+from replication.notifications.sending import Unsendable, services
 from replication.status import Problem, Status
 
 # The check value of CRC-64/XZ, of the digits from 1 to 9.
@@ -22,6 +24,7 @@ _FIXES = {
     "no_poller": "Start `manage.py qcluster` with S3SYNC_POLL_IN_CLUSTER on, or else "
     "`manage.py pollsqs`.",
     "dead_letters": "Open one under “Dead letters” in the admin: the reason is beside it.",
+    "target_failing": "Mend what it names, then “Send a test message” in the list of targets.",
     "rule_parked": "Mend what it names: the rest of this report may say more.",
     "rule_paused": "“Resume” it in the admin, once what it was paused for is over.",
     "failed_jobs": "See “Failures” in the admin: cause and fix are beside each.",
@@ -75,6 +78,21 @@ def examine_life(status: Status, rule_names: set[str]) -> Findings:
         yield _of_status(problem)
     if codes <= _CHECKS.keys():
         yield passed(Check.STATUS, "nothing waits for a person")
+
+
+def examine_targets() -> Findings:
+    """Whether people can be told; nothing is sent."""
+    for target in NotificationTarget.objects.filter(enabled=True):
+        try:
+            found = ", ".join(services(target.credential_profile))
+            yield passed(Check.TARGETS, f"{target.name} is told by {found}")
+        except Unsendable as error:
+            yield warned(
+                Check.TARGETS,
+                f"{target.name} can't be told: {error}",
+                fix="Mount the file or set the variable for clusters and web servers, and try it: "
+                f"`manage.py notify --test {target.name}`.",
+            )
 
 
 def _of_database() -> Findings:

@@ -8,7 +8,10 @@ from django.contrib.auth.management import create_permissions
 from django.db import migrations
 
 # What an operator sets up; the service writes the rest.
-CONFIGURATION = {"source", "sourcedomain", "destination", "replicationrule", "eventqueue"}
+CONFIGURATION = {
+    *("source", "sourcedomain", "destination", "replicationrule", "eventqueue"),
+    "notificationtarget",
+}
 
 
 def make_groups(apps, schema_editor):

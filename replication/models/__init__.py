@@ -17,6 +17,7 @@ from replication.models.jobs import (
     TransferAttempt,
     TransferJob,
 )
+from replication.models.notifications import Condition, ConditionKind, NotificationTarget
 from replication.models.operations import DeadLetter, Heartbeat, LoopKind
 from replication.models.places import (
     Addressing,
@@ -54,6 +55,8 @@ __all__ = [
     "AuditEntry",
     "CompletedMinute",
     "CompletedTotal",
+    "Condition",
+    "ConditionKind",
     "DeadLetter",
     "DeletePermit",
     "DeletePolicy",
@@ -67,6 +70,7 @@ __all__ = [
     "LambdaContact",
     "LoopKind",
     "MultipartUpload",
+    "NotificationTarget",
     "ObjectAcl",
     "Outcome",
     "ReplicationRule",

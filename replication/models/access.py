@@ -66,6 +66,7 @@ class AuditAction(models.TextChoices):
     LETTERS_DELETED = "letters_deleted", _("deleted dead letters")
     TOKEN_CREATED = "token_created", _("made an API token")
     TOKENS_REVOKED = "tokens_revoked", _("revoked API tokens")
+    TARGETS_TESTED = "targets_tested", _("sent test messages")
     ADDED = "added", _("added")
     CHANGED = "changed", _("changed")
     DELETED = "deleted", _("deleted")

@@ -14,7 +14,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from replication.loops import ALIVE_SECONDS
-from replication.models import EventQueue, Heartbeat, LoopKind
+from replication.models import EventQueue, Heartbeat, LoopKind, NotificationTarget
 from replication.signed_calls import lambda_heard_at
 from replication.status.lags import SUM_OF_LAG_COUNTS, lag_percentiles
 
@@ -86,12 +86,22 @@ class HostStatus:
 
 
 @dataclass(frozen=True)
+class TargetStatus:
+    """A notification target that is enabled and did not take its last message."""
+
+    name: str
+    last_error: str
+    last_error_at: datetime | None
+
+
+@dataclass(frozen=True)
 class Numbers:
     generated_at: datetime  # by the database's clock
     jobs: JobNumbers
     rules: list[RuleStatus]
     queues: list[QueueStatus]
     hosts: list[HostStatus]
+    failing_targets: list[TargetStatus]
     lambda_heard_at: datetime | None
 
     @property
@@ -104,7 +114,7 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything by four queries; the numbers of the jobs are of one moment."""
+    """Read everything by five queries; the numbers of the jobs are of one moment."""
     generated_at, jobs, rules = _read_rules()
     return Numbers(
         generated_at,
@@ -112,6 +122,7 @@ def read_numbers() -> Numbers:
         rules,
         queues=_read_queues(),
         hosts=_read_hosts(),
+        failing_targets=_read_failing_targets(),
         lambda_heard_at=lambda_heard_at(),
     )
 
@@ -236,6 +247,14 @@ def _read_hosts() -> list[HostStatus]:
     alive = Heartbeat.objects.filter(beat_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS))
     by_host = groupby(alive.order_by("host"), key=lambda beat: beat.host)
     return [_host_status(host, list(beats)) for host, beats in by_host]
+
+
+def _read_failing_targets() -> list[TargetStatus]:
+    failing = NotificationTarget.objects.filter(enabled=True, errors_in_a_row__gt=0)
+    return [
+        TargetStatus(target.name, target.last_error, target.last_error_at)
+        for target in failing.order_by("name")
+    ]
 
 
 def _host_status(host: str, beats: Sequence[Heartbeat]) -> HostStatus:

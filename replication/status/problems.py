@@ -43,10 +43,17 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
         if queue.dead_letters_last_week:  # they stand out while they are new
             yield Problem(
                 "dead_letters",
-                f"Queue {queue.name}: {_count(queue.dead_letters_last_week, 'message')} of the "
+                f"Queue {queue.name}: {count(queue.dead_letters_last_week, 'message')} of the "
                 "last 7 days that no parser understood; see the dead letters.",
                 queue=queue.name,
             )
+    for target in numbers.failing_targets:
+        when = f" {ago(target.last_error_at, numbers.generated_at)}" if target.last_error_at else ""
+        yield Problem(
+            "target_failing",
+            f"Notification target {target.name} can't be told what is wrong; last error{when}: "
+            f"{target.last_error}",
+        )
     for rule in numbers.rules:
         yield from _of_rule(rule, numbers.generated_at)
 
@@ -54,7 +61,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
 def _of_queue(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
     now = numbers.generated_at
     if queue.last_error:  # the next poll that succeeds clears it
-        when = f" {_ago(queue.last_error_at, now)}" if queue.last_error_at else ""
+        when = f" {ago(queue.last_error_at, now)}" if queue.last_error_at else ""
         yield Problem(
             "queue_error",
             f"Queue {queue.name}: last error{when}: {queue.last_error}",
@@ -66,28 +73,28 @@ def _of_queue(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
         yield Problem(
             "queue_silent", f"Queue {queue.name} has never been polled.", queue=queue.name
         )
-    elif _age(queue.last_polled_at, now) > SILENT_SECONDS:
+    elif age(queue.last_polled_at, now) > SILENT_SECONDS:
         yield Problem(
             "queue_silent",
-            f"Queue {queue.name} was last polled {_ago(queue.last_polled_at, now)}.",
+            f"Queue {queue.name} was last polled {ago(queue.last_polled_at, now)}.",
             queue=queue.name,
         )
 
 
 def _of_rule(rule: RuleStatus, now: datetime) -> Iterator[Problem]:
     jobs = rule.jobs
-    waiting = f"{_count(jobs.pending, 'job')} waiting"
+    waiting = f"{count(jobs.pending, 'job')} waiting"
     if rule.paused_at:
         yield Problem(
             "rule_paused",
-            f"Rule {rule.name} was paused {_ago(rule.paused_at, now)}, {waiting}.",
+            f"Rule {rule.name} was paused {ago(rule.paused_at, now)}, {waiting}.",
             rule=rule.name,
         )
     elif rule.parked_at:
         meaning = MEANINGS[ErrorCode(rule.parked_code)]
         yield Problem(
             "rule_parked",
-            f"Rule {rule.name} was parked {_ago(rule.parked_at, now)}, {waiting}. {meaning.cause} "
+            f"Rule {rule.name} was parked {ago(rule.parked_at, now)}, {waiting}. {meaning.cause} "
             f"{meaning.hint} It is tried again by itself, and goes on once that succeeds.",
             rule=rule.name,
         )
@@ -98,27 +105,32 @@ def _of_rule(rule: RuleStatus, now: datetime) -> Iterator[Problem]:
             rule=rule.name,
         )
     elif jobs.oldest_pending_seconds is not None and jobs.oldest_pending_seconds > BEHIND_SECONDS:
-        yield Problem(
-            "rule_behind",
-            f"Rule {rule.name} is behind: {waiting}, {jobs.retrying} of them after an "
-            f"unsuccessful try, the oldest for {in_words(jobs.oldest_pending_seconds)}.",
-            rule=rule.name,
-        )
+        yield Problem("rule_behind", how_far_behind(rule), rule=rule.name)
     if rule.braked_at:
         yield Problem(
             "deletes_braked",
-            f"Rule {rule.name} stopped deleting {_ago(rule.braked_at, now)}: more than its limit. "
-            f"{_count(jobs.deletes_held, 'delete')} waiting, while copies go on. Confirm them on "
+            f"Rule {rule.name} stopped deleting {ago(rule.braked_at, now)}: more than its limit. "
+            f"{count(jobs.deletes_held, 'delete')} waiting, while copies go on. Confirm them on "
             "the rule's page if they are meant; if not, put the objects back.",
             rule=rule.name,
         )
     if jobs.failed:
         yield Problem(
             "failed_jobs",
-            f"Rule {rule.name}: {_count(jobs.failed, 'failed job')}; "
+            f"Rule {rule.name}: {count(jobs.failed, 'failed job')}; "
             "see what to do about each in the admin, then retry.",
             rule=rule.name,
         )
+
+
+def how_far_behind(rule: RuleStatus) -> str:
+    """Of a rule with pending jobs, in words."""
+    jobs = rule.jobs
+    return (
+        f"Rule {rule.name} is behind: {count(jobs.pending, 'job')} waiting, {jobs.retrying} of "
+        f"them after an unsuccessful try, the oldest for "
+        f"{in_words(jobs.oldest_pending_seconds or 0)}."
+    )
 
 
 def in_words(seconds: float) -> str:
@@ -133,13 +145,16 @@ def in_words(seconds: float) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return e.g. "1 job", "2,000 jobs"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _age(moment: datetime, now: datetime) -> float:
+def age(moment: datetime, now: datetime) -> float:
+    """Seconds that have passed; never less than 0."""
     return max(0.0, (now - moment).total_seconds())
 
 
-def _ago(moment: datetime, now: datetime) -> str:
-    return f"{in_words(_age(moment, now))} ago"
+def ago(moment: datetime, now: datetime) -> str:
+    """Return e.g. "3 min ago"."""
+    return f"{in_words(age(moment, now))} ago"

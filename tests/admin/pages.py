@@ -8,8 +8,12 @@ from django.urls import reverse
 LISTS = [
     *("transferjob", "failedjob", "replicationrule", "source", "destination"),
     *("eventqueue", "deadletter", "heartbeat", "apitoken", "auditentry"),
+    *("notificationtarget", "condition"),
 ]
-FORMS = ["replicationrule", "source", "destination", "eventqueue", "apitoken"]
+FORMS = [
+    *("replicationrule", "source", "destination", "eventqueue", "apitoken"),
+    "notificationtarget",
+]
 
 
 def list_url(model: str) -> str:

@@ -12,6 +12,8 @@ from replication.audit import Actor
 from replication.errors import ErrorCode
 from replication.models import (
     ActorKind,
+    Condition,
+    ConditionKind,
     DeadLetter,
     DeletePolicy,
     Destination,
@@ -21,6 +23,7 @@ from replication.models import (
     JobState,
     LoopKind,
     MultipartUpload,
+    NotificationTarget,
     Outcome,
     ReplicationRule,
     Source,
@@ -278,5 +281,42 @@ def make_story() -> Service:
             cluster_pid=4700,
             in_flight=3,
         )
+    make_notifications(rule, service.queue)
     tokens.create("deploy", role=TokenRole.OPERATE, by=Actor(ActorKind.USER, "story"))
     return service
+
+
+def make_notifications(rule: ReplicationRule, queue: EventQueue) -> None:
+    """Two targets, neither of which has an address here, and what one of them was told."""
+    now = timezone.now()
+    NotificationTarget.objects.create(name="managers", credential_profile="chat", enabled=False)
+    on_call = NotificationTarget.objects.create(
+        name="on-call",
+        credential_profile="oncall",
+        last_told_at=now - timedelta(minutes=3),
+        last_error="E-Mail: could not send the message " + "x" * 200,
+        last_error_at=now - timedelta(minutes=3),
+    )
+    Condition.objects.create(
+        target=on_call,
+        kind=ConditionKind.PARKED,
+        rule=rule.name,
+        detail="Rule photos was parked 3 min ago, 12 jobs waiting. " + ODD_KEYS[0],
+        began_at=now - timedelta(minutes=3),
+        confirmed_at=now - timedelta(minutes=3),
+        told_at=now - timedelta(minutes=3),
+        last_told_at=now - timedelta(minutes=3),
+    )
+    Condition.objects.create(
+        target=on_call,
+        kind=ConditionKind.DEAD_LETTERS,
+        queue=queue.name,
+        detail="Queue s3-events: 2 messages of the last 7 days that no parser understood.",
+        closing="Queue s3-events: no dead letter of the last 7 days is left.",
+        began_at=now - timedelta(hours=3),
+        confirmed_at=now - timedelta(hours=3),
+        told_at=now - timedelta(hours=3),
+        last_told_at=now - timedelta(hours=1),
+        closed_at=now - timedelta(hours=1),
+        closing_told_at=now - timedelta(hours=1),
+    )

@@ -118,7 +118,7 @@ def test_each_action_of_the_admin_works_for_an_operator_and_is_on_record(story: 
             tried.add(action)
     assert tried == {
         *("retry", "cancel", "pause", "resume", "confirm_deletes", "replay"),
-        *("delete_selected", "revoke"),
+        *("delete_selected", "revoke", "send_test"),
     }
 
 
@@ -206,8 +206,11 @@ def test_a_viewer_may_see_every_model_and_an_operator_operate_each() -> None:
 
 def test_an_operator_adds_and_changes_what_is_configured(story: None) -> None:
     operator = client_of_group("Operator")
-    for model in ("source", "destination", "replicationrule", "eventqueue"):
+    for model in (
+        *("source", "destination", "replicationrule", "eventqueue"),
+        "notificationtarget",
+    ):
         assert operator.get(f"/admin/replication/{model}/add/").status_code == 200
-    for model in ("apitoken", "auditentry", "transferjob"):
+    for model in ("apitoken", "auditentry", "transferjob", "condition"):
         assert operator.get(f"/admin/replication/{model}/add/").status_code == 403
     assert operator.get("/admin/auth/user/").status_code == 403

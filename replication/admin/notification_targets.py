@@ -1,0 +1,158 @@
+"""Notification targets: whom to tell of what is wrong, and whether they can be told."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import Field, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from replication import operating
+from replication.admin import cells
+from replication.admin.audited import Audited, actor_of
+from replication.models import ConditionKind, NotificationTarget
+from replication.models.notifications import usual_kinds
+from replication.notifications.sending import Unsendable, services
+
+
+@admin.action(
+    description=gettext_lazy("Send a test message to the selected targets"),
+    permissions=["operate"],
+)
+def send_test(
+    model_admin: Any, request: HttpRequest, queryset: QuerySet[NotificationTarget]
+) -> None:
+    for told in operating.send_tests(queryset, by=actor_of(request)):
+        if told.taken_by:
+            messages.success(
+                request,
+                _("%(target)s: the test message was taken by %(services)s.")
+                % {"target": told.target, "services": ", ".join(told.taken_by)},
+            )
+        if told.error:
+            messages.error(
+                request,
+                _("%(target)s: it was not taken. %(reason)s")
+                % {"target": told.target, "reason": told.error},
+            )
+
+
+HOW_IT_GOES = ("health", "told_when", "trouble", "trouble_when", "next_try")
+
+
+class TargetForm(forms.ModelForm):
+    kinds = forms.TypedMultipleChoiceField(
+        label=gettext_lazy("Tell of"),
+        choices=ConditionKind.choices,
+        widget=forms.CheckboxSelectMultiple,
+        initial=usual_kinds,
+        help_text=gettext_lazy("When it begins, and when it is over."),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """The addresses are looked up and read here, so that a slip is found while it is typed."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if cleaned.get("enabled") and cleaned.get("credential_profile"):
+            try:
+                services(cleaned["credential_profile"])
+            except Unsendable as error:
+                self.add_error("credential_profile", ValidationError(str(error)))
+        return cleaned
+
+
+@admin.register(NotificationTarget)
+class NotificationTargetAdmin(Audited, admin.ModelAdmin):
+    list_display = ("name", "health", "tells_of", "credential_profile", "told", "trouble")
+    show_facets = admin.ShowFacets.NEVER
+    actions = (send_test,)
+    form = TargetForm
+    filter_horizontal = ("rules",)
+    readonly_fields = ("kinds_in_words", *HOW_IT_GOES)
+
+    def get_fieldsets(self, request: HttpRequest, obj: NotificationTarget | None = None) -> Any:
+        kinds = "kinds" if self._may_fill_in(request, obj) else "kinds_in_words"
+        fieldsets = [
+            (None, {"fields": ("name", "enabled", "credential_profile")}),
+            (gettext_lazy("Of what"), {"fields": (kinds, "rules")}),
+            (
+                gettext_lazy("From when on"),
+                {
+                    "fields": (
+                        *("failures_at_least", "failures_minutes", "lag_seconds", "lag_minutes"),
+                        *("silence_hours", "remind_hours"),
+                    ),
+                    "description": gettext_lazy(
+                        "What happens within a minute goes into one message. What is over is told "
+                        "once, to those who were told that it was wrong."
+                    ),
+                },
+            ),
+        ]
+        if obj:
+            fieldsets.append((gettext_lazy("How it goes"), {"fields": HOW_IT_GOES}))
+        return fieldsets
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        formfield: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.is_relation:
+            # To add a rule has no place on a form that chooses some.
+            formfield.widget.can_add_related = False
+        return formfield
+
+    def _may_fill_in(self, request: HttpRequest, obj: NotificationTarget | None) -> bool:
+        return self.has_change_permission(request, obj) if obj else True
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("replication.operate_notificationtarget")
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What it was told goes with it, though nobody may delete that by itself."""
+        deleted, counts, _needed, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, set(), protected
+
+    @admin.display(description=gettext_lazy("state"))
+    def health(self, target: NotificationTarget) -> SafeString:
+        if not target.enabled:
+            return cells.badge("cancelled", _("disabled"))
+        if target.errors_in_a_row:
+            return cells.badge("failed", _("can't be told"))
+        if target.last_error:
+            return cells.badge("retrying", _("told in part"))
+        if target.last_told_at is None:
+            return cells.badge("pending", _("never told"))
+        return cells.badge("completed", _("told"))
+
+    @admin.display(description=gettext_lazy("tells of"))
+    def tells_of(self, target: NotificationTarget) -> SafeString:
+        number = len(target.kinds)
+        said = ngettext("%d kind", "%d kinds", number) % number
+        return format_html('<span title="{}">{}</span>', self.kinds_in_words(target), said)
+
+    @admin.display(description=gettext_lazy("Tell of"))
+    def kinds_in_words(self, target: NotificationTarget) -> str:
+        return " · ".join(str(ConditionKind(kind).label) for kind in target.kinds)
+
+    @admin.display(description=gettext_lazy("last told"), ordering="last_told_at")
+    def told(self, target: NotificationTarget) -> SafeString:
+        return cells.ago(target.last_told_at)
+
+    @admin.display(description=gettext_lazy("last told"))
+    def told_when(self, target: NotificationTarget) -> SafeString:
+        return cells.moment(target.last_told_at)
+
+    @admin.display(description=gettext_lazy("last error"))
+    def trouble(self, target: NotificationTarget) -> str:
+        return target.last_error or cells.NOTHING
+
+    @admin.display(description=gettext_lazy("last error at"))
+    def trouble_when(self, target: NotificationTarget) -> SafeString:
+        return cells.moment(target.last_error_at) if target.last_error else cells.NOTHING
+
+    @admin.display(description=gettext_lazy("tried again"))
+    def next_try(self, target: NotificationTarget) -> SafeString:
+        return cells.ago(target.try_again_at)

@@ -1,0 +1,307 @@
+"""What is wrong now that people want to be told of, by the numbers and words of the status page."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from django.db import connection
+from django.db.models.functions import Now
+
+from replication.errors import MEANINGS, ErrorCode
+from replication.models import (
+    Condition,
+    ConditionKind,
+    DeadLetter,
+    JobState,
+    NotificationTarget,
+    TransferJob,
+)
+from replication.status import Numbers, QueueStatus, RuleStatus, find_problems, read_numbers
+from replication.status.problems import ago, count, how_far_behind, in_words
+
+# So long it must last until people are told: a restart of a cluster is no trouble. As long as the
+# alerts of deploy/prometheus wait.
+NOT_RUNNING_FOR = timedelta(minutes=2)
+QUEUE_TROUBLE_FOR = timedelta(minutes=3)
+
+_SHOWN_KEYS = 3
+_KEY_LENGTH = 60  # of a longer one its end, which has the name
+_SHOWN_CODES = 4
+
+
+class Verdict(Enum):
+    WRONG = "wrong"
+    FINE = "fine"
+    UNSURE = "unsure"  # in between, or hidden by something else: what was told stays as it is
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Of one thing, at one moment. `detail` is empty unless it is wrong, `closing` if it is."""
+
+    kind: ConditionKind
+    verdict: Verdict
+    rule: str = ""
+    queue: str = ""
+    detail: str = ""
+    closing: str = ""
+    # None: since now, by all we know.
+    since: datetime | None = None
+    must_last: timedelta = timedelta()
+    lag_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that a target wants to be told of, wrong or not, by the database's clock."""
+
+    at: datetime
+    numbers: Numbers
+    observations: list[Observation]
+
+
+def look(target: NotificationTarget) -> Seen:
+    """Read the numbers, and compare them with the target's thresholds."""
+    numbers = read_numbers()
+    wanted = [
+        observation for observation in _observe(target, numbers) if observation.kind in target.kinds
+    ]
+    return Seen(numbers.generated_at, numbers, wanted)
+
+
+def _observe(target: NotificationTarget, numbers: Numbers) -> Iterator[Observation]:
+    said = {(each.code, each.rule, each.queue): each.detail for each in find_problems(numbers)}
+    rules = numbers.rules
+    if chosen := set(target.rules.values_list("name", flat=True)):
+        rules = [rule for rule in rules if rule.name in chosen]
+    yield _life(said)
+    for queue in numbers.queues:
+        if queue.enabled:
+            yield _queue(queue, numbers, said)
+            yield _silence(target, f"Queue {queue.name}", queue.last_message_at, numbers, queue)
+        yield _dead_letters(queue, said)
+    if numbers.lambda_heard_at is not None:
+        yield _silence(target, "The Lambda function", numbers.lambda_heard_at, numbers)
+    for rule in rules:
+        yield _parked(rule, numbers.generated_at, said)
+        yield _braked(rule, said)
+        yield _lag(target, rule)
+    if ConditionKind.FAILURES in target.kinds:
+        yield from _failures(target, rules, numbers.generated_at)
+
+
+_Said = dict[tuple[str, str, str], str]
+
+
+# -- the service and its queues ------------------------------------------------------------------
+
+
+def _life(said: _Said) -> Observation:
+    details = [said[key] for key in (("no_lane", "", ""), ("no_poller", "", "")) if key in said]
+    return Observation(
+        ConditionKind.NOT_RUNNING,
+        Verdict.WRONG if details else Verdict.FINE,
+        detail=" ".join(details),
+        closing="Lanes and pollers are alive again.",
+        must_last=NOT_RUNNING_FOR,
+    )
+
+
+def _queue(queue: QueueStatus, numbers: Numbers, said: _Said) -> Observation:
+    details = [
+        said[key]
+        for key in (("queue_error", "", queue.name), ("queue_silent", "", queue.name))
+        if key in said
+    ]
+    # Without a poller nobody knows: that is told by itself.
+    fine = Verdict.FINE if numbers.pollers_alive else Verdict.UNSURE
+    return Observation(
+        ConditionKind.QUEUE,
+        Verdict.WRONG if details else fine,
+        queue=queue.name,
+        detail=" ".join(details),
+        closing=f"Queue {queue.name} is polled again.",
+        must_last=QUEUE_TROUBLE_FOR,
+    )
+
+
+def _silence(
+    target: NotificationTarget,
+    what: str,
+    heard_at: datetime | None,
+    numbers: Numbers,
+    queue: QueueStatus | None = None,
+) -> Observation:
+    """One that was never heard from counts since we first looked."""
+    now, longest = numbers.generated_at, timedelta(hours=target.silence_hours)
+    is_silent = heard_at is None or now - heard_at > longest
+    last = f"the last came {ago(heard_at, now)}" if heard_at else "none ever came"
+    return Observation(
+        ConditionKind.NO_EVENTS,
+        Verdict.WRONG if is_silent else Verdict.FINE,
+        queue=queue.name if queue else "",
+        detail=f"{what}: no event for long, {last}. If objects change, events are lost on the way: "
+        "`manage.py doctor` walks it.",
+        closing=f"{what}: events come again.",
+        since=heard_at,
+        must_last=longest,
+    )
+
+
+def _dead_letters(queue: QueueStatus, said: _Said) -> Observation:
+    detail = said.get(("dead_letters", "", queue.name), "")
+    return Observation(
+        ConditionKind.DEAD_LETTERS,
+        Verdict.WRONG if detail else Verdict.FINE,
+        queue=queue.name,
+        detail=f"{detail} After an upgrade, or once the missing rule is there, replay them; what "
+        "is of no use, delete.",
+        closing=f"Queue {queue.name}: no dead letter of the last 7 days is left.",
+    )
+
+
+def letters_since(condition: Condition) -> int:
+    """How many dead letters of its queue came after it was last told."""
+    return DeadLetter.objects.filter(
+        queue__name=condition.queue, received_at__gt=condition.last_told_at
+    ).count()
+
+
+# -- rules -----------------------------------------------------------------------------------------
+
+
+def _parked(rule: RuleStatus, now: datetime, said: _Said) -> Observation:
+    detail = said.get(("rule_parked", rule.name, ""), "")
+    if rule.parked_at is None:
+        verdict = Verdict.FINE
+    else:  # of one that is paused besides, the status does not speak
+        verdict = Verdict.WRONG if detail else Verdict.UNSURE
+    return Observation(
+        ConditionKind.PARKED,
+        verdict,
+        rule=rule.name,
+        detail=detail,
+        closing=f"Rule {rule.name} is no longer parked: it goes on, "
+        f"{count(rule.jobs.pending, 'job')} waiting.",
+        since=rule.parked_at,
+    )
+
+
+def _braked(rule: RuleStatus, said: _Said) -> Observation:
+    return Observation(
+        ConditionKind.BRAKED,
+        Verdict.WRONG if rule.braked_at else Verdict.FINE,
+        rule=rule.name,
+        detail=said.get(("deletes_braked", rule.name, ""), ""),
+        closing=f"Rule {rule.name} deletes again: its waiting deletes were confirmed.",
+        since=rule.braked_at,
+    )
+
+
+def _lag(target: NotificationTarget, rule: RuleStatus) -> Observation:
+    """It has caught up at half of the threshold: a lag about the threshold is told once."""
+    lag = rule.jobs.oldest_pending_seconds or 0.0
+    if rule.paused_at or rule.parked_at or not rule.enabled:
+        verdict = Verdict.UNSURE
+    elif lag > target.lag_seconds:
+        verdict = Verdict.WRONG
+    else:
+        verdict = Verdict.UNSURE if lag > target.lag_seconds / 2 else Verdict.FINE
+    return Observation(
+        ConditionKind.LAG,
+        verdict,
+        rule=rule.name,
+        detail=f"{how_far_behind(rule)} More work than the lanes manage, or jobs that are tried "
+        "again and again: see Failures and the hosts' load.",
+        closing=f"Rule {rule.name} has caught up.",
+        must_last=timedelta(minutes=target.lag_minutes),
+        lag_seconds=lag,
+    )
+
+
+def caught_up(condition: Condition, *, at: datetime) -> str:
+    """How it was, for the message that it is over."""
+    lasted = in_words((at - condition.began_at).total_seconds())
+    worst = in_words(condition.worst_lag_seconds or 0)
+    return f"It was behind for {lasted}, by {worst} at worst."
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Of a rule, within a target's minutes."""
+
+    by_code: dict[str, int]
+    first_at: datetime
+
+    @property
+    def jobs(self) -> int:
+        return sum(self.by_code.values())
+
+
+def _failures(
+    target: NotificationTarget, rules: Iterable[RuleStatus], now: datetime
+) -> Iterator[Observation]:
+    """Over when no job has failed for as long as the threshold's time."""
+    failed = _failed_by_rule(minutes=target.failures_minutes)
+    within = f"within {target.failures_minutes} min"
+    for rule in rules:
+        of_rule = failed.get(rule.id)
+        if of_rule is None:
+            yield Observation(
+                ConditionKind.FAILURES,
+                Verdict.FINE,
+                rule=rule.name,
+                closing=f"Rule {rule.name}: no job has failed in the last "
+                f"{target.failures_minutes} min. {count(rule.jobs.failed, 'failed job')} in all "
+                "to retry under Failures.",
+            )
+        elif of_rule.jobs >= target.failures_at_least:
+            yield Observation(
+                ConditionKind.FAILURES,
+                Verdict.WRONG,
+                rule=rule.name,
+                detail=f"Rule {rule.name}: {count(of_rule.jobs, 'job')} failed {within}. "
+                f"First: {', '.join(_first_keys(rule, of_rule.first_at))}. Mend the cause, select "
+                f"them under Failures, retry. {_causes(of_rule)}",
+                since=of_rule.first_at,
+            )
+        else:
+            yield Observation(ConditionKind.FAILURES, Verdict.UNSURE, rule=rule.name)
+
+
+def _failed_by_rule(*, minutes: int) -> dict[int, _Failed]:
+    """Only the newest failures are read, whatever the history's length."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT rule_id, error_code, count(*), min(finalized_at)
+            FROM replication_transferjob
+            WHERE state = 'failed' AND finalized_at > now() - make_interval(mins => %s)
+            GROUP BY rule_id, error_code ORDER BY count(*) DESC, error_code
+            """,
+            [minutes],
+        )
+        rows = cursor.fetchall()
+    found: dict[int, _Failed] = {}
+    for rule_id, code, jobs, first_at in rows:
+        sofar = found.get(rule_id, _Failed({}, first_at))
+        found[rule_id] = _Failed(sofar.by_code | {code: jobs}, min(sofar.first_at, first_at))
+    return found
+
+
+def _causes(failed: _Failed) -> str:
+    """The commonest codes, each with how many and what it means."""
+    shown = list(failed.by_code.items())[:_SHOWN_CODES]
+    causes = [f"{jobs:,} × {code}: {MEANINGS[ErrorCode(code)].cause}" for code, jobs in shown]
+    if others := failed.jobs - sum(jobs for _, jobs in shown):
+        causes.append(f"{others:,} of other causes.")
+    return " ".join(causes)
+
+
+def _first_keys(rule: RuleStatus, first_at: datetime) -> list[str]:
+    first = TransferJob.objects.filter(
+        rule=rule.id, state=JobState.FAILED, finalized_at__gte=first_at, finalized_at__lte=Now()
+    )
+    keys = first.order_by("finalized_at").values_list("key", flat=True)[:_SHOWN_KEYS]
+    return [key if len(key) <= _KEY_LENGTH else f"…{key[1 - _KEY_LENGTH :]}" for key in keys]

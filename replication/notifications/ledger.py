@@ -1,0 +1,153 @@
+"""What each target was told, and what it is to be told: the one writer of Condition.
+
+Called by whoever holds the target's claim; see telling.py.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from django.db import transaction
+from django.db.models import Q
+
+from replication.models import Condition, ConditionKind, NotificationTarget
+from replication.notifications.conditions import (
+    Observation,
+    Seen,
+    Verdict,
+    caught_up,
+    letters_since,
+)
+
+# New dead letters of a queue that has some are told of so often at most.
+MORE_LETTERS_AFTER = timedelta(hours=1)
+
+NO_LONGER_WATCHED = "It is no longer watched."
+
+
+class News(Enum):
+    OPENED = "opened"
+    STILL = "still"  # a reminder
+    OVER = "over"
+    CAME_AND_WENT = "came and went"  # it was over before it could be told
+
+
+@dataclass(frozen=True)
+class Item:
+    """A thing to tell."""
+
+    condition: Condition
+    news: News
+
+
+@transaction.atomic
+def note(target: NotificationTarget, seen: Seen) -> list[Item]:
+    """Open, follow and close the target's conditions. Returns what it is to be told.
+
+    The same things are returned until `told` is called.
+    """
+    open_ones = {
+        (each.kind, each.rule, each.queue): each
+        for each in Condition.objects.filter(target=target, closed_at=None)
+    }
+    wrong = []
+    for observation in seen.observations:
+        key = (observation.kind.value, observation.rule, observation.queue)
+        condition = open_ones.pop(key, None)
+        if observation.verdict is Verdict.WRONG:
+            wrong.append(_follow(condition, target, observation, at=seen.at))
+        elif condition is not None and condition.confirmed_at is None:
+            condition.delete()  # it did not last
+        elif condition is not None and observation.verdict is Verdict.FINE:
+            _close(condition, observation, at=seen.at)
+    _drop(open_ones.values(), at=seen.at)
+    return _news(target, wrong, at=seen.at)
+
+
+def told(items: Sequence[Item], *, at: datetime) -> None:
+    """Note that the target knows."""
+    for item in items:
+        condition = item.condition
+        # No save: it would make a row anew that was deleted with its target.
+        Condition.objects.filter(pk=condition.pk).update(
+            told_at=condition.told_at or at,
+            last_told_at=at,
+            closing_told_at=at if condition.closed_at else None,
+        )
+
+
+def forget_disabled(*, at: datetime) -> None:
+    """What a target that was disabled was told of is no longer watched."""
+    _drop(Condition.objects.filter(target__enabled=False, closed_at=None), at=at)
+
+
+def _follow(
+    condition: Condition | None,
+    target: NotificationTarget,
+    observation: Observation,
+    *,
+    at: datetime,
+) -> Condition:
+    if condition is None:
+        condition = Condition(
+            target=target,
+            kind=observation.kind,
+            rule=observation.rule,
+            queue=observation.queue,
+            # What was read a moment after the numbers may be younger than they are.
+            began_at=min(observation.since or at, at),
+        )
+    condition.detail = observation.detail
+    if observation.lag_seconds is not None:
+        condition.worst_lag_seconds = max(condition.worst_lag_seconds or 0, observation.lag_seconds)
+    if condition.confirmed_at is None and at - condition.began_at >= observation.must_last:
+        condition.confirmed_at = at
+    condition.save()
+    return condition
+
+
+def _close(condition: Condition, observation: Observation, *, at: datetime) -> None:
+    condition.closed_at = at
+    condition.closing = observation.closing
+    if condition.kind == ConditionKind.LAG:
+        condition.closing += f" {caught_up(condition, at=at)}"
+    condition.save()
+
+
+def _drop(conditions: Iterable[Condition], *, at: datetime) -> None:
+    """Their rule is gone, or the target does not want to know any more: there is no news."""
+    for condition in conditions:
+        if condition.told_at is None:
+            condition.delete()
+            continue
+        condition.closed_at = condition.closing_told_at = at
+        condition.closing = NO_LONGER_WATCHED
+        condition.save()
+
+
+def _news(target: NotificationTarget, wrong: Sequence[Condition], *, at: datetime) -> list[Item]:
+    """What is wrong first, then what is over; each in the order in which it began."""
+    items = []
+    for condition in sorted(wrong, key=lambda each: (each.began_at, each.pk)):
+        if condition.told_at is None:
+            if condition.confirmed_at is not None:
+                items.append(Item(condition, News.OPENED))
+        elif _is_to_be_repeated(target, condition, at=at):
+            items.append(Item(condition, News.STILL))
+    over = Condition.objects.filter(Q(closed_at__isnull=False), target=target, closing_told_at=None)
+    for condition in over.order_by("began_at", "pk"):
+        items.append(Item(condition, News.OVER if condition.told_at else News.CAME_AND_WENT))
+    return items
+
+
+def _is_to_be_repeated(target: NotificationTarget, condition: Condition, *, at: datetime) -> bool:
+    assert condition.last_told_at is not None
+    silent_for = at - condition.last_told_at
+    if target.remind_hours and silent_for >= timedelta(hours=target.remind_hours):
+        return True
+    return (
+        condition.kind == ConditionKind.DEAD_LETTERS
+        and silent_for >= MORE_LETTERS_AFTER
+        and letters_since(condition) > 0
+    )
