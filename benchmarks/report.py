@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -181,7 +182,8 @@ def about_this_machine() -> dict[str, str]:
     return {
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by `make bench`",
         "machine": f"{os.cpu_count()} cores ({model}), {memory_gib:.0f} GB of memory",
-        "system": f"Linux {platform.release()}, Python {platform.python_version()}",
+        "system": f"Linux {platform.release()}, Python {platform.python_version()} "
+        f"({sys.base_prefix}, {platform.python_compiler()})",
     }
 
 

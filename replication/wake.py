@@ -14,6 +14,9 @@ log = structlog.get_logger(__name__)
 
 STOP_CHECK_SECONDS = 0.5
 RECONNECT_SECONDS = 1.0
+# In a stream of events there is a NOTIFY for each commit: what comes in such a moment is heard as
+# one. The first of them is heard at once.
+BREATH_SECONDS = 0.01
 
 
 class WakeListener:
@@ -54,7 +57,9 @@ class WakeListener:
         while not self._stop.is_set():
             # Django has no word for NOTIFY; this is psycopg's own connection.
             with connection.wrap_database_errors:
-                for heard in connection.connection.notifies(
-                    timeout=STOP_CHECK_SECONDS, stop_after=1
-                ):
-                    self._on_wake(heard.payload)
+                heard = connection.connection.notifies(timeout=STOP_CHECK_SECONDS, stop_after=1)
+                said = {notify.payload for notify in heard}
+            for payload in said:
+                self._on_wake(payload)
+            if said:
+                self._stop.wait(BREATH_SECONDS)
