@@ -3,8 +3,8 @@
 import json
 import os
 import platform
-import sys
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

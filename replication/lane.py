@@ -11,7 +11,6 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -41,6 +40,7 @@ from replication.pace import ByteAllowance
 from replication.parts import MAX_PUT_BYTES
 from replication.rulebook import Rulebook
 from replication.stores.opening import destination_store, source_store
+from replication.threads import Threads
 from replication.transfer import DeleteWanted, LargeObject, Transfer
 from replication.uploads import PARTS
 from replication.wake import WakeListener
@@ -53,8 +53,8 @@ ASK_SECONDS = 1.0
 ASK_FOR_PARTS_SECONDS = 10.0  # those of other lanes' large objects
 RESCUE_LIMIT = 100
 STOP_CHECK_SECONDS = 0.5
-# What ends within it is settled, and what comes next is claimed, by one statement each: in a moment
-# where a place stands empty meanwhile, in several where each has its next job already.
+# What ends within it is settled, and what comes next is claimed, by one statement each. It may be
+# longer where each place has its next job already, and none stands empty meanwhile.
 GATHER_SECONDS = 0.015
 GATHER_WHERE_FULL_SECONDS = 0.05
 # How often a lane without a free place asks for one more lane; in a cluster that has no place for
@@ -103,10 +103,10 @@ class Lane:
         with (
             WakeListener(self._inbox.put),
             # Apart, so that a place is a thread: what is claimed ahead waits for one.
-            ThreadPoolExecutor(self._limits.lane_concurrency, "transfer") as self._transfers,
-            ThreadPoolExecutor(self._limits.lane_concurrency, "part") as self._carriers,
+            Threads(self._limits.lane_concurrency, "transfer") as self._transfers,
+            Threads(self._limits.lane_concurrency, "part") as self._carriers,
         ):
-            self._transfers.submit(_open_stores, self._persistently(self._rulebook.read))
+            self._transfers.start(_open_stores, self._persistently(self._rulebook.read))
             self._claim_and_transfer()
             self._finish()
 
@@ -189,10 +189,10 @@ class Lane:
         return max(0, self._places - len(self._held))
 
     def _start_step(self, held: HeldJob, step: Callable[[], JobResult]) -> None:
-        self._transfers.submit(self._run_step, held, step)
+        self._transfers.start(self._run_step, held, step)
 
     def _start_part(self, held: HeldPart, step: Callable[[], PartResult]) -> None:
-        self._carriers.submit(self._run_part, held, step)
+        self._carriers.start(self._run_part, held, step)
 
     # -- claim and transfer --------------------------------------------------------------------
 
@@ -337,9 +337,14 @@ class Lane:
         messages: list[Finished | FinishedPart | str] = []
         with suppress(queue.Empty):
             messages.append(self._inbox.get(timeout=wait_seconds))
-            began_at = time.monotonic()
+            settle_at = time.monotonic() + GATHER_SECONDS
+            if len(self._held) > self._limits.lane_concurrency:
+                # Asleep, for each message that woke us would take the interpreter from a transfer.
+                time.sleep(GATHER_WHERE_FULL_SECONDS)
             while True:
-                left_seconds = began_at + self._gather_seconds(messages) - time.monotonic()
+                # A wake is not to wait, and nothing waits for what can't come.
+                gathers = len(messages) < len(self._held) and not isinstance(messages[-1], str)
+                left_seconds = settle_at - time.monotonic() if gathers else 0.0
                 messages.append(self._inbox.get(timeout=max(0.0, left_seconds)))
         if PARTS in messages:
             self._large.more_may_be_due = True
@@ -347,15 +352,6 @@ class Lane:
         if any(isinstance(message, str) and message != PARTS for message in messages):
             self._more_may_be_due = True
         return [message for message in messages if not isinstance(message, str)]
-
-    def _gather_seconds(self, messages: Sequence[Finished | FinishedPart | str]) -> float:
-        """How long to wait for more before these are seen to."""
-        if len(self._held) - len(messages) >= self._limits.lane_concurrency:
-            return GATHER_WHERE_FULL_SECONDS
-        # A wake is not to wait where there is a place, and nothing waits for what can't come.
-        if len(messages) < len(self._held) and not isinstance(messages[-1], str):
-            return GATHER_SECONDS
-        return 0.0
 
     # -- stay alive ----------------------------------------------------------------------------
 
