@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -116,9 +115,3 @@ class Queue:
             raise QueueError(f"{answer.get('Code', '')}: {answer.get('Message', '')}") from error
         except (BotoCoreError, TransportError) as error:
             raise QueueError(str(error)) from error
-
-
-def sqs_endpoint(queue_url: str) -> str:
-    """Where SQS is that has this queue."""
-    url = urlsplit(queue_url)
-    return f"{url.scheme}://{url.netloc}"

@@ -37,7 +37,7 @@ class Calls:
         """
         self._url = url
         self._host = urlsplit(url).netloc
-        self._endpoint_url = f"{urlsplit(url).scheme}://{self._host}"
+        self._endpoint_url = sqs_endpoint(url)
         self._region = region
         self._profile = profile
         self._longest_wait_seconds = longest_wait_seconds
@@ -110,6 +110,12 @@ def _pool(connect_seconds: float, read_seconds: float, ca_file: str) -> Pool:
         kept_at_most=CALLS_AT_ONCE,
         ca_file=ca_file,
     )
+
+
+def sqs_endpoint(queue_url: str) -> str:
+    """Where SQS is that has this queue."""
+    url = urlsplit(queue_url)
+    return f"{url.scheme}://{url.netloc}"
 
 
 @lru_cache(maxsize=128)

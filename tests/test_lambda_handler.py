@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 
+import cfnlint
 import pytest
 
 from replication.api.event_bodies import MAX_BODY_BYTES
@@ -312,7 +313,6 @@ def test_the_zip_is_the_same_whoever_makes_it_and_runs_with_the_standard_library
 
 
 def test_the_template_is_one_that_cloudformation_takes():
-    cfnlint = pytest.importorskip("cfnlint")
     assert cfnlint.lint((LAMBDA / "template.yaml").read_text()) == []
 
 

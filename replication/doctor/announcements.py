@@ -44,10 +44,14 @@ LATELY_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Heard:
-    """How long ago a rule's newest job of each origin was made; None if there is none lately."""
+    """How long ago a rule's newest job of each origin was made; None if there is none lately.
+
+    And how long ago a Lambda function posted anything, of whatever rule; None if none ever did.
+    """
 
     event_seconds: float | None = None
     api_seconds: float | None = None
+    lambda_seconds: float | None = None
 
 
 def examine_announcements(
@@ -229,11 +233,17 @@ def _by_api(heard: Heard, *, what: str) -> Finding:
     when = "" if heard.api_seconds is None else f" for {in_words(heard.api_seconds)}"
     return warned(
         Check.API,
-        f"{what}, and no event of the rule was posted to /api/v1/events{when}",
+        f"{what}, and no event of the rule was posted to /api/v1/events{when}; {_of_lambda(heard)}",
         fix="If nothing changed meanwhile, nothing. Else try the Lambda function as "
         "deploy/lambda/README.md says; its log in CloudWatch has why it is refused (S3SYNC_URL, "
-        "S3SYNC_TOKEN), and its on-failure destination what it lost.",
+        "S3SYNC_KEY), and its on-failure destination what it lost.",
     )
+
+
+def _of_lambda(heard: Heard) -> str:
+    if heard.lambda_seconds is None:
+        return "no Lambda function has ever posted one"
+    return f"a Lambda function last posted one {in_words(heard.lambda_seconds)} ago"
 
 
 def _last(heard: Heard) -> str:

@@ -21,7 +21,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as ConnectError
 
 from replication.models import EventQueue, Source
-from replication.sqs import sqs_endpoint
+from replication.sqs_calls import sqs_endpoint
 from replication.stores.aws import aws_client
 from replication.stores.s3_errors import raise_translated
 

@@ -34,6 +34,7 @@ from replication.models import (
     SourceKind,
     TransferJob,
 )
+from replication.signed_calls import lambda_heard_at
 from replication.status import read_status
 
 # Of the history only its newest end is read, whatever its length.
@@ -227,10 +228,12 @@ def _heard(rules: Sequence[ReplicationRule], *, now: datetime) -> dict[int, Hear
         .order_by()
     )
     last = {(rule, origin): at for rule, origin, at in rows}
+    by_lambda = _seconds_since(lambda_heard_at(), now)
     return {
         rule.pk: Heard(
             _seconds_since(last.get((rule.pk, JobOrigin.EVENT)), now),
             _seconds_since(last.get((rule.pk, JobOrigin.API)), now),
+            by_lambda,
         )
         for rule in rules
     }

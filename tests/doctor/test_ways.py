@@ -3,15 +3,17 @@
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from email.utils import formatdate
 from time import monotonic, time
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.utils import timezone
 
 from replication.doctor import Check, Examined, Level, examine, knocking
-from replication.models import Destination, ReplicationRule, Source
+from replication.models import Destination, LambdaContact, ReplicationRule, Source
 from sandbox.oss import Fault
 from tests.doctor.conftest import Green, Report, doctor
 from tests.http_origin import HttpOrigin, http_origin
@@ -237,6 +239,9 @@ def test_a_web_server_is_asked_for_what_is_not_there_and_needs_somebody_who_post
     assert found[Check.SOURCE_MISSING][0] is Level.PASS
     assert found[Check.API][0] is Level.WARN
     assert "no event of the rule was posted" in found[Check.API][1]
+    assert "no Lambda function has ever posted one" in found[Check.API][1]
+    LambdaContact.objects.create(heard_at=timezone.now() - timedelta(minutes=5))
+    assert "a Lambda function last posted one 5 min ago" in of_rule(examine())[Check.API][1]
 
     rule.source.domains.all().delete()
     origin.answers(b"<html>Sorry!</html>")
