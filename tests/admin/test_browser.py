@@ -67,8 +67,9 @@ def every_page(service: Service) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+@pytest.mark.parametrize(
+    ("width", "height", "color_scheme"), [(1280, 800, "light"), (390, 844, "dark")]
+)
 def test_every_page_is_clean_and_fits(
     story: Service,
     log_in_page: Callable[..., Visit],
