@@ -51,6 +51,9 @@ class Answer:
         self._give_back = give_back
         self._has_body = method != "HEAD"
         self._pending = b""  # of the body: received, and not yet read
+        # Of a body whose length the head gives, so much is to come. It is read past the parser,
+        # which would copy each byte once more.
+        self._left_bytes: int | None = None
         self._has_begun = self._has_head = self._is_complete = self._is_closed = False
         self._parser = httptools.HttpResponseParser(self)
         # User metadata may be any characters. What ends a field stays as strict as it is.
@@ -107,8 +110,9 @@ class Answer:
         self._release_if_complete()
 
     def _receive(self, size: int) -> int:
+        left = self._left_bytes
         try:
-            data = self._connection.receive(size)
+            data = self._connection.receive(size if left is None else min(size, left))
         except TimeoutError as error:
             self.close()
             raise TransportError("nothing came for as long as the read timeout is") from error
@@ -118,6 +122,9 @@ class Answer:
             self._note_end()
             return 0
         self._has_begun = True
+        if left is not None:
+            self.on_body(data)
+            return len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -161,10 +168,17 @@ class Answer:
             self._connection.is_reusable = False
         if not self._has_body:
             self._is_complete = True
+        elif "transfer-encoding" not in self.headers:
+            length = self.headers.get("content-length", "")
+            self._left_bytes = int(length) if length.isdecimal() else None
 
     def on_body(self, data: bytes) -> None:
-        if self._has_body:
-            self._pending = self._pending + data if self._pending else data
+        if not self._has_body:
+            return
+        self._pending = self._pending + data if self._pending else data
+        if self._left_bytes is not None:
+            self._left_bytes -= len(data)
+            self._is_complete = self._left_bytes <= 0
 
     def on_message_complete(self) -> None:
         if self._has_head:
