@@ -73,13 +73,13 @@ def test_a_throttled_destination_is_given_half_and_then_ever_more() -> None:
     assert claim() == []
 
     let_pass(10)
-    half = claim()
-    assert len(half) == 10
-    assert claim() == []
+    given = len(claim()) + len(claim())
+    assert 10 <= given <= 13  # it grows while we look
     let_pass(jobs.WIDTH_DOUBLES_SECONDS)
-    assert len(claim()) == 10
+    given += len(claim())
+    assert 20 <= given <= 26
     let_pass(jobs.WIDTH_FORGOTTEN_SECONDS)
-    assert len(claim(limit=100)) == 60  # twenty come again later
+    assert given + len(claim(limit=100)) == 80  # twenty come again later
 
 
 def test_jobs_and_parts_can_be_claimed_however_long_ago_it_throttled() -> None:

@@ -240,7 +240,7 @@ def test_a_web_server_is_asked_for_what_is_not_there_and_needs_somebody_who_post
     assert found[Check.API][0] is Level.WARN
     assert "no event of the rule was posted" in found[Check.API][1]
     assert "no Lambda function has ever posted one" in found[Check.API][1]
-    LambdaContact.objects.create(heard_at=timezone.now() - timedelta(minutes=5))
+    LambdaContact.objects.create(heard_at=timezone.now() - timedelta(minutes=5.5))
     assert "a Lambda function last posted one 5 min ago" in of_rule(examine())[Check.API][1]
 
     rule.source.domains.all().delete()
