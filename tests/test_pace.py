@@ -116,7 +116,7 @@ def test_what_was_under_way_when_it_throttled_does_not_make_it_slower_still() ->
     let_pass(0.2)
     for job in held[2:]:
         jobs.hand_over(job)
-    assert len(claim(limit=16)) == 8
+    assert 8 <= len(claim(limit=16)) <= 12  # half, and it grows while we look
 
 
 def test_one_destination_that_throttles_slows_no_other() -> None:
