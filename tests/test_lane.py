@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from replication import jobs, parking
@@ -37,11 +37,12 @@ def running(key: str) -> Callable[[], bool]:
 
 def lose_the_lease(key: str) -> None:
     """As if the lane had been silent for longer than its lease, and another had noticed."""
-    TransferJob.objects.filter(key=key).update(
-        lease_expires_at=datetime.now(UTC) - timedelta(seconds=1)
-    )
-    assert jobs.rescue(limit=10) == 1
-    TransferJob.objects.filter(key=key).update(available_at=Now() + timedelta(hours=1))
+    with transaction.atomic():  # or the lane could extend the lease in between
+        TransferJob.objects.filter(key=key).update(
+            lease_expires_at=datetime.now(UTC) - timedelta(seconds=1)
+        )
+        assert jobs.rescue(limit=10) == 1
+        TransferJob.objects.filter(key=key).update(available_at=Now() + timedelta(hours=1))
 
 
 def test_a_lane_refills_as_transfers_finish(road: Road, limits: Callable[..., None]) -> None:
