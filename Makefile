@@ -75,7 +75,7 @@ $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 # image's and a distribution's are, and one that was built at home is not.
 .venv-bench/installed: requirements/bench.txt
 	@echo "Installing $< …"
-	@$(call make_venv,.venv-bench,/usr/bin/python3 $(PYTHONS))
+	@$(call make_venv,.venv-bench,$(PYTHON) /usr/bin/python3 $(PYTHONS))
 	@.venv-bench/bin/pip --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@
 

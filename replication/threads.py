@@ -14,8 +14,8 @@ log = structlog.get_logger(__name__)
 class Threads:
     """So many threads, from the first start on; on exit what was started is waited for.
 
-    What is started says by itself how it ended: a ThreadPoolExecutor's future of it would cost as
-    much as the signature of a request, and nobody would look at it.
+    What is started says by itself how it ended: a ThreadPoolExecutor makes a future of it, with a
+    lock and a condition, and nobody would look at that.
     """
 
     def __init__(self, count: int, name: str) -> None:

@@ -30,7 +30,7 @@ from tests.processes import eventually, manage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DENIED_JOBS = 1_000
+DENIED_JOBS = 2_000
 DENIED = ReplicationError(ErrorCode.DESTINATION_ACCESS_DENIED, "403 AccessDenied")
 
 

@@ -42,6 +42,11 @@ def measure(sitting: Sitting) -> Row:
     row.checks = [
         Check("events/s", row.median(NEAR, "events_a_second"), at_least=1500, aim=5000),
         Check(f"events/s, {DISTANCE_MS} ms away", row.median(FAR, "events_a_second"), aim=1500),
+        Check(
+            "ms of CPU an event at 1,000 a second",
+            row.median("s3sync, 1,000 events/s", "cpu_ms_an_event"),
+            at_most=0.2,
+        ),
     ]
     return row
 
