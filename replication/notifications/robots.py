@@ -47,8 +47,8 @@ def _post(robot: Any, url: str, *, params: dict[str, str], payload: dict[str, An
     return False
 
 
-class DingTalkRobot(NotifyDingTalk):
-    """A custom robot of a DingTalk group, plain text."""
+class _TextRobot:
+    """Sends plain text; where and as what is for the robot's own class to say."""
 
     def send(
         self,
@@ -59,10 +59,19 @@ class DingTalkRobot(NotifyDingTalk):
         **_: Any,
     ) -> bool:
         """Whether it was taken."""
-        content = f"{title}\n{body}" if title else body
+        return self._deliver({"content": f"{title}\n{body}" if title else body})
+
+    def _deliver(self, text: dict[str, str]) -> bool:
+        raise NotImplementedError
+
+
+class DingTalkRobot(_TextRobot, NotifyDingTalk):
+    """A custom robot of a DingTalk group, plain text."""
+
+    def _deliver(self, text: dict[str, str]) -> bool:
         payload = {
             "msgtype": "text",
-            "text": {"content": content},
+            "text": text,
             "at": {"atMobiles": self.targets, "isAtAll": False},
         }
         params = _signature(self.secret) if self.secret else {}
@@ -76,21 +85,11 @@ def _signature(secret: str) -> dict[str, str]:
     return {"timestamp": timestamp, "sign": base64.b64encode(signed.digest()).decode()}
 
 
-class WeComRobot(NotifyWeComBot):
+class WeComRobot(_TextRobot, NotifyWeComBot):
     """A robot of a WeCom group, plain text."""
 
-    def send(
-        self,
-        body: str,
-        title: str = "",
-        notify_type: NotifyType = NotifyType.INFO,
-        body_format: NotifyFormat | None = None,
-        **_: Any,
-    ) -> bool:
-        """Whether it was taken."""
-        content = f"{title}\n{body}" if title else body
-        payload = {"msgtype": "text", "text": {"content": content}}
-        return _post(self, self.api_url, params={}, payload=payload)
+    def _deliver(self, text: dict[str, str]) -> bool:
+        return _post(self, self.api_url, params={}, payload={"msgtype": "text", "text": text})
 
 
 ROBOTS = {NotifyDingTalk: DingTalkRobot, NotifyWeComBot: WeComRobot}
