@@ -1,6 +1,7 @@
 """Times of the pages and of the API, through Django's test client."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -51,6 +52,7 @@ PAGES = {
 
 def measure_pages(api_token: str) -> Iterator[Figure]:
     """GET each page ten times, after once that loads its code and templates."""
+    import_module("s3sync.wsgi")  # what the web server loads, and freezes
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("bench"))
     _make_idle_rule()

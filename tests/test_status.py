@@ -158,13 +158,13 @@ def test_loops_are_counted_by_host_while_they_beat():
     ]
 
 
-def test_the_status_takes_three_queries_however_many_rules_there_are():
+def test_the_status_takes_six_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 5
+    assert len(queries) == 6
 
 
 def test_the_history_is_never_read_whole():

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from replication.metrics.totals import Totals
 from replication.models import LAG_BOUNDS_SECONDS
-from replication.status import VERSION, JobNumbers, Numbers, Problem, QueueStatus
+from replication.status import VERSION, Numbers, OpenJobs, Problem, QueueStatus
 
 # Every second bound: each twice the one before, from 0.05 s to 9.7 days.
 LAG_STEP = 2
@@ -56,7 +56,7 @@ def _of_problems(problems: Sequence[Problem]) -> Iterator[Metric]:
     yield found
 
 
-_OF_RULES: dict[str, tuple[str, Callable[[JobNumbers], float]]] = {
+_OF_RULES: dict[str, tuple[str, Callable[[OpenJobs], float]]] = {
     "s3sync_jobs_retrying": (
         "Of the pending jobs those that were tried before.",
         lambda jobs: jobs.retrying,

@@ -17,7 +17,7 @@ from replication.models import (
     NotificationTarget,
     TransferJob,
 )
-from replication.status import Numbers, QueueStatus, RuleStatus, find_problems, read_numbers
+from replication.status import Numbers, QueueStatus, RuleNumbers, find_problems, read_numbers
 from replication.status.problems import ago, count, how_far_behind, in_words
 
 # So long it must last until people are told: a restart of a cluster is no trouble. As long as the
@@ -171,7 +171,7 @@ def letters_since(condition: Condition) -> int:
 # -- rules -----------------------------------------------------------------------------------------
 
 
-def _parked(rule: RuleStatus, now: datetime, said: _Said) -> Observation:
+def _parked(rule: RuleNumbers, now: datetime, said: _Said) -> Observation:
     detail = said.get(("rule_parked", rule.name, ""), "")
     if rule.parked_at is None:
         verdict = Verdict.FINE
@@ -188,7 +188,7 @@ def _parked(rule: RuleStatus, now: datetime, said: _Said) -> Observation:
     )
 
 
-def _braked(rule: RuleStatus, said: _Said) -> Observation:
+def _braked(rule: RuleNumbers, said: _Said) -> Observation:
     return Observation(
         ConditionKind.BRAKED,
         Verdict.WRONG if rule.braked_at else Verdict.FINE,
@@ -199,7 +199,7 @@ def _braked(rule: RuleStatus, said: _Said) -> Observation:
     )
 
 
-def _lag(target: NotificationTarget, rule: RuleStatus) -> Observation:
+def _lag(target: NotificationTarget, rule: RuleNumbers) -> Observation:
     """It has caught up at half of the threshold: a lag about the threshold is told once."""
     lag = rule.jobs.oldest_pending_seconds or 0.0
     if rule.paused_at or rule.parked_at or not rule.enabled:
@@ -240,7 +240,7 @@ class _Failed:
 
 
 def _failures(
-    target: NotificationTarget, rules: Iterable[RuleStatus], now: datetime
+    target: NotificationTarget, rules: Iterable[RuleNumbers], now: datetime
 ) -> Iterator[Observation]:
     """Over when no job has failed for as long as the threshold's time."""
     failed = _failed_by_rule(minutes=target.failures_minutes)
@@ -299,7 +299,7 @@ def _causes(failed: _Failed) -> str:
     return " ".join(causes)
 
 
-def _first_keys(rule: RuleStatus, first_at: datetime) -> list[str]:
+def _first_keys(rule: RuleNumbers, first_at: datetime) -> list[str]:
     first = TransferJob.objects.filter(
         rule=rule.id, state=JobState.FAILED, finalized_at__gte=first_at, finalized_at__lte=Now()
     )

@@ -2,23 +2,29 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import add
 
+from replication.status.completed import Completed, read_completed
 from replication.status.numbers import (
     HostStatus,
-    JobNumbers,
     Numbers,
+    OpenJobs,
     QueueStatus,
-    RuleStatus,
+    RuleNumbers,
     read_numbers,
 )
 from replication.status.problems import Problem, find_problems
 
 __all__ = [
     "VERSION",
+    "HostStatus",
     "JobNumbers",
     "Numbers",
+    "OpenJobs",
     "Problem",
     "QueueStatus",
+    "RuleNumbers",
     "RuleStatus",
     "Status",
     "find_problems",
@@ -27,6 +33,27 @@ __all__ = [
 ]
 
 VERSION = "0.1.0"
+
+
+@dataclass(frozen=True)
+class JobNumbers(OpenJobs):
+    """What the jobs of one rule, or of all, amount to.
+
+    Lag is from the announcement of a change to the end of its job, of those completed in the
+    last hour; None where there are none. What was completed is counted by whole minutes.
+    """
+
+    completed_last_hour: int
+    completed_last_day: int
+    bytes_last_hour: int
+    bytes_last_day: int
+    lag_p50_seconds: float | None
+    lag_p99_seconds: float | None
+
+
+@dataclass(frozen=True)
+class RuleStatus(RuleNumbers):
+    jobs: JobNumbers
 
 
 @dataclass(frozen=True)
@@ -46,7 +73,7 @@ class Status:
 
 def read_status() -> Status:
     """Read the numbers from the database, and draw the conclusions."""
-    numbers = read_numbers()
+    numbers, completed = read_numbers(), read_completed()
     problems = list(find_problems(numbers))
     return Status(
         generated_at=numbers.generated_at,
@@ -55,9 +82,33 @@ def read_status() -> Status:
         problems=problems,
         lanes_alive=numbers.lanes_alive,
         pollers_alive=numbers.pollers_alive,
-        jobs=numbers.jobs,
-        rules=numbers.rules,
+        jobs=_job_numbers(
+            OpenJobs.of_all([rule.jobs for rule in numbers.rules]),
+            reduce(add, completed.values(), Completed()),
+        ),
+        rules=[
+            RuleStatus(
+                **{
+                    **vars(rule),
+                    "jobs": _job_numbers(rule.jobs, completed.get(rule.id, Completed())),
+                }
+            )
+            for rule in numbers.rules
+        ],
         queues=numbers.queues,
         hosts=numbers.hosts,
         lambda_heard_at=numbers.lambda_heard_at,
+    )
+
+
+def _job_numbers(open_jobs: OpenJobs, completed: Completed) -> JobNumbers:
+    lag_p50_seconds, lag_p99_seconds = completed.lag_percentiles
+    return JobNumbers(
+        **vars(open_jobs),
+        completed_last_hour=completed.last_hour,
+        completed_last_day=completed.last_day,
+        bytes_last_hour=completed.bytes_last_hour,
+        bytes_last_day=completed.bytes_last_day,
+        lag_p50_seconds=lag_p50_seconds,
+        lag_p99_seconds=lag_p99_seconds,
     )

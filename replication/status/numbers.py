@@ -1,4 +1,4 @@
-"""The numbers: what is pending, running or failed, and what was completed within the last day.
+"""The numbers of this moment: what waits, runs or has failed, and who is alive.
 
 Never the history, which has no bound.
 """
@@ -16,16 +16,11 @@ from django.db.models.functions import Now
 from replication.loops import ALIVE_SECONDS
 from replication.models import EventQueue, Heartbeat, LoopKind, NotificationTarget
 from replication.signed_calls import lambda_heard_at
-from replication.status.lags import SUM_OF_LAG_COUNTS, lag_percentiles
 
 
 @dataclass(frozen=True)
-class JobNumbers:
-    """What the jobs of one rule, or of all, amount to.
-
-    Lag is from the announcement of a change to the end of its job, of those completed in the
-    last hour; None where there are none. What was completed is counted by whole minutes.
-    """
+class OpenJobs:
+    """The jobs of one rule, or of all, that wait, run or have failed."""
 
     pending: int
     retrying: int  # of the pending
@@ -33,17 +28,24 @@ class JobNumbers:
     restoring: int  # of the pending: they wait for S3
     running: int
     failed: int
-    completed_last_hour: int
-    completed_last_day: int
-    bytes_last_hour: int
-    bytes_last_day: int
     oldest_pending_seconds: float | None  # of those that wait for neither
-    lag_p50_seconds: float | None
-    lag_p99_seconds: float | None
+
+    @classmethod
+    def of_all(cls, rules: Sequence["OpenJobs"]) -> "OpenJobs":
+        ages = [jobs.oldest_pending_seconds for jobs in rules]
+        return cls(
+            pending=sum(jobs.pending for jobs in rules),
+            retrying=sum(jobs.retrying for jobs in rules),
+            deletes_held=sum(jobs.deletes_held for jobs in rules),
+            restoring=sum(jobs.restoring for jobs in rules),
+            running=sum(jobs.running for jobs in rules),
+            failed=sum(jobs.failed for jobs in rules),
+            oldest_pending_seconds=max((age for age in ages if age is not None), default=None),
+        )
 
 
 @dataclass(frozen=True)
-class RuleStatus:
+class RuleNumbers:
     id: int
     name: str
     source: str
@@ -53,7 +55,7 @@ class RuleStatus:
     parked_at: datetime | None  # for errors that need a person; `parked_code` says which
     parked_code: str
     braked_at: datetime | None  # since when its deletes wait for a person
-    jobs: JobNumbers
+    jobs: OpenJobs
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,7 @@ class TargetStatus:
 @dataclass(frozen=True)
 class Numbers:
     generated_at: datetime  # by the database's clock
-    jobs: JobNumbers
-    rules: list[RuleStatus]
+    rules: list[RuleNumbers]
     queues: list[QueueStatus]
     hosts: list[HostStatus]
     failing_targets: list[TargetStatus]
@@ -115,10 +116,9 @@ class Numbers:
 
 def read_numbers() -> Numbers:
     """Read everything by five queries; the numbers of the jobs are of one moment."""
-    generated_at, jobs, rules = _read_rules()
+    generated_at, rules = _read_rules()
     return Numbers(
         generated_at,
-        jobs,
         rules,
         queues=_read_queues(),
         hosts=_read_hosts(),
@@ -127,25 +127,16 @@ def read_numbers() -> Numbers:
     )
 
 
-def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
-    """Return the time, the numbers of all jobs, and each rule's."""
+def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
+    """Return the time, and the numbers of each rule by name."""
     with connection.cursor() as cursor:
         # Each WHERE on jobs repeats the condition of a partial index: `state IN (...)` would not,
         # and would read the whole table.
         cursor.execute(
-            f"""
+            """
             WITH failed AS (
                 SELECT rule_id, count(*) AS jobs
                 FROM replication_transferjob WHERE state = 'failed' GROUP BY rule_id
-            ), last_day AS (
-                SELECT rule_id, sum(jobs) AS jobs, sum(copied_bytes) AS bytes
-                FROM replication_completedminute
-                WHERE minute > now() - interval '1 day' GROUP BY rule_id
-            ), last_hour AS (
-                SELECT rule_id, sum(jobs) AS jobs, sum(copied_bytes) AS bytes,
-                       {SUM_OF_LAG_COUNTS} AS lag_counts
-                FROM replication_completedminute
-                WHERE minute > now() - interval '1 hour' GROUP BY rule_id
             )
             SELECT now(), rule.id, rule.name, source.name, destination.name, rule.enabled,
                    rule.paused_at, rule.parked_at, rule.parked_code, rule.braked_at,
@@ -153,10 +144,7 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
                    coalesce(pending.retrying, 0),
                    coalesce(held.jobs, 0), coalesce(pending.restoring, 0),
                    coalesce(running.jobs, 0), coalesce(failed.jobs, 0),
-                   coalesce(last_hour.jobs, 0), coalesce(last_day.jobs, 0),
-                   coalesce(last_hour.bytes, 0)::bigint, coalesce(last_day.bytes, 0)::bigint,
-                   extract(epoch FROM now() - pending.oldest_event_at)::float8,
-                   coalesce(last_hour.lag_counts, '{{}}')::bigint[]
+                   extract(epoch FROM now() - pending.oldest_event_at)::float8
             FROM (SELECT) AS always LEFT JOIN (
                 replication_replicationrule AS rule
                 JOIN replication_source AS source ON source.id = rule.source_id
@@ -180,43 +168,16 @@ def _read_rules() -> tuple[datetime, JobNumbers, list[RuleStatus]]:
                 FROM replication_transferjob WHERE state = 'running' AND rule_id = rule.id
             ) AS running ON true
             LEFT JOIN failed ON failed.rule_id = rule.id
-            LEFT JOIN last_hour ON last_hour.rule_id = rule.id
-            LEFT JOIN last_day ON last_day.rule_id = rule.id
             ORDER BY rule.name
-            """  # noqa: S608  the columns are ours
+            """
         )
         rows = cursor.fetchall()
-    rules, counts_of_all = [], []
-    for _, *columns, counts in rows:
-        if columns[0] is None:  # there is no rule: the row tells the time
-            continue
-        numbers: Any = (*columns[9:], *lag_percentiles(counts))
-        about_rule: Any = (*columns[:9], JobNumbers(*numbers))
-        rules.append(RuleStatus(*about_rule))
-        counts_of_all.append(counts)
-    return rows[0][0], _of_all([rule.jobs for rule in rules], counts_of_all), rules
-
-
-def _of_all(rules: Sequence[JobNumbers], lag_counts: Sequence[Sequence[int]]) -> JobNumbers:
-    ages = [jobs.oldest_pending_seconds for jobs in rules]
-    lag_p50_seconds, lag_p99_seconds = lag_percentiles(
-        [sum(counts) for counts in zip(*filter(None, lag_counts), strict=True)]
-    )
-    return JobNumbers(
-        pending=sum(jobs.pending for jobs in rules),
-        retrying=sum(jobs.retrying for jobs in rules),
-        deletes_held=sum(jobs.deletes_held for jobs in rules),
-        restoring=sum(jobs.restoring for jobs in rules),
-        running=sum(jobs.running for jobs in rules),
-        failed=sum(jobs.failed for jobs in rules),
-        completed_last_hour=sum(jobs.completed_last_hour for jobs in rules),
-        completed_last_day=sum(jobs.completed_last_day for jobs in rules),
-        bytes_last_hour=sum(jobs.bytes_last_hour for jobs in rules),
-        bytes_last_day=sum(jobs.bytes_last_day for jobs in rules),
-        oldest_pending_seconds=max((age for age in ages if age is not None), default=None),
-        lag_p50_seconds=lag_p50_seconds,
-        lag_p99_seconds=lag_p99_seconds,
-    )
+    rules = []
+    for _, *columns in rows:
+        about_rule: Any = (*columns[:9], OpenJobs(*columns[9:]))
+        if columns[0] is not None:  # without any rule, one row tells the time
+            rules.append(RuleNumbers(*about_rule))
+    return rows[0][0], rules
 
 
 def _read_queues() -> list[QueueStatus]:

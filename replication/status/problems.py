@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from replication.errors import MEANINGS, ErrorCode
-from replication.status.numbers import Numbers, QueueStatus, RuleStatus
+from replication.status.numbers import Numbers, QueueStatus, RuleNumbers
 
 # A long poll takes 20 s at most, and a poller renews itself in less than a minute.
 SILENT_SECONDS = 120
@@ -81,7 +81,7 @@ def _of_queue(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
         )
 
 
-def _of_rule(rule: RuleStatus, now: datetime) -> Iterator[Problem]:
+def _of_rule(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
     jobs = rule.jobs
     waiting = f"{count(jobs.pending, 'job')} waiting"
     if rule.paused_at:
@@ -123,7 +123,7 @@ def _of_rule(rule: RuleStatus, now: datetime) -> Iterator[Problem]:
         )
 
 
-def how_far_behind(rule: RuleStatus) -> str:
+def how_far_behind(rule: RuleNumbers) -> str:
     """Of a rule with pending jobs, in words."""
     jobs = rule.jobs
     return (

@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from replication import brake
 from replication.admin import cells
-from replication.status import read_status
+from replication.status import find_problems, read_numbers
 from replication.views import PAGES
 
 register = template.Library()
@@ -29,6 +29,6 @@ def what_needs_you() -> dict[str, list[tuple[str, str]]]:
                 problem.detail,
                 reverse(f"admin:replication_{PAGES[problem.code]}_changelist"),
             )
-            for problem in read_status().problems
+            for problem in find_problems(read_numbers())
         ]
     }
