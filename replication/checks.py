@@ -12,6 +12,7 @@ _REQUIRED = {
         "replication.broker.PatientBroker",
         "django-q's own gives up for 10 s when the database is away for a moment",
     ),
+    "poll": (0, "the broker waits until a loop is asked for"),
     "max_attempts": (1, "jobs/ has the one retry policy"),
     "ack_failures": (True, "jobs/ has the one retry policy"),
     "queue_limit": (1, "a task in one cluster's memory can be taken by no other"),

@@ -35,6 +35,7 @@ OVERLAP = 0.1
 # A loop that was asked for and has not started by then was lost with its cluster.
 LOST_AFTER_SECONDS = 10
 FORGET_AFTER_SECONDS = 3600
+SUMMONS_CHANNEL = "s3sync_loops"
 
 TASKS = {
     LoopKind.LANE: "replication.tasks.run_lane",
@@ -75,6 +76,7 @@ def summon(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) ->
         if row is None:
             return False
         async_task(TASKS[kind], str(row[0]))
+        cursor.execute(f"NOTIFY {SUMMONS_CHANNEL}")  # heard once this is committed
     return True
 
 

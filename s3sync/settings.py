@@ -134,9 +134,7 @@ Q_CLUSTER = {
     "broker_class": "replication.broker.PatientBroker",
     # One polls, one prunes, one notifies; two for renewals, which overlap.
     "workers": S3SYNC.lanes + 5,
-    # Seconds between two looks for a loop to start; by default they overlap by twice as long. Jobs
-    # do not wait for it: NOTIFY wakes the lane that is there.
-    "poll": 1.25,
+    "poll": 0,  # the broker waits by itself
     # Tasks that wait in one cluster's memory are tasks that no other host can take.
     "queue_limit": 1,
     "bulk": 1,
