@@ -4,15 +4,19 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, ValuesView
+from datetime import timedelta
 
-from replication.models import ReplicationRule
+from django.db.models.functions import Now
+
+from replication.models import CompletedMinute, ReplicationRule
 from replication.pace import ByteAllowance
 
 RULES_SECONDS = 3.0  # what an operator changes in a rule takes effect by then
 # Of a lane's places, where there are several rules: slow jobs of one must not keep all from others.
 ONE_RULES_SHARE = 0.75
-# Of a rule under which this lane has written nothing yet: if it needs a person, few jobs meet that.
+# Of a rule under which nothing was written lately: if it needs a person, few jobs meet that.
 UNPROVEN_PLACES = 4
+PROVEN_SECONDS = 3600
 
 
 class Rulebook:
@@ -49,6 +53,17 @@ class Rulebook:
         self._rules = {rule.pk: rule for rule in rules}
         self._read_at = time.monotonic()
         return [rule for rule in self.rules if rule.enabled]
+
+    def begin(self) -> list[ReplicationRule]:
+        """Read the rules, and under which of them any lane has written lately; the enabled ones."""
+        lately = CompletedMinute.objects.filter(
+            minute__gt=Now() - timedelta(seconds=PROVEN_SECONDS),
+            copied_bytes__gt=0,
+            rule__errors_in_a_row=0,
+            rule__parked_at=None,
+        )
+        self.prove(lately.values_list("rule_id", flat=True).distinct())
+        return self.read()
 
     # -- places --------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """A rule whose errors need a person: parked after a few tries, and resumed by itself."""
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,7 @@ from replication.models import (
 )
 from replication.parking import PARK_AFTER_ERRORS
 from replication.poller import poll_once
+from replication.rulebook import UNPROVEN_PLACES, Rulebook
 from replication.status import read_status
 from sandbox.oss import Denial, Fault
 from tests.conftest import Road, work
@@ -68,6 +70,22 @@ def test_a_parked_rules_jobs_are_not_claimed_but_for_one_when_its_probe_is_due(r
     ReplicationRule.objects.update(probe_at=Now())
     assert len(parking.claim_probe(lane, lease_seconds=60)) == 1
     assert parking.claim_probe(lane, lease_seconds=60) == []
+
+
+def test_a_new_lane_gives_all_its_places_to_a_rule_only_if_it_was_written_to_lately(
+    road: Road,
+) -> None:
+    def room() -> int:
+        rulebook = Rulebook()
+        rulebook.begin()
+        return rulebook.room(Counter(), places=32)[road.rule.pk]
+
+    assert room() == UNPROVEN_PLACES
+    road.put("a", b"content")
+    work()
+    assert room() == 32
+    parking.note_error(road.rule.pk, DENIED)
+    assert room() == UNPROVEN_PLACES
 
 
 @pytest.mark.timeout(400)  # 2,000 objects there, and 2,000 copied
