@@ -3,7 +3,7 @@
 import time
 from collections import deque
 
-# What is claimed ahead is begun by the thread whose transfer ended, while the lane still settles
+# What is claimed ahead is begun by the fiber whose transfer ended, while the lane still settles
 # that. More than a moment's worth would wait here, where no other lane can take it: a lane whose
 # transfers are slow claims nothing ahead.
 AHEAD_SECONDS = 0.1

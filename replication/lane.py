@@ -1,8 +1,8 @@
-"""A lane: claim → transfer → settle, with many transfers in flight on threads.
+"""A lane: claim → transfer → settle, with many transfers in flight.
 
-The lane's own thread alone talks to the database: it claims jobs, starts a transfer for each on
-a thread of the pool, settles what has finished, many in one statement, and extends all leases at
-once. It refills as transfers finish and never waits for the slowest.
+The lane's own thread alone talks to the database: it claims jobs, starts a transfer for each in
+a fiber, settles what has finished, many in one statement, and extends all leases at once. It
+refills as transfers finish and never waits for the slowest.
 """
 
 import math
@@ -22,6 +22,7 @@ from django.db import DataError, connection
 from replication import brake, jobs, loops, pace, parking, settling
 from replication.database import DATABASE_AWAY
 from replication.errors import ErrorCode, ReplicationError, TransferStopped
+from replication.fibers import Fibers
 from replication.flow import Flow
 from replication.holding import (
     Finished,
@@ -102,11 +103,12 @@ class Lane:
         """
         with (
             WakeListener(self._inbox.put),
-            # Apart, so that a place is a thread: what is claimed ahead waits for one.
-            Threads(self._limits.lane_concurrency, "transfer") as self._transfers,
+            # So many that a place is a fiber: what is claimed ahead waits for one.
+            Fibers(self._limits.lane_concurrency, "transfers") as self._transfers,
+            # Their work is the kernel's, on as many processors as there are: a thread for each.
             Threads(self._limits.lane_concurrency, "part") as self._carriers,
         ):
-            self._transfers.start(_open_stores, self._persistently(self._rulebook.read))
+            self._transfers.start(_open_stores, self._persistently(self._rulebook.begin))
             self._claim_and_transfer()
             self._finish()
 
@@ -182,7 +184,7 @@ class Lane:
     def _places(self) -> int:
         """How many jobs the lane may hold: those in transfer, and a few that are next."""
         places = self._limits.lane_concurrency
-        return places + min(places, self._flow.ahead())
+        return places + self._flow.ahead()
 
     @property
     def _free(self) -> int:
@@ -258,11 +260,11 @@ class Lane:
         return wanted.carry_out(destination, may_go_on=held.may_go_on)
 
     def _run_step(self, held: HeldJob, step: Callable[[], JobResult]) -> None:
-        """On a thread of the pool: take a step of a job, and put its end into the inbox."""
+        """In a fiber: take a step of a job, and put its end into the inbox."""
         self._inbox.put(Finished(held.job, _result_of(step, held.job.key)))
 
     def _run_part(self, held: HeldPart, step: Callable[[], PartResult]) -> None:
-        """On a thread of the pool: carry a part, and put its end into the inbox."""
+        """On a thread of its own: carry a part, and put its end into the inbox."""
         self._inbox.put(FinishedPart(held.part, _result_of(step, held.part.key)))
 
     # -- settle --------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What moves a large object: an upload begun, each of its parts carried, the whole completed.
 
-Each is one step on a thread of a lane; nothing here talks to the database.
+Each is one step beside a lane's thread; nothing here talks to the database.
 """
 
 from collections.abc import Callable, Iterator, Sequence

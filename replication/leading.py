@@ -61,8 +61,8 @@ class _Led:
 
 
 class LargeObjects:
-    """Called on the lane's own thread; `start_step` and `start_part` run what they are given on
-    threads of the lane, and the results come back through the lane's inbox."""
+    """Called on the lane's own thread; `start_step` and `start_part` run what they are given
+    beside the lane's thread, and the results come back through the lane's inbox."""
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ import structlog
 from django.db import connection, transaction
 
 from replication import jobs
+from replication.fibers import away
 from replication.jobs import ClaimedJob
 from replication.models import ReplicationRule
 
@@ -158,6 +159,14 @@ class ByteAllowance:
         """
         if not self._bytes_per_second:
             return
+        with self._changed:
+            has_some = self._left > 0
+            if has_some:
+                self._left -= size_bytes
+        if not has_some:
+            away(partial(self._wait_and_spend, size_bytes, may_go_on))
+
+    def _wait_and_spend(self, size_bytes: int, may_go_on: Callable[[], None]) -> None:
         with self._changed:
             while self._bytes_per_second and self._left <= 0:
                 self._changed.wait(LOOK_SECONDS)

@@ -1,5 +1,6 @@
 """Reads objects from a plain web server; no address but the configured one is ever contacted."""
 
+from functools import partial
 from types import TracebackType
 from typing import NoReturn, Self
 from urllib.parse import quote
@@ -8,6 +9,7 @@ import urllib3
 from django.conf import settings
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
+from replication.fibers import away
 from replication.stores.addresses import GuardedPoolManager
 from replication.stores.base import CONTENT_HEADERS, ObjectInfo, hint_seconds
 from replication.stores.dates import http_date
@@ -86,12 +88,15 @@ class HttpStore:
                 "a web server can't be asked for a key that has '.' or '..' between slashes",
             )
         try:
-            return self._pool.request(
-                "GET",
-                f"{self._base}/{quote(key, safe='/')}",
-                headers={"Accept-Encoding": "identity", **headers},
-                preload_content=False,
-                redirect=False,
+            return away(
+                partial(
+                    self._pool.request,
+                    "GET",
+                    f"{self._base}/{quote(key, safe='/')}",
+                    headers={"Accept-Encoding": "identity", **headers},
+                    preload_content=False,
+                    redirect=False,
+                )
             )
         except urllib3.exceptions.HTTPError as error:
             raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
@@ -131,7 +136,7 @@ class HttpObject:
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; see Reader."""
         try:
-            return self._response.read(size, decode_content=False)
+            return away(partial(self._response.read, size, decode_content=False))
         except urllib3.exceptions.ProtocolError as error:
             raise ReplicationError(ErrorCode.SOURCE_TRUNCATED, str(error)) from error
         except urllib3.exceptions.HTTPError as error:

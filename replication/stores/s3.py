@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -15,6 +16,7 @@ from botocore.exceptions import (
 from django.conf import settings
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
+from replication.fibers import away
 from replication.stores.aws import aws_client, aws_credentials
 from replication.stores.base import ObjectInfo
 from replication.stores.ranges import check_range, range_headers
@@ -113,14 +115,16 @@ class S3Store:
         arguments = {_BOTO3S_NAMES[name]: value for name, value in headers.items()}
         if version_id:
             arguments["VersionId"] = version_id
-        response = self._client.get_object(Bucket=self._bucket, Key=key, **arguments)
+        response = away(partial(self._client.get_object, Bucket=self._bucket, Key=key, **arguments))
         about = response["ResponseMetadata"]
-        return S3Object(about["HTTPStatusCode"], about["HTTPHeaders"], response["Body"])
+        return S3Object(
+            about["HTTPStatusCode"], about["HTTPHeaders"], _Boto3sBody(response["Body"])
+        )
 
     def head(self, key: str) -> ObjectInfo:
         """What there is now, without its content; see SourceStore."""
         try:
-            response = self._client.head_object(Bucket=self._bucket, Key=key)
+            response = away(partial(self._client.head_object, Bucket=self._bucket, Key=key))
         except ClientError as error:
             if not error.response["Error"].get("Code", "").isdecimal():
                 raise_translated(error)
@@ -136,7 +140,9 @@ class S3Store:
         """The object's tags; see SourceStore."""
         held = {"VersionId": version_id} if version_id else {}
         try:
-            answer = self._client.get_object_tagging(Bucket=self._bucket, Key=key, **held)
+            answer = away(
+                partial(self._client.get_object_tagging, Bucket=self._bucket, Key=key, **held)
+            )
         except (ClientError, BotoCoreError) as error:
             try:
                 raise_translated(error)
@@ -148,7 +154,14 @@ class S3Store:
         """Ask for an archived object; see SourceStore."""
         wanted = {"Days": days, "GlacierJobParameters": {"Tier": tier}}
         try:
-            self._client.restore_object(Bucket=self._bucket, Key=key, RestoreRequest=wanted)
+            away(
+                partial(
+                    self._client.restore_object,
+                    Bucket=self._bucket,
+                    Key=key,
+                    RestoreRequest=wanted,
+                )
+            )
         except ClientError as error:
             if error.response["Error"].get("Code") not in _NOTHING_TO_RESTORE:
                 raise_translated(error)
@@ -157,10 +170,19 @@ class S3Store:
 
 
 class _Body(Protocol):
-    """What both an answer of our transport and a body of boto3's can do."""
-
     def read(self, size: int = ..., /) -> bytes: ...
     def close(self) -> None: ...
+
+
+class _Boto3sBody:
+    """The body of boto3's answer, which blocks."""
+
+    def __init__(self, body: _Body) -> None:
+        self._body = body
+        self.close = body.close
+
+    def read(self, size: int = -1, /) -> bytes:
+        return away(self._body.read if size < 0 else partial(self._body.read, size))
 
 
 class S3Object:

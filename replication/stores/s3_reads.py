@@ -11,10 +11,12 @@ from urllib.parse import quote, urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.parsers import create_parser
 from botocore.utils import get_environ_proxies
 
+from replication.fibers import away
 from replication.stores.transport import Answer, Pool
 
 _OPERATION = "GetObject"
@@ -61,11 +63,7 @@ class S3Reads:
         request = AWSRequest(method="GET", url=url, headers={"Host": self._host, **headers})
         if "Range" not in headers:
             request.headers["x-amz-checksum-mode"] = "ENABLED"  # costs nothing
-        # Frozen, for the key and the secret must be of the same renewal.
-        signer = S3SigV4Auth(
-            self._credentials.get_frozen_credentials(), "s3", self._client.meta.region_name
-        )
-        signer.add_auth(request)
+        S3SigV4Auth(self._frozen_credentials, "s3", self._client.meta.region_name).add_auth(request)
         answer = self._pool.request(
             "GET",
             url,
@@ -78,6 +76,14 @@ class S3Reads:
         if answer.status not in {200, 206}:
             self._raise(answer)
         return answer
+
+    @property
+    def _frozen_credentials(self) -> Any:
+        """Frozen, for the key and the secret must be of the same renewal."""
+        credentials = self._credentials
+        if isinstance(credentials, RefreshableCredentials) and credentials.refresh_needed():
+            return away(credentials.get_frozen_credentials)
+        return credentials.get_frozen_credentials()
 
     @cached_property
     def _base_url(self) -> str:

@@ -1,12 +1,15 @@
 """The sources and the destination that the contract suites run over, each by real HTTP."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from replication import fibers
 from replication.stores.base import SourceStore
 from replication.stores.http import HttpStore
 from replication.stores.oss import OssStore
@@ -15,6 +18,35 @@ from sandbox.aws import AwsServer
 from sandbox.oss import OssServer
 from tests.conftest import OSS_REGION
 from tests.http_origin import HttpOrigin, http_origin
+
+
+@pytest.fixture(params=["thread", "fiber"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the test's function runs on; see below."""
+    monkeypatch.setattr(fibers, "LOOK_SECONDS", 0.05)
+    way: str = request.param
+    return way
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test in a fiber, where its fixture `way` says so."""
+    if pyfuncitem.funcargs.get("way") != "fiber":
+        return None
+    taken = pyfuncitem._fixtureinfo.argnames
+    test = partial(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in taken})
+    ended: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            ended.set_result(test())
+        except BaseException as error:
+            ended.set_exception(error)
+
+    with fibers.Fibers(1, "test") as own:
+        own.start(run)
+    ended.result()
+    return True
 
 
 @dataclass(frozen=True)

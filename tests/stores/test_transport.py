@@ -21,6 +21,8 @@ from replication.stores.transport import (
     TransportError,
 )
 
+pytestmark = pytest.mark.usefixtures("way")
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MEGABYTE = 1 << 20
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"o" * 200_000

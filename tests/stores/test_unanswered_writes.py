@@ -15,6 +15,8 @@ from replication.stores.oss import OssStore
 from sandbox.oss import Fault, OssServer
 from tests.conftest import OSS_REGION
 
+pytestmark = pytest.mark.usefixtures("way")
+
 KEY = "a.txt"
 READ_TIMEOUT_SECONDS = 0.3
 

@@ -7,6 +7,7 @@ import struct
 import time
 from dataclasses import dataclass
 
+from replication import fibers
 from replication.stores.transport.errors import TransportError
 
 # What one call into the kernel moves of a long body. More gained nothing, less cost CPU.
@@ -31,7 +32,7 @@ class Timeouts:
 
 
 class Connection:
-    """A connected socket, used by one thread at a time."""
+    """A connected socket, used by one thread at a time, which waits in the kernel."""
 
     def __init__(
         self,
@@ -101,6 +102,55 @@ class Connection:
         """End it."""
         self.is_reusable = False
         self._socket.close()
+
+
+class FiberConnection(Connection):
+    """A connection for fibers: while one waits for it, its thread goes on with the others.
+
+    To connect, it blocks.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        timeouts: Timeouts,
+        tls: ssl.SSLContext,
+        resumed: ssl.SSLSession | None,
+    ) -> None:
+        super().__init__(origin, timeouts=timeouts, tls=tls, resumed=resumed)
+        self._socket.setblocking(False)
+        self._descriptor = self._socket.fileno()
+        self._read_seconds = timeouts.read_seconds
+
+    def send(self, data: bytes) -> None:
+        """See Connection."""
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                self._wait(select.EPOLLOUT)
+            except ssl.SSLWantReadError:
+                self._wait(select.EPOLLIN)
+
+    def receive(self, size: int) -> bytes:
+        """See Connection."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            # Nearly always there is nothing yet; and where there is much, others have their turn.
+            self._wait(select.EPOLLIN)
+        while True:
+            try:
+                return self._socket.recv(size)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                self._wait(select.EPOLLIN)
+            except ssl.SSLWantWriteError:
+                self._wait(select.EPOLLOUT)
+
+    def _wait(self, events: int) -> None:
+        own = fibers.current()
+        assert own is not None, "a fiber's connection is used by a fiber"
+        own.wait(self._descriptor, events, seconds=self._read_seconds)
 
 
 def _connected(

@@ -4,15 +4,22 @@ import ssl
 import threading
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import certifi
 
+from replication import fibers
 from replication.stores.transport.answer import Answer
-from replication.stores.transport.connection import SEND_BYTES, Connection, Origin, Timeouts
+from replication.stores.transport.connection import (
+    SEND_BYTES,
+    Connection,
+    FiberConnection,
+    Origin,
+    Timeouts,
+)
 from replication.stores.transport.errors import NoAnswer, TransportError
 
 # OSS ends a connection that had nothing to do for a minute. S3 may do so earlier, which is seen.
@@ -41,7 +48,7 @@ def tls_context(ca_file: str = "") -> ssl.SSLContext:
 
 
 class Pool:
-    """Connections to any number of origins. Safe to use from many threads."""
+    """Connections to any number of origins. Safe to use from many threads, and in fibers."""
 
     def __init__(self, *, timeouts: Timeouts, kept_at_most: int, ca_file: str = "") -> None:
         """
@@ -53,7 +60,9 @@ class Pool:
         self._tls = tls_context(ca_file)
         self._tls_sessions: dict[Origin, ssl.SSLSession | None] = {}
         # The one that rested last is taken first: the others grow old, and are ended.
-        self._resting: defaultdict[Origin, deque[Connection]] = defaultdict(deque)
+        self._resting: defaultdict[tuple[type[Connection], Origin], deque[Connection]] = (
+            defaultdict(deque)
+        )
         self._kept_at_most = kept_at_most
         self.connections_made = 0
         self._lock = threading.Lock()
@@ -112,17 +121,21 @@ class Pool:
         return answer
 
     def _connection(self, origin: Origin) -> Connection:
+        kind = Connection if fibers.current() is None else FiberConnection
         while True:
             with self._lock:
-                resting = self._resting[origin]
+                resting = self._resting[kind, origin]
                 connection = resting.pop() if resting else None
             if connection is None:
                 self.connections_made += 1
-                return Connection(
-                    origin,
-                    timeouts=self._timeouts,
-                    tls=self._tls,
-                    resumed=self._tls_sessions.get(origin),
+                return fibers.away(
+                    partial(
+                        kind,
+                        origin,
+                        timeouts=self._timeouts,
+                        tls=self._tls,
+                        resumed=self._tls_sessions.get(origin),
+                    )
                 )
             if connection.is_fit(idle_seconds_at_most=IDLE_SECONDS_AT_MOST):
                 return connection
@@ -136,7 +149,7 @@ class Pool:
             return
         connection.rest()
         with self._lock:
-            resting = self._resting[connection.origin]
+            resting = self._resting[type(connection), connection.origin]
             resting.append(connection)
             is_one_too_many = len(resting) > self._kept_at_most
             oldest = resting.popleft() if is_one_too_many else None
