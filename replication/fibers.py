@@ -56,7 +56,7 @@ class Fibers:
     def __init__(self, count: int, name: str) -> None:
         self._count = count
         self._name = name
-        self._running = 0
+        self._running: set[greenlet] = set()
         self._is_open = True
         # Other threads append to these two, and ring.
         self._work: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -100,11 +100,12 @@ class Fibers:
         Raises:
             TimeoutError: none came in time, or within LOOK_SECONDS after it.
         """
-        self._waiting[descriptor] = _Waiting(getcurrent(), time.monotonic() + seconds)
+        assert descriptor not in self._waiting, "two fibers wait for one socket"
         try:
             self._poll.modify(descriptor, events | select.EPOLLONESHOT)
         except FileNotFoundError:  # it is the first time
             self._poll.register(descriptor, events | select.EPOLLONESHOT)
+        self._waiting[descriptor] = _Waiting(getcurrent(), time.monotonic() + seconds)
         self._loop.switch()
 
     def away(self, call: Callable[[], T]) -> T:
@@ -113,7 +114,10 @@ class Fibers:
         future = self._elsewhere.submit(call)
         future.add_done_callback(lambda _: self._resume(fiber))
         self._loop.switch()
-        return future.result()
+        try:
+            return future.result()
+        finally:
+            del future  # or the error would hold this frame, and this frame the error
 
     # -- the thread ----------------------------------------------------------------------------
 
@@ -124,7 +128,7 @@ class Fibers:
             while self._is_open or self._work or self._running:
                 while self._may_begin:
                     self._begin(*self._work.popleft())
-                while self._back:
+                for _ in range(len(self._back)):
                     self._back.popleft().switch()
                 self._wake_whom_it_concerns()
         except BaseException:
@@ -134,11 +138,12 @@ class Fibers:
 
     @property
     def _may_begin(self) -> bool:
-        return bool(self._work) and self._running < self._count
+        return bool(self._work) and len(self._running) < self._count
 
     def _begin(self, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        self._running += 1
-        greenlet(self._do).switch(work, arguments)
+        fiber = greenlet(self._do)
+        self._running.add(fiber)  # also while nobody else knows of it
+        fiber.switch(work, arguments)
 
     def _do(self, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         try:
@@ -146,7 +151,7 @@ class Fibers:
         except Exception:
             log.exception("fiber.failed_unexpectedly", thread=self._name)
         finally:
-            self._running -= 1
+            self._running.remove(getcurrent())
 
     def _wake_whom_it_concerns(self) -> None:
         """Sleep until a socket is ready, or somebody rings; those whose socket is go on."""
@@ -154,6 +159,8 @@ class Fibers:
         self._is_asleep = True
         has_work = self._may_begin or self._back or not (self._is_open or self._running)
         ready = self._poll.poll(0 if has_work else LOOK_SECONDS)
+        # Before the ready go on, which may take a while: what comes meanwhile is not late.
+        now = time.monotonic()
         self._is_asleep = False
         for descriptor, _ in ready:
             if descriptor == self._bell:
@@ -161,11 +168,10 @@ class Fibers:
             # Who gave up waiting has left it.
             elif waiting := self._waiting.pop(descriptor, None):
                 waiting.fiber.switch()
-        if time.monotonic() >= self._look_at:
-            self._time_out()
+        if now >= self._look_at:
+            self._time_out(now)
 
-    def _time_out(self) -> None:
-        now = time.monotonic()
+    def _time_out(self, now: float) -> None:
         self._look_at = now + LOOK_SECONDS
         late = [each for each, waiting in self._waiting.items() if waiting.gives_up_at <= now]
         for descriptor in late:

@@ -255,10 +255,6 @@ class Lane:
     def _trusted_until(self, asked_at: float) -> float:
         return trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
 
-    def _delete(self, held: HeldJob, wanted: DeleteWanted) -> JobResult:
-        destination = destination_store(self._rulebook.of(held.job.rule_id).destination)
-        return wanted.carry_out(destination, may_go_on=held.may_go_on)
-
     def _run_step(self, held: HeldJob, step: Callable[[], JobResult]) -> None:
         """In a fiber: take a step of a job, and put its end into the inbox."""
         self._inbox.put(Finished(held.job, _result_of(step, held.job.key)))
@@ -294,7 +290,8 @@ class Lane:
         for end in finished:
             if isinstance(end.result, DeleteWanted) and end.job.id in permitted:
                 held = self._held[end.job.id, end.job.attempt]
-                self._start_step(held, partial(self._delete, held, end.result))
+                rule = self._rulebook.of(end.job.rule_id)
+                self._start_step(held, partial(_delete, held, rule, end.result))
             else:
                 rest.append(end)
         return rest
@@ -440,6 +437,11 @@ def _open_stores(rules: Sequence[ReplicationRule]) -> None:
         with suppress(ReplicationError):  # a transfer will say so
             source_store(rule.source)
             destination_store(rule.destination)
+
+
+def _delete(held: HeldJob, rule: ReplicationRule, wanted: DeleteWanted) -> JobResult:
+    destination = destination_store(rule.destination)
+    return wanted.carry_out(destination, may_go_on=held.may_go_on)
 
 
 def _transfer(

@@ -1,8 +1,11 @@
 """Fibers take turns on one thread; what is slow in one, or goes wrong, is nothing to the others."""
 
+import gc
 import select
 import socket
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack
 from queue import SimpleQueue
@@ -14,6 +17,10 @@ from replication.fibers import Fibers
 from tests.conftest import Log
 
 PATIENCE_SECONDS = 10.0
+
+
+class Refused(Exception):
+    """Of our own, for nothing weak can refer to Python's."""
 
 
 @pytest.fixture
@@ -146,6 +153,55 @@ def test_who_waits_too_long_is_told_and_may_wait_for_the_same_socket_again(
         assert said.get(timeout=PATIENCE_SECONDS) == "too late"
         theirs.send(b"late")
         assert said.get(timeout=PATIENCE_SECONDS) == "late"
+
+
+def test_what_came_in_time_is_not_late_because_another_fiber_held_the_thread(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fibers, "LOOK_SECONDS", 0.01)
+    ours, theirs = pair
+    said: SimpleQueue[str] = SimpleQueue()
+
+    def waiting() -> None:
+        wait(ours, seconds=0.2)
+        said.put(ours.recv(10).decode())
+
+    def holding(end: socket.socket) -> None:
+        said.put("waits")
+        wait(end)
+        theirs.send(b"in time")
+        time.sleep(0.4)
+
+    with ExitStack() as ends, Fibers(2, "transfers") as some:
+        other, its_peer = (ends.enter_context(end) for end in socket.socketpair())
+        other.setblocking(False)
+        some.start(holding, other)
+        some.start(waiting)
+        assert said.get(timeout=PATIENCE_SECONDS) == "waits"
+        its_peer.send(b"go")
+        assert said.get(timeout=PATIENCE_SECONDS) == "in time"
+
+
+def test_an_error_that_came_from_away_is_not_kept_by_itself() -> None:
+    """Or the bodies and connections of failed transfers would wait for the garbage collector."""
+    refused: SimpleQueue[weakref.ref[Refused]] = SimpleQueue()
+
+    def fails() -> None:
+        raise Refused
+
+    def goes_away() -> None:
+        try:
+            fibers.away(fails)
+        except Refused as error:
+            refused.put(weakref.ref(error))
+
+    gc.disable()
+    try:
+        with Fibers(1, "transfers") as some:
+            some.start(goes_away)
+        assert refused.get_nowait()() is None
+    finally:
+        gc.enable()
 
 
 def test_a_socket_may_have_the_number_of_one_that_was_closed() -> None:

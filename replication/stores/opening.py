@@ -6,9 +6,12 @@ opens another.
 """
 
 import threading
-from functools import lru_cache
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any, TypeVar
 
-from replication.credentials import AccessKey, access_key
+from replication.credentials import access_key
+from replication.fibers import away
 from replication.models import Destination, Source, SourceKind
 from replication.stores.aws import load_descriptions
 from replication.stores.base import DestinationStore, SourceStore
@@ -17,7 +20,13 @@ from replication.stores.oss import OssStore
 from replication.stores.s3 import S3Store
 from replication.stores.transport import tls_context
 
-# Or each thread of a lane that begins would open the same stores, with connections of its own.
+# More than that are the configurations of a long past, or there are very many buckets.
+STORES_AT_MOST = 512
+
+T = TypeVar("T")
+
+_stores: dict[Hashable, Any] = {}  # by kind and whole configuration, the oldest first
+# Or each transfer of a lane that begins would open the same store, with connections of its own.
 _opening = threading.Lock()
 
 
@@ -36,16 +45,15 @@ def source_store(source: Source) -> SourceStore:
     Raises:
         ReplicationError: CREDENTIAL_PROFILE.
     """
-    with _opening:
-        if source.kind == SourceKind.HTTP:
-            return _http(source.endpoint_url)
-        return _s3(
-            source.bucket,
-            source.region,
-            source.endpoint_url,
-            source.credential_profile,
-            access_key(source.credential_profile),
-        )
+    if source.kind == SourceKind.HTTP:
+        return _opened(HttpStore, endpoint_url=source.endpoint_url)
+    return _opened(
+        S3Store,
+        bucket=source.bucket,
+        region=source.region,
+        endpoint_url=source.endpoint_url,
+        profile=source.credential_profile,
+    )
 
 
 def destination_store(destination: Destination) -> DestinationStore:
@@ -54,33 +62,29 @@ def destination_store(destination: Destination) -> DestinationStore:
     Raises:
         ReplicationError: CREDENTIAL_PROFILE.
     """
-    with _opening:
-        return _oss(
-            destination.bucket,
-            destination.endpoint,
-            destination.region,
-            destination.addressing,
-            destination.credential_profile,
-            access_key(destination.credential_profile),
-        )
-
-
-@lru_cache(maxsize=128)
-def _http(endpoint_url: str) -> HttpStore:
-    return HttpStore(endpoint_url=endpoint_url)
-
-
-@lru_cache(maxsize=128)
-def _s3(
-    bucket: str, region: str, endpoint_url: str, profile: str, _key: AccessKey | None
-) -> S3Store:
-    return S3Store(bucket=bucket, region=region, endpoint_url=endpoint_url, profile=profile)
-
-
-@lru_cache(maxsize=128)
-def _oss(
-    bucket: str, endpoint: str, region: str, addressing: str, profile: str, _key: AccessKey | None
-) -> OssStore:
-    return OssStore(
-        bucket=bucket, endpoint=endpoint, region=region, addressing=addressing, profile=profile
+    return _opened(
+        OssStore,
+        bucket=destination.bucket,
+        endpoint=destination.endpoint,
+        region=destination.region,
+        addressing=destination.addressing,
+        profile=destination.credential_profile,
     )
+
+
+def _opened(kind: Callable[..., T], **configuration: str) -> T:
+    """The store of this configuration. To open one may take seconds: credentials are sought."""
+    profile = configuration.get("profile")
+    key = (kind, access_key(profile) if profile is not None else None, *configuration.values())
+    found: T | None = _stores.get(key)
+    return found if found is not None else away(partial(_open, key, partial(kind, **configuration)))
+
+
+def _open(key: Hashable, store: Callable[[], T]) -> T:
+    with _opening:
+        if key not in _stores:
+            if len(_stores) >= STORES_AT_MOST:
+                del _stores[next(iter(_stores))]
+            _stores[key] = store()
+        opened: T = _stores[key]
+        return opened

@@ -5,7 +5,7 @@ there for what this does not do: see `S3Reads.is_possible`.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -38,8 +38,9 @@ class S3Reads:
         self._credentials = credentials
         self._bucket = bucket
         self._pool = pool
+        self._found_base_url = ""
 
-    @cached_property
+    @property
     def is_possible(self) -> bool:
         """Whether these are a bucket and a network for the short way; else take boto3's."""
         is_plain = ":" not in self._bucket and not self._bucket.endswith(_DIRECTORY_BUCKET)
@@ -57,10 +58,13 @@ class S3Reads:
         """
         if self._credentials is None:
             raise NoCredentialsError
-        url = f"{self._base_url}{quote(key, safe='/~')}"
+        base_url = self._base_url()
+        url = f"{base_url}{quote(key, safe='/~')}"
         if version_id:
             url += f"?versionId={quote(version_id, safe='~')}"
-        request = AWSRequest(method="GET", url=url, headers={"Host": self._host, **headers})
+        request = AWSRequest(method="GET", url=url, headers=headers)
+        # Named, the signer need not find it out of the URL, which it does twice.
+        request.headers["Host"] = urlsplit(base_url).netloc
         if "Range" not in headers:
             request.headers["x-amz-checksum-mode"] = "ENABLED"  # costs nothing
         S3SigV4Auth(self._frozen_credentials, "s3", self._client.meta.region_name).add_auth(request)
@@ -85,18 +89,22 @@ class S3Reads:
             return away(credentials.get_frozen_credentials)
         return credentials.get_frozen_credentials()
 
-    @cached_property
     def _base_url(self) -> str:
-        """Where botocore's rules of regions, styles and endpoints say that the keys are."""
-        url = self._client.generate_presigned_url(
-            "get_object", Params={"Bucket": self._bucket, "Key": "k"}
-        )
-        return str(url).partition("?")[0].removesuffix("k")
+        """Where botocore's rules of regions, styles and endpoints say that the keys are.
 
-    @cached_property
-    def _host(self) -> str:
-        # Named, the signer need not find it out of the URL, which it does twice.
-        return urlsplit(self._base_url).netloc
+        Away, for botocore signs what it is asked for, and may renew the credentials for that; and
+        no cached_property, which has one lock for all stores before Python 3.12.
+        """
+        if not self._found_base_url:
+            url = away(
+                partial(
+                    self._client.generate_presigned_url,
+                    "get_object",
+                    Params={"Bucket": self._bucket, "Key": "k"},
+                )
+            )
+            self._found_base_url = str(url).partition("?")[0].removesuffix("k")
+        return self._found_base_url
 
     def _raise(self, answer: Answer) -> None:
         with answer:

@@ -214,6 +214,14 @@ def test_an_answer_that_is_not_read_to_its_end_costs_its_connection(server: Serv
     assert server.connections == 2
 
 
+def test_an_answer_that_was_closed_is_not_read_any_more(server: Server) -> None:
+    server.answers = [LONG]
+    answer = get(a_pool(), server)
+    answer.close()
+    with pytest.raises(TransportError, match="the connection broke"):
+        answer.read()
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -384,3 +392,21 @@ def test_tls_checks_whose_certificate_it_is_and_resumes_its_sessions(tmp_path: P
     finally:
         server.close()
         stranger.close()
+
+
+def test_much_goes_over_tls_in_both_directions(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    server = Server(tls=_tls(authority, "localhost"))
+    much = bytes(range(256)) * (3 * MEGABYTE // 256)
+    server.answers = [OK, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(much), much)]
+    try:
+        pool = a_pool(ca_file=str(tmp_path / "ca.pem"))
+        with put(pool, server, Content(much)) as answer:
+            assert answer.read() == b"ok"
+        assert server.requests[0].endswith(much)
+        with get(pool, server) as answer:
+            assert b"".join(iter(lambda: answer.read(100_000), b"")) == much
+        assert server.connections == 1
+    finally:
+        server.close()

@@ -1,5 +1,6 @@
 """One connection to a server: bytes out, bytes in, and nothing that waits for ever."""
 
+import errno
 import select
 import socket
 import ssl
@@ -122,6 +123,7 @@ class FiberConnection(Connection):
         self._socket.setblocking(False)
         self._descriptor = self._socket.fileno()
         self._read_seconds = timeouts.read_seconds
+        self._received_bytes = 0  # since it waited last
 
     def send(self, data: bytes) -> None:
         """See Connection."""
@@ -136,20 +138,41 @@ class FiberConnection(Connection):
 
     def receive(self, size: int) -> bytes:
         """See Connection."""
-        if not isinstance(self._socket, ssl.SSLSocket):
-            # Nearly always there is nothing yet; and where there is much, others have their turn.
+        if self._is_others_turn:
             self._wait(select.EPOLLIN)
         while True:
             try:
-                return self._socket.recv(size)
+                data = self._socket.recv(size)
             except (BlockingIOError, ssl.SSLWantReadError):
                 self._wait(select.EPOLLIN)
             except ssl.SSLWantWriteError:
                 self._wait(select.EPOLLOUT)
+            else:
+                self._received_bytes += len(data)
+                return data
+
+    def close(self) -> None:
+        """See Connection."""
+        super().close()
+        self._descriptor = -1  # the number may be another's at once
+
+    @property
+    def _is_others_turn(self) -> bool:
+        """Whether to wait before a look: nearly always there is nothing yet, or there is much.
+
+        TLS gives a record of 16 KiB at a time, and may have one already that the kernel does not
+        know of.
+        """
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return True
+        return self._received_bytes >= RECEIVE_BYTES and not self._socket.pending()
 
     def _wait(self, events: int) -> None:
         own = fibers.current()
         assert own is not None, "a fiber's connection is used by a fiber"
+        if self._descriptor < 0:
+            raise OSError(errno.EBADF, "the connection was closed")
+        self._received_bytes = 0
         own.wait(self._descriptor, events, seconds=self._read_seconds)
 
 
