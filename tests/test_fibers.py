@@ -204,6 +204,33 @@ def test_an_error_that_came_from_away_is_not_kept_by_itself() -> None:
         gc.enable()
 
 
+def test_a_socket_that_can_not_be_waited_for_is_an_error_of_who_waits_alone(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fibers, "LOOK_SECONDS", 0.01)
+    ours, theirs = pair
+    gone, its_peer = socket.socketpair()
+    number = gone.fileno()
+    said: SimpleQueue[str] = SimpleQueue()
+
+    def waiting() -> None:
+        own = fibers.current()
+        assert own is not None
+        gone.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            own.wait(number, select.EPOLLIN, seconds=0.0)
+        with pytest.raises(TimeoutError):
+            wait(ours, seconds=0.05)
+        theirs.send(b"goes on")
+        wait(ours)
+        said.put(ours.recv(10).decode())
+
+    with Fibers(1, "transfers") as some:
+        some.start(waiting)
+        assert said.get(timeout=PATIENCE_SECONDS) == "goes on"
+    its_peer.close()
+
+
 def test_a_socket_may_have_the_number_of_one_that_was_closed() -> None:
     got: SimpleQueue[bytes] = SimpleQueue()
 

@@ -1,9 +1,15 @@
-"""A store is opened once in a process, however many threads ask for it first."""
+"""A store is opened once in a process, however many ask for it first, and holds up no fiber."""
+
+import threading
+from queue import SimpleQueue
 
 import pytest
 
+from replication.fibers import Fibers
 from replication.models import Destination, Source
+from replication.stores import opening
 from replication.stores.opening import destination_store, source_store
+from replication.stores.s3 import S3Store
 from tests.threads import at_once
 
 THREADS = 16
@@ -20,3 +26,26 @@ def test_threads_that_begin_together_share_one_store(monkeypatch: pytest.MonkeyP
     )
     assert len(set(map(id, at_once(*[lambda: source_store(source)] * THREADS)))) == 1
     assert len(set(map(id, at_once(*[lambda: destination_store(destination)] * THREADS)))) == 1
+
+
+def test_a_fiber_has_its_store_opened_on_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For credentials may be sought for seconds, while other transfers are under way."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    opened_on: SimpleQueue[int] = SimpleQueue()
+
+    class Store(S3Store):
+        def __init__(self, **configuration: str) -> None:
+            opened_on.put(threading.get_ident())
+            super().__init__(**configuration)
+
+    monkeypatch.setattr(opening, "S3Store", Store)
+    asked_on: SimpleQueue[int] = SimpleQueue()
+
+    def ask() -> None:
+        asked_on.put(threading.get_ident())
+        assert isinstance(source_store(Source(bucket="away", region="eu-west-3")), Store)
+
+    with Fibers(1, "transfers") as some:
+        some.start(ask)
+    assert opened_on.get_nowait() != asked_on.get_nowait()
