@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.keys import PlannedKey
-from replication.metadata import (
+from replication.mapping.keys import PlannedKey
+from replication.mapping.metadata import (
     PROVENANCE_ETAG,
     PROVENANCE_MODIFIED,
     PROVENANCE_VERSION,
@@ -16,10 +16,10 @@ from replication.metadata import (
     plan_content_headers,
     plan_metadata,
 )
+from replication.mapping.storage_classes import parse_storage_classes
+from replication.mapping.tags import TagPolicy, plan_tags
 from replication.models import EncryptionMethod, ObjectAcl, ReplicationRule
-from replication.storage_classes import parse_storage_classes
 from replication.stores.base import Encryption, ObjectInfo, ReplicaAttributes
-from replication.tags import TagPolicy, plan_tags
 
 
 @dataclass(frozen=True)

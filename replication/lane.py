@@ -36,9 +36,9 @@ from replication.holding import (
 from replication.jobs import ClaimedJob
 from replication.large import UploadBegun
 from replication.leading import LargeObjects
+from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import LoopKind, ReplicationRule
 from replication.pace import ByteAllowance
-from replication.parts import MAX_PUT_BYTES
 from replication.rulebook import Rulebook
 from replication.stores.opening import destination_store, source_store
 from replication.threads import Threads

@@ -33,9 +33,9 @@ from replication.holding import (
 )
 from replication.jobs import ClaimedJob, Completion
 from replication.large import UploadBegun, begin_upload, carry_part, complete_upload
+from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import MultipartUpload, ReplicationRule
 from replication.pace import ByteAllowance
-from replication.parts import MAX_PUT_BYTES
 from replication.stores.opening import destination_store, source_store
 from replication.transfer import LargeObject
 from replication.uploads import CarriedPart

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from django.utils.translation import gettext as _
 
 from replication.errors import ReplicationError
-from replication.keys import KeyPolicy, SkippedKey, plan_key
+from replication.mapping.keys import KeyPolicy, SkippedKey, plan_key
 from replication.models import JobState, Outcome, TransferJob
 
 FORMAT = "s3sync-proof/1"

@@ -7,7 +7,8 @@ from replication.attributes import PlannedAttributes, plan_attributes
 from replication.bodies import VerifiedBody, check_crc64
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.jobs import Completion
-from replication.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
+from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
+from replication.mapping.parts import PartPlan, check_size, plan_parts
 from replication.models import (
     ArchivePolicy,
     DeletePolicy,
@@ -16,7 +17,6 @@ from replication.models import (
     SourceKind,
 )
 from replication.pace import ByteAllowance
-from replication.parts import PartPlan, check_size, plan_parts
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
 from replication.stores.source_checksums import source_checksum
 

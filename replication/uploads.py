@@ -15,8 +15,8 @@ from django.db.models.functions import Now
 from replication.attributes import fingerprint
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import IS_NARROW, WAKE_CHANNEL, WIDTH_NOW, ClaimedJob
+from replication.mapping.parts import PartPlan
 from replication.models import Destination, MultipartUpload, ReplicationRule
-from replication.parts import PartPlan
 from replication.stores.base import ObjectInfo, PartReceipt
 from replication.stores.source_checksums import SourceChecksum, source_checksum
 from replication.transfer import LargeObject

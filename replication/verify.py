@@ -9,7 +9,7 @@ from enum import StrEnum
 from replication.attributes import plan_attributes
 from replication.checksums import CRC64
 from replication.errors import Disposition, ErrorCode, ObjectMissing, ReplicationError
-from replication.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
+from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
 from replication.models import DeletePolicy, JobState, ReplicationRule, TransferJob
 from replication.stores.base import (
     DestinationStore,

@@ -3,15 +3,15 @@
 import oss2
 import pytest
 
-from replication.keys import KeyPolicy, PlannedKey, original_key, plan_key
-from replication.metadata import (
+from replication.mapping.keys import KeyPolicy, PlannedKey, original_key, plan_key
+from replication.mapping.metadata import (
     MetadataPolicy,
     original_content_headers,
     original_metadata,
     plan_content_headers,
     plan_metadata,
 )
-from replication.tags import TagPolicy, plan_tags
+from replication.mapping.tags import TagPolicy, plan_tags
 from sandbox.oss import OssServer
 from tests.conftest import OSS_REGION
 from tests.environment import OSS_KEY_ID, OSS_KEY_SECRET

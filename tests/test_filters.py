@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replication.filters import MAX_GLOB_CHARACTERS, Glob, KeyFilter, glob, parse_globs
+from replication.mapping.filters import MAX_GLOB_CHARACTERS, Glob, KeyFilter, glob, parse_globs
 
 MATCHES = [
     ("", ""),

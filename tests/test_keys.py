@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.keys import (
+from replication.mapping.keys import (
     MAX_OSS_KEY_BYTES,
     REWRITTEN_MARK,
     KeyPolicy,
@@ -18,7 +18,7 @@ from replication.keys import (
     original_key,
     plan_key,
 )
-from replication.metadata import check_user_metadata
+from replication.mapping.metadata import check_user_metadata
 from sandbox.oss import names
 from sandbox.oss.errors import OssError
 

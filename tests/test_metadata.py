@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.metadata import (
+from replication.mapping.metadata import (
     MAX_OSS_METADATA_BYTES,
     Dropped,
     MetadataPolicy,

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.parts import (
+from replication.mapping.parts import (
     MAX_OBJECT_BYTES,
     MAX_PART_BYTES,
     MAX_PARTS,

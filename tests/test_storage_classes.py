@@ -6,7 +6,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from replication.storage_classes import (
+from replication.mapping.storage_classes import (
     NATURAL_CLASSES,
     OssStorageClass,
     StorageClassMapping,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.tags import TagPolicy, plan_tags
+from replication.mapping.tags import TagPolicy, plan_tags
 from sandbox.oss import names
 
 POSSIBLE = [

@@ -7,7 +7,7 @@ rewritten (docs/decisions/reversible-keys.md says when these can meet others).
 
 import re
 
-from replication.filters import parse_globs
+from replication.mapping.filters import parse_globs
 from replication.models import ReplicationRule
 
 _WILDCARD = re.compile(r"[*?\[]")

@@ -8,10 +8,10 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from replication.keys import KeyPolicy
-from replication.metadata import MetadataPolicy
+from replication.mapping.keys import KeyPolicy
+from replication.mapping.metadata import MetadataPolicy
+from replication.mapping.tags import TagPolicy
 from replication.models import EncryptionMethod, ReplicationRule
-from replication.tags import TagPolicy
 
 LINES = ("include", "exclude", "storage_classes")
 # White space at either end of these is a part of the key; a text of lines stays as a file has it.

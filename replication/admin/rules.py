@@ -20,7 +20,7 @@ from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.look_again import look_again_view
 from replication.admin.overlaps import writers_of_the_same_place
 from replication.admin.rule_form import FIELDSETS, KEPT_WHOLE, RuleForm
-from replication.filters import parse_globs
+from replication.mapping.filters import parse_globs
 from replication.models import ReplicationRule
 
 

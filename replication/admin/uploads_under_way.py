@@ -6,8 +6,8 @@ from datetime import datetime
 from django.db.models import Count, Q
 from django.db.models.functions import Now
 
+from replication.mapping.parts import PartPlan
 from replication.models import JobState, MultipartUpload, TransferJob
-from replication.parts import PartPlan
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from replication.doctor.findings import (
     warned,
 )
 from replication.errors import ErrorCode, ReplicationError
-from replication.keys import REWRITTEN_MARK, key_problem
+from replication.mapping.keys import REWRITTEN_MARK, key_problem
 from replication.models import DeletePolicy, EncryptionMethod, ObjectAcl, ReplicationRule
 from replication.stores.base import DestinationStore, Encryption, Receipt, ReplicaAttributes
 from replication.stores.opening import destination_store

@@ -17,16 +17,10 @@ from replication.models.jobs import (
     TransferAttempt,
     TransferJob,
 )
+from replication.models.locations import Addressing, Destination, Source, SourceDomain, SourceKind
+from replication.models.loops import Heartbeat, LoopKind
 from replication.models.notifications import Condition, ConditionKind, NotificationTarget
-from replication.models.operations import DeadLetter, Heartbeat, LoopKind
-from replication.models.places import (
-    Addressing,
-    Destination,
-    Source,
-    SourceDomain,
-    SourceKind,
-)
-from replication.models.queues import EventQueue
+from replication.models.queues import DeadLetter, EventQueue
 from replication.models.rollups import (
     LAG_BOUNDS_SECONDS,
     CompletedMinute,

@@ -56,3 +56,30 @@ class EventQueue(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class DeadLetter(models.Model):
+    """A message that no parser understood, kept whole."""
+
+    queue = models.ForeignKey(
+        EventQueue, models.PROTECT, related_name="dead_letters", verbose_name=_("queue")
+    )
+    message_id = models.CharField(_("message id"), max_length=100)
+    body = models.TextField(_("body"))
+    reason = models.TextField(_("reason"))
+    received_at = models.DateTimeField(_("received at"))
+
+    class Meta:
+        verbose_name = _("dead letter")
+        verbose_name_plural = _("dead letters")
+        permissions = [("operate_deadletter", "Can replay dead letters")]
+        ordering = ["-received_at"]
+        constraints = [
+            # SQS delivers at least once.
+            models.UniqueConstraint(
+                name="dead_letter_once_per_message", fields=["queue", "message_id"]
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.message_id

@@ -7,12 +7,12 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from replication.errors import MEANINGS, ErrorCode, Meaning
-from replication.filters import key_filter
-from replication.keys import KeyPolicy
-from replication.metadata import MetadataPolicy
-from replication.models.places import Destination, Source
+from replication.mapping.filters import key_filter
+from replication.mapping.keys import KeyPolicy
+from replication.mapping.metadata import MetadataPolicy
+from replication.mapping.tags import TagPolicy
+from replication.models.locations import Destination, Source
 from replication.models.validators import NAME, validate_globs, validate_storage_classes
-from replication.tags import TagPolicy
 
 
 class DeletePolicy(models.TextChoices):

@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from replication.models.places import Destination
+from replication.models.locations import Destination
 from replication.models.rules import ReplicationRule
 
 

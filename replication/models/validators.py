@@ -6,8 +6,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
 
-from replication.filters import parse_globs
-from replication.storage_classes import parse_storage_classes
+from replication.mapping.filters import parse_globs
+from replication.mapping.storage_classes import parse_storage_classes
 
 NAME = RegexValidator(
     r"^[a-z0-9][a-z0-9-]*$",

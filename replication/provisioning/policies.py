@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from replication.keys import REWRITTEN_MARK, KeyPolicy, PlannedKey, plan_key
+from replication.mapping.keys import REWRITTEN_MARK, KeyPolicy, PlannedKey, plan_key
 from replication.models import (
     ArchivePolicy,
     DeletePolicy,

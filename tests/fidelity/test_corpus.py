@@ -14,8 +14,8 @@ from botocore.exceptions import ClientError
 
 from replication.checksums import CRC64
 from replication.intake import look_again
-from replication.keys import original_key
-from replication.metadata import original_content_headers, original_metadata
+from replication.mapping.keys import original_key
+from replication.mapping.metadata import original_content_headers, original_metadata
 from replication.models import (
     Destination,
     EventQueue,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from replication.parts import plan_parts
+from replication.mapping.parts import plan_parts
 
 MIB, GIB, TIB = 1024**2, 1024**3, 1024**4
 LARGEST = 10_000 * 5 * GIB

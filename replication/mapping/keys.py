@@ -21,15 +21,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from replication import percent
 from replication.errors import ErrorCode, ReplicationError
-from replication.metadata import (
+from replication.mapping import percent
+from replication.mapping.metadata import (
     PROVENANCE_ETAG,
     PROVENANCE_KEY,
     PROVENANCE_VERSION,
     check_user_metadata,
 )
-from replication.parts import MAX_PUT_BYTES, check_size
+from replication.mapping.parts import MAX_PUT_BYTES, check_size
 
 __all__ = [
     "MAX_OSS_KEY_BYTES",

@@ -23,8 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from replication import percent
 from replication.errors import ErrorCode, ReplicationError
+from replication.mapping import percent
 
 # Names and values; whether OSS counts `x-oss-meta-` too is not known.
 MAX_OSS_METADATA_BYTES = 8 * 1024

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.metadata import Dropped
+from replication.mapping.metadata import Dropped
 
 MAX_TAGS = 10
 MAX_TAG_KEY_BYTES = 128

@@ -6,8 +6,6 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from replication.models.queues import EventQueue
-
 
 class LoopKind(models.TextChoices):
     LANE = "lane", _("lane")
@@ -46,30 +44,3 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pid}@{self.host}"
-
-
-class DeadLetter(models.Model):
-    """A message that no parser understood, kept whole."""
-
-    queue = models.ForeignKey(
-        EventQueue, models.PROTECT, related_name="dead_letters", verbose_name=_("queue")
-    )
-    message_id = models.CharField(_("message id"), max_length=100)
-    body = models.TextField(_("body"))
-    reason = models.TextField(_("reason"))
-    received_at = models.DateTimeField(_("received at"))
-
-    class Meta:
-        verbose_name = _("dead letter")
-        verbose_name_plural = _("dead letters")
-        permissions = [("operate_deadletter", "Can replay dead letters")]
-        ordering = ["-received_at"]
-        constraints = [
-            # SQS delivers at least once.
-            models.UniqueConstraint(
-                name="dead_letter_once_per_message", fields=["queue", "message_id"]
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.message_id
