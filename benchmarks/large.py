@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.timing import Figure
-from replication.checksums import CRC64
+from replication.stores.checksums import CRC64
 from sandbox.environment import Sandbox
 from sandbox.service import Service
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-from replication.checksums import CRC64
 from replication.errors import ErrorCode, ReplicationError
 from replication.stores.base import SourceObject
-from replication.stores.source_checksums import RunningChecksum, SourceChecksum
+from replication.stores.checksums import CRC64, RunningChecksum, SourceChecksum
 
 
 class VerifiedBody:

@@ -28,7 +28,7 @@ from django_q.worker import worker
 from replication import loops
 from replication.database import DATABASE_AWAY
 from replication.lockless import Flag, Mailbox, Timer
-from replication.stores.opening import preload
+from replication.stores.factory import preload
 
 log = structlog.get_logger(__name__)
 

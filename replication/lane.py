@@ -22,7 +22,6 @@ from django.db import DataError, connection
 from replication import brake, jobs, loops, pace, parking, settling
 from replication.database import DATABASE_AWAY
 from replication.errors import ErrorCode, ReplicationError, TransferStopped
-from replication.fibers import Fibers
 from replication.flow import Flow
 from replication.holding import (
     Finished,
@@ -40,7 +39,8 @@ from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import LoopKind, ReplicationRule
 from replication.pace import ByteAllowance
 from replication.rulebook import Rulebook
-from replication.stores.opening import destination_store, source_store
+from replication.stores.factory import destination_store, source_store
+from replication.stores.transport.fibers import Fibers
 from replication.threads import Threads
 from replication.transfer import DeleteWanted, LargeObject, Transfer
 from replication.uploads import PARTS

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import structlog
 
 from replication.bodies import VerifiedBody, check_crc64
-from replication.checksums import combine_crc64
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import Completion
 from replication.models import MultipartUpload, Outcome
 from replication.pace import ByteAllowance
 from replication.stores.base import DestinationStore, Receipt, ReplicaInfo, SourceStore
-from replication.stores.source_checksums import SourceChecksum
+from replication.stores.checksums import SourceChecksum, combine_crc64
 from replication.transfer import LargeObject
 from replication.uploads import CarriedPart, ClaimedPart
 

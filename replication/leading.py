@@ -36,7 +36,7 @@ from replication.large import UploadBegun, begin_upload, carry_part, complete_up
 from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import MultipartUpload, ReplicationRule
 from replication.pace import ByteAllowance
-from replication.stores.opening import destination_store, source_store
+from replication.stores.factory import destination_store, source_store
 from replication.transfer import LargeObject
 from replication.uploads import CarriedPart
 

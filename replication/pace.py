@@ -15,9 +15,9 @@ import structlog
 from django.db import connection, transaction
 
 from replication import jobs
-from replication.fibers import away
 from replication.jobs import ClaimedJob
 from replication.models import ReplicationRule
+from replication.stores.transport.fibers import away
 
 log = structlog.get_logger(__name__)
 

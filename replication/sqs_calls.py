@@ -20,7 +20,7 @@ from botocore.parsers import create_parser
 from botocore.utils import get_environ_proxies
 from django.conf import settings
 
-from replication.stores.aws import aws_client, aws_credentials
+from replication.stores.aws import aws_client, aws_credentials, sqs_endpoint
 from replication.stores.transport import Pool, Timeouts, TransportError
 
 CALLS_AT_ONCE = 32  # of one queue; so many connections are kept
@@ -110,12 +110,6 @@ def _pool(connect_seconds: float, read_seconds: float, ca_file: str) -> Pool:
         kept_at_most=CALLS_AT_ONCE,
         ca_file=ca_file,
     )
-
-
-def sqs_endpoint(queue_url: str) -> str:
-    """Where SQS is that has this queue."""
-    url = urlsplit(queue_url)
-    return f"{url.scheme}://{url.netloc}"
 
 
 @lru_cache(maxsize=128)

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from replication import loops, uploads
 from replication.errors import ReplicationError
 from replication.models import JobState, MultipartUpload, TransferJob
-from replication.stores.opening import destination_store
+from replication.stores.factory import destination_store
 
 log = structlog.get_logger(__name__)
 

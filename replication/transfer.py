@@ -18,7 +18,7 @@ from replication.models import (
 )
 from replication.pace import ByteAllowance
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
-from replication.stores.source_checksums import source_checksum
+from replication.stores.checksums import source_checksum
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from replication.jobs import IS_NARROW, WAKE_CHANNEL, WIDTH_NOW, ClaimedJob
 from replication.mapping.parts import PartPlan
 from replication.models import Destination, MultipartUpload, ReplicationRule
 from replication.stores.base import ObjectInfo, PartReceipt
-from replication.stores.source_checksums import SourceChecksum, source_checksum
+from replication.stores.checksums import SourceChecksum, source_checksum
 from replication.transfer import LargeObject
 
 # What NOTIFY says where there are parts to carry, or none are missing any more.

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from replication.attributes import plan_attributes
-from replication.checksums import CRC64
 from replication.errors import Disposition, ErrorCode, ObjectMissing, ReplicationError
 from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
 from replication.models import DeletePolicy, JobState, ReplicationRule, TransferJob
@@ -21,7 +20,8 @@ from replication.stores.base import (
     SourceObject,
     SourceStore,
 )
-from replication.stores.opening import destination_store, source_store
+from replication.stores.checksums import CRC64
+from replication.stores.factory import destination_store, source_store
 
 # What is held of an object at a time, on each thread.
 READ_BYTES = 256 * 1024

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replication.checksums import CRC64, combine_crc64
+from replication.stores.checksums import CRC64, combine_crc64
 
 
 def crc(data: bytes) -> str:

@@ -8,11 +8,11 @@ import pytest
 from pydantic import SecretStr
 from pytest_django import Settings
 
-from replication import credentials
-from replication.credentials import AccessKey, access_key
 from replication.errors import ErrorCode, ReplicationError
 from replication.models import Source
-from replication.stores.opening import source_store
+from replication.stores import credentials
+from replication.stores.credentials import AccessKey, access_key
+from replication.stores.factory import source_store
 from sandbox.ministack import MiniStack
 
 

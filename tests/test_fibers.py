@@ -12,8 +12,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from replication import fibers
-from replication.fibers import Fibers
+from replication.stores.transport import fibers
+from replication.stores.transport.fibers import Fibers
 from tests.conftest import Log
 
 PATIENCE_SECONDS = 10.0

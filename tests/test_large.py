@@ -8,7 +8,6 @@ import pytest
 from django.db.models.functions import Now
 
 from replication import jobs, uploads
-from replication.checksums import CRC64
 from replication.errors import ErrorCode
 from replication.intake import look_again
 from replication.models import (
@@ -24,6 +23,7 @@ from replication.models import (
 )
 from replication.pace import NARROWEST
 from replication.stale_uploads import STALE_AFTER, abort_stale
+from replication.stores.checksums import CRC64
 from sandbox.oss import Fault
 from tests.conftest import Road
 from tests.http_origin import http_origin

@@ -21,9 +21,8 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as ConnectError
 
 from replication.models import EventQueue, Source
-from replication.sqs_calls import sqs_endpoint
-from replication.stores.aws import aws_client
-from replication.stores.s3_errors import raise_translated
+from replication.stores.aws import aws_client, sqs_endpoint
+from replication.stores.s3.errors import raise_translated
 
 _Answer = TypeVar("_Answer")
 

@@ -7,7 +7,6 @@ where its key was rewritten, so no object is ever in its way.
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from replication.checksums import CRC64
 from replication.doctor.findings import (
     Check,
     Finding,
@@ -22,7 +21,8 @@ from replication.errors import ErrorCode, ReplicationError
 from replication.mapping.keys import REWRITTEN_MARK, key_problem
 from replication.models import DeletePolicy, EncryptionMethod, ObjectAcl, ReplicationRule
 from replication.stores.base import DestinationStore, Encryption, Receipt, ReplicaAttributes
-from replication.stores.opening import destination_store
+from replication.stores.checksums import CRC64
+from replication.stores.factory import destination_store
 
 CONTENT = b"s3sync doctor was here, and may be deleted\n"
 _TAGS = {"s3sync": "doctor"}

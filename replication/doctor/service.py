@@ -4,12 +4,12 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connection
 
-from replication.checksums import CRC64
 from replication.database import why_not_ready
 from replication.doctor.findings import Check, Finding, Findings, Level, failed, passed, warned
 from replication.models import NotificationTarget
 from replication.notifications.sending import Unsendable, services
 from replication.status import Problem, Status
+from replication.stores.checksums import CRC64
 
 # The check value of CRC-64/XZ, of the digits from 1 to 9.
 _DIGITS, _CRC_OF_DIGITS = b"123456789", 0x995DC9BBDF1939FA

@@ -20,7 +20,7 @@ from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.models import ArchivePolicy, DeletePolicy, ReplicationRule, SourceKind
 from replication.provisioning.arns import bucket_arn
 from replication.stores.base import ObjectInfo, SourceStore
-from replication.stores.opening import source_store
+from replication.stores.factory import source_store
 
 # So many objects are opened at most, until one can be read: the first may be archived.
 _OPENED_AT_MOST = 3

@@ -3,7 +3,6 @@
 import re
 from urllib.parse import urlsplit
 
-from replication.credentials import DEFAULT_PROFILE, access_key
 from replication.doctor import aws
 from replication.doctor.aws import Refusal, Why
 from replication.doctor.findings import Check, Findings, failed, from_error, passed, unknown, warned
@@ -12,7 +11,8 @@ from replication.errors import ReplicationError
 from replication.models import Addressing, Destination, EventQueue, Source
 from replication.provisioning import ProvisioningError
 from replication.provisioning.arns import queue_address
-from replication.stores.opening import destination_store
+from replication.stores.credentials import DEFAULT_PROFILE, access_key
+from replication.stores.factory import destination_store
 
 # https://help.aliyun.com/document_detail/31837.html; those of acceleration name no region.
 _OSS_HOST = re.compile(r"oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 
 from django.conf import settings
 
-from replication.credentials import profile_value
 from replication.errors import ReplicationError
+from replication.stores.credentials import profile_value
 
 VALUE = "notify_urls"
 

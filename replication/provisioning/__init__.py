@@ -7,7 +7,6 @@ docs/provisioning.md describes it.
 
 from collections.abc import Sequence
 
-from replication.credentials import access_key
 from replication.errors import ReplicationError
 from replication.models import EventQueue
 from replication.provisioning.aws import Aws
@@ -17,6 +16,7 @@ from replication.provisioning.planning import plan, removal
 from replication.provisioning.refusals import ProvisioningError
 from replication.provisioning.service_policies import service_policies
 from replication.provisioning.steps import Plan, Step
+from replication.stores.credentials import access_key
 
 __all__ = [
     "Aws",

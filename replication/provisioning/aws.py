@@ -24,8 +24,7 @@ from replication.provisioning.policies import allowed_buckets
 from replication.provisioning.queues import TAG
 from replication.provisioning.refusals import ProvisioningError
 from replication.provisioning.steps import Found, FoundQueue, PutNotifications, SetAttributes
-from replication.sqs_calls import sqs_endpoint
-from replication.stores.aws import aws_client
+from replication.stores.aws import aws_client, sqs_endpoint
 
 _Answer = TypeVar("_Answer")
 

@@ -1,1 +1,1 @@
-"""The outside stores: one protocol for sources, one for destinations, one module for each kind."""
+"""The outside stores: one protocol for sources, one for destinations, one package for each kind."""

@@ -3,6 +3,7 @@
 import threading
 from functools import lru_cache, partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import botocore.session
@@ -14,7 +15,7 @@ from botocore.credentials import (
 )
 from django.conf import settings
 
-from replication.credentials import AccessKey, access_key
+from replication.stores.credentials import AccessKey, access_key
 
 _making = threading.Lock()  # clients may be used by many threads, but not made by many
 # The descriptions of AWS's services, which else each session would read anew.
@@ -122,3 +123,9 @@ def _botocore_session() -> Any:
     session = botocore.session.Session()
     session.register_component("data_loader", _descriptions)
     return session
+
+
+def sqs_endpoint(queue_url: str) -> str:
+    """Where SQS is that has this queue."""
+    url = urlsplit(queue_url)
+    return f"{url.scheme}://{url.netloc}"

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from benchmarks.stand_ins import DESTINATION_BUCKET, SOURCE_BUCKET, Keys, Neutral
-from replication.checksums import CRC64
+from replication.stores.checksums import CRC64
 
 SMALL = Keys("small/", 2500, (4096, 4096))
 LARGE = Keys("large/", 1, (12_000_000, 12_000_000))

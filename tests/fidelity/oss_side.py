@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import oss2
 
-from replication.checksums import CRC64
 from replication.stores.base import CONTENT_HEADERS
+from replication.stores.checksums import CRC64
 from sandbox.oss import OssServer
 from tests.conftest import OSS_REGION
 from tests.environment import OSS_KEY_ID, OSS_KEY_SECRET

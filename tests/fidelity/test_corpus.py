@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
-from replication.checksums import CRC64
 from replication.intake import look_again
 from replication.mapping.keys import original_key
 from replication.mapping.metadata import original_content_headers, original_metadata
@@ -26,6 +25,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.poller import poll_once
+from replication.stores.checksums import CRC64
 from replication.verify import Verdict, Verified, verify
 from sandbox.aws import AwsServer
 from sandbox.environment import connect_bucket_to_queue

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from replication import fibers
 from replication.stores.base import SourceStore
-from replication.stores.http import HttpStore
-from replication.stores.oss import OssStore
-from replication.stores.s3 import S3Store
+from replication.stores.http.store import HttpStore
+from replication.stores.oss.store import OssStore
+from replication.stores.s3.store import S3Store
+from replication.stores.transport import fibers
 from sandbox.aws import AwsServer
 from sandbox.oss import OssServer
 from tests.conftest import OSS_REGION

@@ -16,7 +16,7 @@ from replication.stores.base import (
     ReplicaAttributes,
     ReplicaInfo,
 )
-from replication.stores.oss import OssStore
+from replication.stores.oss.store import OssStore
 from sandbox.oss import Denial, Fault, OssServer
 from tests.stores.conftest import oss_store, read_all
 from tests.stores.failing import failing

@@ -8,8 +8,8 @@ import pytest
 from pytest_django import Settings
 
 from replication.errors import ErrorCode
-from replication.stores.addresses import is_reachable
-from replication.stores.http import HttpStore
+from replication.stores.http.addresses import is_reachable
+from replication.stores.http.store import HttpStore
 from tests.http_origin import HttpOrigin
 from tests.stores.conftest import read_all
 from tests.stores.failing import failing

@@ -5,11 +5,11 @@ from queue import SimpleQueue
 
 import pytest
 
-from replication.fibers import Fibers
 from replication.models import Destination, Source
-from replication.stores import opening
-from replication.stores.opening import destination_store, source_store
-from replication.stores.s3 import S3Store
+from replication.stores import factory
+from replication.stores.factory import destination_store, source_store
+from replication.stores.s3.store import S3Store
+from replication.stores.transport.fibers import Fibers
 from tests.threads import at_once
 
 THREADS = 16
@@ -39,7 +39,7 @@ def test_a_fiber_has_its_store_opened_on_another_thread(monkeypatch: pytest.Monk
             opened_on.put(threading.get_ident())
             super().__init__(**configuration)
 
-    monkeypatch.setattr(opening, "S3Store", Store)
+    monkeypatch.setattr(factory, "S3Store", Store)
     asked_on: SimpleQueue[int] = SimpleQueue()
 
     def ask() -> None:

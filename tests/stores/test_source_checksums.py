@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from replication.stores.base import ObjectInfo
-from replication.stores.source_checksums import SourceChecksum, source_checksum
+from replication.stores.checksums import SourceChecksum, source_checksum
 from tests.stores.conftest import SourceCase
 
 CONTENT = b"123456789"

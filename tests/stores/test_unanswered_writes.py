@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.stores.base import ReplicaAttributes
-from replication.stores.oss import OssStore
+from replication.stores.oss.store import OssStore
 from sandbox.oss import Fault, OssServer
 from tests.conftest import OSS_REGION
 

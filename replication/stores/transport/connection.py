@@ -8,7 +8,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from replication import fibers
+from replication.stores.transport import fibers
 from replication.stores.transport.errors import TransportError
 
 # What one call into the kernel moves of a long body. More gained nothing, less cost CPU.

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import certifi
 
-from replication import fibers
+from replication.stores.transport import fibers
 from replication.stores.transport.answer import Answer
 from replication.stores.transport.connection import (
     SEND_BYTES,

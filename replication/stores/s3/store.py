@@ -16,14 +16,14 @@ from botocore.exceptions import (
 from django.conf import settings
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
-from replication.fibers import away
 from replication.stores.aws import aws_client, aws_credentials
 from replication.stores.base import ObjectInfo
-from replication.stores.ranges import check_range, range_headers
-from replication.stores.s3_errors import FAILURES, raise_translated
-from replication.stores.s3_headers import object_info
-from replication.stores.s3_reads import S3Reads
+from replication.stores.http_headers import check_range, range_headers
+from replication.stores.s3.errors import FAILURES, raise_translated
+from replication.stores.s3.headers import object_info
+from replication.stores.s3.reads import S3Reads
 from replication.stores.transport import AnswerBroken, Pool, Timeouts
+from replication.stores.transport.fibers import away
 
 _TOTAL = re.compile(r".*/([0-9]+)")
 

@@ -1,7 +1,9 @@
-"""Whether the answer to a ranged GET is the range that was asked for, of the object it was of."""
+"""HTTP headers that several stores share: ranges of an object, and times."""
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.stores.base import ObjectInfo
@@ -61,3 +63,12 @@ def check_range(
         )
     if headers.get("content-length") != str(last_byte - first_byte + 1):
         raise refuse(ErrorCode.SOURCE_TRUNCATED, "the range is not as long as it says")
+
+
+def http_date(text: str) -> datetime | None:
+    """The time of a header, in UTC; None for what is none."""
+    try:
+        time = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

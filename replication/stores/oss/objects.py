@@ -1,15 +1,19 @@
-"""From what is to be written with a replica to OSS's headers, and from its headers back."""
+"""An OSS object: the headers it is written with, the headers it answers, and its body."""
 
 from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import quote
 
+from replication.errors import ErrorCode, ReplicationError
 from replication.stores.base import (
     CONTENT_HEADERS,
     Encryption,
     ReplicaAttributes,
     ReplicaInfo,
 )
-from replication.stores.dates import http_date
+from replication.stores.http_headers import http_date
+from replication.stores.transport import Answer, TransportError
 
 _METADATA_PREFIX = "x-oss-meta-"
 _ENCRYPTION = "x-oss-server-side-encryption"
@@ -61,3 +65,33 @@ def replica_info(headers: Mapping[str, str]) -> ReplicaInfo:
         last_modified=http_date(found.get("last-modified", "")),
         request_id=found.get("x-oss-request-id", ""),
     )
+
+
+class OssObject:
+    """The answer to a GET, byte by byte as it is stored."""
+
+    def __init__(self, answer: Any) -> None:
+        self.info = replica_info(answer.headers)
+        self.length_bytes = self.info.size_bytes
+        # Below oss2, which decompresses what is stored compressed.
+        self._answer: Answer = answer.resp.answer
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; see Reader."""
+        try:
+            return self._answer.read(size)
+        except TransportError as error:
+            raise ReplicationError(
+                ErrorCode.DESTINATION_UNREACHABLE, str(error), request_id=self.info.request_id
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._answer.close()

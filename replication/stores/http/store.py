@@ -9,11 +9,10 @@ import urllib3
 from django.conf import settings
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
-from replication.fibers import away
-from replication.stores.addresses import GuardedPoolManager
 from replication.stores.base import CONTENT_HEADERS, ObjectInfo, hint_seconds
-from replication.stores.dates import http_date
-from replication.stores.ranges import check_range, range_headers
+from replication.stores.http.addresses import GuardedPoolManager
+from replication.stores.http_headers import check_range, http_date, range_headers
+from replication.stores.transport.fibers import away
 
 # A server's 404 and 410 are its clean "not there".
 _MISSING = {404, 410}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from replication.stores.base import CONTENT_HEADERS, ObjectInfo, RestoreStatus
-from replication.stores.dates import http_date
+from replication.stores.http_headers import http_date
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _METADATA_PREFIX = "x-amz-meta-"

@@ -16,8 +16,8 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.parsers import create_parser
 from botocore.utils import get_environ_proxies
 
-from replication.fibers import away
 from replication.stores.transport import Answer, Pool
+from replication.stores.transport.fibers import away
 
 _OPERATION = "GetObject"
 # An error says what it has to say in less.

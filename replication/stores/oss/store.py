@@ -10,7 +10,6 @@ import oss2
 import oss2.credentials
 from django.conf import settings
 
-from replication.credentials import AccessKey, access_key
 from replication.errors import ErrorCode, ReplicationError
 from replication.models import Addressing
 from replication.stores.base import (
@@ -21,11 +20,11 @@ from replication.stores.base import (
     ReplicaInfo,
     UnfinishedUpload,
 )
-from replication.stores.oss_errors import FAILURES, is_missing, raise_translated
-from replication.stores.oss_headers import replica_info, request_headers
-from replication.stores.oss_listing import parts_of_page
-from replication.stores.oss_object import OssObject
-from replication.stores.oss_session import OssSession
+from replication.stores.credentials import AccessKey, access_key
+from replication.stores.oss.errors import FAILURES, is_missing, raise_translated
+from replication.stores.oss.listing import parts_of_page
+from replication.stores.oss.objects import OssObject, replica_info, request_headers
+from replication.stores.oss.session import OssSession
 from replication.stores.transport import Pool, Timeouts
 
 _Answer = TypeVar("_Answer")

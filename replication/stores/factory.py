@@ -10,15 +10,15 @@ from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, TypeVar
 
-from replication.credentials import access_key
-from replication.fibers import away
 from replication.models import Destination, Source, SourceKind
 from replication.stores.aws import load_descriptions
 from replication.stores.base import DestinationStore, SourceStore
-from replication.stores.http import HttpStore
-from replication.stores.oss import OssStore
-from replication.stores.s3 import S3Store
+from replication.stores.credentials import access_key
+from replication.stores.http.store import HttpStore
+from replication.stores.oss.store import OssStore
+from replication.stores.s3.store import S3Store
 from replication.stores.transport import tls_context
+from replication.stores.transport.fibers import away
 
 # More than that are the configurations of a long past, or there are very many buckets.
 STORES_AT_MOST = 512

@@ -1,0 +1,1 @@
+"""OSS as a destination."""
