@@ -13,7 +13,7 @@ from django.utils import timezone
 from benchmarks.tables import Scale, refill_pending
 from benchmarks.timing import Figure, Stopwatch, percentile
 from replication import jobs
-from replication.jobs import ClaimedJob, Completion, JobOrder
+from replication.jobs import ClaimedJob, JobOrder
 from replication.models import (
     DeletePermit,
     JobOrigin,
@@ -22,6 +22,7 @@ from replication.models import (
     ReplicationRule,
     TransferJob,
 )
+from replication.transfer.results import Completion
 
 BATCH = 64
 CLAIMS = 300

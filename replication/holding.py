@@ -4,10 +4,15 @@ import time
 from dataclasses import dataclass
 
 from replication.errors import HandOver, LeaseLost, ReplicationError, TransferStopped
-from replication.jobs import ClaimedJob, Completion
-from replication.large import UploadBegun
-from replication.transfer import DeleteWanted, LargeObject
-from replication.uploads import CarriedPart, ClaimedPart
+from replication.jobs import ClaimedJob
+from replication.transfer.results import (
+    CarriedPart,
+    ClaimedPart,
+    Completion,
+    DeleteWanted,
+    LargeObject,
+    UploadBegun,
+)
 
 # We stop trusting a lease before the database does.
 LEASE_MARGIN = 0.2

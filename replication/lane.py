@@ -33,7 +33,6 @@ from replication.holding import (
     trusted_until,
 )
 from replication.jobs import ClaimedJob
-from replication.large import UploadBegun
 from replication.leading import LargeObjects
 from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import LoopKind, ReplicationRule
@@ -42,7 +41,8 @@ from replication.rulebook import Rulebook
 from replication.stores.factory import destination_store, source_store
 from replication.stores.transport.fibers import Fibers
 from replication.threads import Threads
-from replication.transfer import DeleteWanted, LargeObject, Transfer
+from replication.transfer.object import Transfer
+from replication.transfer.results import DeleteWanted, LargeObject, UploadBegun
 from replication.uploads import PARTS
 from replication.wake import WakeListener
 

@@ -31,14 +31,13 @@ from replication.holding import (
     PartResult,
     trusted_until,
 )
-from replication.jobs import ClaimedJob, Completion
-from replication.large import UploadBegun, begin_upload, carry_part, complete_upload
+from replication.jobs import ClaimedJob
 from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import MultipartUpload, ReplicationRule
 from replication.pace import ByteAllowance
 from replication.stores.factory import destination_store, source_store
-from replication.transfer import LargeObject
-from replication.uploads import CarriedPart
+from replication.transfer.multipart import begin_upload, carry_part, complete_upload
+from replication.transfer.results import CarriedPart, Completion, LargeObject, UploadBegun
 
 log = structlog.get_logger(__name__)
 

@@ -8,10 +8,10 @@ from django.db import DataError
 from replication import jobs, parking, setbacks
 from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError
 from replication.holding import Finished
-from replication.jobs import ClaimedJob, Completion, JobOrder
+from replication.jobs import ClaimedJob, JobOrder
 from replication.models import JobOrigin, Outcome
 from replication.rulebook import Rulebook
-from replication.transfer import DeleteWanted, LargeObject
+from replication.transfer.results import Completion, DeleteWanted, LargeObject
 
 log = structlog.get_logger(__name__)
 

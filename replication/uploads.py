@@ -12,14 +12,14 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from replication.attributes import fingerprint
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import IS_NARROW, WAKE_CHANNEL, WIDTH_NOW, ClaimedJob
 from replication.mapping.parts import PartPlan
 from replication.models import Destination, MultipartUpload, ReplicationRule
 from replication.stores.base import ObjectInfo, PartReceipt
 from replication.stores.checksums import SourceChecksum, source_checksum
-from replication.transfer import LargeObject
+from replication.transfer.attributes import fingerprint
+from replication.transfer.results import CarriedPart, ClaimedPart, LargeObject
 
 # What NOTIFY says where there are parts to carry, or none are missing any more.
 PARTS = "parts"
@@ -32,32 +32,6 @@ HOPELESS = {
     ErrorCode.CHECKSUM_MISMATCH,
     ErrorCode.UPLOAD_GONE,
 }
-
-
-@dataclass(frozen=True)
-class ClaimedPart:
-    """What a lane needs to know of a part that it carries; `attempt` is its fencing token."""
-
-    id: int
-    upload_pk: int
-    number: int
-    attempt: int
-    failures: int
-    rule_id: int
-    key: str
-    destination_key: str
-    upload_id: str
-    pin: ObjectInfo
-    parts: PartPlan
-    checksum: SourceChecksum | None  # of the whole, to be put together of the parts'
-
-
-@dataclass(frozen=True)
-class CarriedPart:
-    """A part that is at OSS: what OSS answered, and its CRC of the source's kind."""
-
-    receipt: PartReceipt
-    source_crc: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from replication.attributes import plan_attributes
 from replication.errors import Disposition, ErrorCode, ObjectMissing, ReplicationError
 from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
 from replication.models import DeletePolicy, JobState, ReplicationRule, TransferJob
@@ -22,6 +21,7 @@ from replication.stores.base import (
 )
 from replication.stores.checksums import CRC64
 from replication.stores.factory import destination_store, source_store
+from replication.transfer.attributes import plan_attributes
 
 # What is held of an object at a time, on each thread.
 READ_BYTES = 256 * 1024

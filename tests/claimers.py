@@ -83,8 +83,8 @@ def work(folder: Path) -> list[Look]:
 def _looks(folder: Path) -> Iterator[Look]:
     from replication import jobs
     from replication.errors import ErrorCode, ReplicationError
-    from replication.jobs import Completion
     from replication.models import JobState, Outcome, TransferJob
+    from replication.transfer.results import Completion
 
     unfinished = TransferJob.objects.filter(state__in=[JobState.PENDING, JobState.RUNNING])
     error = ReplicationError(ErrorCode.DESTINATION_UNAVAILABLE)

@@ -11,7 +11,7 @@ from django.test import Client
 from replication import brake, jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.intake import look_again
-from replication.jobs import ClaimedJob, Completion
+from replication.jobs import ClaimedJob
 from replication.models import (
     CompletedMinute,
     DeletePermit,
@@ -23,6 +23,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.status import read_status
+from replication.transfer.results import Completion
 from sandbox.oss import Fault
 from tests.conftest import Road, work
 from tests.examples import a_job, a_rule

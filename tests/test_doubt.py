@@ -9,8 +9,9 @@ import pytest
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.intake import look_again
-from replication.jobs import Completion, JobOrder
+from replication.jobs import JobOrder
 from replication.models import JobOrigin, JobState, Outcome, TransferJob
+from replication.transfer.results import Completion
 from sandbox.oss import Fault
 from tests.conftest import Road
 from tests.examples import a_job, a_rule

@@ -19,8 +19,9 @@ from django.db.models.functions import Now
 
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import Completion, JobOrder
+from replication.jobs import JobOrder
 from replication.models import JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
+from replication.transfer.results import Completion
 from sandbox.child import Child
 from tests import processes
 from tests.claimers import Look, VersionedKeys, overlaps, read_looks

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from replication import jobs, setbacks
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import ClaimedJob, Completion, JobOrder, by_hand
+from replication.jobs import ClaimedJob, JobOrder, by_hand
 from replication.models import (
     Destination,
     JobOrigin,
@@ -21,6 +21,7 @@ from replication.models import (
     TransferAttempt,
     TransferJob,
 )
+from replication.transfer.results import Completion
 from tests.examples import a_job, a_rule
 
 pytestmark = pytest.mark.django_db(transaction=True)

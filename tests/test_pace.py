@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from replication import jobs, pace, uploads
 from replication.errors import ErrorCode, LeaseLost, ReplicationError
 from replication.intake import look_again
-from replication.jobs import ClaimedJob, Completion, JobOrder
+from replication.jobs import ClaimedJob, JobOrder
 from replication.models import (
     Destination,
     JobOrigin,
@@ -23,6 +23,7 @@ from replication.models import (
 )
 from replication.pace import ByteAllowance
 from replication.setbacks import settle
+from replication.transfer.results import Completion
 from sandbox.oss import Fault
 from tests.conftest import Road
 from tests.examples import a_rule

@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from replication import jobs, retention, tasks
 from replication.errors import ErrorCode
-from replication.jobs import Completion, JobOrder
+from replication.jobs import JobOrder
 from replication.models import (
     ActorKind,
     AuditAction,
@@ -32,6 +32,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.retention import Rows, count_due, prune
+from replication.transfer.results import Completion
 from tests.examples import a_job, a_rule
 from tests.processes import eventually, manage
 from tests.threads import at_once

@@ -12,7 +12,6 @@ from django.test.utils import CaptureQueriesContext
 
 from replication import jobs
 from replication.errors import ErrorCode
-from replication.jobs import Completion
 from replication.models import (
     CompletedMinute,
     DeadLetter,
@@ -25,6 +24,7 @@ from replication.models import (
     ReplicationRule,
 )
 from replication.status import VERSION, read_status
+from replication.transfer.results import Completion
 from replication.views import PAGES
 from tests.examples import a_job, a_rule
 

@@ -15,7 +15,7 @@ from replication.jobs.claiming import (
     claim,
     extend_leases,
 )
-from replication.jobs.completing import Completion, complete
+from replication.jobs.completing import complete
 from replication.jobs.ending import backoff_seconds, fail, hand_over, rescue, retry_later
 from replication.jobs.enqueueing import (
     PRIORITY_BULK,
@@ -42,7 +42,6 @@ __all__ = [
     "WIDTH_FORGOTTEN_SECONDS",
     "WIDTH_NOW",
     "ClaimedJob",
-    "Completion",
     "JobOrder",
     "await_confirmation",
     "await_restore",

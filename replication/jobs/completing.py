@@ -2,30 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from django.db import connection, transaction
 
 from replication.jobs.claiming import ClaimedJob
 from replication.jobs.enqueueing import PRIORITY_EVENT, JobOrder, enqueue
-from replication.models import LAG_BOUNDS_SECONDS, JobOrigin, Outcome
-
-
-@dataclass(frozen=True)
-class Completion:
-    """How a job ended well: the outcome, and the proof of it."""
-
-    outcome: Outcome
-    size_bytes: int | None = None
-    source_etag: str = ""
-    source_version_id: str = ""
-    source_crc64: str = ""
-    source_checksum: str = ""  # the source's own, if it was compared
-    source_request_id: str = ""
-    destination_etag: str = ""
-    destination_crc64: str = ""
-    destination_request_id: str = ""
-    remarks: str = ""  # what the replica lacks or has in another form, a line each
+from replication.models import LAG_BOUNDS_SECONDS, JobOrigin
+from replication.transfer.results import Completion
 
 
 def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:

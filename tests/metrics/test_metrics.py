@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import ClaimedJob, Completion
+from replication.jobs import ClaimedJob
 from replication.metrics import fold_minutes
 from replication.models import (
     CompletedMinute,
@@ -30,6 +30,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.retention import prune
+from replication.transfer.results import Completion
 from tests.admin.story import make_job, make_story
 from tests.api.callers import a_caller
 from tests.examples import a_rule

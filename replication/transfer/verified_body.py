@@ -1,10 +1,22 @@
 """Bytes of the source as the body of a request to the destination, verified while they pass."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.stores.base import SourceObject
 from replication.stores.checksums import CRC64, RunningChecksum, SourceChecksum
+
+
+class Allowance(Protocol):
+    """The bytes that may be sent to a destination."""
+
+    def spend(self, size_bytes: int, *, may_go_on: Callable[[], None]) -> None:
+        """Wait until so many bytes may be sent, and take them.
+
+        Raises:
+            TransferStopped: raised by `may_go_on`, which is called during the wait.
+        """
 
 
 class VerifiedBody:

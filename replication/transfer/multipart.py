@@ -5,29 +5,23 @@ Each is one step beside a lane's thread; nothing here talks to the database.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import structlog
 
-from replication.bodies import VerifiedBody, check_crc64
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import Completion
 from replication.models import MultipartUpload, Outcome
-from replication.pace import ByteAllowance
 from replication.stores.base import DestinationStore, Receipt, ReplicaInfo, SourceStore
 from replication.stores.checksums import SourceChecksum, combine_crc64
-from replication.transfer import LargeObject
-from replication.uploads import CarriedPart, ClaimedPart
+from replication.transfer.results import (
+    CarriedPart,
+    ClaimedPart,
+    Completion,
+    LargeObject,
+    UploadBegun,
+)
+from replication.transfer.verified_body import Allowance, VerifiedBody, check_crc64
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class UploadBegun:
-    """OSS has begun an upload of the object."""
-
-    large: LargeObject
-    upload_id: str
 
 
 def begin_upload(
@@ -61,7 +55,7 @@ def carry_part(
     destination: DestinationStore,
     *,
     may_go_on: Callable[[], None],
-    allowance: ByteAllowance | None,
+    allowance: Allowance | None,
 ) -> CarriedPart:
     """Copy one part, from exactly the object that the upload was begun for.
 

@@ -3,12 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from replication.attributes import PlannedAttributes, plan_attributes
-from replication.bodies import VerifiedBody, check_crc64
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
-from replication.jobs import Completion
 from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
-from replication.mapping.parts import PartPlan, check_size, plan_parts
+from replication.mapping.parts import check_size, plan_parts
 from replication.models import (
     ArchivePolicy,
     DeletePolicy,
@@ -16,44 +13,11 @@ from replication.models import (
     ReplicationRule,
     SourceKind,
 )
-from replication.pace import ByteAllowance
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
 from replication.stores.checksums import source_checksum
-
-
-@dataclass(frozen=True)
-class LargeObject:
-    """An object that goes in parts: what it is, how it is cut, and what is written with it."""
-
-    info: ObjectInfo
-    destination_key: str
-    parts: PartPlan
-    planned: PlannedAttributes
-
-
-@dataclass(frozen=True)
-class DeleteWanted:
-    """The source has no such object, cleanly, and the rule says to delete the replica."""
-
-    destination_key: str
-    source_request_id: str
-
-    def carry_out(
-        self, destination: DestinationStore, *, may_go_on: Callable[[], None]
-    ) -> Completion:
-        """Delete the replica.
-
-        Raises:
-            ReplicationError: the destination refuses.
-            TransferStopped: the job is not ours any more, or shall be another's.
-        """
-        may_go_on()
-        receipt = destination.delete(self.destination_key)
-        return Completion(
-            Outcome.DELETED,
-            source_request_id=self.source_request_id,
-            destination_request_id=receipt.request_id,
-        )
+from replication.transfer.attributes import PlannedAttributes, plan_attributes
+from replication.transfer.results import Completion, DeleteWanted, LargeObject
+from replication.transfer.verified_body import Allowance, VerifiedBody, check_crc64
 
 
 @dataclass(frozen=True)
@@ -70,7 +34,7 @@ class Transfer:
     may_go_on: Callable[[], None]
     threshold_bytes: int  # larger objects go in parts
     part_bytes: int
-    allowance: ByteAllowance | None = None
+    allowance: Allowance | None = None
     size_bytes: int | None = None  # as it was last seen; for a large one a HEAD is less than a GET
 
     def run(self) -> Completion | LargeObject | DeleteWanted:
