@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, register
 _REQUIRED = {
     "orm": ("default", "tasks and jobs are committed together"),
     "broker_class": (
-        "replication.broker.PatientBroker",
+        "replication.cluster.broker.PatientBroker",
         "django-q's own gives up for 10 s when the database is away for a moment",
     ),
     "poll": (0, "the broker waits until a loop is asked for"),

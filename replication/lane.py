@@ -19,8 +19,9 @@ import structlog
 from django.conf import settings
 from django.db import DataError, connection
 
-from replication import brake, jobs, loops, pace, parking, settling
-from replication.database import DATABASE_AWAY
+from replication import brake, jobs, pace, parking, settling
+from replication.cluster import loops
+from replication.cluster.database import DATABASE_AWAY
 from replication.errors import ErrorCode, ReplicationError, TransferStopped
 from replication.flow import Flow
 from replication.holding import (

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import structlog
 from django.db import connection
 
-from replication import loops
-from replication.database import DATABASE_AWAY
+from replication.cluster import loops
+from replication.cluster.database import DATABASE_AWAY
 from replication.models import EventQueue
 from replication.queue_poller import QueuePoller
 

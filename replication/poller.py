@@ -8,7 +8,7 @@ import structlog
 from django.db import ProgrammingError, connection, transaction
 from django.db.models.functions import Now
 
-from replication.database import DATABASE_AWAY
+from replication.cluster.database import DATABASE_AWAY
 from replication.errors import UnparseableMessage
 from replication.events import parse_message
 from replication.in_hand import InHand

@@ -12,7 +12,8 @@ from django.db.models import QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
-from replication import loops, signed_calls
+from replication import signed_calls
+from replication.cluster import loops
 from replication.metrics import fold_minutes
 from replication.models import (
     DeadLetter,

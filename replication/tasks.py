@@ -5,7 +5,8 @@ from uuid import UUID
 from django.conf import settings
 from django_q.tasks import async_task
 
-from replication import loops, retention
+from replication import retention
+from replication.cluster import loops
 from replication.lane import Lane
 from replication.models import LoopKind
 from replication.notifications.telling import tell

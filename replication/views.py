@@ -19,7 +19,7 @@ from replication.api.refusals import (
     refuse,
     unauthorized,
 )
-from replication.database import DATABASE_AWAY, why_not_ready
+from replication.cluster.database import DATABASE_AWAY, why_not_ready
 from replication.metrics import CONTENT_TYPE, scrape
 from replication.models import Destination, EventQueue, ReplicationRule, Source
 from replication.status import read_status

@@ -131,7 +131,7 @@ LOOP_TIMEOUT_SECONDS = 3600
 Q_CLUSTER = {
     "name": "s3sync",
     "orm": "default",
-    "broker_class": "replication.broker.PatientBroker",
+    "broker_class": "replication.cluster.broker.PatientBroker",
     # One polls, one prunes, one notifies; two for renewals, which overlap.
     "workers": S3SYNC.lanes + 5,
     "poll": 0,  # the broker waits by itself

@@ -11,7 +11,7 @@ import structlog
 from django.db.models.functions import Now
 from pytest_django import Settings
 
-from replication import loops
+from replication.cluster import loops
 from replication.lane import Lane
 from replication.models import (
     DeletePermit,

@@ -2,7 +2,7 @@
 
 from django.db import connection
 
-from replication import loops
+from replication.cluster import loops
 from replication.intake import look_again
 from replication.lane import Lane
 from replication.models import JobState, LoopKind, TransferJob

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from django.db import connection
 
-from replication import loops
+from replication.cluster import loops
 from replication.lane import Lane
 from replication.models import LoopKind
 

@@ -7,8 +7,8 @@ from queue import SimpleQueue
 import pytest
 from django.db import connection
 
-from replication import broker, loops
-from replication.broker import PatientBroker
+from replication.cluster import broker, loops
+from replication.cluster.broker import PatientBroker
 from replication.models import LoopKind
 from tests.conftest import Log
 from tests.processes import eventually

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from replication.lockless import MESSAGE_BYTES, SHORTENED_CHARACTERS, Mailbox
+from replication.cluster.ipc import MESSAGE_BYTES, SHORTENED_CHARACTERS, Mailbox
 from replication.models import Heartbeat, JobState, LoopKind, TransferJob
 from sandbox.child import Child
 from sandbox.oss import Fault

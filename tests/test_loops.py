@@ -14,9 +14,10 @@ from django.test.utils import CaptureQueriesContext
 from django_q.models import OrmQ
 from pytest_django import Settings
 
-from replication import loops, tasks
+from replication import tasks
+from replication.cluster import loops
+from replication.cluster.loops import Loop
 from replication.intake import look_again
-from replication.loops import Loop
 from replication.models import Heartbeat, JobState, LoopKind, TransferJob
 from sandbox.oss import Fault
 from tests.conftest import Road

@@ -12,7 +12,7 @@ import pytest
 from django.db import InternalError, ProgrammingError, connection
 from pytest_django import Settings
 
-from replication import loops
+from replication.cluster import loops
 from replication.in_hand import InHand
 from replication.models import DeadLetter, EventQueue, LoopKind, ReplicationRule, TransferJob
 from replication.poll_loop import poll_until

@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from replication.admin.cells import ago, badge
 from replication.admin.lists import ReadOnlyAdmin
-from replication.loops import ALIVE_SECONDS
+from replication.cluster.loops import ALIVE_SECONDS
 from replication.models import Heartbeat
 
 

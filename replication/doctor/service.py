@@ -4,7 +4,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connection
 
-from replication.database import why_not_ready
+from replication.cluster.database import why_not_ready
 from replication.doctor.findings import Check, Finding, Findings, Level, failed, passed, warned
 from replication.models import NotificationTarget
 from replication.notifications.sending import Unsendable, services

@@ -15,8 +15,8 @@ from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
-from replication import loops
-from replication.database import DATABASE_AWAY
+from replication.cluster import loops
+from replication.cluster.database import DATABASE_AWAY
 from replication.models import NotificationTarget
 from replication.notifications import conditions, ledger
 from replication.notifications.sending import Message, Sent, Unsendable, send

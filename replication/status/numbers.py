@@ -13,7 +13,7 @@ from django.db import connection
 from django.db.models import Count, Q
 from django.db.models.functions import Now
 
-from replication.loops import ALIVE_SECONDS
+from replication.cluster.loops import ALIVE_SECONDS
 from replication.models import EventQueue, Heartbeat, LoopKind, NotificationTarget
 from replication.signed_calls import lambda_heard_at
 

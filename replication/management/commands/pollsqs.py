@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from replication import loops
-from replication.database import wait_until_ready
+from replication.cluster import loops
+from replication.cluster.database import wait_until_ready
 from replication.models import EventQueue, LoopKind
 from replication.poll_loop import poll_until
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from replication.database import why_not_ready
+from replication.cluster.database import why_not_ready
 from replication.provisioning import (
     Aws,
     Plan,

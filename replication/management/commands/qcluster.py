@@ -5,8 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from replication import tasks  # noqa: F401 - imported once, before the forks
-from replication.cluster import Cluster
-from replication.database import wait_until_ready
+from replication.cluster.database import wait_until_ready
+from replication.cluster.supervisor import Cluster
 
 
 class Command(BaseCommand):

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from replication.database import why_not_ready
+from replication.cluster.database import why_not_ready
 from replication.errors import MEANINGS, ErrorCode, ReplicationError, UnparseableMessage
 from replication.events import check_key
 from replication.intake import look_again

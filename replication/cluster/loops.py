@@ -22,7 +22,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django_q.tasks import async_task
 
-from replication.lockless import Flag
+from replication.cluster.ipc import Flag
 from replication.models import Heartbeat, LoopKind
 
 log = structlog.get_logger(__name__)

@@ -25,9 +25,9 @@ from django_q.pusher import pusher
 from django_q.signals import post_spawn
 from django_q.worker import worker
 
-from replication import loops
-from replication.database import DATABASE_AWAY
-from replication.lockless import Flag, Mailbox, Timer
+from replication.cluster import loops
+from replication.cluster.database import DATABASE_AWAY
+from replication.cluster.ipc import Flag, Mailbox, Timer
 from replication.stores.factory import preload
 
 log = structlog.get_logger(__name__)

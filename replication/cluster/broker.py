@@ -10,8 +10,8 @@ from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
 
-from replication.database import DATABASE_AWAY
-from replication.loops import SUMMONS_CHANNEL
+from replication.cluster.database import DATABASE_AWAY
+from replication.cluster.loops import SUMMONS_CHANNEL
 
 log = structlog.get_logger(__name__)
 
