@@ -19,7 +19,7 @@ import structlog
 from django.conf import settings
 from django.db import DataError, connection
 
-from replication import brake, jobs, pace, parking, settling
+from replication import jobs, settling
 from replication.cluster import loops
 from replication.cluster.database import DATABASE_AWAY
 from replication.errors import ErrorCode, ReplicationError, TransferStopped
@@ -33,19 +33,19 @@ from replication.holding import (
     PartResult,
     trusted_until,
 )
-from replication.jobs import ClaimedJob
+from replication.jobs import ClaimedJob, delete_brake, parking, rate_limits
+from replication.jobs.listener import WakeListener
+from replication.jobs.rate_limits import ByteAllowance
+from replication.jobs.uploads import PARTS
 from replication.leading import LargeObjects
 from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import LoopKind, ReplicationRule
-from replication.pace import ByteAllowance
 from replication.rulebook import Rulebook
 from replication.stores.factory import destination_store, source_store
 from replication.stores.transport.fibers import Fibers
 from replication.threads import Threads
 from replication.transfer.object import Transfer
 from replication.transfer.results import DeleteWanted, LargeObject, UploadBegun
-from replication.uploads import PARTS
-from replication.wake import WakeListener
 
 log = structlog.get_logger(__name__)
 
@@ -175,7 +175,7 @@ class Lane:
             wait_seconds = 0.0
         else:
             wait_seconds = min(
-                pace.GRANT_SECONDS if self._rulebook.has_allowances else STOP_CHECK_SECONDS,
+                rate_limits.GRANT_SECONDS if self._rulebook.has_allowances else STOP_CHECK_SECONDS,
                 wait_at_most_seconds,
                 max(0.0, self._ask_at - now),
             )
@@ -204,7 +204,7 @@ class Lane:
         self._rulebook.read_if_old()
         free = self._free
         asked_at = time.monotonic()
-        claimed = pace.claim(
+        claimed = rate_limits.claim(
             self._loop.id,
             self._rulebook.rules,
             limit=free,
@@ -285,7 +285,7 @@ class Lane:
         if not wanting:
             return finished
         permitted = self._persistently(
-            lambda: brake.ask([(job, self._rulebook.of(job.rule_id)) for job in wanting])
+            lambda: delete_brake.ask([(job, self._rulebook.of(job.rule_id)) for job in wanting])
         )
         rest = []
         for end in finished:

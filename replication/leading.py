@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 
-from replication import jobs, pace, uploads
+from replication import jobs
 from replication.errors import (
     Disposition,
     ErrorCode,
@@ -31,10 +31,10 @@ from replication.holding import (
     PartResult,
     trusted_until,
 )
-from replication.jobs import ClaimedJob
+from replication.jobs import ClaimedJob, rate_limits, uploads
+from replication.jobs.rate_limits import ByteAllowance
 from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import MultipartUpload, ReplicationRule
-from replication.pace import ByteAllowance
 from replication.stores.factory import destination_store, source_store
 from replication.transfer.multipart import begin_upload, carry_part, complete_upload
 from replication.transfer.results import CarriedPart, Completion, LargeObject, UploadBegun
@@ -211,8 +211,12 @@ class LargeObjects:
         claimed = uploads.claim_parts(
             self._lane, limit=limit, lease_seconds=self._limits.lease_seconds
         )
-        pace.count_requests(
-            [part.rule_id for part in claimed if pace.has_request_limit(rule_of(part.rule_id))]
+        rate_limits.count_requests(
+            [
+                part.rule_id
+                for part in claimed
+                if rate_limits.has_request_limit(rule_of(part.rule_id))
+            ]
         )
         self.more_may_be_due = self.is_saturated = len(claimed) == limit
         until = trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
@@ -251,7 +255,7 @@ class LargeObjects:
             detail=error.detail,
         )
         if error.code is ErrorCode.DESTINATION_THROTTLED:
-            pace.note_throttled(rule.destination_id, seconds=error.retry_after_seconds)
+            rate_limits.note_throttled(rule.destination_id, seconds=error.retry_after_seconds)
             uploads.put_back(part, delay_seconds=error.retry_after_seconds)
         elif (
             error.disposition in {Disposition.PERSON, Disposition.PERMANENT}

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
-from replication import audit, brake, dead_letters, intake, jobs, parking
+from replication import audit, dead_letters, intake, jobs
 from replication.audit import Actor, recorded
 from replication.dead_letters import Replayed
+from replication.jobs import delete_brake, parking
 from replication.models import (
     AuditAction,
     DeadLetter,
@@ -59,7 +60,7 @@ def resume(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
 def confirm_deletes(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
     """Let the deletes go on that these rules' brakes hold. Returns how many."""
     with recorded(by, AuditAction.DELETES_CONFIRMED, about=_rules(rules)) as deed:
-        deed.affected = confirmed = brake.confirm(rules)
+        deed.affected = confirmed = delete_brake.confirm(rules)
     return confirmed
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from django.db.models.functions import Now
 
+from replication.jobs.rate_limits import ByteAllowance
 from replication.models import CompletedMinute, ReplicationRule
-from replication.pace import ByteAllowance
 
 RULES_SECONDS = 3.0  # what an operator changes in a rule takes effect by then
 # Of a lane's places, where there are several rules: slow jobs of one must not keep all from others.

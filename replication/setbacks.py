@@ -1,8 +1,8 @@
 """What an unsuccessful try means: for its job, for its rule, and for its destination."""
 
-from replication import jobs, pace, parking
+from replication import jobs
 from replication.errors import Disposition, ErrorCode, ReplicationError
-from replication.jobs import ClaimedJob
+from replication.jobs import ClaimedJob, parking, rate_limits
 from replication.models import ArchivePolicy, JobState, ReplicationRule
 
 _HOPELESS = {Disposition.PERSON, Disposition.PERMANENT}
@@ -22,7 +22,7 @@ def settle(job: ClaimedJob, rule: ReplicationRule, error: ReplicationError) -> J
     if error.disposition in _HOPELESS and not _will_be_restored(rule, error):
         return jobs.fail(job, error)
     if error.code is ErrorCode.DESTINATION_THROTTLED:
-        pace.note_throttled(rule.destination_id, seconds=error.retry_after_seconds)
+        rate_limits.note_throttled(rule.destination_id, seconds=error.retry_after_seconds)
     return jobs.retry_later(job, error, uses_up_a_try=error.code not in _NO_FAILURES)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import structlog
 from django.db import DataError
 
-from replication import jobs, parking, setbacks
+from replication import jobs, setbacks
 from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError
 from replication.holding import Finished
-from replication.jobs import ClaimedJob, JobOrder
+from replication.jobs import ClaimedJob, JobOrder, parking
 from replication.models import JobOrigin, Outcome
 from replication.rulebook import Rulebook
 from replication.transfer.results import Completion, DeleteWanted, LargeObject

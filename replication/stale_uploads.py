@@ -7,9 +7,9 @@ import structlog
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
-from replication import uploads
 from replication.cluster import loops
 from replication.errors import ReplicationError
+from replication.jobs import uploads
 from replication.models import JobState, MultipartUpload, TransferJob
 from replication.stores.factory import destination_store
 

@@ -8,10 +8,10 @@ import pytest
 from django.db.models.functions import Now
 from django.test import Client
 
-from replication import brake, jobs
+from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.intake import look_again
-from replication.jobs import ClaimedJob
+from replication.jobs import ClaimedJob, delete_brake
 from replication.models import (
     CompletedMinute,
     DeletePermit,
@@ -55,7 +55,7 @@ def running(rule: ReplicationRule, count: int, *, since: str = "") -> list[Claim
 def ask(rule: ReplicationRule, wanting: list[ClaimedJob]) -> list[ClaimedJob]:
     """Those that may delete; the rule is read anew, as a lane does now and then."""
     rule.refresh_from_db()
-    permitted = brake.ask([(job, rule) for job in wanting])
+    permitted = delete_brake.ask([(job, rule) for job in wanting])
     return [job for job in wanting if job.id in permitted]
 
 
@@ -81,7 +81,7 @@ def held(rule: ReplicationRule) -> set[str]:
 
 
 def confirm() -> int:
-    return brake.confirm(ReplicationRule.objects.all())
+    return delete_brake.confirm(ReplicationRule.objects.all())
 
 
 # -- when it brakes ----------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_all_lanes_together_are_granted_no_more_than_the_limit(rule: Replication
         def ask_in_pieces() -> int:
             granted = 0
             for job in share:
-                permitted = brake.ask([(job, rule)])
+                permitted = delete_brake.ask([(job, rule)])
                 if permitted:
                     jobs.complete([(job, DELETED)])
                 granted += len(permitted)
@@ -240,12 +240,12 @@ def test_what_a_person_confirmed_between_question_and_hold_is_looked_at_again(
 def test_many_held_jobs_are_confirmed_in_batches(
     rule: ReplicationRule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brake, "CONFIRM_BATCH", 4)
+    monkeypatch.setattr(delete_brake, "CONFIRM_BATCH", 4)
     ReplicationRule.objects.update(max_deletes_per_hour=0)
     wanting = running(rule, 10)
     assert ask(rule, wanting) == []
     jobs.await_confirmation(wanting)
-    assert (brake.waiting(rule), confirm(), brake.waiting(rule)) == (10, 10, 0)
+    assert (delete_brake.waiting(rule), confirm(), delete_brake.waiting(rule)) == (10, 10, 0)
     again = jobs.claim(uuid4(), limit=20, lease_seconds=60)
     assert len(ask(rule, again)) == 10
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from replication import jobs, setbacks
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import ClaimedJob, JobOrder, by_hand
+from replication.jobs import ClaimedJob, JobOrder, manual
 from replication.models import (
     Destination,
     JobOrigin,
@@ -468,7 +468,7 @@ def test_retry_while_the_key_runs_waits_for_its_end(rule: ReplicationRule) -> No
 def test_retry_takes_more_than_one_batch(
     rule: ReplicationRule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(by_hand, "RETRY_BATCH", 2)
+    monkeypatch.setattr(manual, "RETRY_BATCH", 2)
     for key in "abaca":
         a_job(rule, key, state=JobState.FAILED)
     jobs.retry(TransferJob.objects.all())

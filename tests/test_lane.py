@@ -8,9 +8,10 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from replication import jobs, parking
+from replication import jobs
 from replication.errors import ErrorCode
 from replication.intake import look_again
+from replication.jobs import parking
 from replication.models import (
     Heartbeat,
     JobState,

@@ -7,9 +7,11 @@ from uuid import UUID, uuid4
 import pytest
 from django.db.models.functions import Now
 
-from replication import jobs, uploads
+from replication import jobs
 from replication.errors import ErrorCode
 from replication.intake import look_again
+from replication.jobs import uploads
+from replication.jobs.rate_limits import NARROWEST
 from replication.models import (
     Destination,
     JobState,
@@ -21,7 +23,6 @@ from replication.models import (
     TransferJob,
     UploadPart,
 )
-from replication.pace import NARROWEST
 from replication.stale_uploads import STALE_AFTER, abort_stale
 from replication.stores.checksums import CRC64
 from sandbox.oss import Fault

@@ -9,10 +9,11 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from replication import jobs, pace, uploads
+from replication import jobs
 from replication.errors import ErrorCode, LeaseLost, ReplicationError
 from replication.intake import look_again
-from replication.jobs import ClaimedJob, JobOrder
+from replication.jobs import ClaimedJob, JobOrder, rate_limits, uploads
+from replication.jobs.rate_limits import ByteAllowance
 from replication.models import (
     Destination,
     JobOrigin,
@@ -21,7 +22,6 @@ from replication.models import (
     ReplicationRule,
     TransferJob,
 )
-from replication.pace import ByteAllowance
 from replication.setbacks import settle
 from replication.transfer.results import Completion
 from sandbox.oss import Fault
@@ -47,7 +47,7 @@ def enqueue(rule: ReplicationRule, keys: list[str] = KEYS) -> None:
 def claim(*, limit: int = 20) -> list[ClaimedJob]:
     """As a lane does that has just read the rules."""
     rules = list(ReplicationRule.objects.select_related("destination"))
-    return pace.claim(uuid4(), rules, limit=limit, lease_seconds=60, room={})
+    return rate_limits.claim(uuid4(), rules, limit=limit, lease_seconds=60, room={})
 
 
 def let_pass(seconds: float) -> None:
@@ -108,7 +108,7 @@ def test_a_destination_that_throttles_again_is_given_less_again() -> None:
         TransferJob.objects.update(available_at=Now())
         held = claim(limit=16)
         assert len(held) == expected
-        let_pass(pace.SETTLED_SECONDS)
+        let_pass(rate_limits.SETTLED_SECONDS)
 
 
 @ONE_MOMENT

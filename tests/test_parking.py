@@ -10,9 +10,10 @@ import pytest
 from django.db.models.functions import Now
 from django.test import Client
 
-from replication import jobs, parking
+from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import JobOrder
+from replication.jobs import JobOrder, parking
+from replication.jobs.parking import PARK_AFTER_ERRORS
 from replication.models import (
     FailedJob,
     Heartbeat,
@@ -22,7 +23,6 @@ from replication.models import (
     ReplicationRule,
     TransferJob,
 )
-from replication.parking import PARK_AFTER_ERRORS
 from replication.poller import poll_once
 from replication.rulebook import UNPROVEN_PLACES, Rulebook
 from replication.status import read_status

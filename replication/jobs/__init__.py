@@ -5,7 +5,6 @@ that it starts from: whoever comes too late changes nothing and is told so. The 
 clock decides what is due and which lease has run out.
 """
 
-from replication.jobs.by_hand import cancel, retry
 from replication.jobs.claiming import (
     IS_NARROW,
     WIDTH_DOUBLES_SECONDS,
@@ -16,7 +15,13 @@ from replication.jobs.claiming import (
     extend_leases,
 )
 from replication.jobs.completing import complete
-from replication.jobs.ending import backoff_seconds, fail, hand_over, rescue, retry_later
+from replication.jobs.delete_permits import (
+    await_confirmation,
+    confirm_deletes,
+    grant_deletes,
+    permitted_deletes,
+    release_unconfirmed,
+)
 from replication.jobs.enqueueing import (
     PRIORITY_BULK,
     PRIORITY_EVENT,
@@ -24,14 +29,9 @@ from replication.jobs.enqueueing import (
     JobOrder,
     enqueue,
 )
-from replication.jobs.waiting import (
-    await_confirmation,
-    await_restore,
-    confirm_deletes,
-    grant_deletes,
-    permitted_deletes,
-    release_unconfirmed,
-)
+from replication.jobs.manual import cancel, retry
+from replication.jobs.restoring import await_restore
+from replication.jobs.retrying import backoff_seconds, fail, hand_over, rescue, retry_later
 
 __all__ = [
     "IS_NARROW",

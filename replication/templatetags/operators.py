@@ -3,8 +3,8 @@
 from django import template
 from django.urls import reverse
 
-from replication import brake
 from replication.admin import cells
+from replication.jobs import delete_brake
 from replication.status import find_problems, read_numbers
 from replication.views import PAGES
 
@@ -17,7 +17,7 @@ register.filter("moment", cells.moment)
 register.filter("duration", cells.duration)
 register.filter("job_state", cells.job_state)
 register.filter("job_outcome", cells.job_outcome)
-register.filter("waiting_deletes", brake.waiting)
+register.filter("waiting_deletes", delete_brake.waiting)
 
 
 @register.inclusion_tag("admin/replication/what_needs_you.html")

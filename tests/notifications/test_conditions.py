@@ -7,9 +7,10 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from replication import brake, operating, parking
+from replication import operating
 from replication.audit import Actor
 from replication.errors import ErrorCode, ReplicationError
+from replication.jobs import delete_brake, parking
 from replication.models import (
     ActorKind,
     Condition,
@@ -122,7 +123,7 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
     ConditionKind.BRAKED: (
         lambda: a_rule(max_deletes_per_hour=1, braked_at="2026-01-01T00:00Z"),
         "rule photos stopped deleting",
-        lambda: brake.confirm(rules()),
+        lambda: delete_brake.confirm(rules()),
         "rule photos deletes again",
     ),
     ConditionKind.DEAD_LETTERS: (

@@ -17,9 +17,10 @@ from django.utils.module_loading import import_string
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
-from replication import parking, retention
+from replication import retention
 from replication.doctor.findings import Level
 from replication.doctor.service import examine_targets
+from replication.jobs import parking
 from replication.models import AuditEntry, Condition, NotificationTarget, ReplicationRule
 from replication.notifications import sending, telling
 from replication.notifications.telling import Told, tell

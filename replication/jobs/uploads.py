@@ -13,7 +13,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import IS_NARROW, WAKE_CHANNEL, WIDTH_NOW, ClaimedJob
+from replication.jobs.claiming import IS_NARROW, WIDTH_NOW, ClaimedJob
+from replication.jobs.enqueueing import WAKE_CHANNEL
 from replication.mapping.parts import PartPlan
 from replication.models import Destination, MultipartUpload, ReplicationRule
 from replication.stores.base import ObjectInfo, PartReceipt

@@ -8,7 +8,7 @@ from typing import Self
 import structlog
 from django.db import Error, connection
 
-from replication.jobs import WAKE_CHANNEL
+from replication.jobs.enqueueing import WAKE_CHANNEL
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from replication import jobs
 from replication.errors import MEANINGS, Disposition, ReplicationError
-from replication.jobs import ClaimedJob
+from replication.jobs.claiming import ClaimedJob, claim
+from replication.jobs.manual import retry
 from replication.models import JobState, ReplicationRule, TransferJob
 
 log = structlog.get_logger(__name__)
@@ -77,7 +77,7 @@ def _unpark(rules: QuerySet[ReplicationRule]) -> None:
         errors_in_a_row=0, parked_at=None, probe_at=None, parked_code="", parked_detail=""
     )
     for rule_id, name in parked:
-        retried = jobs.retry(_failed_for_want_of_a_person(rule_id))
+        retried = retry(_failed_for_want_of_a_person(rule_id))
         log.info("rule.resumed", rule=name, retried=retried)
 
 
@@ -103,8 +103,8 @@ def claim_probe(lane: UUID, *, lease_seconds: float) -> list[ClaimedJob]:
     [rule_id] = row
     if not TransferJob.objects.filter(rule_id=rule_id, state=JobState.PENDING).exists():
         newest = _failed_for_want_of_a_person(rule_id).order_by("-finalized_at")[:1]
-        jobs.retry(TransferJob.objects.filter(pk__in=newest.values("pk")))
-    return jobs.claim(lane, limit=1, lease_seconds=lease_seconds, parked_rule_id=rule_id)
+        retry(TransferJob.objects.filter(pk__in=newest.values("pk")))
+    return claim(lane, limit=1, lease_seconds=lease_seconds, parked_rule_id=rule_id)
 
 
 def _failed_for_want_of_a_person(rule_id: int) -> QuerySet[TransferJob]:

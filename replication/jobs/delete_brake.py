@@ -16,8 +16,8 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from replication import jobs
-from replication.jobs import ClaimedJob
+from replication.jobs import delete_permits
+from replication.jobs.claiming import ClaimedJob
 from replication.models import CompletedMinute, DeletePermit, JobState, ReplicationRule, TransferJob
 
 log = structlog.get_logger(__name__)
@@ -88,10 +88,12 @@ def confirm(rules: QuerySet[ReplicationRule]) -> int:
 def _confirm(rule_id: int, name: str, held_until: datetime) -> int:
     """What is held meanwhile is not confirmed: nobody has seen it."""
     confirmed = 0
-    while batch := jobs.confirm_deletes(rule_id, held_until=held_until, limit=CONFIRM_BATCH):
+    while batch := delete_permits.confirm_deletes(
+        rule_id, held_until=held_until, limit=CONFIRM_BATCH
+    ):
         confirmed += batch
     with transaction.atomic():
-        jobs.release_unconfirmed(rule_id)
+        delete_permits.release_unconfirmed(rule_id)
         ReplicationRule.objects.filter(pk=rule_id).update(braked_at=None)
         CompletedMinute.objects.filter(rule=rule_id, charged_deletes__gt=0).update(
             charged_deletes=0
@@ -109,14 +111,14 @@ def waiting(rule: ReplicationRule) -> int:
 
 def _ask(rule_id: int, wanting: Sequence[ClaimedJob]) -> set[int]:
     limits = _lock_limits(rule_id)
-    permitted = jobs.permitted_deletes(wanting)
+    permitted = delete_permits.permitted_deletes(wanting)
     asking = [job for job in wanting if job.id not in permitted]
     deletes, traffic = _last_hour(rule_id)
     room = limits.room(len(asking), deletes=deletes, jobs=traffic)
     if room < len(asking) and not limits.is_braked:
         ReplicationRule.objects.filter(pk=rule_id).update(braked_at=Now())
         log.error("rule.deletes_braked", rule=limits.name, deletes=deletes + room, jobs=traffic)
-    return permitted | jobs.grant_deletes(asking[:room])
+    return permitted | delete_permits.grant_deletes(asking[:room])
 
 
 def _lock_limits(rule_id: int) -> _Limits:

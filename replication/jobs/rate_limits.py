@@ -14,8 +14,8 @@ from uuid import UUID
 import structlog
 from django.db import connection, transaction
 
-from replication import jobs
-from replication.jobs import ClaimedJob
+from replication.jobs import claiming
+from replication.jobs.claiming import ClaimedJob
 from replication.models import ReplicationRule
 from replication.stores.transport.fibers import away
 
@@ -84,9 +84,9 @@ def claim(
     room: dict[int, int],
     known_bytes_at_most: int | None = None,
 ) -> list[ClaimedJob]:
-    """jobs.claim, one lane at a time where one of the rules has a limit that all lanes share."""
+    """claiming.claim, one lane at a time where one of the rules has a limit that all lanes share."""
     claim_of_lane = partial(
-        jobs.claim,
+        claiming.claim,
         lane,
         limit=limit,
         lease_seconds=lease_seconds,

@@ -1,23 +1,17 @@
-"""running → pending, but not to be tried again soon: for a person, or for S3, to do something.
+"""Permits to delete a replica. delete_brake.py decides; the functions here write it down.
 
-Neither uses up a try, and an event of the key ends either wait.
+A held delete is a pending job. It uses up no try, and an event of its key ends the wait.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db import IntegrityError, connection, transaction
+from django.db import connection, transaction
 
-from replication.errors import ReplicationError
 from replication.jobs.claiming import ClaimedJob
-from replication.jobs.ending import bequeath
 from replication.jobs.enqueueing import PENDING_LOCK, WAKE_CHANNEL
+from replication.jobs.retrying import bequeath
 from replication.models import JobState
-
-# S3 announces the end of a restore. Should the announcement get lost: we look after as long again
-# as the change is old, within these.
-RESTORE_LOOK_SECONDS = 3600
-RESTORE_LOOK_AT_MOST_SECONDS = 6 * 3600
 
 
 def await_confirmation(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
@@ -61,51 +55,6 @@ def await_confirmation(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
             if states.get(job.id) == JobState.SUPERSEDED:
                 bequeath(job)
     return states
-
-
-def await_restore(job: ClaimedJob, error: ReplicationError) -> JobState | None:
-    """running → pending until S3 has restored the object; superseded if a newer job waits.
-
-    It is no unsuccessful try, but the job says what it waits for.
-    """
-    try:
-        with transaction.atomic():
-            return JobState.PENDING if _await_restore(job, error, JobState.PENDING) else None
-    except IntegrityError:
-        with transaction.atomic():
-            moved = _await_restore(job, error, JobState.SUPERSEDED)
-            bequeath(job)
-        return JobState.SUPERSEDED if moved else None
-
-
-def _await_restore(job: ClaimedJob, error: ReplicationError, state: JobState) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE replication_transferjob
-            SET state = %(state)s, error_code = %(code)s, error_detail = %(detail)s,
-                lease_expires_at = NULL, claimed_by = NULL,
-                available_at = now() + GREATEST(make_interval(secs => %(least)s),
-                    LEAST(make_interval(secs => %(most)s), now() - event_at)),
-                finalized_at = CASE WHEN %(state)s = 'pending' THEN NULL ELSE now() END
-            WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
-              AND started_at = %(started_at)s
-            """,
-            {
-                "state": state.value,
-                "code": error.code.value,
-                "detail": error.detail,
-                "least": RESTORE_LOOK_SECONDS,
-                "most": RESTORE_LOOK_AT_MOST_SECONDS,
-                "id": job.id,
-                "attempt": job.attempt,
-                "started_at": job.started_at,
-            },
-        )
-        return bool(cursor.rowcount)
-
-
-# -- permits to delete: brake.py decides, these write it down -----------------------------------
 
 
 def permitted_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
