@@ -360,7 +360,3 @@ class LeaseLost(TransferStopped):
 
 class HandOver(TransferStopped):
     """The cluster is being stopped: another shall do the job."""
-
-
-class UnparseableMessage(Exception):
-    """No parser understands this message; the text says why."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
-from replication import audit, dead_letters, intake, jobs
+from replication import audit, jobs
 from replication.audit import Actor, recorded
-from replication.dead_letters import Replayed
+from replication.intake import dead_letters, matching
+from replication.intake.dead_letters import Replayed
 from replication.jobs import delete_brake, parking
 from replication.models import (
     AuditAction,
@@ -68,7 +69,7 @@ def look_again(rule: ReplicationRule, keys: Sequence[str], *, by: Actor) -> list
     """Make a job of each key, whatever the rule's filters say. Returns their ids."""
     about = audit.named(f"rule {rule.name}: keys", list(keys[: audit.MAX_NAMED + 1]))
     with recorded(by, AuditAction.LOOKED_AGAIN, about=about) as deed:
-        job_ids = intake.look_again(rule, keys)
+        job_ids = matching.look_again(rule, keys)
         deed.affected = len(job_ids)
     return job_ids
 

@@ -12,8 +12,8 @@ from django.db.models import QuerySet
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
-from replication import signed_calls
 from replication.cluster import loops
+from replication.intake import signed_calls
 from replication.metrics import fold_minutes
 from replication.models import (
     DeadLetter,

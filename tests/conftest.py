@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from pytest_django import Settings
 
 from replication.cluster import loops
+from replication.intake.messages import poll_once
 from replication.lane import Lane
 from replication.models import (
     DeletePermit,
@@ -23,7 +24,6 @@ from replication.models import (
     Source,
     TransferJob,
 )
-from replication.poller import poll_once
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
 from sandbox.moto import Moto

@@ -3,7 +3,7 @@
 from django.db import connection
 
 from replication.cluster import loops
-from replication.intake import look_again
+from replication.intake.matching import look_again
 from replication.lane import Lane
 from replication.models import JobState, LoopKind, TransferJob
 from tests.conftest import Road

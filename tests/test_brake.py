@@ -10,7 +10,7 @@ from django.test import Client
 
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
-from replication.intake import look_again
+from replication.intake.matching import look_again
 from replication.jobs import ClaimedJob, delete_brake
 from replication.models import (
     CompletedMinute,

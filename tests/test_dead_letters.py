@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from django.db import InternalError
 
-from replication import dead_letters
-from replication.dead_letters import Replayed, replay
+from replication.intake import dead_letters
+from replication.intake.dead_letters import Replayed, replay
+from replication.intake.messages import take_messages
+from replication.intake.sqs import Message
 from replication.models import DeadLetter, EventQueue, JobOrigin, ReplicationRule, TransferJob
-from replication.poller import take_messages
-from replication.sqs import Message
 from tests.examples import a_rule
 from tests.test_poller import failing_commits, refusing
 from tests.threads import at_once

@@ -8,7 +8,7 @@ import pytest
 
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
-from replication.intake import look_again
+from replication.intake.matching import look_again
 from replication.jobs import JobOrder
 from replication.models import JobOrigin, JobState, Outcome, TransferJob
 from replication.transfer.results import Completion

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replication.errors import UnparseableMessage
-from replication.events import ObjectEvent, parse_message
+from replication.intake.s3_events import ObjectEvent, UnparseableMessage, parse_message
 from tests.messages import Sent, sent_messages
 
 S3_PUT = (Path(__file__).parent / "data" / "s3-put.json").read_text()

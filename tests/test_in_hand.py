@@ -10,10 +10,10 @@ import psycopg
 import pytest
 from django.db import connection
 
-from replication.in_hand import InHand
+from replication.intake.messages import Polled, poll_once
+from replication.intake.sqs import Message, Queue, QueueError
+from replication.intake.visibility import InHand
 from replication.models import TransferJob
-from replication.poller import Polled, poll_once
-from replication.sqs import Message, Queue, QueueError
 from tests import processes
 from tests.conftest import Log, Road
 from tests.http_origin import http_origin

@@ -17,8 +17,8 @@ import pytest
 
 from replication.api.event_bodies import MAX_BODY_BYTES
 from replication.api.events import MAX_EVENTS
+from replication.intake.signatures import SCHEME, read_signature
 from replication.models import TransferJob
-from replication.signatures import SCHEME, read_signature
 from s3sync.environment import MIN_LAMBDA_KEY_LENGTH
 from tests.environment import LAMBDA_KEY
 from tests.examples import a_rule

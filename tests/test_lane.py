@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from replication import jobs
 from replication.errors import ErrorCode
-from replication.intake import look_again
+from replication.intake.matching import look_again
 from replication.jobs import parking
 from replication.models import (
     Heartbeat,

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from replication import jobs
 from replication.errors import ErrorCode
-from replication.intake import look_again
+from replication.intake.matching import look_again
 from replication.jobs import uploads
 from replication.jobs.rate_limits import NARROWEST
 from replication.models import (

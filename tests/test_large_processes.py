@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection
 
-from replication.intake import look_again
+from replication.intake.matching import look_again
 from replication.models import Heartbeat, JobState, LoopKind, TransferJob, UploadPart
 from sandbox.oss import Fault
 from tests.chaos.proxy import CuttingProxy

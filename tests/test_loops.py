@@ -17,7 +17,7 @@ from pytest_django import Settings
 from replication import tasks
 from replication.cluster import loops
 from replication.cluster.loops import Loop
-from replication.intake import look_again
+from replication.intake.matching import look_again
 from replication.models import Heartbeat, JobState, LoopKind, TransferJob
 from sandbox.oss import Fault
 from tests.conftest import Road

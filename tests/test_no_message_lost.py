@@ -10,9 +10,9 @@ from django.db import connection
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from replication.intake.messages import Polled, take_messages
+from replication.intake.sqs import MAX_BATCH, Message
 from replication.models import DeadLetter, EventQueue, TransferJob
-from replication.poller import Polled, take_messages
-from replication.sqs import MAX_BATCH, Message
 from tests.examples import a_rule
 from tests.messages import BUCKET, RULES, WOUNDS, Sent, sent_messages
 

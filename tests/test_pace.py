@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from replication import jobs
 from replication.errors import ErrorCode, LeaseLost, ReplicationError
-from replication.intake import look_again
+from replication.intake.matching import look_again
 from replication.jobs import ClaimedJob, JobOrder, rate_limits, uploads
 from replication.jobs.rate_limits import ByteAllowance
 from replication.models import (

@@ -12,6 +12,7 @@ from django.test import Client
 
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
+from replication.intake.messages import poll_once
 from replication.jobs import JobOrder, parking
 from replication.jobs.parking import PARK_AFTER_ERRORS
 from replication.models import (
@@ -23,7 +24,6 @@ from replication.models import (
     ReplicationRule,
     TransferJob,
 )
-from replication.poller import poll_once
 from replication.rulebook import UNPROVEN_PLACES, Rulebook
 from replication.status import read_status
 from sandbox.oss import Denial, Fault

@@ -13,12 +13,12 @@ from django.db import InternalError, ProgrammingError, connection
 from pytest_django import Settings
 
 from replication.cluster import loops
-from replication.in_hand import InHand
+from replication.intake.messages import Polled, poll_once
+from replication.intake.poll_loop import poll_until
+from replication.intake.receive_rate import FIRST_PAUSE_SECONDS
+from replication.intake.sqs import Queue, QueueError
+from replication.intake.visibility import InHand
 from replication.models import DeadLetter, EventQueue, LoopKind, ReplicationRule, TransferJob
-from replication.poll_loop import poll_until
-from replication.poller import Polled, poll_once
-from replication.receiving import FIRST_PAUSE_SECONDS
-from replication.sqs import Queue, QueueError
 from tests.conftest import Log, Road
 from tests.http_origin import http_origin
 from tests.policies import a_user_who_may

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from replication.intake.queue_poller import QueuePoller
+from replication.intake.sqs import Queue
 from replication.models import DeadLetter, EventQueue, TransferJob
-from replication.queue_poller import QueuePoller
-from replication.sqs import Queue
 from tests.conftest import Log, Road
 from tests.http_origin import HttpOrigin, http_origin
 from tests.processes import eventually

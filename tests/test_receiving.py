@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from replication.receiving import (
+from replication.intake.receive_rate import (
     FIRST_PAUSE_SECONDS,
     FULL_RECEIVES,
     GULP_SECONDS,
@@ -14,7 +14,7 @@ from replication.receiving import (
     Trouble,
     wait_seconds,
 )
-from replication.sqs import MAX_BATCH, MAX_WAIT_SECONDS
+from replication.intake.sqs import MAX_BATCH, MAX_WAIT_SECONDS
 
 
 def test_receives_that_are_full_bring_on_more_of_them_up_to_a_limit() -> None:

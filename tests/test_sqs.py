@@ -5,8 +5,8 @@ import json
 import pytest
 from pytest import MonkeyPatch
 
+from replication.intake.sqs import Queue, QueueError
 from replication.models import EventQueue
-from replication.sqs import Queue, QueueError
 from tests.http_origin import http_origin
 
 

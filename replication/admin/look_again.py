@@ -12,8 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from replication import operating
 from replication.admin.audited import actor_of
-from replication.errors import UnparseableMessage
-from replication.events import check_key
+from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
 
 MAX_KEYS = 10_000

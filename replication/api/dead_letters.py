@@ -13,7 +13,7 @@ from replication.api.authentication import caller_of
 from replication.api.cursors import Cursor, read_cursor
 from replication.api.refusals import Refused, refusals
 from replication.api.values import Id, Name, Text
-from replication.dead_letters import Replayed
+from replication.intake.dead_letters import Replayed
 from replication.models import DeadLetter
 
 router = Router(tags=["dead letters"])

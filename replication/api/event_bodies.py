@@ -3,7 +3,7 @@
 from django.http import HttpRequest
 
 from replication.api.refusals import Refused
-from replication.errors import UnparseableMessage
+from replication.intake.s3_events import UnparseableMessage
 
 # What a Lambda function or an SQS message can carry at most.
 MAX_BODY_BYTES = 1024 * 1024

@@ -14,9 +14,14 @@ from replication.api.event_bodies import read_text
 from replication.api.limits import CallLimit
 from replication.api.refusals import Refused, refusals
 from replication.api.signing import SignedCall
-from replication.errors import UnparseableMessage
-from replication.events import check_key, parse_message
-from replication.intake import AnnouncedEvent, Intake, UnknownDomain, take_events, take_keys
+from replication.intake.matching import (
+    AnnouncedEvent,
+    Intake,
+    UnknownDomain,
+    take_events,
+    take_keys,
+)
+from replication.intake.s3_events import UnparseableMessage, check_key, parse_message
 from replication.models import JobOrigin
 
 log = structlog.get_logger(__name__)

@@ -12,8 +12,7 @@ from replication import operating
 from replication.api.authentication import caller_of
 from replication.api.refusals import Refused, refusals
 from replication.api.values import Body, Name
-from replication.errors import UnparseableMessage
-from replication.events import check_key
+from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
 
 router = Router(tags=["rules"])

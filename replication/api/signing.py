@@ -10,9 +10,9 @@ from ninja.security.base import AuthBase
 from replication.api.authentication import Caller, admit
 from replication.api.event_bodies import check_size
 from replication.api.refusals import Refused
+from replication.intake.signatures import MAX_SKEW_SECONDS, SCHEME, read_signature
+from replication.intake.signed_calls import take_once
 from replication.models import TokenRole
-from replication.signatures import MAX_SKEW_SECONDS, SCHEME, read_signature
-from replication.signed_calls import take_once
 
 log = structlog.get_logger(__name__)
 

@@ -25,6 +25,7 @@ from replication.doctor.ways import (
     way_to_queue,
     way_to_source,
 )
+from replication.intake.signed_calls import lambda_heard_at
 from replication.models import (
     Destination,
     EventQueue,
@@ -34,7 +35,6 @@ from replication.models import (
     SourceKind,
     TransferJob,
 )
-from replication.signed_calls import lambda_heard_at
 from replication.status import read_status
 
 # Of the history only its newest end is read, whatever its length.

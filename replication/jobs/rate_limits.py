@@ -84,7 +84,7 @@ def claim(
     room: dict[int, int],
     known_bytes_at_most: int | None = None,
 ) -> list[ClaimedJob]:
-    """claiming.claim, one lane at a time where one of the rules has a limit that all lanes share."""
+    """Claim jobs; one lane at a time where a rule has a limit that all lanes share."""
     claim_of_lane = partial(
         claiming.claim,
         lane,

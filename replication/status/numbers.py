@@ -14,8 +14,8 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from replication.cluster.loops import ALIVE_SECONDS
+from replication.intake.signed_calls import lambda_heard_at
 from replication.models import EventQueue, Heartbeat, LoopKind, NotificationTarget
-from replication.signed_calls import lambda_heard_at
 
 
 @dataclass(frozen=True)

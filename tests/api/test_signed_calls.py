@@ -10,8 +10,8 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from replication.api.event_bodies import MAX_BODY_BYTES
+from replication.intake.signatures import MAX_SKEW_SECONDS, SCHEME
 from replication.models import ApiToken, SignedCall, TransferJob
-from replication.signatures import MAX_SKEW_SECONDS, SCHEME
 from tests.environment import LAMBDA_KEY, NEXT_LAMBDA_KEY
 from tests.examples import a_rule
 from tests.signed import authorization, s3_event

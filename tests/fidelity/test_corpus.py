@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
-from replication.intake import look_again
+from replication.intake.matching import look_again
+from replication.intake.messages import poll_once
 from replication.mapping.keys import original_key
 from replication.mapping.metadata import original_content_headers, original_metadata
 from replication.models import (
@@ -24,7 +25,6 @@ from replication.models import (
     Source,
     TransferJob,
 )
-from replication.poller import poll_once
 from replication.stores.checksums import CRC64
 from replication.verify import Verdict, Verified, verify
 from sandbox.aws import AwsServer

@@ -8,8 +8,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from replication.cluster import loops
 from replication.cluster.database import wait_until_ready
+from replication.intake.poll_loop import poll_until
 from replication.models import EventQueue, LoopKind
-from replication.poll_loop import poll_until
 
 
 class Command(BaseCommand):

@@ -13,9 +13,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from replication.cluster.database import why_not_ready
-from replication.errors import MEANINGS, ErrorCode, ReplicationError, UnparseableMessage
-from replication.events import check_key
-from replication.intake import look_again
+from replication.errors import MEANINGS, ErrorCode, ReplicationError
+from replication.intake.matching import look_again
+from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
 from replication.verify import Verdict, Verified, verify, would_be_mended
 

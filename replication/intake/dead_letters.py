@@ -6,11 +6,10 @@ import structlog
 from django.db import transaction
 from django.db.models import QuerySet
 
-from replication.errors import UnparseableMessage
-from replication.events import parse_message
-from replication.intake import AnnouncedEvent, take_events
+from replication.intake.matching import AnnouncedEvent, take_events
+from replication.intake.messages import NOT_THE_MESSAGES_FAULT, why_not_taken
+from replication.intake.s3_events import UnparseableMessage, parse_message
 from replication.models import DeadLetter, JobOrigin
-from replication.poller import NOT_THE_MESSAGES_FAULT, why_not_taken
 
 log = structlog.get_logger(__name__)
 

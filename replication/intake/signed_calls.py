@@ -7,8 +7,8 @@ from datetime import datetime
 
 from django.db import connection, transaction
 
+from replication.intake.signatures import MAX_SKEW_SECONDS, Signature
 from replication.models import LambdaContact
-from replication.signatures import MAX_SKEW_SECONDS, Signature
 
 # Until the web server whose clock is furthest behind takes it for stale, too.
 KEPT_SECONDS = 2 * MAX_SKEW_SECONDS

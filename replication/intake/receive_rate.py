@@ -7,8 +7,8 @@ import math
 import time
 from dataclasses import dataclass
 
-from replication.sqs import MAX_BATCH, MAX_WAIT_SECONDS
-from replication.sqs_calls import CALLS_AT_ONCE
+from replication.intake.sqs import MAX_BATCH, MAX_WAIT_SECONDS
+from replication.intake.sqs_client import CALLS_AT_ONCE
 
 MOST_AT_ONCE = CALLS_AT_ONCE // 2  # the others delete
 # How long a receive waits that has another one beside it. A queue that falls silent costs each of

@@ -8,8 +8,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from replication.intake.sqs_client import Calls
 from replication.models import EventQueue
-from replication.sqs_calls import Calls
 from replication.stores.transport import TransportError
 
 MAX_BATCH = 10

@@ -9,12 +9,11 @@ from django.db import ProgrammingError, connection, transaction
 from django.db.models.functions import Now
 
 from replication.cluster.database import DATABASE_AWAY
-from replication.errors import UnparseableMessage
-from replication.events import parse_message
-from replication.in_hand import InHand
-from replication.intake import AnnouncedEvent, take_events
+from replication.intake.matching import AnnouncedEvent, take_events
+from replication.intake.s3_events import UnparseableMessage, parse_message
+from replication.intake.sqs import MAX_BATCH, Message, Queue
+from replication.intake.visibility import InHand
 from replication.models import DeadLetter, EventQueue, JobOrigin
-from replication.sqs import MAX_BATCH, Message, Queue
 
 log = structlog.get_logger(__name__)
 

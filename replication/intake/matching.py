@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.db import connection
 
-from replication.events import ObjectEvent
+from replication.intake.s3_events import ObjectEvent
 from replication.jobs import PRIORITY_BULK, PRIORITY_EVENT, JobOrder, enqueue
 from replication.mapping.filters import KeyFilter, key_filter
 from replication.models import JobOrigin, ReplicationRule, Source, SourceKind

@@ -11,8 +11,8 @@ from typing import Self
 import structlog
 
 from replication.errors import ReplicationError
+from replication.intake.sqs import LONGEST_HIDDEN_SECONDS, MAX_BATCH, Message, Queue, QueueError
 from replication.models import EventQueue
-from replication.sqs import LONGEST_HIDDEN_SECONDS, MAX_BATCH, Message, Queue, QueueError
 
 log = structlog.get_logger(__name__)
 

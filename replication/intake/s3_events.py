@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from replication.errors import UnparseableMessage
-
 MAX_KEY_BYTES = 1024  # S3's own limit
 SUPPORTED_MAJOR_VERSION = "2"
 
@@ -190,3 +188,7 @@ def _text(container: Any, name: str, *, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise UnparseableMessage(f"{where}.{name} is missing or not text")
     return value
+
+
+class UnparseableMessage(Exception):
+    """No parser understands this message; the text says why."""

@@ -10,8 +10,8 @@ from django.db import connection
 
 from replication.cluster import loops
 from replication.cluster.database import DATABASE_AWAY
+from replication.intake.queue_poller import QueuePoller
 from replication.models import EventQueue
-from replication.queue_poller import QueuePoller
 
 log = structlog.get_logger(__name__)
 

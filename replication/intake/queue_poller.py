@@ -19,12 +19,12 @@ from django.db import Error, connection
 from django.db.models.functions import Now
 
 from replication.errors import ReplicationError
-from replication.in_hand import InHand
+from replication.intake.messages import NOT_THE_MESSAGES_FAULT, delete_messages, take_in_hand
+from replication.intake.receive_rate import COMMIT_SECONDS, Appetite, Trouble, wait_seconds
+from replication.intake.sqs import MAX_BATCH, Message, Queue, QueueError
+from replication.intake.sqs_client import CALLS_AT_ONCE
+from replication.intake.visibility import InHand
 from replication.models import EventQueue
-from replication.poller import NOT_THE_MESSAGES_FAULT, delete_messages, take_in_hand
-from replication.receiving import COMMIT_SECONDS, Appetite, Trouble, wait_seconds
-from replication.sqs import MAX_BATCH, Message, Queue, QueueError
-from replication.sqs_calls import CALLS_AT_ONCE
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,1 @@
+"""SQS and signed calls: events in, jobs out."""
