@@ -8,10 +8,10 @@ from django_q.tasks import async_task
 from replication import retention
 from replication.cluster import loops
 from replication.intake.poll_loop import poll_for
-from replication.lane import Lane
 from replication.models import LoopKind
 from replication.notifications.telling import tell
 from replication.stale_uploads import abort_stale
+from replication.worker.lane import Lane
 
 PRUNE_SECONDS = 10  # a loop that renews itself may have to wait for this worker
 

@@ -13,7 +13,6 @@ from pytest_django import Settings
 
 from replication.cluster import loops
 from replication.intake.messages import poll_once
-from replication.lane import Lane
 from replication.models import (
     DeletePermit,
     Destination,
@@ -24,6 +23,7 @@ from replication.models import (
     Source,
     TransferJob,
 )
+from replication.worker.lane import Lane
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
 from sandbox.moto import Moto

@@ -4,8 +4,8 @@ from django.db import connection
 
 from replication.cluster import loops
 from replication.intake.matching import look_again
-from replication.lane import Lane
 from replication.models import JobState, LoopKind, TransferJob
+from replication.worker.lane import Lane
 from tests.conftest import Road
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from django.db import connection
 
 from replication.cluster import loops
-from replication.lane import Lane
 from replication.models import LoopKind
+from replication.worker.lane import Lane
 
 
 @contextmanager

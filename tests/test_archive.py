@@ -8,7 +8,7 @@ import pytest
 from django.db.models.functions import Now
 from django.test import Client
 
-from replication import jobs, setbacks
+from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.intake.matching import look_again
 from replication.models import (
@@ -20,6 +20,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.status import read_status
+from replication.worker import settling
 from tests.conftest import Road, work
 from tests.examples import a_job, a_rule
 from tests.http_origin import http_origin
@@ -212,7 +213,7 @@ def test_what_was_restored_and_has_expired_is_tried_again(rule: ReplicationRule)
     archived = ReplicationError(ErrorCode.SOURCE_ARCHIVED)
     a_job(rule, KEY)
     [job] = jobs.claim(uuid4(), limit=1, lease_seconds=60)
-    assert setbacks.settle(job, rule, archived) == JobState.PENDING
+    assert settling.apply_error(job, rule, archived) == JobState.PENDING
 
 
 def test_who_waits_for_s3_is_seen_and_no_sign_of_being_behind(

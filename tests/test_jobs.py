@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
-from replication import jobs, setbacks
+from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import ClaimedJob, JobOrder, manual
 from replication.models import (
@@ -22,6 +22,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.transfer.results import Completion
+from replication.worker import settling
 from tests.examples import a_job, a_rule
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -323,7 +324,7 @@ def test_an_error_is_settled_as_its_disposition_says(
 ) -> None:
     error = ReplicationError(code)
     retried = error.disposition.value in {"retry", "slow down"}
-    state = setbacks.settle(claim_one(rule), rule, error)
+    state = settling.apply_error(claim_one(rule), rule, error)
     assert state == (JobState.PENDING if retried else JobState.FAILED)
 
 

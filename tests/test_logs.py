@@ -27,13 +27,13 @@ def logged_by(program: str, *, level: str = "INFO") -> list[dict[str, Any]]:
 
 def test_an_event_is_one_line_of_json_with_its_fields() -> None:
     [line] = logged_by(
-        "structlog.get_logger('replication.lane').info('job.completed', job=7, key='图\\n片')"
+        "structlog.get_logger('replication.api').info('job.completed', job=7, key='图\\n片')"
     )
     assert line.pop("timestamp").endswith("Z")
     assert line == {
         "event": "job.completed",
         "level": "info",
-        "logger": "replication.lane",
+        "logger": "replication.api",
         "job": 7,
         "key": "图\n片",
     }

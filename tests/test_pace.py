@@ -22,8 +22,8 @@ from replication.models import (
     ReplicationRule,
     TransferJob,
 )
-from replication.setbacks import settle
 from replication.transfer.results import Completion
+from replication.worker.settling import apply_error
 from sandbox.oss import Fault
 from tests.conftest import Road
 from tests.examples import a_rule
@@ -66,7 +66,7 @@ def let_pass(seconds: float) -> None:
 
 def throttle(job: ClaimedJob, rule: ReplicationRule, *, seconds: float) -> None:
     error = ReplicationError(ErrorCode.DESTINATION_THROTTLED, retry_after_seconds=seconds)
-    assert settle(job, rule, error) == JobState.PENDING
+    assert apply_error(job, rule, error) == JobState.PENDING
 
 
 @ONE_MOMENT

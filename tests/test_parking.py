@@ -24,8 +24,8 @@ from replication.models import (
     ReplicationRule,
     TransferJob,
 )
-from replication.rulebook import UNPROVEN_PLACES, Rulebook
 from replication.status import read_status
+from replication.worker.capacity import UNPROVEN_PLACES, Rulebook
 from sandbox.oss import Denial, Fault
 from tests.conftest import Road, work
 from tests.processes import eventually, manage

@@ -2,7 +2,7 @@
 
 from queue import SimpleQueue
 
-from replication.threads import Threads
+from replication.worker.threads import Threads
 from tests.conftest import Log
 
 

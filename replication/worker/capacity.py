@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, ValuesView
 from datetime import timedelta
 
@@ -17,6 +17,11 @@ ONE_RULES_SHARE = 0.75
 # Of a rule under which nothing was written lately: if it needs a person, few jobs meet that.
 UNPROVEN_PLACES = 4
 PROVEN_SECONDS = 3600
+# What is claimed ahead is begun by the fiber whose transfer ended, while the lane still settles
+# that. More than a moment's worth would wait here, where no other lane can take it: a lane whose
+# transfers are slow claims nothing ahead.
+AHEAD_SECONDS = 0.1
+WINDOW_SECONDS = 0.5
 
 
 class Rulebook:
@@ -107,3 +112,22 @@ class Rulebook:
         limits = {rule.destination_id: rule.destination.max_bytes_per_second for rule in self.rules}
         for destination_id, allowance in self._allowances.items():
             allowance.fill(limits.get(destination_id))
+
+
+class Flow:
+    """The ends of transfers of the last moment. Used on the lane's own thread."""
+
+    def __init__(self) -> None:
+        self._ends: deque[tuple[float, int]] = deque()
+        self._count = 0
+
+    def note(self, count: int) -> None:
+        """So many transfers ended."""
+        self._ends.append((time.monotonic(), count))
+        self._count += count
+
+    def ahead(self) -> int:
+        """How many will end in a moment, if they go on like that."""
+        while self._ends and time.monotonic() - self._ends[0][0] > WINDOW_SECONDS:
+            self._count -= self._ends.popleft()[1]
+        return int(self._count / WINDOW_SECONDS * AHEAD_SECONDS)

@@ -10,7 +10,7 @@ import os
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -19,12 +19,20 @@ import structlog
 from django.conf import settings
 from django.db import DataError, connection
 
-from replication import jobs, settling
+from replication import jobs
 from replication.cluster import loops
 from replication.cluster.database import DATABASE_AWAY
-from replication.errors import ErrorCode, ReplicationError, TransferStopped
-from replication.flow import Flow
-from replication.holding import (
+from replication.errors import ReplicationError
+from replication.jobs import ClaimedJob, delete_brake, parking, rate_limits
+from replication.jobs.listener import WakeListener
+from replication.jobs.uploads import PARTS
+from replication.mapping.parts import MAX_PUT_BYTES
+from replication.models import LoopKind
+from replication.stores.transport.fibers import Fibers
+from replication.transfer.results import DeleteWanted, LargeObject, UploadBegun
+from replication.worker import settling
+from replication.worker.capacity import Flow, Rulebook
+from replication.worker.leases import (
     Finished,
     FinishedPart,
     HeldJob,
@@ -33,19 +41,9 @@ from replication.holding import (
     PartResult,
     trusted_until,
 )
-from replication.jobs import ClaimedJob, delete_brake, parking, rate_limits
-from replication.jobs.listener import WakeListener
-from replication.jobs.rate_limits import ByteAllowance
-from replication.jobs.uploads import PARTS
-from replication.leading import LargeObjects
-from replication.mapping.parts import MAX_PUT_BYTES
-from replication.models import LoopKind, ReplicationRule
-from replication.rulebook import Rulebook
-from replication.stores.factory import destination_store, source_store
-from replication.stores.transport.fibers import Fibers
-from replication.threads import Threads
-from replication.transfer.object import Transfer
-from replication.transfer.results import DeleteWanted, LargeObject, UploadBegun
+from replication.worker.steps import _delete, _open_stores, _result_of, _transfer
+from replication.worker.threads import Threads
+from replication.worker.upload_leader import LargeObjects
 
 log = structlog.get_logger(__name__)
 
@@ -419,48 +417,3 @@ class Lane:
                 log.warning("lane.database_unavailable", reason=str(error))
                 connection.close()
                 time.sleep(DATABASE_PAUSE_SECONDS)
-
-
-def _result_of(step: Callable[[], T], key: str) -> T | ReplicationError | TransferStopped:
-    """What the step returns, or why it could not."""
-    try:
-        return step()
-    except (ReplicationError, TransferStopped) as reason:
-        return reason
-    except Exception as error:
-        log.exception("job.failed_unexpectedly", key=key)
-        return ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}")
-
-
-def _open_stores(rules: Sequence[ReplicationRule]) -> None:
-    """The first use of an SDK takes a good part of a second: have that behind us."""
-    for rule in rules:
-        with suppress(ReplicationError):  # a transfer will say so
-            source_store(rule.source)
-            destination_store(rule.destination)
-
-
-def _delete(held: HeldJob, rule: ReplicationRule, wanted: DeleteWanted) -> JobResult:
-    destination = destination_store(rule.destination)
-    return wanted.carry_out(destination, may_go_on=held.may_go_on)
-
-
-def _transfer(
-    held: HeldJob,
-    rule: ReplicationRule,
-    *,
-    threshold_bytes: int,
-    part_bytes: int,
-    allowance: ByteAllowance | None,
-) -> JobResult:
-    return Transfer(
-        rule=rule,
-        key=held.job.key,
-        source=source_store(rule.source),
-        destination=destination_store(rule.destination),
-        may_go_on=held.may_go_on,
-        threshold_bytes=threshold_bytes,
-        part_bytes=part_bytes,
-        allowance=allowance,
-        size_bytes=held.job.size_bytes,
-    ).run()

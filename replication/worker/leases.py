@@ -3,7 +3,12 @@
 import time
 from dataclasses import dataclass
 
-from replication.errors import HandOver, LeaseLost, ReplicationError, TransferStopped
+from replication.errors import (
+    HandOver,
+    LeaseLost,
+    ReplicationError,
+    TransferStopped,
+)
 from replication.jobs import ClaimedJob
 from replication.transfer.results import (
     CarriedPart,
@@ -69,3 +74,10 @@ class FinishedPart:
 
     part: ClaimedPart
     result: PartResult
+
+
+Place = tuple[int, int]  # id and attempt
+
+
+def _place(job: ClaimedJob) -> Place:
+    return job.id, job.attempt

@@ -22,32 +22,30 @@ from replication.errors import (
     ReplicationError,
     TransferStopped,
 )
-from replication.holding import (
+from replication.jobs import ClaimedJob, rate_limits, uploads
+from replication.jobs.rate_limits import ByteAllowance
+from replication.mapping.parts import MAX_PUT_BYTES
+from replication.models import MultipartUpload, ReplicationRule
+from replication.stores.factory import destination_store
+from replication.transfer.multipart import begin_upload, complete_upload
+from replication.transfer.results import CarriedPart, Completion, LargeObject, UploadBegun
+from replication.worker.leases import (
     Finished,
     FinishedPart,
     HeldJob,
     HeldPart,
     JobResult,
     PartResult,
+    Place,
+    _place,
     trusted_until,
 )
-from replication.jobs import ClaimedJob, rate_limits, uploads
-from replication.jobs.rate_limits import ByteAllowance
-from replication.mapping.parts import MAX_PUT_BYTES
-from replication.models import MultipartUpload, ReplicationRule
-from replication.stores.factory import destination_store, source_store
-from replication.transfer.multipart import begin_upload, carry_part, complete_upload
-from replication.transfer.results import CarriedPart, Completion, LargeObject, UploadBegun
+from replication.worker.part_carrier import PART_TRIES, PARTS_SHARE
+from replication.worker.steps import _carry
 
 log = structlog.get_logger(__name__)
 
-# Tries of a part before the job's try ends with its error.
-PART_TRIES = 5
-# Of a lane's places: the rest is for objects that go in one piece.
-PARTS_SHARE = 0.75
 LED_SHARE = 0.5
-
-Place = tuple[int, int]  # id and attempt
 
 
 @dataclass
@@ -285,19 +283,3 @@ class LargeObjects:
         """Stop carrying, in the middle of parts too."""
         for held in self._parts.values():
             held.is_to_be_handed_over = True
-
-
-def _carry(
-    held: HeldPart, rule: ReplicationRule, *, allowance: ByteAllowance | None
-) -> CarriedPart:
-    return carry_part(
-        held.part,
-        source_store(rule.source),
-        destination_store(rule.destination),
-        may_go_on=held.may_go_on,
-        allowance=allowance,
-    )
-
-
-def _place(job: ClaimedJob) -> Place:
-    return job.id, job.attempt

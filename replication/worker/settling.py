@@ -5,17 +5,20 @@ from collections.abc import Sequence
 import structlog
 from django.db import DataError
 
-from replication import jobs, setbacks
+from replication import jobs
 from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError
-from replication.holding import Finished
-from replication.jobs import ClaimedJob, JobOrder, parking
-from replication.models import JobOrigin, Outcome
-from replication.rulebook import Rulebook
+from replication.jobs import ClaimedJob, JobOrder, parking, rate_limits
+from replication.models import ArchivePolicy, JobOrigin, JobState, Outcome, ReplicationRule
 from replication.transfer.results import Completion, DeleteWanted, LargeObject
+from replication.worker.capacity import Rulebook
+from replication.worker.leases import Finished
 
 log = structlog.get_logger(__name__)
 
 _WRITTEN = {Outcome.COPIED, Outcome.DELETED, Outcome.UNCHANGED}
+_HOPELESS = {Disposition.PERSON, Disposition.PERMANENT}
+# Of a changed object, what is there now is copied next; a throttling is of everybody's making.
+_NO_FAILURES = {ErrorCode.SOURCE_CHANGED, ErrorCode.DESTINATION_THROTTLED}
 
 
 def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
@@ -81,7 +84,7 @@ def _complete(
 def _set_back(job: ClaimedJob, error: ReplicationError, rulebook: Rulebook) -> list[ClaimedJob]:
     """Returns the job if it was not ours any more."""
     rule = rulebook.of(job.rule_id)
-    state = setbacks.settle(job, rule, error)
+    state = apply_error(job, rule, error)
     if error.disposition is Disposition.PERSON:
         rulebook.doubt(rule.pk)
     rulebook.expire()  # it may have been parked
@@ -95,3 +98,25 @@ def _set_back(job: ClaimedJob, error: ReplicationError, rulebook: Rulebook) -> l
         state=state.value if state else "lease lost",
     )
     return [] if state else [job]
+
+
+def apply_error(job: ClaimedJob, rule: ReplicationRule, error: ReplicationError) -> JobState | None:
+    """Settle the job as its error's disposition says; None if the job was not ours any more.
+
+    What holds up the whole rule or destination is noted there, and uses up none of the job's tries.
+    """
+    if error.code is ErrorCode.SOURCE_RESTORING:
+        return jobs.await_restore(job, error)
+    if error.disposition is Disposition.PERSON and parking.note_error(rule.pk, error):
+        return jobs.retry_later(job, error, uses_up_a_try=False)
+    if error.disposition in _HOPELESS and not _will_be_restored(rule, error):
+        return jobs.fail(job, error)
+    if error.code is ErrorCode.DESTINATION_THROTTLED:
+        rate_limits.note_throttled(rule.destination_id, seconds=error.retry_after_seconds)
+    return jobs.retry_later(job, error, uses_up_a_try=error.code not in _NO_FAILURES)
+
+
+def _will_be_restored(rule: ReplicationRule, error: ReplicationError) -> bool:
+    """Only in the middle of a large object, when what was restored has expired: the next try has
+    it restored again."""
+    return error.code is ErrorCode.SOURCE_ARCHIVED and rule.archive_policy == ArchivePolicy.RESTORE

@@ -1,0 +1,1 @@
+"""A lane: claim → transfer → settle."""
