@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from benchmarks.pages import FAILURES, JOBS
 from replication import jobs
-from replication.status import read_status
+from replication.monitoring.status import read_status
 
 TABLES = ("replication_transferjob", "replication_completedminute")
 LEASE_SECONDS = 60

@@ -5,8 +5,8 @@ from importlib import import_module
 
 from django.db import connection
 
-from replication.metrics import fold_minutes
 from replication.models import Destination, ReplicationRule, Source
+from replication.monitoring.metrics import fold_minutes
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from replication.models import (
     ReplicationRule,
     TransferJob,
 )
-from replication.notifications.telling import Told, try_out
+from replication.monitoring.notifications.dispatch import Told, try_out
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from django.db.models.functions import Now
 
 from replication.cluster import loops
 from replication.intake import signed_calls
-from replication.metrics import fold_minutes
 from replication.models import (
     DeadLetter,
     JobState,
     TransferAttempt,
     TransferJob,
 )
+from replication.monitoring.metrics import fold_minutes
 
 log = structlog.get_logger(__name__)
 

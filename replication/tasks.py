@@ -9,7 +9,7 @@ from replication import retention
 from replication.cluster import loops
 from replication.intake.poll_loop import poll_for
 from replication.models import LoopKind
-from replication.notifications.telling import tell
+from replication.monitoring.notifications.dispatch import tell
 from replication.stale_uploads import abort_stale
 from replication.worker.lane import Lane
 

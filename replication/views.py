@@ -20,9 +20,9 @@ from replication.api.refusals import (
     unauthorized,
 )
 from replication.cluster.database import DATABASE_AWAY, why_not_ready
-from replication.metrics import CONTENT_TYPE, scrape
 from replication.models import Destination, EventQueue, ReplicationRule, Source
-from replication.status import read_status
+from replication.monitoring.metrics import CONTENT_TYPE, scrape
+from replication.monitoring.status import read_status
 
 # The admin's list that shows more of a problem, by the problem's code.
 PAGES = {

@@ -19,7 +19,7 @@ from replication.models import (
     TransferAttempt,
     TransferJob,
 )
-from replication.status import read_status
+from replication.monitoring.status import read_status
 from replication.worker import settling
 from tests.conftest import Road, work
 from tests.examples import a_job, a_rule

@@ -22,7 +22,7 @@ from replication.models import (
     TransferAttempt,
     TransferJob,
 )
-from replication.status import read_status
+from replication.monitoring.status import read_status
 from replication.transfer.results import Completion
 from sandbox.oss import Fault
 from tests.conftest import Road, work

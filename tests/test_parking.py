@@ -24,7 +24,7 @@ from replication.models import (
     ReplicationRule,
     TransferJob,
 )
-from replication.status import read_status
+from replication.monitoring.status import read_status
 from replication.worker.capacity import UNPROVEN_PLACES, Rulebook
 from sandbox.oss import Denial, Fault
 from tests.conftest import Road, work

@@ -23,7 +23,7 @@ from replication.models import (
     Outcome,
     ReplicationRule,
 )
-from replication.status import VERSION, read_status
+from replication.monitoring.status import VERSION, read_status
 from replication.transfer.results import Completion
 from replication.views import PAGES
 from tests.examples import a_job, a_rule

@@ -17,7 +17,7 @@ from replication.admin import cells
 from replication.admin.audited import Audited, actor_of
 from replication.models import ConditionKind, NotificationTarget
 from replication.models.notifications import usual_kinds
-from replication.notifications.sending import Unsendable, services
+from replication.monitoring.notifications.sender import Unsendable, services
 
 
 @admin.action(

@@ -9,7 +9,7 @@ from replication.api import dead_letters, events, jobs, rules
 from replication.api.authentication import BearerToken
 from replication.api.limits import CallLimit
 from replication.api.refusals import Refused, answer_errors_in_one_shape, refusals
-from replication.status import VERSION, Status, read_status
+from replication.monitoring.status import VERSION, Status, read_status
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 

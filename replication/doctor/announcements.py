@@ -26,6 +26,7 @@ from replication.models import (
     ReplicationRule,
     SourceKind,
 )
+from replication.monitoring.status.problems import in_words
 from replication.provisioning import ProvisioningError
 from replication.provisioning.arns import QueueAddress, bucket_arn, queue_address
 from replication.provisioning.notifications import (
@@ -36,7 +37,6 @@ from replication.provisioning.notifications import (
     read_notifications,
     wanted_range,
 )
-from replication.status.problems import in_words
 
 # A function that posted nothing for so long is not "lately heard from".
 LATELY_SECONDS = 24 * 3600.0

@@ -19,8 +19,8 @@ from replication.doctor.findings import (
 )
 from replication.errors import ReplicationError
 from replication.models import EventQueue
+from replication.monitoring.status.problems import SILENT_SECONDS, in_words
 from replication.provisioning.queues import LARGEST_EVENT_BYTES
-from replication.status.problems import SILENT_SECONDS, in_words
 
 # poll_loop hides messages in hand, first 10 s after their receipt (docs/operations.md).
 _LEAST_VISIBILITY_SECONDS = 10

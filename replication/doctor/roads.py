@@ -35,7 +35,7 @@ from replication.models import (
     SourceKind,
     TransferJob,
 )
-from replication.status import read_status
+from replication.monitoring.status import read_status
 
 # Of the history only its newest end is read, whatever its length.
 _NEWEST_JOBS = 10_000

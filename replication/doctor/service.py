@@ -7,8 +7,8 @@ from django.db import connection
 from replication.cluster.database import why_not_ready
 from replication.doctor.findings import Check, Finding, Findings, Level, failed, passed, warned
 from replication.models import NotificationTarget
-from replication.notifications.sending import Unsendable, services
-from replication.status import Problem, Status
+from replication.monitoring.notifications.sender import Unsendable, services
+from replication.monitoring.status import Problem, Status
 from replication.stores.checksums import CRC64
 
 # The check value of CRC-64/XZ, of the digits from 1 to 9.

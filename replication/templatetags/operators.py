@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from replication.admin import cells
 from replication.jobs import delete_brake
-from replication.status import find_problems, read_numbers
+from replication.monitoring.status import find_problems, read_numbers
 from replication.views import PAGES
 
 register = template.Library()

@@ -19,7 +19,6 @@ from ruamel.yaml import YAML
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import ClaimedJob
-from replication.metrics import fold_minutes
 from replication.models import (
     CompletedMinute,
     JobState,
@@ -29,6 +28,7 @@ from replication.models import (
     TokenRole,
     TransferJob,
 )
+from replication.monitoring.metrics import fold_minutes
 from replication.retention import prune
 from replication.transfer.results import Completion
 from tests.admin.story import make_job, make_story

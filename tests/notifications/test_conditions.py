@@ -25,9 +25,9 @@ from replication.models import (
     ReplicationRule,
     TransferJob,
 )
-from replication.notifications import ledger
-from replication.notifications.conditions import look
-from replication.notifications.wording import compose
+from replication.monitoring.notifications import state
+from replication.monitoring.notifications.evaluation import look
+from replication.monitoring.notifications.rendering import compose
 from tests.examples import a_job, a_rule
 from tests.notifications.conftest import a_living_loop, a_queue
 
@@ -38,15 +38,15 @@ def news(target: NotificationTarget) -> list[str]:
     """One look of a target that can be told: what it is told, each in the words of the title."""
     target.refresh_from_db()
     seen = look(target)
-    items = ledger.note(target, seen)
-    ledger.told(items, at=seen.at)
+    items = state.note(target, seen)
+    state.told(items, at=seen.at)
     return [compose([item], seen.numbers).title.removeprefix("s3sync: ") for item in items]
 
 
 def body(target: NotificationTarget) -> str:
     """What the message says that the target would be sent now."""
     seen = look(target)
-    return compose(ledger.note(target, seen), seen.numbers).body
+    return compose(state.note(target, seen), seen.numbers).body
 
 
 def let_pass(length: timedelta) -> None:
@@ -289,9 +289,9 @@ def test_the_end_of_what_is_not_watched_any_more_is_no_news(target: Notification
     assert len(news(target)) == 2
     target.rules.add(rules("scans").get())
     assert news(target) == []
-    assert Condition.objects.get(rule="photos").closing == ledger.NO_LONGER_WATCHED
+    assert Condition.objects.get(rule="photos").closing == state.NO_LONGER_WATCHED
     NotificationTarget.objects.update(enabled=False)
-    ledger.forget_disabled(at=Condition.objects.latest("pk").began_at)
+    state.forget_disabled(at=Condition.objects.latest("pk").began_at)
     assert not Condition.objects.filter(closed_at=None).exists()
 
 
@@ -345,12 +345,12 @@ def test_a_message_is_short_whatever_there_is_to_say(
     for number in range(40):
         park(a_rule(f"rule-{number:02}"))
     seen = look(target)
-    message = compose(ledger.note(target, seen), seen.numbers)
+    message = compose(state.note(target, seen), seen.numbers)
     assert message.title == "s3sync: 40 wrong"
     assert len(message.body.encode()) <= 1_850
     assert "more: the status page has what is wrong now." in message.body
     assert message.body.endswith("Status: https://s3sync.example.com/status/")
-    [item] = ledger.note(target, seen)[:1]
+    [item] = state.note(target, seen)[:1]
     item.condition.detail = "原因" * 1000
     assert len(compose([item], seen.numbers).body.encode()) <= 1_850
 

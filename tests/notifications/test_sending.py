@@ -14,9 +14,15 @@ from aiosmtpd.handlers import Message as MessageHandler
 from apprise import AppriseAsset
 from django.conf import settings
 
-from replication.notifications import sending
-from replication.notifications.robots import ROBOTS, DingTalkRobot, WeComRobot
-from replication.notifications.sending import Message, Unsendable, redacted, send, services
+from replication.monitoring.notifications import sender
+from replication.monitoring.notifications.apprise_plugins import ROBOTS, DingTalkRobot, WeComRobot
+from replication.monitoring.notifications.sender import (
+    Message,
+    Unsendable,
+    redacted,
+    send,
+    services,
+)
 from tests.http_origin import HttpOrigin, http_origin
 from tests.notifications.conftest import SECRET, Webhook
 
@@ -97,7 +103,7 @@ def test_a_process_that_does_not_end_is_ended(
     addresses: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     addresses("oncall", "json://127.0.0.1:9/")
-    monkeypatch.setattr(sending, "_GRACE_SECONDS", 0)
+    monkeypatch.setattr(sender, "_GRACE_SECONDS", 0)
     with pytest.raises(Unsendable, match=r"no answer within 0\.01 s"):
         send("oncall", MESSAGE, seconds=0.01)
 

@@ -22,9 +22,9 @@ from replication.doctor.findings import Level
 from replication.doctor.service import examine_targets
 from replication.jobs import parking
 from replication.models import AuditEntry, Condition, NotificationTarget, ReplicationRule
-from replication.notifications import sending, telling
-from replication.notifications.telling import Told, tell
-from replication.status import read_status
+from replication.monitoring.notifications import dispatch, sender
+from replication.monitoring.notifications.dispatch import Told, tell
+from replication.monitoring.status import read_status
 from tests.examples import a_rule
 from tests.http_origin import http_origin
 from tests.notifications.conftest import SECRET, Webhook
@@ -128,7 +128,7 @@ def test_a_target_that_hangs_keeps_no_other_from_being_told(
     addresses: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(telling, "send", partial(sending.send, seconds=1))
+    monkeypatch.setattr(dispatch, "send", partial(sender.send, seconds=1))
     hangs = NotificationTarget.objects.create(name="a-hanging-one", credential_profile="hangs")
     over = threading.Event()
     with http_origin() as silent:
@@ -159,7 +159,7 @@ def test_a_target_that_fails_is_on_the_status_page_and_doctor_says_what_is_wrong
     assert "Notification target on-call can't be told what is wrong" in problem.detail
     assert SECRET not in problem.detail + finding.found
     addresses("oncall", webhook.url)
-    telling.try_out([target])
+    dispatch.try_out([target])
     assert "target_failing" not in {each.code for each in read_status().problems}
 
 
@@ -168,7 +168,7 @@ def test_waits_grow_while_a_target_fails(target: NotificationTarget) -> None:
     for errors in (0, 1, 2, 50):
         NotificationTarget.objects.update(errors_in_a_row=errors, credential_profile="nowhere")
         target.refresh_from_db()
-        telling.try_out([target])
+        dispatch.try_out([target])
         target.refresh_from_db()
         assert target.try_again_at and target.last_error_at
         waits.append(round((target.try_again_at - target.last_error_at).total_seconds()))

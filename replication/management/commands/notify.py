@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from replication import operating
 from replication.audit import at_the_command_line
 from replication.models import NotificationTarget
-from replication.notifications.telling import Told, tell
+from replication.monitoring.notifications.dispatch import Told, tell
 
 
 class Command(BaseCommand):

@@ -14,9 +14,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from replication.metrics.totals import Totals
 from replication.models import LAG_BOUNDS_SECONDS
-from replication.status import VERSION, Numbers, OpenJobs, Problem, QueueStatus
+from replication.monitoring.metrics.totals import Totals
+from replication.monitoring.status import VERSION, Numbers, OpenJobs, Problem, QueueStatus
 
 # Every second bound: each twice the one before, from 0.05 s to 9.7 days.
 LAG_STEP = 2

@@ -17,8 +17,14 @@ from replication.models import (
     NotificationTarget,
     TransferJob,
 )
-from replication.status import Numbers, QueueStatus, RuleNumbers, find_problems, read_numbers
-from replication.status.problems import ago, count, how_far_behind, in_words
+from replication.monitoring.status import (
+    Numbers,
+    QueueStatus,
+    RuleNumbers,
+    find_problems,
+    read_numbers,
+)
+from replication.monitoring.status.problems import ago, count, how_far_behind, in_words
 
 # So long it must last until people are told: a restart of a cluster is no trouble. As long as the
 # alerts of deploy/prometheus wait.

@@ -5,8 +5,8 @@ from datetime import datetime
 from functools import reduce
 from operator import add
 
-from replication.status.completed import Completed, read_completed
-from replication.status.numbers import (
+from replication.monitoring.status.completed import Completed, read_completed
+from replication.monitoring.status.numbers import (
     HostStatus,
     Numbers,
     OpenJobs,
@@ -14,7 +14,7 @@ from replication.status.numbers import (
     RuleNumbers,
     read_numbers,
 )
-from replication.status.problems import Problem, find_problems
+from replication.monitoring.status.problems import Problem, find_problems
 
 __all__ = [
     "VERSION",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from replication.errors import MEANINGS, ErrorCode
-from replication.status.numbers import Numbers, QueueStatus, RuleNumbers
+from replication.monitoring.status.numbers import Numbers, QueueStatus, RuleNumbers
 
 # A long poll takes 20 s at most, and a poller renews itself in less than a minute.
 SILENT_SECONDS = 120

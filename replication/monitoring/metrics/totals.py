@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from replication.models import LAG_BOUNDS_SECONDS
-from replication.status.lags import SUM_OF_LAG_COUNTS
+from replication.monitoring.status.completed import SUM_OF_LAG_COUNTS
 
 # Long after the last lane that could still add to a minute has committed.
 FOLD_AFTER_SECONDS = 3600

@@ -5,9 +5,9 @@ No counter lives in a process, which may end or be one of many. docs/metrics.md 
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from replication.metrics.families import Families, families_of
-from replication.metrics.totals import fold_minutes, read_totals
-from replication.status import find_problems, read_numbers
+from replication.monitoring.metrics.families import Families, families_of
+from replication.monitoring.metrics.totals import fold_minutes, read_totals
+from replication.monitoring.status import find_problems, read_numbers
 
 __all__ = ["CONTENT_TYPE", "fold_minutes", "scrape"]
 

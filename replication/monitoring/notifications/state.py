@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from replication.models import Condition, ConditionKind, NotificationTarget
-from replication.notifications.conditions import (
+from replication.monitoring.notifications.evaluation import (
     Observation,
     Seen,
     Verdict,

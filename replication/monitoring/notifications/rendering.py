@@ -9,10 +9,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from replication.models import Condition, ConditionKind
-from replication.notifications.ledger import Item, News
-from replication.notifications.sending import Message
-from replication.status import Numbers
-from replication.status.problems import in_words
+from replication.monitoring.notifications.sender import Message
+from replication.monitoring.notifications.state import Item, News
+from replication.monitoring.status import Numbers
+from replication.monitoring.status.problems import in_words
 
 # WeCom's robots take 2,048 bytes, title included; all others take more.
 MAX_BODY_BYTES = 1_850

@@ -108,7 +108,7 @@ def _ask(urls: Sequence[str], message: Message | None, *, seconds: float) -> lis
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "replication.notifications.outlet"],
+            [sys.executable, "-m", "replication.monitoring.notifications.sender_process"],
             input=json.dumps(request),
             capture_output=True,
             text=True,

@@ -18,9 +18,9 @@ from django.db.models.functions import Now
 from replication.cluster import loops
 from replication.cluster.database import DATABASE_AWAY
 from replication.models import NotificationTarget
-from replication.notifications import conditions, ledger
-from replication.notifications.sending import Message, Sent, Unsendable, send
-from replication.notifications.wording import compose, trial
+from replication.monitoring.notifications import evaluation, state
+from replication.monitoring.notifications.rendering import compose, trial
+from replication.monitoring.notifications.sender import Message, Sent, Unsendable, send
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ def tell() -> list[Told]:
     Ends early where the cluster is told to stop. A target that another process has in hand is
     left to it.
     """
-    ledger.forget_disabled(at=_now())
+    state.forget_disabled(at=_now())
     done = []
     for target in NotificationTarget.objects.filter(enabled=True).order_by("last_told_at", "pk"):
         if loops.are_told_to_stop():
@@ -86,15 +86,15 @@ def _tell_whatever_happens(target: NotificationTarget) -> Told:
 
 
 def _tell(target: NotificationTarget) -> Told:
-    seen = conditions.look(target)
-    items = ledger.note(target, seen)
+    seen = evaluation.look(target)
+    items = state.note(target, seen)
     must_wait = target.try_again_at is not None and target.try_again_at > seen.at
     if not items or must_wait:
         return Told(target.name, error=target.last_error if must_wait else "")
     message = compose(items, seen.numbers)
     came_of_it = _keep(target, message, _send(target, message))
     if came_of_it.taken_by:
-        ledger.told(items, at=seen.at)
+        state.told(items, at=seen.at)
     return came_of_it
 
 

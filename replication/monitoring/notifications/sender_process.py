@@ -15,7 +15,7 @@ from typing import Any
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType
 
-from replication.notifications.robots import ROBOTS
+from replication.monitoring.notifications.apprise_plugins import ROBOTS
 
 _UNKNOWN = (
     "no service takes it: a wrong scheme, or a part that is missing; docs/notifications.md has "

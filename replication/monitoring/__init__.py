@@ -1,0 +1,1 @@
+"""Status, metrics, notifications: what the service says of itself."""
