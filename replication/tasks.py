@@ -5,12 +5,12 @@ from uuid import UUID
 from django.conf import settings
 from django_q.tasks import async_task
 
-from replication import retention
 from replication.cluster import loops
 from replication.intake.poll_loop import poll_for
 from replication.models import LoopKind
 from replication.monitoring.notifications.dispatch import tell
-from replication.stale_uploads import abort_stale
+from replication.operations import retention
+from replication.operations.stale_uploads import abort_stale
 from replication.worker.lane import Lane
 
 PRUNE_SECONDS = 10  # a loop that renews itself may have to wait for this worker

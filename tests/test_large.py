@@ -23,7 +23,7 @@ from replication.models import (
     TransferJob,
     UploadPart,
 )
-from replication.stale_uploads import STALE_AFTER, abort_stale
+from replication.operations.stale_uploads import STALE_AFTER, abort_stale
 from replication.stores.checksums import CRC64
 from sandbox.oss import Fault
 from tests.conftest import Road

@@ -15,7 +15,7 @@ from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
 from pytest_django import Settings
 
-from replication import jobs, retention, tasks
+from replication import jobs, tasks
 from replication.errors import ErrorCode
 from replication.jobs import JobOrder
 from replication.models import (
@@ -31,7 +31,8 @@ from replication.models import (
     TransferAttempt,
     TransferJob,
 )
-from replication.retention import Rows, count_due, prune
+from replication.operations import retention
+from replication.operations.retention import Rows, count_due, prune
 from replication.transfer.results import Completion
 from tests.examples import a_job, a_rule
 from tests.processes import eventually, manage

@@ -10,10 +10,10 @@ import pytest
 from django.conf import settings
 from django.db.models.functions import Now
 
-from replication import retention
 from replication.intake import signed_calls
 from replication.intake.signatures import MAX_SKEW_SECONDS, SCHEME, Signature, read_signature
 from replication.models import LambdaContact, SignedCall
+from replication.operations import retention
 from tests.environment import LAMBDA_KEY, NEXT_LAMBDA_KEY
 from tests.signed import authorization, the_function
 from tests.threads import at_once

@@ -11,18 +11,18 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from replication import tokens
 from replication.admin import cells
 from replication.admin.audited import actor_of
 from replication.admin.lists import ReadOnlyAdmin
 from replication.models import ApiToken, TokenRole
+from replication.operations import api_tokens
 
 
 @admin.action(
     description=gettext_lazy("Revoke the selected tokens, for good"), permissions=["revoke"]
 )
 def revoke(model_admin: Any, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
-    revoked = tokens.revoke(queryset, by=actor_of(request))
+    revoked = api_tokens.revoke(queryset, by=actor_of(request))
     messages.add_message(
         request,
         messages.SUCCESS if revoked else messages.WARNING,
@@ -56,7 +56,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def save_model(
         self, request: HttpRequest, obj: ApiToken, form: ModelForm, change: bool
     ) -> None:
-        made = tokens.create(obj.name, role=TokenRole(obj.role), by=actor_of(request))
+        made = api_tokens.create(obj.name, role=TokenRole(obj.role), by=actor_of(request))
         obj.pk = made.token.pk
         obj.secret = made.secret  # type: ignore[attr-defined]  # for this answer alone
 

@@ -5,8 +5,8 @@ from typing import Any
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from replication.audit import Actor, recorded
 from replication.models import ActorKind, AuditAction
+from replication.operations.audit import Actor, recorded
 
 
 def actor_of(request: HttpRequest) -> Actor:

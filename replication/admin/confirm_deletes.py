@@ -10,9 +10,9 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
-from replication import operating
 from replication.admin.audited import actor_of
 from replication.models import ReplicationRule
+from replication.operations import actions
 
 
 @admin.action(
@@ -22,7 +22,7 @@ from replication.models import ReplicationRule
 def confirm_deletes(
     model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]
 ) -> None:
-    confirmed = operating.confirm_deletes(queryset, by=actor_of(request))
+    confirmed = actions.confirm_deletes(queryset, by=actor_of(request))
     messages.success(
         request,
         ngettext(

@@ -15,16 +15,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
-from replication import operating
 from replication.admin.audited import actor_of
 from replication.admin.cells import ago, moment
 from replication.admin.lists import ReadOnlyAdmin
 from replication.models import DeadLetter
+from replication.operations import actions
 
 
 @admin.action(description=gettext_lazy("Replay the selected dead letters"), permissions=["replay"])
 def replay(model_admin: Any, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-    replayed = operating.replay(queryset, by=actor_of(request))
+    replayed = actions.replay(queryset, by=actor_of(request))
     said = []
     if replayed.letters:
         said += [

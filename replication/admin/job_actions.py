@@ -8,9 +8,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from replication import operating
 from replication.admin.audited import actor_of
 from replication.models import TransferJob
+from replication.operations import actions
 
 
 class OperatesJobs:
@@ -22,7 +22,7 @@ class OperatesJobs:
 
 @admin.action(description=gettext_lazy("Retry the selected jobs"), permissions=["operate"])
 def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
-    done = operating.retry(queryset, by=actor_of(request))
+    done = actions.retry(queryset, by=actor_of(request))
     if not done.retried + done.superseded:
         messages.warning(request, _("Nothing to retry: no selected job is failed (any more)."))
         return
@@ -42,7 +42,7 @@ def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob
 @admin.action(description=gettext_lazy("Cancel the selected pending jobs"), permissions=["operate"])
 def cancel(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
     selected = queryset.count()
-    cancelled = operating.cancel(queryset, by=actor_of(request))
+    cancelled = actions.cancel(queryset, by=actor_of(request))
     said = [ngettext("%d job was cancelled.", "%d jobs were cancelled.", cancelled) % cancelled]
     if others := selected - cancelled:
         said.append(

@@ -21,7 +21,7 @@ from replication.admin.job_actions import OperatesJobs, cancel, retry
 from replication.admin.lists import ReadOnlyAdmin
 from replication.admin.uploads_under_way import upload_under_way
 from replication.models import DeletePermit, JobState, Outcome, TransferJob
-from replication.proof import proof_of, replica_key, verdict_of
+from replication.operations.proof import proof_of, replica_key, verdict_of
 
 WITH_REMARKS = "with_remarks"
 RETRYING = "retrying"  # a label for pending jobs that were tried before

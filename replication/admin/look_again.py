@@ -10,10 +10,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from replication import operating
 from replication.admin.audited import actor_of
 from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
+from replication.operations import actions
 
 MAX_KEYS = 10_000
 MAX_REPORTED = 10
@@ -57,7 +57,7 @@ def look_again_view(request: HttpRequest, rule_id: int, model_admin: Any) -> Htt
     form = LookAgainForm(request.POST or None)
     if form.is_valid():
         keys = form.cleaned_data["keys"]
-        made = len(operating.look_again(rule, keys, by=actor_of(request)))
+        made = len(actions.look_again(rule, keys, by=actor_of(request)))
         messages.success(
             request,
             ngettext("%d key will be looked at.", "%d keys will be looked at.", made) % made,

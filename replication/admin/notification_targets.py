@@ -12,12 +12,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from replication import operating
 from replication.admin import cells
 from replication.admin.audited import Audited, actor_of
 from replication.models import ConditionKind, NotificationTarget
 from replication.models.notifications import usual_kinds
 from replication.monitoring.notifications.sender import Unsendable, services
+from replication.operations import actions
 
 
 @admin.action(
@@ -27,7 +27,7 @@ from replication.monitoring.notifications.sender import Unsendable, services
 def send_test(
     model_admin: Any, request: HttpRequest, queryset: QuerySet[NotificationTarget]
 ) -> None:
-    for told in operating.send_tests(queryset, by=actor_of(request)):
+    for told in actions.send_tests(queryset, by=actor_of(request)):
         if told.taken_by:
             messages.success(
                 request,

@@ -12,7 +12,6 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from replication import operating
 from replication.admin import cells
 from replication.admin.audited import actor_of
 from replication.admin.confirm_deletes import confirm_deletes, confirm_deletes_view
@@ -22,11 +21,12 @@ from replication.admin.overlaps import writers_of_the_same_place
 from replication.admin.rule_form import FIELDSETS, KEPT_WHOLE, RuleForm
 from replication.mapping.filters import parse_globs
 from replication.models import ReplicationRule
+from replication.operations import actions
 
 
 @admin.action(description=gettext_lazy("Pause the selected rules"), permissions=["operate"])
 def pause(model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]) -> None:
-    paused = operating.pause(queryset, by=actor_of(request))
+    paused = actions.pause(queryset, by=actor_of(request))
     messages.success(
         request,
         ngettext(
@@ -40,7 +40,7 @@ def pause(model_admin: Any, request: HttpRequest, queryset: QuerySet[Replication
 
 @admin.action(description=gettext_lazy("Resume the selected rules"), permissions=["operate"])
 def resume(model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]) -> None:
-    resumed = operating.resume(queryset, by=actor_of(request))
+    resumed = actions.resume(queryset, by=actor_of(request))
     messages.success(request, ngettext("%d rule goes on.", "%d rules go on.", resumed) % resumed)
 
 

@@ -7,10 +7,10 @@ from django.conf import settings
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
-from replication import tokens
 from replication.api.refusals import Refused
-from replication.audit import Actor
 from replication.models import ActorKind, TokenRole
+from replication.operations import api_tokens
+from replication.operations.audit import Actor
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 # How a token of the environment is called in the audit; it has no name of its own.
@@ -82,7 +82,7 @@ def _of_environment(token: str) -> Caller | None:
 
 
 def _of_database(secret: str) -> Caller | None:
-    token = tokens.find(secret)
+    token = api_tokens.find(secret)
     if token is None:
         return None
     if token.revoked_at:

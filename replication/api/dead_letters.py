@@ -8,13 +8,13 @@ from django.http import HttpRequest
 from ninja import Field, Path, Query, Router, Schema
 from ninja import Status as Answer
 
-from replication import operating
 from replication.api.authentication import caller_of
 from replication.api.cursors import Cursor, read_cursor
 from replication.api.refusals import Refused, refusals
 from replication.api.values import Id, Name, Text
 from replication.intake.dead_letters import Replayed
 from replication.models import DeadLetter
+from replication.operations import actions
 
 router = Router(tags=["dead letters"])
 
@@ -77,13 +77,13 @@ def read_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> WholeLetter:
 )
 def replay_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> Replayed:
     """Take it in with today's parser and rules. One that is understood is gone after that."""
-    return operating.replay(_one(letter_id), by=caller_of(request).actor)
+    return actions.replay(_one(letter_id), by=caller_of(request).actor)
 
 
 @router.delete("/dead-letters/{letter_id}", response={204: None, **refusals(403, 404, 422)})
 def delete_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> Answer[None]:
     """Delete it for good."""
-    operating.delete(_one(letter_id), by=caller_of(request).actor)
+    actions.delete(_one(letter_id), by=caller_of(request).actor)
     return Answer(204, None)
 
 

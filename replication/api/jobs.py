@@ -8,7 +8,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from ninja import Field, Path, Query, Router, Schema
 
-from replication import operating
 from replication.api.authentication import caller_of
 from replication.api.job_pages import JobFilter, read_page
 from replication.api.refusals import Refused, refusals
@@ -16,8 +15,9 @@ from replication.api.rules import find_rule
 from replication.api.values import Body, Id, Name, Text
 from replication.errors import ErrorCode
 from replication.models import JobOrigin, JobState, Outcome, TransferAttempt, TransferJob
-from replication.operating import Retried
-from replication.proof import Proof, proof_of
+from replication.operations import actions
+from replication.operations.actions import Retried
+from replication.operations.proof import Proof, proof_of
 
 router = Router(tags=["jobs"])
 
@@ -131,7 +131,7 @@ def retry_jobs(request: HttpRequest, order: RetryOrder) -> RetriedMany:
     newest = wanted.apply(TransferJob.objects.all()).order_by("-finalized_at")
     job_ids = list(newest.values_list("pk", flat=True)[: MAX_RETRIED + 1])
     chosen = TransferJob.objects.filter(pk__in=job_ids[:MAX_RETRIED])
-    done = operating.retry(chosen, by=caller_of(request).actor)
+    done = actions.retry(chosen, by=caller_of(request).actor)
     return RetriedMany(done.retried, done.superseded, more=len(job_ids) > MAX_RETRIED)
 
 
@@ -152,7 +152,7 @@ def read_job(request: HttpRequest, job_id: Path[Id]) -> JobWithHistory:
 @router.post("/jobs/{job_id}/retry", response={200: Retried, **refusals(403, 404, 409, 422)})
 def retry_job(request: HttpRequest, job_id: Path[Id]) -> Retried:
     """Have a failed job tried again, with all its tries."""
-    done = operating.retry(_in_state(job_id, JobState.FAILED), by=caller_of(request).actor)
+    done = actions.retry(_in_state(job_id, JobState.FAILED), by=caller_of(request).actor)
     if not done.retried + done.superseded:
         raise _not_in_state(job_id, JobState.FAILED)
     return done
@@ -161,7 +161,7 @@ def retry_job(request: HttpRequest, job_id: Path[Id]) -> Retried:
 @router.post("/jobs/{job_id}/cancel", response={200: Cancelled, **refusals(403, 404, 409, 422)})
 def cancel_job(request: HttpRequest, job_id: Path[Id]) -> Cancelled:
     """Cancel a pending job; the next event of its key makes another."""
-    cancelled = operating.cancel(_in_state(job_id, JobState.PENDING), by=caller_of(request).actor)
+    cancelled = actions.cancel(_in_state(job_id, JobState.PENDING), by=caller_of(request).actor)
     if not cancelled:
         raise _not_in_state(job_id, JobState.PENDING)
     return Cancelled(cancelled)

@@ -8,12 +8,12 @@ from django.http import HttpRequest
 from ninja import Field, Path, Router
 from ninja import Status as Answer
 
-from replication import operating
 from replication.api.authentication import caller_of
 from replication.api.refusals import Refused, refusals
 from replication.api.values import Body, Name
 from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
+from replication.operations import actions
 
 router = Router(tags=["rules"])
 
@@ -69,14 +69,14 @@ def read_rule(request: HttpRequest, name: Path[Name]) -> Rule:
 @router.post("/rules/{name}/pause", response={200: Rule, **refusals(403, 404, 422)})
 def pause_rule(request: HttpRequest, name: Path[Name]) -> Rule:
     """Have the rule's jobs wait; events go on making them. Once more changes nothing."""
-    operating.pause(find_rule(name), by=caller_of(request).actor)
+    actions.pause(find_rule(name), by=caller_of(request).actor)
     return _rule(_with_places(find_rule(name)).get())
 
 
 @router.post("/rules/{name}/resume", response={200: Rule, **refusals(403, 404, 422)})
 def resume_rule(request: HttpRequest, name: Path[Name]) -> Rule:
     """Let the rule go on that was paused or parked. Once more changes nothing."""
-    operating.resume(find_rule(name), by=caller_of(request).actor)
+    actions.resume(find_rule(name), by=caller_of(request).actor)
     return _rule(_with_places(find_rule(name)).get())
 
 
@@ -88,7 +88,7 @@ def look_again(request: HttpRequest, name: Path[Name], order: LookAgainOrder) ->
         keys = [check_key(key, where=f"keys[{n}]") for n, key in enumerate(order.keys)]
     except UnparseableMessage as error:
         raise Refused(422, "invalid_request", f"{error}.") from error
-    return Answer(202, Looking(operating.look_again(rule, keys, by=caller_of(request).actor)))
+    return Answer(202, Looking(actions.look_again(rule, keys, by=caller_of(request).actor)))
 
 
 def find_rule(name: str) -> QuerySet[ReplicationRule]:

@@ -7,8 +7,6 @@ from typing import Any
 
 from django.utils import timezone
 
-from replication import tokens
-from replication.audit import Actor
 from replication.errors import ErrorCode
 from replication.models import (
     ActorKind,
@@ -32,6 +30,8 @@ from replication.models import (
     TransferJob,
     UploadPart,
 )
+from replication.operations import api_tokens
+from replication.operations.audit import Actor
 
 ODD_KEYS = [
     "<script>alert(1)</script>/<b>bold</b>.html",
@@ -282,7 +282,7 @@ def make_story() -> Service:
             in_flight=3,
         )
     make_notifications(rule, service.queue)
-    tokens.create("deploy", role=TokenRole.OPERATE, by=Actor(ActorKind.USER, "story"))
+    api_tokens.create("deploy", role=TokenRole.OPERATE, by=Actor(ActorKind.USER, "story"))
     return service
 
 

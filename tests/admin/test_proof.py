@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from replication.admin.uploads_under_way import upload_under_way
 from replication.models import JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
-from replication.proof import FORMAT, DestinationProof, Proof, SourceProof
+from replication.operations.proof import FORMAT, DestinationProof, Proof, SourceProof
 from tests.admin.pages import change_url
 from tests.admin.story import (
     NO_COPY,

@@ -2,14 +2,14 @@
 
 from django.test import Client
 
-from replication import tokens
-from replication.audit import Actor
 from replication.models import ActorKind, TokenRole
+from replication.operations import api_tokens
+from replication.operations.audit import Actor
 
 
 def a_caller(name: str, role: TokenRole) -> Client:
     """A client with a new token of that name and role."""
-    made = tokens.create(name, role=role, by=Actor(ActorKind.USER, "tests"))
+    made = api_tokens.create(name, role=role, by=Actor(ActorKind.USER, "tests"))
     return with_token(made.secret)
 
 

@@ -29,7 +29,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.monitoring.metrics import fold_minutes
-from replication.retention import prune
+from replication.operations.retention import prune
 from replication.transfer.results import Completion
 from tests.admin.story import make_job, make_story
 from tests.api.callers import a_caller

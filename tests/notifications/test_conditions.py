@@ -7,8 +7,6 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from replication import operating
-from replication.audit import Actor
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import delete_brake, parking
 from replication.models import (
@@ -28,6 +26,8 @@ from replication.models import (
 from replication.monitoring.notifications import state
 from replication.monitoring.notifications.evaluation import look
 from replication.monitoring.notifications.rendering import compose
+from replication.operations import actions
+from replication.operations.audit import Actor
 from tests.examples import a_job, a_rule
 from tests.notifications.conftest import a_living_loop, a_queue
 
@@ -129,7 +129,7 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
     ConditionKind.DEAD_LETTERS: (
         lambda: a_letter(a_queue()),
         "new dead letters of queue events",
-        lambda: operating.delete(DeadLetter.objects.all(), by=Actor(ActorKind.USER, "x")),
+        lambda: actions.delete(DeadLetter.objects.all(), by=Actor(ActorKind.USER, "x")),
         "no new dead letters of queue events are left",
     ),
     ConditionKind.QUEUE: (

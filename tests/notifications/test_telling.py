@@ -17,7 +17,6 @@ from django.utils.module_loading import import_string
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
-from replication import retention
 from replication.doctor.findings import Level
 from replication.doctor.service import examine_targets
 from replication.jobs import parking
@@ -25,6 +24,7 @@ from replication.models import AuditEntry, Condition, NotificationTarget, Replic
 from replication.monitoring.notifications import dispatch, sender
 from replication.monitoring.notifications.dispatch import Told, tell
 from replication.monitoring.status import read_status
+from replication.operations import retention
 from tests.examples import a_rule
 from tests.http_origin import http_origin
 from tests.notifications.conftest import SECRET, Webhook

@@ -6,10 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from replication import operating
-from replication.audit import at_the_command_line
 from replication.models import NotificationTarget
 from replication.monitoring.notifications.dispatch import Told, tell
+from replication.operations import actions
+from replication.operations.audit import at_the_command_line
 
 
 class Command(BaseCommand):
@@ -41,7 +41,7 @@ class Command(BaseCommand):
             if not targets.exists():
                 names = ", ".join(NotificationTarget.objects.values_list("name", flat=True))
                 raise CommandError(f"there is no target {name!r}; there are: {names or 'none'}")
-        self._report(operating.send_tests(targets, by=at_the_command_line()))
+        self._report(actions.send_tests(targets, by=at_the_command_line()))
 
     def _report(self, done: Sequence[Told], *, nothing: str = "") -> None:
         if not done:

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from replication.retention import Rows, count_due, prune
+from replication.operations.retention import Rows, count_due, prune
 
 
 class Command(BaseCommand):

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from django.db.models import QuerySet
 
-from replication import audit, jobs
-from replication.audit import Actor, recorded
+from replication import jobs
 from replication.intake import dead_letters, matching
 from replication.intake.dead_letters import Replayed
 from replication.jobs import delete_brake, parking
@@ -19,6 +18,8 @@ from replication.models import (
     TransferJob,
 )
 from replication.monitoring.notifications.dispatch import Told, try_out
+from replication.operations import audit
+from replication.operations.audit import Actor, recorded
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from datetime import timedelta
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.db.models.functions import Now
 
-from replication import audit
-from replication.audit import Actor, recorded
 from replication.models import ApiToken, AuditAction, TokenRole
+from replication.operations import audit
+from replication.operations.audit import Actor, recorded
 
 SECRET_BYTES = 32
 # So that people, and scanners of repositories, know one when they see it.

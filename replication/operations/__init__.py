@@ -1,0 +1,1 @@
+"""What people and machines may do to the service, and what is kept of that."""
