@@ -18,14 +18,14 @@ from replication.models import (
     Source,
     SourceDomain,
 )
-from replication.rules_file import (
+from replication.tools.rules_file import (
     MAX_FILE_BYTES,
     FieldChange,
     RulesFileError,
     apply_rules,
     export_rules,
 )
-from replication.rules_file.sections import SECTIONS
+from replication.tools.rules_file.sections import SECTIONS
 
 pytestmark = pytest.mark.django_db
 

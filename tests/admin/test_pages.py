@@ -20,7 +20,7 @@ from replication.models import (
     Source,
     TransferJob,
 )
-from replication.rules_file.sections import section_of
+from replication.tools.rules_file.sections import section_of
 from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url, said
 from tests.admin.story import Service, make_job, make_story
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management import BaseCommand, call_command
 
-from replication.doctor import Check, Level
 from replication.management.commands.doctor import Command
+from replication.tools.doctor import Check, Level
 from tests.doctor.conftest import Green
 
 DOCS = Path(settings.BASE_DIR) / "docs"

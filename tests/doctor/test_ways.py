@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from django.utils import timezone
 
-from replication.doctor import Check, Examined, Level, examine, knocking
 from replication.models import Destination, LambdaContact, ReplicationRule, Source
+from replication.tools.doctor import Check, Examined, Level, examine, reachability
 from sandbox.oss import Fault
 from tests.doctor.conftest import Green, Report, doctor
 from tests.http_origin import HttpOrigin, http_origin
@@ -75,8 +75,8 @@ def failures(report: Report) -> list[dict[str, Any]]:
 def test_what_can_not_be_reached_is_named_by_host_and_port_and_waited_for_but_shortly(
     green: Green, request: pytest.FixtureRequest, side: str, place: str, expected: tuple[str, str]
 ) -> None:
-    green.patch.setattr(knocking, "CONNECT_SECONDS", 0.3)
-    green.patch.setattr(knocking, "READ_SECONDS", 0.3)
+    green.patch.setattr(reachability, "CONNECT_SECONDS", 0.3)
+    green.patch.setattr(reachability, "READ_SECONDS", 0.3)
     url = request.getfixturevalue(place)
     field = "endpoint_url" if side == "source" else "endpoint"
     green.change(getattr(green, side), **{field: url})

@@ -26,7 +26,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.stores.checksums import CRC64
-from replication.verify import Verdict, Verified, verify
+from replication.tools.verify import Verdict, Verified, verify
 from sandbox.aws import AwsServer
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack

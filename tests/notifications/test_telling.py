@@ -17,14 +17,14 @@ from django.utils.module_loading import import_string
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
-from replication.doctor.findings import Level
-from replication.doctor.service import examine_targets
 from replication.jobs import parking
 from replication.models import AuditEntry, Condition, NotificationTarget, ReplicationRule
 from replication.monitoring.notifications import dispatch, sender
 from replication.monitoring.notifications.dispatch import Told, tell
 from replication.monitoring.status import read_status
 from replication.operations import retention
+from replication.tools.doctor.findings import Level
+from replication.tools.doctor.service import examine_targets
 from tests.examples import a_rule
 from tests.http_origin import http_origin
 from tests.notifications.conftest import SECRET, Webhook

@@ -178,7 +178,7 @@ def test_a_receiver_of_others_that_is_gone_is_named_and_what_is_done_stays_done(
 ) -> None:
     let_others_listen(aws, bucket, prefix="logs/")
     aws.client("sns").delete_topic(TopicArn=f"arn:aws:sns:us-east-1:{aws.account_id}:{bucket}")
-    monkeypatch.setattr("replication.provisioning.carrying_out.SETTLES_SECONDS", 0)
+    monkeypatch.setattr("replication.tools.provisioning.applying.SETTLES_SECONDS", 0)
     status, said = provision("--queue", queue_name, "--apply")
     assert status == 1
     assert "one that is gone" in said

@@ -13,10 +13,10 @@ import pytest
 from django.conf import settings
 
 from replication.models import Destination, EventQueue, ReplicationRule, Source
-from replication.provisioning import Aws, plan_all
-from replication.provisioning.arns import QueueAddress
-from replication.provisioning.notifications import EVENTS
-from replication.provisioning.policies import (
+from replication.tools.provisioning import Aws, plan_all
+from replication.tools.provisioning.arns import QueueAddress
+from replication.tools.provisioning.notifications import EVENTS
+from replication.tools.provisioning.policies import (
     OWNER,
     SEND,
     Statement,
@@ -24,13 +24,13 @@ from replication.provisioning.policies import (
     owner_statement,
     send_statement,
 )
-from replication.provisioning.queues import (
+from replication.tools.provisioning.queues import (
     LARGEST_EVENT_BYTES,
     dead_letter_attributes,
     differences,
     queue_attributes,
 )
-from replication.provisioning.steps import PutNotifications
+from replication.tools.provisioning.steps import PutNotifications
 from sandbox.ministack import MiniStack
 from tests.processes import eventually
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replication.provisioning.notifications import (
+from replication.tools.provisioning.notifications import (
     EVENTS,
     KeyRange,
     Merged,

@@ -5,13 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from replication.models import EventQueue
-from replication.provisioning.arns import QueueAddress
-from replication.provisioning.needs import BucketNeeds, QueueNeeds
-from replication.provisioning.notifications import EVENTS, KeyRange
-from replication.provisioning.planning import plan, removal
-from replication.provisioning.policies import allowed_buckets, receiver, statements
-from replication.provisioning.queues import TAG
-from replication.provisioning.steps import (
+from replication.tools.provisioning.arns import QueueAddress
+from replication.tools.provisioning.desired import BucketNeeds, QueueNeeds
+from replication.tools.provisioning.notifications import EVENTS, KeyRange
+from replication.tools.provisioning.planning import plan, removal
+from replication.tools.provisioning.policies import allowed_buckets, receiver, statements
+from replication.tools.provisioning.queues import TAG
+from replication.tools.provisioning.steps import (
     Found,
     FoundQueue,
     MakeQueue,

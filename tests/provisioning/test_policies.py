@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from replication.models import Destination, ReplicationRule, Source, SourceKind
-from replication.provisioning.arns import QueueAddress
-from replication.provisioning.policies import (
+from replication.tools.provisioning.arns import QueueAddress
+from replication.tools.provisioning.policies import (
     OWNER,
     RECEIVE,
     SEND,

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
 
-from replication.rules_file import (
+from replication.tools.rules_file import (
     MAX_FILE_BYTES,
     Applied,
     Change,

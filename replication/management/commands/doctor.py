@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from replication.doctor import Examined, Finding, Level, examine
-from replication.doctor.roads import UnknownRule
+from replication.tools.doctor import Examined, Finding, Level, examine
+from replication.tools.doctor.checklist import UnknownRule
 
 # 1 is of a set-up that fails; what follows is of a doctor that could not begin.
 _FAILED = 1

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from replication.rules_file import export_rules
+from replication.tools.rules_file import export_rules
 
 
 class Command(BaseCommand):

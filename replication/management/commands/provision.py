@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from replication.cluster.database import why_not_ready
-from replication.provisioning import (
+from replication.tools.provisioning import (
     Aws,
     Plan,
     ProvisioningError,

@@ -17,7 +17,7 @@ from replication.errors import MEANINGS, ErrorCode, ReplicationError
 from replication.intake.matching import look_again
 from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
-from replication.verify import Verdict, Verified, verify, would_be_mended
+from replication.tools.verify import Verdict, Verified, verify, would_be_mended
 
 ENQUEUE_BATCH = 100
 

@@ -7,7 +7,13 @@ where its key was rewritten, so no object is ever in its way.
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from replication.doctor.findings import (
+from replication.errors import ErrorCode, ReplicationError
+from replication.mapping.keys import REWRITTEN_MARK, key_problem
+from replication.models import DeletePolicy, EncryptionMethod, ObjectAcl, ReplicationRule
+from replication.stores.base import DestinationStore, Encryption, Receipt, ReplicaAttributes
+from replication.stores.checksums import CRC64
+from replication.stores.factory import destination_store
+from replication.tools.doctor.findings import (
     Check,
     Finding,
     Findings,
@@ -17,12 +23,6 @@ from replication.doctor.findings import (
     unknown,
     warned,
 )
-from replication.errors import ErrorCode, ReplicationError
-from replication.mapping.keys import REWRITTEN_MARK, key_problem
-from replication.models import DeletePolicy, EncryptionMethod, ObjectAcl, ReplicationRule
-from replication.stores.base import DestinationStore, Encryption, Receipt, ReplicaAttributes
-from replication.stores.checksums import CRC64
-from replication.stores.factory import destination_store
 
 CONTENT = b"s3sync doctor was here, and may be deleted\n"
 _TAGS = {"s3sync": "doctor"}

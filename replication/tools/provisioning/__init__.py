@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 from replication.errors import ReplicationError
 from replication.models import EventQueue
-from replication.provisioning.aws import Aws
-from replication.provisioning.carrying_out import carry_out
-from replication.provisioning.needs import all_rules, leftovers, needs
-from replication.provisioning.planning import plan, removal
-from replication.provisioning.refusals import ProvisioningError
-from replication.provisioning.service_policies import service_policies
-from replication.provisioning.steps import Plan, Step
 from replication.stores.credentials import access_key
+from replication.tools.provisioning.applying import carry_out
+from replication.tools.provisioning.arns import ProvisioningError
+from replication.tools.provisioning.aws import Aws
+from replication.tools.provisioning.desired import all_rules, leftovers, needs
+from replication.tools.provisioning.planning import plan, removal
+from replication.tools.provisioning.policies import service_policies
+from replication.tools.provisioning.steps import Plan, Step
 
 __all__ = [
     "Aws",

@@ -19,7 +19,15 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from replication.doctor.findings import Check, Finding, Findings, failed, passed, unknown, warned
+from replication.tools.doctor.findings import (
+    Check,
+    Finding,
+    Findings,
+    failed,
+    passed,
+    unknown,
+    warned,
+)
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 5.0

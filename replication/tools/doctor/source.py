@@ -3,9 +3,13 @@ may not be read. Nothing is written to it."""
 
 from uuid import uuid4
 
-from replication.doctor import aws
-from replication.doctor.aws import Listed
-from replication.doctor.findings import (
+from replication.errors import ErrorCode, ObjectMissing, ReplicationError
+from replication.models import ArchivePolicy, DeletePolicy, ReplicationRule, SourceKind
+from replication.stores.base import ObjectInfo, SourceStore
+from replication.stores.factory import source_store
+from replication.tools.doctor import aws
+from replication.tools.doctor.aws import Listed
+from replication.tools.doctor.findings import (
     Check,
     Finding,
     Findings,
@@ -16,11 +20,7 @@ from replication.doctor.findings import (
     unknown,
     warned,
 )
-from replication.errors import ErrorCode, ObjectMissing, ReplicationError
-from replication.models import ArchivePolicy, DeletePolicy, ReplicationRule, SourceKind
-from replication.provisioning.arns import bucket_arn
-from replication.stores.base import ObjectInfo, SourceStore
-from replication.stores.factory import source_store
+from replication.tools.provisioning.arns import bucket_arn
 
 # So many objects are opened at most, until one can be read: the first may be archived.
 _OPENED_AT_MOST = 3

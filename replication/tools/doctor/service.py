@@ -5,11 +5,19 @@ from django.core.checks import CheckMessage
 from django.db import connection
 
 from replication.cluster.database import why_not_ready
-from replication.doctor.findings import Check, Finding, Findings, Level, failed, passed, warned
 from replication.models import NotificationTarget
 from replication.monitoring.notifications.sender import Unsendable, services
 from replication.monitoring.status import Problem, Status
 from replication.stores.checksums import CRC64
+from replication.tools.doctor.findings import (
+    Check,
+    Finding,
+    Findings,
+    Level,
+    failed,
+    passed,
+    warned,
+)
 
 # The check value of CRC-64/XZ, of the digits from 1 to 9.
 _DIGITS, _CRC_OF_DIGITS = b"123456789", 0x995DC9BBDF1939FA

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
-from replication.doctor.findings import Check, Examined, Finding, Leg, failed, unknown
+from replication.tools.doctor.findings import Check, Examined, Finding, Leg, failed, unknown
 
 AT_ONCE = 16
 LEG_SECONDS = 15.0

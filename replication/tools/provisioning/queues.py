@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 
-from replication.provisioning.arns import QueueAddress
+from replication.tools.provisioning.arns import QueueAddress
 
 TAG = {
     "s3sync": "provisioned"

@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from replication.provisioning.refusals import ProvisioningError
-
 _PATH = re.compile(r"/([0-9]{12})/([A-Za-z0-9_-]{1,80}(?:\.fifo)?)")
 
 
@@ -19,6 +17,15 @@ def partition(region: str) -> str:
 def bucket_arn(bucket: str, *, region: str) -> str:
     """S3's name of a bucket; objects are behind a slash."""
     return f"arn:{partition(region)}:s3:::{bucket}"
+
+
+class ProvisioningError(Exception):
+    """The text says what is wrong and, on a line of its own, what to do about it."""
+
+    def __init__(self, what: str, *, hint: str) -> None:
+        super().__init__(f"{what}\n{hint}")
+        self.what = what
+        self.hint = hint
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,13 @@ from botocore.exceptions import (
 
 from replication.errors import MEANINGS, ReplicationError
 from replication.models import EventQueue
-from replication.provisioning.arns import QueueAddress
-from replication.provisioning.needs import BucketNeeds, QueueNeeds, bucket_without_rules
-from replication.provisioning.notifications import is_same, without_answer
-from replication.provisioning.policies import allowed_buckets
-from replication.provisioning.queues import TAG
-from replication.provisioning.refusals import ProvisioningError
-from replication.provisioning.steps import Found, FoundQueue, PutNotifications, SetAttributes
 from replication.stores.aws import aws_client, sqs_endpoint
+from replication.tools.provisioning.arns import ProvisioningError, QueueAddress
+from replication.tools.provisioning.desired import BucketNeeds, QueueNeeds, bucket_without_rules
+from replication.tools.provisioning.notifications import is_same, without_answer
+from replication.tools.provisioning.policies import allowed_buckets
+from replication.tools.provisioning.queues import TAG
+from replication.tools.provisioning.steps import Found, FoundQueue, PutNotifications, SetAttributes
 
 _Answer = TypeVar("_Answer")
 

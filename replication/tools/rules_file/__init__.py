@@ -4,9 +4,9 @@ An entry of the file is the whole entry: a field that it leaves out gets its def
 file does not mention is left alone.
 """
 
-from replication.rules_file.applying import Applied, Change, FieldChange, apply_rules
-from replication.rules_file.exporting import export_rules
-from replication.rules_file.reading import MAX_FILE_BYTES, Mistake, RulesFileError
+from replication.tools.rules_file.applying import Applied, Change, FieldChange, apply_rules
+from replication.tools.rules_file.exporting import export_rules
+from replication.tools.rules_file.reading import MAX_FILE_BYTES, Mistake, RulesFileError
 
 __all__ = [
     "MAX_FILE_BYTES",

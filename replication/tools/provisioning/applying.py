@@ -5,9 +5,9 @@ from collections.abc import Callable
 from django.core.exceptions import ValidationError
 
 from replication.models import EventQueue
-from replication.provisioning.aws import SETTLES_SECONDS, Aws
-from replication.provisioning.refusals import ProvisioningError
-from replication.provisioning.steps import (
+from replication.tools.provisioning.arns import ProvisioningError
+from replication.tools.provisioning.aws import SETTLES_SECONDS, Aws
+from replication.tools.provisioning.steps import (
     MakeQueue,
     Plan,
     PollQueue,

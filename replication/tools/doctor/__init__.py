@@ -4,7 +4,7 @@ It changes nothing but an object of its own at the destination, which it deletes
 message from a queue. docs/doctor.md describes it.
 """
 
-from replication.doctor.findings import Check, Examined, Finding, Level
-from replication.doctor.roads import examine
+from replication.tools.doctor.checklist import examine
+from replication.tools.doctor.findings import Check, Examined, Finding, Level
 
 __all__ = ["Check", "Examined", "Finding", "Level", "examine"]

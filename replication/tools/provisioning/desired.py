@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from django.core.exceptions import ValidationError
 
 from replication.models import EventQueue, ReplicationRule, Source, SourceKind
-from replication.provisioning.arns import QueueAddress, queue_address
-from replication.provisioning.notifications import KeyRange, wanted_range
-from replication.provisioning.refusals import ProvisioningError
+from replication.tools.provisioning.arns import ProvisioningError, QueueAddress, queue_address
+from replication.tools.provisioning.notifications import KeyRange, wanted_range
 
 
 @dataclass(frozen=True)

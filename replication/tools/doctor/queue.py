@@ -5,9 +5,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from replication.doctor import aws
-from replication.doctor.aws import Refusal, Why
-from replication.doctor.findings import (
+from replication.errors import ReplicationError
+from replication.models import EventQueue
+from replication.monitoring.status.problems import SILENT_SECONDS, in_words
+from replication.tools.doctor import aws
+from replication.tools.doctor.aws import Refusal, Why
+from replication.tools.doctor.findings import (
     Check,
     Finding,
     Findings,
@@ -17,10 +20,7 @@ from replication.doctor.findings import (
     unknown,
     warned,
 )
-from replication.errors import ReplicationError
-from replication.models import EventQueue
-from replication.monitoring.status.problems import SILENT_SECONDS, in_words
-from replication.provisioning.queues import LARGEST_EVENT_BYTES
+from replication.tools.provisioning.queues import LARGEST_EVENT_BYTES
 
 # poll_loop hides messages in hand, first 10 s after their receipt (docs/operations.md).
 _LEAST_VISIBILITY_SECONDS = 10

@@ -10,21 +10,6 @@ from functools import partial
 
 from django.db.models import Max
 
-from replication.doctor.announcements import Heard, examine_announcements
-from replication.doctor.aws import is_of_aws
-from replication.doctor.destination import CONTENT, examine_destination, probe_key
-from replication.doctor.findings import Check, Examined, Leg, warned
-from replication.doctor.queue import Polled, examine_queue
-from replication.doctor.runner import LEG_SECONDS, run
-from replication.doctor.service import examine_installation, examine_life, examine_targets
-from replication.doctor.source import examine_source
-from replication.doctor.ways import (
-    as_whom_in_aws,
-    as_whom_in_oss,
-    way_to_destination,
-    way_to_queue,
-    way_to_source,
-)
 from replication.intake.signed_calls import lambda_heard_at
 from replication.models import (
     Destination,
@@ -36,6 +21,21 @@ from replication.models import (
     TransferJob,
 )
 from replication.monitoring.status import read_status
+from replication.tools.doctor.aws import is_of_aws
+from replication.tools.doctor.connectivity import (
+    as_whom_in_aws,
+    as_whom_in_oss,
+    way_to_destination,
+    way_to_queue,
+    way_to_source,
+)
+from replication.tools.doctor.destination import CONTENT, examine_destination, probe_key
+from replication.tools.doctor.event_delivery import Heard, examine_announcements
+from replication.tools.doctor.findings import Check, Examined, Leg, warned
+from replication.tools.doctor.queue import Polled, examine_queue
+from replication.tools.doctor.runner import LEG_SECONDS, run
+from replication.tools.doctor.service import examine_installation, examine_life, examine_targets
+from replication.tools.doctor.source import examine_source
 
 # Of the history only its newest end is read, whatever its length.
 _NEWEST_JOBS = 10_000

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from replication.rules_file.sections import DOMAINS, SECTIONS, Section, suggestion
+from replication.tools.rules_file.sections import DOMAINS, SECTIONS, Section, suggestion
 
 # Thousands of rules fit in it. YAML's scanner takes seconds for so much.
 MAX_FILE_BYTES = 1024 * 1024

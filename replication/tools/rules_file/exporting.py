@@ -6,8 +6,8 @@ from typing import Any
 from ruamel.yaml import YAML, RoundTripRepresenter, ScalarNode
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
-from replication.rules_file.applying import row_values
-from replication.rules_file.sections import SECTIONS, Section
+from replication.tools.rules_file.applying import row_values
+from replication.tools.rules_file.sections import SECTIONS, Section
 
 _HEAD = (
     "# Written by `manage.py exportrules`, for `manage.py applyrules`. See docs/rules-file.md.\n"

@@ -3,16 +3,24 @@
 import re
 from urllib.parse import urlsplit
 
-from replication.doctor import aws
-from replication.doctor.aws import Refusal, Why
-from replication.doctor.findings import Check, Findings, failed, from_error, passed, unknown, warned
-from replication.doctor.knocking import knock
 from replication.errors import ReplicationError
 from replication.models import Addressing, Destination, EventQueue, Source
-from replication.provisioning import ProvisioningError
-from replication.provisioning.arns import queue_address
 from replication.stores.credentials import DEFAULT_PROFILE, access_key
 from replication.stores.factory import destination_store
+from replication.tools.doctor import aws
+from replication.tools.doctor.aws import Refusal, Why
+from replication.tools.doctor.findings import (
+    Check,
+    Findings,
+    failed,
+    from_error,
+    passed,
+    unknown,
+    warned,
+)
+from replication.tools.doctor.reachability import knock
+from replication.tools.provisioning import ProvisioningError
+from replication.tools.provisioning.arns import queue_address
 
 # https://help.aliyun.com/document_detail/31837.html; those of acceleration name no region.
 _OSS_HOST = re.compile(r"oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")

@@ -6,16 +6,11 @@ carried out leaves nothing to plan, and `removal` undoes it: our own parts only.
 
 from collections.abc import Iterator, Mapping
 
-from replication.provisioning import policies
-from replication.provisioning.arns import QueueAddress
-from replication.provisioning.needs import BucketNeeds, QueueNeeds
-from replication.provisioning.notifications import (
-    Merged,
-    describe_others,
-    is_same,
-    merge,
-)
-from replication.provisioning.queues import (
+from replication.tools.provisioning import policies
+from replication.tools.provisioning.arns import QueueAddress
+from replication.tools.provisioning.desired import BucketNeeds, QueueNeeds
+from replication.tools.provisioning.notifications import Merged, describe_others, is_same, merge
+from replication.tools.provisioning.queues import (
     DEAD_LETTER_RETENTION_DAYS,
     MAX_RECEIVE_COUNT,
     RETENTION_DAYS,
@@ -24,7 +19,7 @@ from replication.provisioning.queues import (
     doubts,
     queue_attributes,
 )
-from replication.provisioning.steps import (
+from replication.tools.provisioning.steps import (
     Found,
     FoundQueue,
     MakeQueue,

@@ -5,19 +5,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from replication.doctor import aws
-from replication.doctor.aws import Refusal, Why
-from replication.doctor.findings import (
-    Check,
-    Finding,
-    Findings,
-    failed,
-    from_error,
-    passed,
-    unknown,
-    warned,
-)
-from replication.doctor.queue_policy import lets_s3_send
 from replication.errors import ReplicationError
 from replication.models import (
     ArchivePolicy,
@@ -27,9 +14,22 @@ from replication.models import (
     SourceKind,
 )
 from replication.monitoring.status.problems import in_words
-from replication.provisioning import ProvisioningError
-from replication.provisioning.arns import QueueAddress, bucket_arn, queue_address
-from replication.provisioning.notifications import (
+from replication.tools.doctor import aws
+from replication.tools.doctor.aws import Refusal, Why
+from replication.tools.doctor.findings import (
+    Check,
+    Finding,
+    Findings,
+    failed,
+    from_error,
+    passed,
+    unknown,
+    warned,
+)
+from replication.tools.doctor.queue_policy import lets_s3_send
+from replication.tools.provisioning import ProvisioningError
+from replication.tools.provisioning.arns import QueueAddress, bucket_arn, queue_address
+from replication.tools.provisioning.notifications import (
     EVENTS,
     KeyRange,
     Notification,

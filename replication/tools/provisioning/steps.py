@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from replication.provisioning.arns import QueueAddress
-from replication.provisioning.needs import BucketNeeds, QueueNeeds
-from replication.provisioning.queues import TAG
+from replication.tools.provisioning.arns import QueueAddress
+from replication.tools.provisioning.desired import BucketNeeds, QueueNeeds
+from replication.tools.provisioning.queues import TAG
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from django.db import transaction
 from django.db.models import ForeignKey
 
 from replication.models import Source, SourceDomain
-from replication.rules_file.reading import Entry, Mistake, RulesFileError, read_entries
-from replication.rules_file.sections import (
+from replication.tools.rules_file.reading import Entry, Mistake, RulesFileError, read_entries
+from replication.tools.rules_file.sections import (
     DOMAINS,
     SECTIONS,
     Section,

@@ -1,0 +1,1 @@
+"""doctor, provisioning, the rules file, verify: what is run by hand."""
