@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from django.http import HttpRequest, HttpResponse
 
-from replication import views
+from replication.api import probes
 
 POLICY = "; ".join(
     [
@@ -25,7 +25,7 @@ class ProbeMiddleware:
     Load balancers and kubelets probe by address, which no ALLOWED_HOSTS can name beforehand.
     """
 
-    PROBES: ClassVar = {"/healthz": views.healthz, "/readyz": views.readyz}
+    PROBES: ClassVar = {"/healthz": probes.healthz, "/readyz": probes.readyz}
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from replication import jobs
+from replication.admin.status_page import PAGES
 from replication.errors import ErrorCode
 from replication.models import (
     CompletedMinute,
@@ -25,7 +26,6 @@ from replication.models import (
 )
 from replication.monitoring.status import VERSION, read_status
 from replication.transfer.results import Completion
-from replication.views import PAGES
 from tests.examples import a_job, a_rule
 
 pytestmark = pytest.mark.django_db

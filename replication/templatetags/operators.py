@@ -4,9 +4,9 @@ from django import template
 from django.urls import reverse
 
 from replication.admin import cells
+from replication.admin.status_page import PAGES
 from replication.jobs import delete_brake
 from replication.monitoring.status import find_problems, read_numbers
-from replication.views import PAGES
 
 register = template.Library()
 

@@ -7,8 +7,8 @@ from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, get_resolver
 
+from replication.admin.status_page import PAGES
 from replication.api.openapi import as_text
-from replication.views import PAGES
 from s3sync.middleware import ProbeMiddleware
 
 DOCUMENT = (settings.BASE_DIR / "docs" / "api.md").read_text()

@@ -1,27 +1,16 @@
-"""What is answered outside of the admin and the API: probes, metrics, and the status page."""
+"""The status page."""
 
 import structlog
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
-from django.views.defaults import page_not_found
 
-from replication.api.authentication import BearerToken
-from replication.api.refusals import (
-    Refused,
-    database_unavailable,
-    not_found,
-    refuse,
-    unauthorized,
-)
-from replication.cluster.database import DATABASE_AWAY, why_not_ready
+from replication.cluster.database import DATABASE_AWAY
 from replication.models import Destination, EventQueue, ReplicationRule, Source
-from replication.monitoring.metrics import CONTENT_TYPE, scrape
 from replication.monitoring.status import read_status
 
 # The admin's list that shows more of a problem, by the problem's code.
@@ -41,35 +30,6 @@ PAGES = {
 }
 
 log = structlog.get_logger(__name__)
-
-
-@require_safe
-def healthz(request: HttpRequest) -> JsonResponse:
-    """The process is up; a database that is down must not make an orchestrator restart it."""
-    return JsonResponse({"status": "ok"})
-
-
-@require_safe
-def readyz(request: HttpRequest) -> JsonResponse:
-    """The database can be reached and is migrated."""
-    problem = why_not_ready()
-    if problem is None:
-        return JsonResponse({"status": "ok"})
-    log.error("readyz.not_ready", code=problem.code, reason=problem.reason)
-    return refuse(503, problem.code, problem.detail)
-
-
-@require_safe
-def metrics(request: HttpRequest) -> HttpResponse:
-    """What Prometheus scrapes, for whoever has a token, unless the settings open it to all."""
-    try:
-        if not settings.S3SYNC.metrics_public and not BearerToken()(request):
-            return unauthorized(request)
-        return HttpResponse(scrape(), content_type=CONTENT_TYPE)
-    except Refused as refused:
-        return refused.answer()
-    except DATABASE_AWAY as error:
-        return database_unavailable(request, error)
 
 
 @require_safe
@@ -117,10 +77,3 @@ def _first_steps() -> list[tuple[str, str]]:
 
 def _admin_list(model_name: str) -> str:
     return reverse(f"admin:replication_{model_name}_changelist")
-
-
-def page_or_endpoint_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404: JSON for callers of the API, a page for people."""
-    if request.path.startswith("/api/"):
-        return not_found(request, exception)
-    return page_not_found(request, exception)
