@@ -2,9 +2,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from tests.admin.story import Service, make_service
-from tests.browser import browser, open_page
-from tests.groups import client_of_group
+from tests.support.browser import browser, open_page
+from tests.support.groups import client_of_group
+from tests.support.story import Service, make_service
 
 __all__ = ["browser", "open_page"]
 

@@ -5,7 +5,7 @@ from django.urls import reverse
 
 from replication.models import JobOrigin, JobState, ReplicationRule, TransferJob
 from tests.admin.pages import change_url, list_url, run_action, said
-from tests.admin.story import Service, make_job
+from tests.support.story import Service, make_job
 
 
 def state_of(job: TransferJob) -> JobState:

@@ -19,8 +19,8 @@ from replication.models import (
     TransferJob,
 )
 from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url
-from tests.admin.story import Service, make_job, make_story
-from tests.browser import OpenPage, Visit, log_in
+from tests.support.browser import OpenPage, Visit, log_in
+from tests.support.story import Service, make_job, make_story
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from replication.models import DeadLetter, TransferJob
 from tests.admin.pages import change_url, list_url, run_action, said
-from tests.admin.story import Service
+from tests.support.story import Service
 
 
 def a_letter(service: Service, number: int, *, bucket: str = "acme-photos") -> DeadLetter:

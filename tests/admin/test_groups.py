@@ -27,9 +27,9 @@ from replication.models import (
     TokenRole,
     TransferJob,
 )
-from tests.admin.story import make_job, make_story
 from tests.api.callers import a_caller
-from tests.groups import client_of_group
+from tests.support.groups import client_of_group
+from tests.support.story import make_job, make_story
 
 MODELS: list[type[Model]] = [
     *apps.get_app_config("replication").get_models(),

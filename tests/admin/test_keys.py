@@ -8,7 +8,7 @@ from django.test import Client
 from replication.admin.cells import LIST_KEY_LENGTH, short_key, visible
 from replication.models import JobState
 from tests.admin.pages import change_url, list_url
-from tests.admin.story import ODD_KEYS, Service, make_job
+from tests.support.story import ODD_KEYS, Service, make_job
 
 
 class Keys(HTMLParser):

@@ -22,7 +22,7 @@ from replication.models import (
     TransferJob,
 )
 from tests.admin.pages import LISTS, list_url
-from tests.admin.story import Service, make_job, make_story
+from tests.support.story import Service, make_job, make_story
 
 
 def make_more(service: Service) -> None:

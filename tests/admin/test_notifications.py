@@ -9,9 +9,9 @@ from django.urls import reverse
 from replication.models import AuditEntry, Condition, ConditionKind, NotificationTarget
 from replication.models.notifications import usual_kinds
 from tests.admin.pages import add_url, change_url, list_url, run_action, said
-from tests.admin.story import Service, make_notifications
-from tests.groups import client_of_group
-from tests.notifications.conftest import SECRET, Webhook, addresses, webhook
+from tests.monitoring.notifications.conftest import SECRET, Webhook, addresses, webhook
+from tests.support.groups import client_of_group
+from tests.support.story import Service, make_notifications
 
 __all__ = ["addresses", "webhook"]
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from replication.admin.overlaps import writers_of_the_same_place
 from replication.models import ReplicationRule
-from tests.admin.story import Service
+from tests.support.story import Service
 
 
 def finds(service: Service, one: dict, other: dict) -> bool:

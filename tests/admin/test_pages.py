@@ -22,7 +22,7 @@ from replication.models import (
 )
 from replication.tools.rules_file.sections import section_of
 from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url, said
-from tests.admin.story import Service, make_job, make_story
+from tests.support.story import Service, make_job, make_story
 
 
 def text_of(client: Client, url: str) -> str:

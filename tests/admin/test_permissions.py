@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from replication.models import FailedJob, JobState, TransferJob
 from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url, run_action
-from tests.admin.story import Service, make_job, make_story
+from tests.support.story import Service, make_job, make_story
 
 
 @pytest.mark.parametrize("model", LISTS)

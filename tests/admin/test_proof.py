@@ -16,7 +16,7 @@ from replication.admin.uploads_under_way import upload_under_way
 from replication.models import JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
 from replication.operations.proof import FORMAT, DestinationProof, Proof, SourceProof
 from tests.admin.pages import change_url
-from tests.admin.story import (
+from tests.support.story import (
     NO_COPY,
     SKIPPED,
     UNCHANGED,

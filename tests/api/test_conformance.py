@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from replication.models import DeadLetter, JobState, TransferJob
-from tests.admin.story import make_story
+from tests.support.story import make_story
 
 CHECKS: list[Any] = [
     not_a_server_error,

@@ -13,7 +13,7 @@ from django.urls import reverse
 from replication.api.event_bodies import MAX_BODY_BYTES
 from replication.api.events import MAX_EVENTS
 from replication.models import JobOrigin, TransferJob
-from tests.examples import a_rule
+from tests.support.examples import a_rule
 
 URL = "/api/v1/events"
 NATIVE = {

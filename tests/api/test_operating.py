@@ -21,7 +21,7 @@ from replication.models import (
     TransferJob,
 )
 from tests.api.callers import a_caller
-from tests.examples import a_job, a_rule
+from tests.support.examples import a_job, a_rule
 
 pytestmark = pytest.mark.django_db
 

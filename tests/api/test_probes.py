@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
-from tests.processes import gunicorn
+from tests.support.processes import gunicorn
 
 TOKEN = "a-token-for-this-test"
 

@@ -12,9 +12,9 @@ from pytest_django import Settings
 from replication.api.event_bodies import MAX_BODY_BYTES
 from replication.intake.signatures import MAX_SKEW_SECONDS, SCHEME
 from replication.models import ApiToken, SignedCall, TransferJob
-from tests.environment import LAMBDA_KEY, NEXT_LAMBDA_KEY
-from tests.examples import a_rule
-from tests.signed import authorization, s3_event
+from tests.support.environment import LAMBDA_KEY, NEXT_LAMBDA_KEY
+from tests.support.examples import a_rule
+from tests.support.signed import authorization, s3_event
 
 URL = "/api/v1/events"
 BODY = json.dumps(s3_event("a+b.jpg")).encode()

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from replication.models import JobState
-from tests.examples import a_job, a_rule
+from tests.support.examples import a_job, a_rule
 
 URL = "/api/v1/status"
 

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from replication.models import ActorKind, ApiToken, AuditAction, AuditEntry, TokenRole
 from tests.admin.pages import add_url, list_url, run_action, said
 from tests.api.callers import a_caller, with_token
-from tests.examples import a_rule
+from tests.support.examples import a_rule
 
 STATUS = "/api/v1/status"
 

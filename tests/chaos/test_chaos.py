@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.processes import REPOSITORY
+from tests.support.processes import REPOSITORY
 
 
 @pytest.mark.xdist_group("chaos")

@@ -12,8 +12,8 @@ import oss2
 from replication.stores.base import CONTENT_HEADERS
 from replication.stores.checksums import CRC64
 from sandbox.oss import OssServer
-from tests.conftest import OSS_REGION
-from tests.environment import OSS_KEY_ID, OSS_KEY_SECRET
+from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
+from tests.support.road import OSS_REGION
 
 _METADATA = "x-oss-meta-"
 _ENCRYPTION = "x-oss-server-side-encryption"

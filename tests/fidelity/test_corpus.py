@@ -31,7 +31,6 @@ from sandbox.aws import AwsServer
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
 from sandbox.oss import OssServer
-from tests.conftest import OSS_REGION, work
 from tests.fidelity.bodies import PART_BYTES, THRESHOLD_BYTES
 from tests.fidelity.corpus import CORPUS, EXCUSES, MINISTACK, MOTO, WITH_EVENTS, of_leg
 from tests.fidelity.legs import KMS_KEY_ID, LEGS
@@ -39,7 +38,8 @@ from tests.fidelity.oss_side import Replica, ReplicaBucket
 from tests.fidelity.places import CHECKSUMS, COMPARED_CHECKSUMS
 from tests.fidelity.s3_side import SourceBucket, Stored
 from tests.fidelity.samples import Arrives, LeftOut, Leg, Refused, Sample, Shortfall
-from tests.processes import eventually
+from tests.support.processes import eventually
+from tests.support.road import OSS_REGION, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,8 +16,8 @@ from replication.stores.s3.store import S3Store
 from replication.stores.transport import fibers
 from sandbox.aws import AwsServer
 from sandbox.oss import OssServer
-from tests.conftest import OSS_REGION
-from tests.http_origin import HttpOrigin, http_origin
+from tests.support.http_origin import HttpOrigin, http_origin
+from tests.support.road import OSS_REGION
 
 
 @pytest.fixture(params=["thread", "fiber"])

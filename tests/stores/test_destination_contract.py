@@ -19,7 +19,7 @@ from replication.stores.base import (
 from replication.stores.oss.store import OssStore
 from sandbox.oss import Denial, Fault, OssServer
 from tests.stores.conftest import oss_store, read_all
-from tests.stores.failing import failing
+from tests.support.failing import failing
 
 KEY = "a b+c%/日本.txt"
 CONTENT = bytes(range(256)) * 20

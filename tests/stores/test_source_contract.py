@@ -8,9 +8,9 @@ import pytest
 
 from replication.errors import ErrorCode, ObjectMissing
 from replication.stores.base import ObjectInfo, SourceStore
-from tests.http_origin import HttpOrigin
 from tests.stores.conftest import SourceCase, read_all
-from tests.stores.failing import failing
+from tests.support.failing import failing
+from tests.support.http_origin import HttpOrigin
 
 KEY = "a.txt"
 CONTENT = bytes(range(256)) * 20

@@ -13,7 +13,7 @@ from replication.errors import ErrorCode, ReplicationError
 from replication.stores.base import ReplicaAttributes
 from replication.stores.oss.store import OssStore
 from sandbox.oss import Fault, OssServer
-from tests.conftest import OSS_REGION
+from tests.support.road import OSS_REGION
 
 pytestmark = pytest.mark.usefixtures("way")
 

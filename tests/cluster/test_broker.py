@@ -1,0 +1,89 @@
+"""The cluster takes a task the moment it is committed, and outlasts a database that is away."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+
+import pytest
+from django.db import connection
+
+from replication.cluster import broker, loops
+from replication.cluster.broker import PatientBroker
+from replication.models import LoopKind
+from tests.support.processes import eventually
+from tests.support.road import Log
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATIENCE_SECONDS = 20.0
+Tasks = list[tuple[int, str]]
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleQueue[Tasks | None]]:
+    """What a pusher's thread was given, look by look; it would wait for a NOTIFY for very long."""
+    monkeypatch.setattr(broker, "LOOK_SECONDS", 3 * PATIENCE_SECONDS)
+    monkeypatch.setattr(broker, "PAUSE_SECONDS", 0.01)
+    looks: SimpleQueue[Tasks | None] = SimpleQueue()
+    is_over = False
+
+    def push() -> None:
+        own = PatientBroker(list_key="s3sync")
+        try:
+            while not is_over:
+                tasks = own.dequeue()
+                for number, _ in tasks or []:
+                    own.acknowledge(number)
+                looks.put(tasks)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        ended: Future[None] = pool.submit(push)
+        yield looks
+        is_over = True
+
+        def is_told() -> bool:
+            with connection.cursor() as cursor:
+                cursor.execute(f"NOTIFY {loops.SUMMONS_CHANNEL}")
+            return ended.done()
+
+        eventually(is_told)
+        ended.result()
+
+
+def next_of(taken: SimpleQueue[Tasks | None]) -> Tasks:
+    """The next that was taken; between what it hears and its look there is nothing."""
+    while not (tasks := taken.get(timeout=PATIENCE_SECONDS)):
+        pass
+    return tasks
+
+
+def listeners() -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND query LIKE '%%django_q_ormq%%'"
+        )
+        return [pid for (pid,) in cursor.fetchall()]
+
+
+def test_a_loop_that_is_asked_for_is_taken_at_once(taken: SimpleQueue[Tasks | None]) -> None:
+    for _ in range(2):  # the second time it is heard on a connection that was kept
+        eventually(lambda: len(listeners()) == 1)
+        assert loops.summon(LoopKind.LANE, lost_after_seconds=0)
+        assert len(next_of(taken)) == 1
+
+
+def test_a_lost_connection_is_replaced_by_one_that_listens(
+    taken: SimpleQueue[Tasks | None], logged: Log
+) -> None:
+    eventually(lambda: len(listeners()) == 1)
+    [lost] = listeners()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [lost])
+    assert taken.get(timeout=PATIENCE_SECONDS) is None
+    assert "cluster.database_unavailable" in logged.text
+    eventually(lambda: bool(set(listeners()) - {lost}))
+    assert loops.summon(LoopKind.LANE, lost_after_seconds=0)
+    assert len(next_of(taken)) == 1

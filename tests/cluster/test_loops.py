@@ -1,0 +1,245 @@
+"""The loops keep themselves running, in the right number."""
+
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django_q.models import OrmQ
+from pytest_django import Settings
+
+from replication import tasks
+from replication.cluster import loops
+from replication.cluster.loops import Loop
+from replication.intake.matching import look_again
+from replication.models import Heartbeat, JobState, LoopKind, TransferJob
+from sandbox.oss import Fault
+from tests.support.processes import eventually, manage
+from tests.support.road import Road
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def asked_for() -> int:
+    """How many tasks wait in django-q's queue."""
+    return OrmQ.objects.count()
+
+
+def age(kind: LoopKind, *, seconds: float) -> None:
+    """Make what is known of the kind's loops older."""
+    past = datetime.now(UTC) - timedelta(seconds=seconds)
+    Heartbeat.objects.filter(kind=kind, started_at__isnull=True).update(asked_at=past)
+    Heartbeat.objects.filter(kind=kind, started_at__isnull=False).update(beat_at=past)
+
+
+@pytest.mark.parametrize("kind", LoopKind)
+def test_however_many_ask_one_loop_of_each_kind_waits(kind: LoopKind) -> None:
+    barrier = threading.Barrier(8)
+
+    def ask() -> bool:
+        try:
+            barrier.wait()
+            return loops.summon(kind)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [future.result() for future in [pool.submit(ask) for _ in range(8)]]
+    assert asked.count(True) == 1
+    assert asked_for() == 1
+    assert Heartbeat.objects.get().started_at is None
+
+
+def test_a_loop_that_never_started_is_asked_for_again_and_starts_once() -> None:
+    loops.summon(LoopKind.LANE)
+    lost = Heartbeat.objects.get().id
+    assert not loops.summon(LoopKind.LANE)
+    age(LoopKind.LANE, seconds=loops.LOST_AFTER_SECONDS + 1)
+    assert loops.summon(LoopKind.LANE)
+    found = Heartbeat.objects.get().id
+    assert found != lost
+    with loops.running(LoopKind.LANE, lost) as loop:
+        assert loop is None
+    with loops.running(LoopKind.LANE, found) as loop:
+        assert loop is not None
+        with loops.running(LoopKind.LANE, found) as again:
+            assert again is None
+    assert not Heartbeat.objects.exists()
+
+
+def test_a_cluster_that_starts_does_not_wait_for_what_its_predecessor_asked_for() -> None:
+    loops.summon(LoopKind.LANE)
+    waiting = Heartbeat.objects.filter(kind=LoopKind.LANE)
+    lost = waiting.get().id
+    loops.start()
+    assert waiting.get().id != lost
+
+
+def test_a_lane_whose_process_was_killed_is_replaced_at_once(db: None, tmp_path: Path) -> None:
+    lanes = Heartbeat.objects.filter(kind=LoopKind.LANE, started_at__isnull=False)
+    environment = {"S3SYNC_LANE_SECONDS": "60", "S3SYNC_POLL_IN_CLUSTER": "false"}
+    with manage("qcluster", directory=tmp_path, **environment) as cluster:
+        eventually(lanes.exists, unless_ended=cluster)
+        killed = lanes.get()
+        assert killed.pid is not None
+        os.kill(killed.pid, signal.SIGKILL)
+        eventually(
+            lanes.exclude(id=killed.id).exists,
+            unless_ended=cluster,
+            timeout_seconds=loops.ALIVE_SECONDS - loops.BEAT_SECONDS,
+        )
+        assert not lanes.filter(id=killed.id).exists()
+        os.killpg(cluster.pid, signal.SIGKILL)  # a stop would wait for its loops
+
+
+def test_a_task_whose_loop_was_given_up_does_nothing() -> None:
+    tasks.run_lane("00000000-0000-4000-8000-000000000000")
+    tasks.run_poller("00000000-0000-4000-8000-000000000000")
+    assert not Heartbeat.objects.exists()
+
+
+def test_a_running_loop_lets_another_be_asked_for() -> None:
+    loops.summon(LoopKind.LANE)
+    with loops.running(LoopKind.LANE, Heartbeat.objects.get().id):
+        assert loops.summon(LoopKind.LANE)
+
+
+def test_the_kinds_do_not_wait_for_each_other() -> None:
+    assert loops.summon(LoopKind.LANE)
+    assert loops.summon(LoopKind.POLLER)
+
+
+def test_of_two_the_older_has_a_younger_peer_and_the_younger_has_none() -> None:
+    with (
+        loops.running(LoopKind.LANE) as older,
+        loops.running(LoopKind.LANE) as younger,
+        loops.running(LoopKind.POLLER) as other,
+    ):
+        assert isinstance(older, Loop)
+        assert isinstance(younger, Loop)
+        assert isinstance(other, Loop)
+        assert older.has_younger_peer()
+        assert not younger.has_younger_peer()
+        assert not other.has_younger_peer()
+        age(LoopKind.LANE, seconds=loops.ALIVE_SECONDS + 1)
+        assert not older.has_younger_peer()
+
+
+def test_reviving_asks_for_the_kinds_of_which_none_lives() -> None:
+    with loops.running(LoopKind.LANE):
+        loops.revive()
+        assert Heartbeat.objects.get(started_at__isnull=True).kind == LoopKind.POLLER
+        age(LoopKind.LANE, seconds=loops.ALIVE_SECONDS + 1)
+        loops.revive()
+        assert asked_for() == 2
+
+
+def test_no_poller_is_asked_for_where_polling_is_apart(settings: Settings) -> None:
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"poll_in_cluster": False})
+    loops.start()
+    loops.revive()
+    assert [row.kind for row in Heartbeat.objects.all()] == [LoopKind.LANE]
+
+
+def the_one_asked_for() -> UUID:
+    return Heartbeat.objects.get(started_at__isnull=True).id
+
+
+def test_a_cluster_grows_to_its_lanes_and_no_further(settings: Settings) -> None:
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"lanes": 2})
+    with loops.running(LoopKind.LANE) as first:
+        assert first is not None
+        loops.summon(LoopKind.LANE)
+        with loops.running(LoopKind.LANE, the_one_asked_for()) as second:
+            assert second is not None
+            assert loops.is_full_here()
+            loops.summon(LoopKind.LANE)
+            with loops.running(LoopKind.LANE, the_one_asked_for()) as third:
+                assert third is None
+            # It was not started, so it can be asked for again at once.
+            assert loops.summon(LoopKind.LANE)
+
+
+def test_a_successor_takes_the_place_of_the_lane_that_asked_for_it(settings: Settings) -> None:
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"lanes": 1})
+    with loops.running(LoopKind.LANE) as first:
+        assert first is not None
+        first.renew()
+        with loops.running(LoopKind.LANE, the_one_asked_for()) as second:
+            assert second is not None
+
+
+def test_lanes_of_another_host_do_not_fill_this_one(settings: Settings) -> None:
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"lanes": 1})
+    with loops.running(LoopKind.LANE):
+        Heartbeat.objects.update(host="another")
+        assert not loops.is_full_here()
+
+
+def test_a_beat_shows_life() -> None:
+    with loops.running(LoopKind.LANE) as loop:
+        assert loop is not None
+        age(LoopKind.LANE, seconds=loops.FORGET_AFTER_SECONDS + 1)
+        assert loop.beat_if_due(in_flight=3)
+        row = Heartbeat.objects.get(started_at__isnull=False)
+        assert (row.id, row.in_flight) == (loop.id, 3)
+        assert datetime.now(UTC) - row.beat_at < timedelta(seconds=5)  # type: ignore[operator]
+
+
+def test_a_beat_asks_for_the_other_kind_when_that_fell_silent_and_never_for_its_own() -> None:
+    with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
+        assert lane is not None
+        age(LoopKind.LANE, seconds=loops.ALIVE_SECONDS + 1)
+        assert lane.beat_if_due()
+        assert asked_for() == 0
+    with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
+        assert lane is not None
+        age(LoopKind.POLLER, seconds=loops.ALIVE_SECONDS + 1)
+        assert lane.beat_if_due()
+        assert Heartbeat.objects.get(started_at__isnull=True).kind == LoopKind.POLLER
+
+
+def test_a_beat_is_one_statement_while_all_live() -> None:
+    with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
+        assert lane is not None
+        with CaptureQueriesContext(connection) as queries:
+            assert lane.beat_if_due()
+            assert not lane.beat_if_due()
+        assert len(queries) == 1
+
+
+def test_a_loop_that_starts_forgets_the_dead() -> None:
+    with loops.running(LoopKind.LANE):
+        age(LoopKind.LANE, seconds=loops.FORGET_AFTER_SECONDS + 1)
+        with loops.running(LoopKind.LANE) as loop:
+            assert loop is not None
+            assert Heartbeat.objects.get(started_at__isnull=False).id == loop.id
+
+
+def test_lanes_grow_under_load_and_shrink_to_one(road: Road, tmp_path: Path) -> None:
+    keys = [f"key/{number}" for number in range(80)]
+    for key in keys:
+        road.put(key)
+    road.oss.add_fault(Fault(operation="PutObject", times=None, delay_seconds=0.4))
+
+    def lanes() -> int:
+        return Heartbeat.objects.filter(kind=LoopKind.LANE, started_at__isnull=False).count()
+
+    environment = {"S3SYNC_LANES": "3", "S3SYNC_LANE_CONCURRENCY": "2", "S3SYNC_LANE_SECONDS": "4"}
+    environment["S3SYNC_POLL_IN_CLUSTER"] = "false"
+    with manage("qcluster", directory=tmp_path, **environment) as cluster:
+        look_again(road.rule, keys)
+        eventually(lambda: lanes() >= 3, unless_ended=cluster)
+        eventually(
+            lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == len(keys),
+            unless_ended=cluster,
+        )
+        # One watches; while it renews itself there are two.
+        eventually(lambda: lanes() == 1, unless_ended=cluster)
+    assert {key for key in keys if road.replica(key)} == set(keys)

@@ -1,0 +1,181 @@
+"""Any process of a cluster may be killed at any moment: it costs time, and nothing else."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from replication.cluster.ipc import MESSAGE_BYTES, SHORTENED_CHARACTERS, Mailbox
+from replication.models import Heartbeat, JobState, LoopKind, TransferJob
+from sandbox.child import Child
+from sandbox.oss import Fault
+from tests.support.processes import eventually, manage, members
+from tests.support.road import Road
+from tests.support.threads import at_once
+
+
+def those_who(cluster: Child, role: str) -> set[int]:
+    """The pusher, monitor, workers or sentinel."""
+    found = set()
+    for pid in members(cluster):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/comm").read_text() == f"q-{role}\n":
+                found.add(pid)
+    return found
+
+
+def busy(cluster: Child) -> set[int]:
+    """Workers that run a loop."""
+    pids = Heartbeat.objects.filter(pid__isnull=False).values_list("pid", flat=True)
+    return {pid for pid in pids if pid} & members(cluster)
+
+
+def the_lane_at_work(cluster: Child) -> set[int]:
+    (lane,) = TransferJob.objects.filter(state=JobState.RUNNING).values_list(
+        "claimed_by", flat=True
+    )
+    assert lane
+    pid = Heartbeat.objects.get(id=lane).pid
+    assert pid in members(cluster)
+    return {pid}
+
+
+def idle_workers(cluster: Child) -> set[int]:
+    """All of them: one of them is the next to be handed a task."""
+    return those_who(cluster, "worker") - busy(cluster)
+
+
+VICTIMS: dict[str, Callable[[Child], set[int]]] = {
+    "idle workers": idle_workers,
+    "the lane at work": the_lane_at_work,
+    "the pusher": lambda cluster: those_who(cluster, "pusher"),
+    "the monitor": lambda cluster: those_who(cluster, "monitor"),
+    "the sentinel": lambda cluster: those_who(cluster, "sentinel"),
+}
+
+
+def new_loops(kind: LoopKind, known: set[UUID]) -> set[UUID]:
+    loops = Heartbeat.objects.filter(kind=kind, started_at__isnull=False)
+    return set(loops.values_list("id", flat=True)) - known
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_after_a_kill_lanes_and_pollers_work_and_renew_themselves_and_a_stop_is_a_stop(
+    road: Road, tmp_path: Path, victim: str
+) -> None:
+    environment = {"S3SYNC_LANE_SECONDS": "4", "S3SYNC_LEASE_SECONDS": "5"}
+    road.aws.client("sqs").set_queue_attributes(
+        QueueUrl=road.queue.url, Attributes={"VisibilityTimeout": "3"}
+    )
+    with manage("qcluster", directory=tmp_path, **environment) as cluster:
+        road.put("before")
+        eventually(lambda: road.replica("before"), unless_ended=cluster)
+        # One is under way, and nobody but the end of its lease can help it if its lane dies.
+        road.oss.add_fault(Fault(operation="PutObject", delay_seconds=6))
+        road.put("meanwhile")
+        running = TransferJob.objects.filter(state=JobState.RUNNING)
+        eventually(running.exists, unless_ended=cluster)
+        eventually(lambda: busy(cluster) and idle_workers(cluster), unless_ended=cluster)
+
+        victims = VICTIMS[victim](cluster)
+        assert victims
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        known = {kind: new_loops(kind, set()) for kind in LoopKind}
+        road.put("after")
+        # Of each kind two generations: the second was asked for by the first.
+        for _ in range(2):
+            for kind in LoopKind:
+                known[kind] |= eventually(partial(new_loops, kind, known[kind]))
+        done = TransferJob.objects.filter(state=JobState.COMPLETED, key__in=["meanwhile", "after"])
+        eventually(lambda: done.count() == 2, unless_ended=cluster)
+        assert not victims & members(cluster)
+        assert cluster.is_running()
+
+        os.kill(cluster.pid, signal.SIGTERM)
+        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
+        assert not members(cluster)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_outlives_the_first_process(road: Road, tmp_path: Path) -> None:
+    road.oss.add_fault(Fault(operation="PutObject", delay_seconds=60))
+    road.put("a")
+    with manage("qcluster", directory=tmp_path) as cluster:
+        eventually(TransferJob.objects.filter(state=JobState.RUNNING).exists, unless_ended=cluster)
+        assert len(members(cluster)) > 4
+        os.kill(cluster.pid, signal.SIGKILL)
+        eventually(lambda: not members(cluster), timeout_seconds=5)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stop_ends_although_the_sentinel_does_not_move(road: Road, tmp_path: Path) -> None:
+    with manage("qcluster", directory=tmp_path) as cluster:
+        (pid,) = eventually(
+            lambda: busy(cluster) and those_who(cluster, "sentinel"), unless_ended=cluster
+        )
+        os.kill(pid, signal.SIGSTOP)
+        os.kill(cluster.pid, signal.SIGTERM)
+        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
+        eventually(lambda: not members(cluster), timeout_seconds=5)
+
+
+def test_a_receiver_that_is_killed_takes_no_message_with_it() -> None:
+    mailbox = Mailbox()
+    receivers = [get_context("fork").Process(target=mailbox.get) for _ in range(3)]
+    for receiver in receivers:
+        receiver.start()
+    for receiver in receivers:
+        receiver.kill()
+        receiver.join()
+    mailbox.put({"name": "a"})
+    assert mailbox.get() == {"name": "a"}
+    assert mailbox.empty()
+
+
+def test_every_message_is_received_once_by_one_of_many() -> None:
+    mailbox = Mailbox()
+    numbers = range(200)
+
+    def send(part: range) -> list[int]:
+        for number in part:
+            mailbox.put({"number": number})
+        return []
+
+    def receive() -> list[int]:
+        return [mailbox.get()["number"] for _ in range(100)]
+
+    received = at_once(lambda: send(numbers[:100]), lambda: send(numbers[100:]), receive, receive)
+    assert sorted(number for part in received for number in part) == list(numbers)
+
+
+def test_one_at_a_time_waits_for_a_receiver_but_the_last_word_does_not() -> None:
+    mailbox = Mailbox(one_at_a_time=True)
+    mailbox.put({"number": 1})
+    sender = get_context("fork").Process(target=mailbox.put, args=({"number": 2},))
+    sender.start()
+    sender.join(0.3)
+    assert sender.is_alive()
+    assert mailbox.get() == {"number": 1}
+    sender.join(10)
+    assert not sender.is_alive()
+    mailbox.put("STOP")
+    assert [mailbox.get(), mailbox.get()] == [{"number": 2}, "STOP"]
+
+
+def test_an_overlong_result_is_cut_short_and_an_overlong_task_refused() -> None:
+    mailbox = Mailbox()
+    mailbox.put({"name": "a", "result": "x" * MESSAGE_BYTES + "the end"})
+    received = mailbox.get()
+    assert received["name"] == "a"
+    assert received["result"].endswith("the end")
+    assert len(received["result"]) == SHORTENED_CHARACTERS
+    with pytest.raises(ValueError, match="longer than"):
+        mailbox.put({"args": "x" * MESSAGE_BYTES})

@@ -1,0 +1,326 @@
+"""The Lambda function, over HTTP: against the product, and against a server that fails as told."""
+
+import hashlib
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType, SimpleNamespace
+
+import cfnlint
+import pytest
+
+from replication.api.event_bodies import MAX_BODY_BYTES
+from replication.api.events import MAX_EVENTS
+from replication.intake.signatures import SCHEME, read_signature
+from replication.models import TransferJob
+from s3sync.environment import MIN_LAMBDA_KEY_LENGTH
+from tests.support.environment import LAMBDA_KEY
+from tests.support.examples import a_rule
+from tests.support.signed import HANDLER, Context, s3_event, the_function
+
+LAMBDA = HANDLER.parent
+Answer = tuple[int, object, dict[str, str]]
+
+TAKEN: Answer = (202, {"job_ids": [1], "unmatched": 0}, {})
+
+
+def sns_event(*messages: dict) -> dict:
+    """What SNS invokes a function with."""
+    return {
+        "Records": [
+            {
+                "EventSource": "aws:sns",
+                "EventVersion": "1.0",
+                "Sns": {"Type": "Notification", "Message": json.dumps(message)},
+            }
+            for message in messages
+        ]
+    }
+
+
+EVENTBRIDGE_EVENT = {
+    "source": "aws.s3",
+    "detail-type": "Object Created",
+    "detail": {"bucket": {"name": "photos-bucket"}, "object": {"key": "a b+c.jpg"}},
+}
+EVENTS = {
+    "s3": s3_event("a+b%2Bc.jpg"),
+    "sns": sns_event(s3_event("a+b%2Bc.jpg")),
+    "eventbridge": EVENTBRIDGE_EVENT,
+}
+
+
+@pytest.fixture
+def function(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("S3SYNC_KEY", f"{LAMBDA_KEY}\n")  # as a secret store may keep it
+    module = the_function()
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+    return module
+
+
+class Scripted(ThreadingHTTPServer):
+    """Answers each request with the next of its answers: (status, JSON, headers), or hangs up."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answerer)
+        self.answers: list[Answer | None] = []
+        self.bodies: list[object] = []
+        self.signatures: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Answerer(BaseHTTPRequestHandler):
+    server: Scripted
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append(json.loads(body))
+        signature = read_signature(self.headers["Authorization"].partition(" ")[2])
+        assert signature
+        assert signature.number_of_key(body, [LAMBDA_KEY]) == 1
+        self.server.signatures.append(signature.nonce)
+        answer = self.server.answers.pop(0)
+        if answer is None:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        status, content, headers = answer
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    with Scripted() as scripted:
+        monkeypatch.setenv("S3SYNC_URL", scripted.url)
+        thread = threading.Thread(target=scripted.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield scripted
+        scripted.shutdown()
+        thread.join()
+
+
+# -- against the product -----------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("shape", EVENTS)
+@pytest.mark.parametrize("domain", ["", "files.example.com"])
+def test_an_event_becomes_a_job(function, live_server, monkeypatch, shape, domain):
+    a_rule(domain="files.example.com")
+    monkeypatch.setenv("S3SYNC_URL", live_server.url + "/")
+    monkeypatch.setenv("S3SYNC_DOMAIN", domain)
+    assert function.handler(EVENTS[shape], Context()) == {"jobs": 1, "unmatched": 0}
+    assert TransferJob.objects.get().key == "a b+c.jpg"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_sns_brings_together_is_forwarded_whatever_it_is(function, live_server, monkeypatch):
+    a_rule()
+    monkeypatch.setenv("S3SYNC_URL", live_server.url)
+    event = sns_event(s3_event("a"), EVENTBRIDGE_EVENT, {"Event": "s3:TestEvent"}, s3_event("b"))
+    assert function.handler(event, Context()) == {"jobs": 3, "unmatched": 0}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("domain", ["", "files.example.com"])
+def test_the_test_message_of_s3_makes_no_job(function, live_server, monkeypatch, domain):
+    monkeypatch.setenv("S3SYNC_URL", live_server.url)
+    monkeypatch.setenv("S3SYNC_DOMAIN", domain)
+    answer = function.handler({"Event": "s3:TestEvent", "Bucket": "b"}, Context())
+    assert answer == {"jobs": 0, "unmatched": 0}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_wrong_key_is_refused_at_once_with_what_to_do(function, live_server, monkeypatch):
+    monkeypatch.setenv("S3SYNC_URL", live_server.url)
+    monkeypatch.setenv("S3SYNC_KEY", "wrong" * 10)
+    with pytest.raises(function.Refused, match=r"401.*wrong_signature.*S3SYNC_LAMBDA_KEYS") as r:
+        function.handler(EVENTS["s3"], Context())
+    assert "wrongwrong" not in str(r.value)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_clock_that_is_wrong_is_told(function, live_server, monkeypatch):
+    monkeypatch.setenv("S3SYNC_URL", live_server.url)
+    slow = SimpleNamespace(time=lambda: time.time() - 400, monotonic=time.monotonic)
+    monkeypatch.setattr(function, "time", slow)
+    with pytest.raises(
+        function.Refused, match=r"401.*stale_signature.* s behind this server's clock"
+    ):
+        function.handler(EVENTS["s3"], Context())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_unknown_domain_is_refused_at_once_with_the_reason(function, live_server, monkeypatch):
+    monkeypatch.setenv("S3SYNC_URL", live_server.url)
+    monkeypatch.setenv("S3SYNC_DOMAIN", "unknown.example.com")
+    with pytest.raises(function.Refused, match=r"404.*unknown\.example\.com"):
+        function.handler(EVENTS["s3"], Context())
+
+
+# -- failures ----------------------------------------------------------------------------------
+
+
+def test_while_s3sync_is_away_it_tries_again(function, server):
+    unavailable: Answer = (503, {"error": "database_unavailable", "detail": "later"}, {})
+    server.answers = [unavailable, None, (429, {}, {}), (502, {}, {}), TAKEN]
+    assert function.handler(EVENTS["s3"], Context()) == {"jobs": 1, "unmatched": 0}
+    assert server.bodies == [EVENTS["s3"]] * 5
+    assert len(set(server.signatures)) == 5  # each try signs anew: none is a replay
+
+
+def test_it_waits_as_long_as_the_server_asks_for(function, server):
+    server.answers = [(503, {}, {"Retry-After": "20"})]
+    with pytest.raises(function.NotForwarded, match=r"gave up after 1 tries.*s3sync answers 503"):
+        function.handler(EVENTS["s3"], Context(seconds=5))
+
+
+def test_it_gives_up_before_lambda_does(function, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("S3SYNC_URL", f"http://127.0.0.1:{port}")
+    with pytest.raises(function.NotForwarded, match="can't be reached"):
+        function.handler(EVENTS["s3"], Context(seconds=2.5))
+
+
+def test_a_server_that_goes_silent_is_left_after_the_timeout(function, monkeypatch):
+    monkeypatch.setenv("S3SYNC_TIMEOUT_SECONDS", "0.2")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("S3SYNC_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(function.NotForwarded, match="timed out"):
+            function.handler(EVENTS["s3"], Context(seconds=2.4))
+
+
+def test_a_redirect_is_not_followed_with_the_events(function, server):
+    server.answers = [(301, {}, {"Location": "https://s3sync.example.com/"})]
+    with pytest.raises(function.Refused, match=r"but at https://s3sync\.example\.com/"):
+        function.handler(EVENTS["s3"], Context())
+
+
+def test_a_server_that_is_not_s3sync_is_named(function, server):
+    server.answers = [(200, "welcome", {})]
+    with pytest.raises(function.Refused, match="answers 200: is that s3sync"):
+        function.handler(EVENTS["s3"], Context())
+
+
+@pytest.mark.parametrize("key", ["secret", f"secret{' ' * 40}", ""])
+def test_a_key_that_is_too_short_is_refused_and_not_told(function, server, monkeypatch, key):
+    monkeypatch.setenv("S3SYNC_KEY", key)
+    with pytest.raises(function.Refused, match="S3SYNC_KEY needs 32 characters") as raised:
+        function.handler(EVENTS["s3"], Context())
+    assert "cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [(400, "S3SYNC_ALLOWED_HOSTS"), (403, "firewall"), (413, "1 MiB")]
+)
+def test_a_refusal_that_is_not_of_s3sync_comes_with_a_hint(function, server, status, hint):
+    server.answers = [(status, "<html>", {})]
+    with pytest.raises(function.Refused, match=hint):
+        function.handler(EVENTS["s3"], Context())
+
+
+@pytest.mark.parametrize("url", ["s3sync.example.com", "file:///etc", ""])
+def test_an_address_that_is_none_is_refused(function, monkeypatch, url):
+    monkeypatch.setenv("S3SYNC_URL", url)
+    with pytest.raises(function.Refused, match="S3SYNC_URL must look like"):
+        function.handler(EVENTS["s3"], Context())
+
+
+def test_neither_the_key_nor_a_signature_is_printed(function, server, capsys):
+    server.answers = [(503, {}, {}), None, TAKEN]
+    function.handler(EVENTS["s3"], Context())
+    printed = capsys.readouterr()
+    assert "try_failed" in printed.out
+    for secret in (LAMBDA_KEY, *server.signatures):
+        assert secret not in printed.out + printed.err
+
+
+def test_many_keys_are_sent_in_lists_that_s3sync_takes(function, server, monkeypatch):
+    monkeypatch.setenv("S3SYNC_DOMAIN", "files.example.com")
+    monkeypatch.setattr(function, "MAX_EVENTS", 2)
+    server.answers = [TAKEN, TAKEN]
+    event = {"Records": [record for key in "abc" for record in s3_event(key)["Records"]]}
+    function.handler(event, Context())
+    assert server.bodies == [
+        [{"domain": "files.example.com", "key": key} for key in keys] for keys in ("ab", "c")
+    ]
+
+
+def test_the_records_of_one_invocation_go_in_one_call_as_long_as_s3sync_takes_it(function, server):
+    keys = [f"{number:04}-{'k' * 900}" for number in range(2500)]
+    server.answers = [TAKEN] * 4
+    event = sns_event(*[s3_event(*keys[start : start + 50]) for start in range(0, 2500, 50)])
+    assert function.handler(event, Context())["jobs"] == 3
+    sizes = [len(json.dumps(body, separators=(",", ":"))) for body in server.bodies]
+    assert all(size <= MAX_BODY_BYTES for size in sizes)
+    assert sum(sizes[:-1]) > 0.99 * MAX_BODY_BYTES * (len(sizes) - 1)
+    records = [record for body in server.bodies for record in body["Records"]]
+    assert [record["s3"]["object"]["key"] for record in records] == keys
+
+
+def test_its_limits_are_those_of_the_server(function):
+    assert (function.MAX_BODY_BYTES, function.MAX_EVENTS) == (MAX_BODY_BYTES, MAX_EVENTS)
+    assert (function.SCHEME, function.MIN_KEY_LENGTH) == (SCHEME, MIN_LAMBDA_KEY_LENGTH)
+
+
+# -- how it is deployed ------------------------------------------------------------------------
+
+
+def test_the_zip_is_the_same_whoever_makes_it_and_runs_with_the_standard_library_alone(
+    function, server, tmp_path
+):
+    first, second = (tmp_path / name for name in ("first", "second"))
+    for folder in (first, second):
+        folder.mkdir()
+        subprocess.run([sys.executable, "-I", LAMBDA / "package.py", folder], check=True)
+    (path,) = first.iterdir()
+    (again,) = second.iterdir()
+    assert (path.name, path.read_bytes()) == (again.name, again.read_bytes())
+    assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(path.stem.split("-")[-1])
+
+    server.answers = [TAKEN]
+    as_aws_does = (
+        "import json, os, sys, types; sys.path.insert(0, sys.argv[1]); "
+        "from handler import handler; "
+        "context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000); "
+        "handler(json.loads(sys.argv[2]), context)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", as_aws_does, path, json.dumps(EVENTS["s3"])],
+        env={"S3SYNC_URL": server.url, "S3SYNC_KEY": LAMBDA_KEY},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert json.loads(done.stdout) == {"event": "forwarded", "jobs": 1, "unmatched": 0}
+    assert server.bodies == [EVENTS["s3"]]
+
+
+def test_the_template_is_one_that_cloudformation_takes():
+    assert cfnlint.lint((LAMBDA / "template.yaml").read_text()) == []
+
+
+def test_the_readme_has_every_variable_and_parameter():
+    document = (LAMBDA / "README.md").read_text()
+    variables = set(re.findall(r"S3SYNC_[A-Z_]+", (LAMBDA / "handler.py").read_text()))
+    variables -= {"S3SYNC_ALLOWED_HOSTS", "S3SYNC_LAMBDA_KEYS"}  # of the server
+    template = (LAMBDA / "template.yaml").read_text()
+    parameters = re.findall(r"^  (\w+):\n    Type: (?:String|Number)", template, re.MULTILINE)
+    assert len(parameters) == 8, parameters
+    assert [name for name in [*variables, *parameters] if f"`{name}`" not in document] == []

@@ -1,0 +1,108 @@
+"""Whatever a queue holds, each message becomes jobs, or counted records, or a dead letter."""
+
+import re
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import pytest
+from django.db import connection
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+
+from replication.intake.messages import Polled, take_messages
+from replication.intake.sqs import MAX_BATCH, Message
+from replication.models import DeadLetter, EventQueue, TransferJob
+from tests.support.examples import a_rule
+from tests.support.messages import BUCKET, RULES, WOUNDS, Sent, sent_messages
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BATCHES = 1_000
+PARTS = 2  # 20,000 messages in all
+
+# PostgreSQL stores neither; what a dead letter has in their place is not told here.
+NOT_STORABLE = re.compile("[\0\ud800-\udfff]+")
+
+
+@pytest.fixture
+def queue() -> EventQueue:
+    """A queue, and the rules that its messages may match."""
+    source = a_rule("another", bucket="another-bucket").source
+    source.pk, source.name, source.bucket = None, BUCKET, BUCKET
+    source.save()
+    for name, fields in RULES.items():
+        a_rule(name, source=source, **fields)
+    return EventQueue.objects.create(name="events", url="http://127.0.0.1:9/q", region="ap-east-1")
+
+
+def forget() -> None:
+    """Start anew, as if no message had come before."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM replication_transferjob; DELETE FROM replication_deadletter;"
+            "UPDATE replication_eventqueue SET messages_received = 0, records_unmatched = 0"
+        )
+
+
+def check_balance(queue: EventQueue, batch: list[Sent], *, deliveries: int) -> Polled:
+    """Deliver the messages so often, and compare what is in the database with what was sent.
+
+    Returns what one delivery brought.
+    """
+    messages = [
+        Message(id=f"{number}", receipt_handle="r", body=sent.body, sent_at=datetime.now(UTC))
+        for number, sent in enumerate(batch)
+    ]
+    told = [record for sent in batch for record in sent.told or ()]
+    jobs = {(rule, record.key) for record in told for rule in record.rules}
+    unmatched = sum(not record.rules for record in told)
+    dead = {f"{number}": sent.body for number, sent in enumerate(batch) if sent.told is None}
+
+    expected = Polled(len(batch), len(jobs), unmatched, len(dead))
+    for _ in range(deliveries):
+        assert take_messages(queue, messages) == expected
+
+    found = TransferJob.objects.values_list("rule__name", "key")
+    assert sorted(found) == sorted(jobs)
+    letters = dict(DeadLetter.objects.filter(queue=queue).values_list("message_id", "body"))
+    assert letters.keys() == dead.keys()
+    for number, body in dead.items():
+        if NOT_STORABLE.search(body):
+            assert all(part in letters[number] for part in NOT_STORABLE.split(body))
+        else:
+            assert letters[number] == body
+    queue.refresh_from_db()
+    assert queue.messages_received == len(batch) * deliveries
+    assert queue.records_unmatched == unmatched * deliveries
+    return expected
+
+
+@pytest.mark.timeout(600)  # some 20 s where nobody else works
+@pytest.mark.parametrize("part", range(PARTS))
+def test_of_ten_thousand_messages_none_is_lost(queue: EventQueue, part: int) -> None:
+    taken: Counter[str] = Counter()
+    made: Counter[str] = Counter()
+
+    @seed(part)  # the same messages in each run, and other ones in each part
+    @settings(
+        max_examples=BATCHES,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(
+        st.lists(sent_messages(), min_size=MAX_BATCH, max_size=MAX_BATCH),
+        st.sampled_from([1, 1, 1, 1, 1, 2]),
+    )
+    def deliver(batch: list[Sent], deliveries: int) -> None:
+        forget()
+        polled = check_balance(queue, batch, deliveries=deliveries)
+        taken.update(sent.kind for sent in batch)
+        made.update(asdict(polled))
+
+    deliver()
+    assert made["messages"] == sum(taken.values()) >= BATCHES * MAX_BATCH
+    # Else the messages were too much alike to show anything.
+    assert min(made.values()) > BATCHES / 2, made
+    assert {kind.partition(", ")[2] for kind in taken} >= {"whole", *WOUNDS}, taken

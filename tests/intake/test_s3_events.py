@@ -1,0 +1,363 @@
+"""The parser: every shape in which S3's events arrive, and only its own error for the rest."""
+
+import json
+from typing import Any
+from urllib.parse import quote_plus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from replication.intake.s3_events import ObjectEvent, UnparseableMessage, parse_message
+from tests.support.messages import Sent, sent_messages
+from tests.support.paths import DATA
+
+S3_PUT = (DATA / "s3-put.json").read_text()
+
+
+def record(key: str = "a.txt", *, bucket: str = "photos", **fields: Any) -> dict[str, Any]:
+    """One record of a notification; the key as it stands there, form-encoded."""
+    return {
+        "eventVersion": "2.1",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": bucket}, "object": {"key": key}},
+        **fields,
+    }
+
+
+def notification(*records: Any) -> str:
+    return json.dumps({"Records": list(records)})
+
+
+def by_sns(message: str) -> str:
+    return json.dumps({"Type": "Notification", "TopicArn": "arn", "Message": message})
+
+
+def by_eventbridge(detail_type: str = "Object Created", key: str = "a.txt", **fields: Any) -> str:
+    return json.dumps(
+        {
+            "version": "0",
+            "source": "aws.s3",
+            "detail-type": detail_type,
+            "detail": {"bucket": {"name": "photos"}, "object": {"key": key, "sequencer": "0A"}},
+            **fields,
+        }
+    )
+
+
+# -- shapes ------------------------------------------------------------------------------------
+
+
+def test_s3s_own_notification_is_understood() -> None:
+    assert parse_message(S3_PUT) == [
+        ObjectEvent("hk-bucket-huachun", "aa.txt", "ObjectCreated:Put")
+    ]
+
+
+def test_a_notification_that_sns_wrapped_is_understood() -> None:
+    assert parse_message(by_sns(S3_PUT)) == parse_message(S3_PUT)
+
+
+def test_a_notification_may_have_several_records_or_none() -> None:
+    events = parse_message(notification(record("a"), record("b"), record("a")))
+    assert [event.key for event in events] == ["a", "b", "a"]
+    assert parse_message(notification()) == []
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["direct", "by SNS"])
+def test_s3s_test_message_has_no_events(wrapped: bool) -> None:
+    body = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "photos"})
+    assert parse_message(by_sns(body) if wrapped else body) == []
+
+
+@pytest.mark.parametrize(
+    ("detail_type", "name", "is_change"),
+    [
+        ("Object Created", "ObjectCreated", True),
+        ("Object Deleted", "ObjectRemoved", True),
+        ("Object Restore Completed", "ObjectRestore:Completed", True),
+        ("Object Restore Initiated", "ObjectRestore:Post", False),
+        ("Object Tags Added", "ObjectTagging:Put", False),
+        ("Object Something New", "Object Something New", False),
+    ],
+)
+def test_eventbridges_event_is_understood(detail_type: str, name: str, is_change: bool) -> None:
+    [event] = parse_message(by_eventbridge(detail_type))
+    assert event == ObjectEvent("photos", "a.txt", name)
+    assert event.is_change == is_change
+
+
+@pytest.mark.parametrize(
+    ("name", "is_change"),
+    [
+        ("ObjectCreated:Put", True),
+        ("ObjectCreated:CompleteMultipartUpload", True),
+        ("s3:ObjectCreated:Copy", True),
+        ("ObjectRemoved:Delete", True),
+        ("ObjectRemoved:DeleteMarkerCreated", True),
+        ("LifecycleExpiration:Delete", True),
+        ("ObjectRestore:Completed", True),
+        ("ObjectRestore:Post", False),
+        ("ObjectTagging:Put", False),
+        ("ObjectAcl:Put", False),
+        ("ReducedRedundancyLostObject", False),
+    ],
+)
+def test_only_what_a_get_can_see_is_a_change(name: str, is_change: bool) -> None:
+    [event] = parse_message(notification(record(eventName=name)))
+    assert event.name == name.removeprefix("s3:")
+    assert event.is_change == is_change
+
+
+@pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.99", "2"])
+def test_every_minor_version_is_understood(version: str) -> None:
+    assert len(parse_message(notification(record(eventVersion=version)))) == 1
+
+
+@pytest.mark.parametrize("version", ["1.0", "3.0", "20.1", "two"])
+def test_another_major_version_is_refused_by_name(version: str) -> None:
+    with pytest.raises(UnparseableMessage, match=f"eventVersion is '{version}'; only 2.x"):
+        parse_message(notification(record(eventVersion=version)))
+
+
+# -- keys --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoded", "key"),
+    [
+        ("red+flower.jpg", "red flower.jpg"),
+        ("1%2B1.txt", "1+1.txt"),
+        ("50%25.txt", "50%.txt"),
+        ("%E5%9B%BE%E7%89%87/a", "图片/a"),
+        ("图片/a", "图片/a"),
+        ("%F0%9F%98%80", "😀"),
+        ("a%2Fb/c", "a/b/c"),
+        ("a%3Fb%23c", "a?b#c"),
+        ("..%2F", "../"),
+        ("folder/", "folder/"),
+        ("/leading", "/leading"),
+        ("a//b", "a//b"),
+        ("100%", "100%"),
+        ("line%0Abreak", "line\nbreak"),
+    ],
+)
+def test_a_key_is_form_decoded(encoded: str, key: str) -> None:
+    assert parse_message(notification(record(encoded)))[0].key == key
+
+
+def test_eventbridge_does_not_encode_its_keys() -> None:
+    assert parse_message(by_eventbridge(key="a+b%2B c"))[0].key == "a+b%2B c"
+
+
+@pytest.mark.parametrize("key", ["a" * 1024, "图" * 341 + "a"], ids=["ASCII", "UTF-8"])
+def test_a_key_of_1024_bytes_is_taken(key: str) -> None:
+    assert parse_message(notification(record(quote_plus(key))))[0].key == key
+    assert parse_message(by_eventbridge(key=key))[0].key == key
+
+
+@pytest.mark.parametrize(
+    ("encoded", "reason"),
+    [
+        ("a" * 1025, "has 1025 bytes"),
+        ("%E5%9B%BE" * 342, "has 1026 bytes"),
+        ("%FF%FE", "not UTF-8"),
+        ("%ED%A0%80", "not UTF-8"),
+        ("a%00b", "NUL"),
+        ("a\0b", "NUL"),
+        ("a\ud800b", "not valid Unicode"),
+    ],
+)
+def test_a_key_that_can_not_be_is_refused(encoded: str, reason: str) -> None:
+    with pytest.raises(UnparseableMessage, match=reason):
+        parse_message(notification(record(encoded)))
+
+
+@pytest.mark.parametrize("key", ["a" * 1025, "a\0b", "a\ud800b"])
+def test_eventbridges_keys_are_held_to_the_same_rules(key: str) -> None:
+    with pytest.raises(UnparseableMessage, match=r"detail\.object\.key"):
+        parse_message(by_eventbridge(key=key))
+
+
+@pytest.mark.parametrize("bucket", ["a\0b", "a\ud800b"])
+def test_a_bucket_that_the_database_can_not_be_asked_about_is_refused(bucket: str) -> None:
+    with pytest.raises(UnparseableMessage, match=r"bucket\.name"):
+        parse_message(notification(record(bucket=bucket)))
+
+
+# -- what is none of these ---------------------------------------------------------------------
+
+WRONG: list[Any] = [None, 0, 1.5, True, "", "text", [], ["a"], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("body", ["", "text", "[]", "1", "null", '"text"', "{", "\0", "{}", "nan"])
+def test_what_is_no_json_object_of_a_known_shape_is_refused(body: str) -> None:
+    with pytest.raises(UnparseableMessage):
+        parse_message(body)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("Records",),
+        ("Records", 0),
+        ("Records", 0, "eventVersion"),
+        ("Records", 0, "eventName"),
+        ("Records", 0, "s3"),
+        ("Records", 0, "s3", "bucket"),
+        ("Records", 0, "s3", "bucket", "name"),
+        ("Records", 0, "s3", "object"),
+        ("Records", 0, "s3", "object", "key"),
+    ],
+    ids=lambda path: ".".join(map(str, path)),
+)
+def test_a_wrong_type_anywhere_is_refused_and_named(path: tuple[Any, ...]) -> None:
+    for wrong in WRONG:
+        message: Any = json.loads(S3_PUT)
+        place = message
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = wrong
+        if path == ("Records",) and wrong == []:
+            continue
+        if isinstance(wrong, str) and wrong and path[-1] in {"eventName", "name", "key"}:
+            continue
+        with pytest.raises(UnparseableMessage, match=r"eventVersion|Records|s3"):
+            parse_message(json.dumps(message))
+
+
+@pytest.mark.parametrize("inner", WRONG)
+def test_an_sns_notification_around_anything_else_is_refused(inner: Any) -> None:
+    with pytest.raises(UnparseableMessage):
+        parse_message(json.dumps({"Type": "Notification", "Message": inner}))
+
+
+def test_sns_inside_sns_is_refused() -> None:
+    with pytest.raises(UnparseableMessage, match="SNS"):
+        parse_message(by_sns(by_sns(S3_PUT)))
+
+
+def test_another_services_event_by_eventbridge_is_refused() -> None:
+    with pytest.raises(UnparseableMessage, match=r"aws\.s3"):
+        parse_message(by_eventbridge(source="aws.ec2"))
+
+
+def test_one_record_that_is_not_understood_refuses_the_whole_message() -> None:
+    with pytest.raises(UnparseableMessage, match=r"Records\[1\]"):
+        parse_message(notification(record(), {}))
+
+
+def test_a_message_too_deep_or_with_too_long_a_number_is_refused() -> None:
+    for body in ("[" * 100_000, '{"Records": ' + "9" * 10_000 + "}"):
+        with pytest.raises(UnparseableMessage):
+            parse_message(body)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+maybe_wrong = st.one_of(json_values, st.text(st.characters(), max_size=20))
+almost_records = st.fixed_dictionaries(
+    {
+        "eventVersion": st.sampled_from(["2.1", "3.0", 2.1, ""]) | maybe_wrong,
+        "eventName": st.just("ObjectCreated:Put") | maybe_wrong,
+        "s3": st.fixed_dictionaries(
+            {
+                "bucket": st.fixed_dictionaries({"name": maybe_wrong}) | maybe_wrong,
+                "object": st.fixed_dictionaries({"key": maybe_wrong}) | maybe_wrong,
+            }
+        )
+        | maybe_wrong,
+    }
+)
+almost_messages = st.one_of(
+    json_values,
+    st.fixed_dictionaries({"Records": st.lists(almost_records, max_size=2) | maybe_wrong}),
+    st.fixed_dictionaries({"Type": st.just("Notification"), "Message": maybe_wrong}),
+    st.fixed_dictionaries(
+        {
+            "source": st.just("aws.s3"),
+            "detail-type": maybe_wrong,
+            "detail": st.fixed_dictionaries({"bucket": maybe_wrong, "object": maybe_wrong}),
+        }
+    ),
+)
+
+
+def parses_or_is_refused(body: str) -> None:
+    try:
+        events = parse_message(body)
+    except UnparseableMessage as refusal:
+        assert str(refusal)
+    else:
+        for event in events:
+            (event.bucket + event.key).encode()
+            assert "\0" not in event.bucket + event.key
+
+
+@settings(max_examples=1000, deadline=None, database=None)
+@given(st.text(st.characters(), max_size=60))
+def test_any_text_is_understood_or_refused(body: str) -> None:
+    parses_or_is_refused(body)
+
+
+@settings(max_examples=1500, deadline=None, database=None)
+@given(almost_messages)
+def test_anything_like_a_message_is_understood_or_refused(message: Any) -> None:
+    parses_or_is_refused(json.dumps(message))
+
+
+@settings(max_examples=2000, deadline=None, database=None, derandomize=True)
+@given(sent_messages())
+def test_a_message_of_any_kind_says_what_its_sender_meant_or_is_refused(sent: Sent) -> None:
+    if sent.told is None:
+        with pytest.raises(UnparseableMessage):
+            parse_message(sent.body)
+    else:
+        assert parse_message(sent.body) == [
+            ObjectEvent(record.bucket, record.key, record.name) for record in sent.told
+        ]
+
+
+def by_lambda(payload: Any) -> str:
+    """What a function's on-failure destination gets."""
+    return json.dumps(
+        {
+            "version": "1.0",
+            "timestamp": "2026-11-23T06:02:45.123Z",
+            "requestContext": {"condition": "RetriesExhausted", "approximateInvokeCount": 3},
+            "requestPayload": payload,
+            "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+            "responsePayload": {"errorMessage": "gave up", "errorType": "NotForwarded"},
+        }
+    )
+
+
+def test_what_a_function_could_not_deliver_is_the_event_that_it_was_invoked_with():
+    put = ObjectEvent("photos", "a b.txt", "ObjectCreated:Put")
+    native = notification(record("a+b.txt"))
+    sns = {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": native}}] * 2}
+    assert parse_message(by_lambda(json.loads(native))) == [put]
+    assert parse_message(by_lambda(sns)) == [put, put]
+    assert len(parse_message(by_lambda(json.loads(by_eventbridge())))) == 1
+    assert parse_message(by_lambda({"Event": "s3:TestEvent"})) == []
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        {},
+        {"Records": 3},
+        {"Records": [{"Sns": 3}]},
+        {"Records": [{"Sns": {}}]},
+        {"Records": [{"Sns": {"Message": "x"}}]},
+        {"Records": [{"Sns": {"Message": "{}"}}, 3]},
+        json.loads(by_lambda({"Event": "s3:TestEvent"})),
+    ],
+)
+def test_another_record_of_lambda_is_refused(payload):
+    with pytest.raises(UnparseableMessage):
+        parse_message(by_lambda(payload))

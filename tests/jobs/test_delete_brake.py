@@ -1,0 +1,452 @@
+"""The brake of a rule: which deletes wait for a person, and what ends their waiting."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from django.db.models.functions import Now
+from django.test import Client
+
+from replication import jobs
+from replication.errors import ErrorCode, ReplicationError
+from replication.intake.matching import look_again
+from replication.jobs import ClaimedJob, delete_brake
+from replication.models import (
+    CompletedMinute,
+    DeletePermit,
+    DeletePolicy,
+    JobState,
+    Outcome,
+    ReplicationRule,
+    TransferAttempt,
+    TransferJob,
+)
+from replication.monitoring.status import read_status
+from replication.transfer.results import Completion
+from sandbox.oss import Fault
+from tests.support.examples import a_job, a_rule
+from tests.support.road import Road, work
+from tests.support.threads import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+DELETED = Completion(Outcome.DELETED)
+
+
+@pytest.fixture
+def rule() -> ReplicationRule:
+    return a_rule(delete_policy=DeletePolicy.MIRROR, max_deletes_per_hour=3)
+
+
+@pytest.fixture
+def braking_road(make_road: Callable[..., Road]) -> Road:
+    """Of its deletes, two an hour go through."""
+    return make_road(delete_policy=DeletePolicy.MIRROR, max_deletes_per_hour=2)
+
+
+def running(rule: ReplicationRule, count: int, *, since: str = "") -> list[ClaimedJob]:
+    """So many more jobs of the rule that a lane holds."""
+    for number in range(count):
+        a_job(rule, f"{since}{number}-{uuid4()}")
+    return jobs.claim(uuid4(), limit=count, lease_seconds=60)
+
+
+def ask(rule: ReplicationRule, wanting: list[ClaimedJob]) -> list[ClaimedJob]:
+    """Those that may delete; the rule is read anew, as a lane does now and then."""
+    rule.refresh_from_db()
+    permitted = delete_brake.ask([(job, rule) for job in wanting])
+    return [job for job in wanting if job.id in permitted]
+
+
+def is_braked(rule: ReplicationRule) -> bool:
+    rule.refresh_from_db()
+    return rule.braked_at is not None
+
+
+def note_traffic(rule: ReplicationRule, *, jobs: int, deletes: int, minutes_ago: float) -> None:
+    CompletedMinute.objects.create(
+        rule=rule,
+        minute=datetime.now(UTC) - timedelta(minutes=minutes_ago),
+        jobs=jobs,
+        copied_bytes=0,
+        charged_deletes=deletes,
+        lag_counts=[0] * 50,
+    )
+
+
+def held(rule: ReplicationRule) -> set[str]:
+    waiting = TransferJob.objects.filter(rule=rule, delete_permit=DeletePermit.AWAITED)
+    return set(waiting.values_list("key", flat=True))
+
+
+def confirm() -> int:
+    return delete_brake.confirm(ReplicationRule.objects.all())
+
+
+# -- when it brakes ----------------------------------------------------------------------------
+
+
+def test_a_rule_without_a_limit_is_not_braked(rule: ReplicationRule) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=None)
+    assert len(ask(rule, running(rule, 50))) == 50
+    assert not is_braked(rule)
+
+
+def test_the_delete_that_oversteps_the_number_brakes_the_rule(rule: ReplicationRule) -> None:
+    assert len(ask(rule, running(rule, 3))) == 3
+    assert not is_braked(rule)
+    assert ask(rule, running(rule, 1)) == []
+    assert is_braked(rule)
+
+
+def test_with_a_limit_of_none_each_delete_waits(rule: ReplicationRule) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    assert ask(rule, running(rule, 1)) == []
+
+
+def test_deletes_count_before_they_are_done_and_after(rule: ReplicationRule) -> None:
+    first, second = ask(rule, running(rule, 2))
+    jobs.complete([(first, DELETED)])
+    error = ReplicationError(ErrorCode.DESTINATION_UNAVAILABLE)
+    assert jobs.retry_later(second, error) == JobState.PENDING  # it may still delete, later
+    assert len(ask(rule, running(rule, 2))) == 1
+
+
+def test_a_job_is_granted_its_delete_once_for_all_its_tries(rule: ReplicationRule) -> None:
+    [job] = ask(rule, running(rule, 1))
+    jobs.retry_later(job, ReplicationError(ErrorCode.DESTINATION_UNAVAILABLE))
+    TransferJob.objects.update(available_at=Now())
+    [again] = jobs.claim(uuid4(), limit=1, lease_seconds=60)
+    assert ask(rule, [again]) == [again]
+    assert len(ask(rule, running(rule, 3))) == 2
+
+
+def test_what_turned_out_to_be_no_delete_does_not_count(rule: ReplicationRule) -> None:
+    granted = ask(rule, running(rule, 3))
+    jobs.complete([(job, Completion(Outcome.COPIED, size_bytes=1)) for job in granted])
+    assert len(ask(rule, running(rule, 3))) == 3
+
+
+def test_deletes_of_more_than_an_hour_ago_are_forgotten(rule: ReplicationRule) -> None:
+    note_traffic(rule, jobs=3, deletes=3, minutes_ago=62)
+    assert len(ask(rule, running(rule, 3))) == 3
+
+
+def test_deletes_of_an_hour_without_a_limit_count_once_there_is_one(rule: ReplicationRule) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=None)
+    jobs.complete([(job, DELETED) for job in ask(rule, running(rule, 3))])
+    ReplicationRule.objects.update(max_deletes_per_hour=3)
+    assert ask(rule, running(rule, 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("settled", "deletes", "asked", "granted"),
+    [
+        (0, 0, 99, 99),  # below a hundred jobs a share says nothing
+        (0, 0, 100, 99),
+        (90, 40, 10, 9),
+        (90, 0, 20, 10),  # 10 of 100 are 10 percent, 11 of 101 are more
+        (990, 99, 1, 0),
+        (990, 98, 2, 1),
+        (1000, 0, 64, 64),
+    ],
+)
+def test_the_share_counts_from_the_hundredth_job_on(
+    rule: ReplicationRule, settled: int, deletes: int, asked: int, granted: int
+) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=None, max_delete_percent=10)
+    if settled:
+        note_traffic(rule, jobs=settled, deletes=deletes, minutes_ago=5)
+    assert len(ask(rule, running(rule, asked))) == granted
+    assert is_braked(rule) == (granted < asked)
+
+
+def test_other_rules_deletes_do_not_count(rule: ReplicationRule) -> None:
+    other = a_rule("other", max_deletes_per_hour=1)
+    assert len(ask(rule, running(rule, 3))) == 3
+    assert len(ask(other, running(other, 1))) == 1
+
+
+def test_all_lanes_together_are_granted_no_more_than_the_limit(rule: ReplicationRule) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=50)
+    rule.refresh_from_db()
+    shares = [running(rule, 20) for _ in range(6)]
+
+    def asker(share: list[ClaimedJob]) -> Callable[[], int]:
+        def ask_in_pieces() -> int:
+            granted = 0
+            for job in share:
+                permitted = delete_brake.ask([(job, rule)])
+                if permitted:
+                    jobs.complete([(job, DELETED)])
+                granted += len(permitted)
+            return granted
+
+        return ask_in_pieces
+
+    assert sum(at_once(*map(asker, shares))) == 50
+    assert is_braked(rule)
+
+
+# -- what waits --------------------------------------------------------------------------------
+
+
+def test_a_held_job_is_pending_and_never_claimed_and_keeps_its_tries(rule: ReplicationRule) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    [job] = running(rule, 1)
+    assert ask(rule, [job]) == []
+    assert jobs.await_confirmation([job]) == {job.id: JobState.PENDING}
+    assert jobs.claim(uuid4(), limit=1, lease_seconds=60) == []
+    row = TransferJob.objects.get()
+    assert (row.attempt, row.delete_permit) == (0, DeletePermit.AWAITED)
+    assert not TransferAttempt.objects.exists()
+
+
+def test_a_job_that_is_not_ours_any_more_is_not_held(rule: ReplicationRule) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    [job] = running(rule, 1)
+    ask(rule, [job])
+    assert jobs.hand_over(job)
+    [again] = jobs.claim(uuid4(), limit=1, lease_seconds=60)
+    assert jobs.await_confirmation([job]) == {}  # the same attempt, and yet another claim
+    assert TransferJob.objects.get(id=again.id).state == JobState.RUNNING
+
+
+def test_a_held_job_is_superseded_if_its_key_changed_while_it_was_looked_at(
+    rule: ReplicationRule,
+) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    [job] = running(rule, 1)
+    ask(rule, [job])
+    look_again(rule, [job.key])
+    old = TransferJob.objects.get(id=job.id).event_at
+    assert jobs.await_confirmation([job]) == {job.id: JobState.SUPERSEDED}
+    waiting = TransferJob.objects.get(state=JobState.PENDING)
+    assert (waiting.event_at, waiting.delete_permit) == (old, DeletePermit.NONE)
+
+
+def test_what_a_person_confirmed_between_question_and_hold_is_looked_at_again(
+    rule: ReplicationRule,
+) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    [job] = running(rule, 1)
+    assert ask(rule, [job]) == []
+    assert confirm() == 0
+    jobs.await_confirmation([job])
+    assert len(jobs.claim(uuid4(), limit=1, lease_seconds=60)) == 1
+
+
+def test_many_held_jobs_are_confirmed_in_batches(
+    rule: ReplicationRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delete_brake, "CONFIRM_BATCH", 4)
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    wanting = running(rule, 10)
+    assert ask(rule, wanting) == []
+    jobs.await_confirmation(wanting)
+    assert (delete_brake.waiting(rule), confirm(), delete_brake.waiting(rule)) == (10, 10, 0)
+    again = jobs.claim(uuid4(), limit=20, lease_seconds=60)
+    assert len(ask(rule, again)) == 10
+
+
+def test_confirmed_deletes_do_not_count_towards_the_next_brake(rule: ReplicationRule) -> None:
+    granted, wanting = ask(rule, running(rule, 3)), running(rule, 5)
+    jobs.complete([(job, DELETED) for job in granted])
+    assert ask(rule, wanting) == []
+    jobs.await_confirmation(wanting)
+    confirm()
+    again = jobs.claim(uuid4(), limit=20, lease_seconds=60)
+    assert len(ask(rule, again)) == 5
+    jobs.complete([(job, DELETED) for job in again])
+    assert len(ask(rule, running(rule, 3))) == 3
+
+
+def test_what_is_held_after_the_confirmation_has_begun_is_not_confirmed(
+    rule: ReplicationRule,
+) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    first, second = running(rule, 2)
+    ask(rule, [first, second])
+    jobs.await_confirmation([first])
+    seen_at = datetime.now(UTC)
+    jobs.await_confirmation([second])
+    assert jobs.confirm_deletes(rule.pk, held_until=seen_at, limit=10) == 1
+    assert held(rule) == {second.key}
+
+
+def test_a_held_job_can_be_cancelled(rule: ReplicationRule) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    [job] = running(rule, 1)
+    ask(rule, [job])
+    jobs.await_confirmation([job])
+    assert jobs.cancel(TransferJob.objects.all()) == 1
+    assert held(rule) == set()
+
+
+def test_a_failed_job_that_is_retried_asks_anew(rule: ReplicationRule) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=1)
+    [job] = ask(rule, running(rule, 1))
+    jobs.fail(job, ReplicationError(ErrorCode.DESTINATION_REFUSED))
+    [other] = ask(rule, running(rule, 1))
+    jobs.complete([(other, DELETED)])
+    jobs.retry(TransferJob.objects.filter(id=job.id))
+    [again] = jobs.claim(uuid4(), limit=1, lease_seconds=60)
+    assert ask(rule, [again]) == []
+
+
+# -- along the road ----------------------------------------------------------------------------
+
+
+def delete(road: Road, *keys: str) -> None:
+    for key in keys:
+        road.s3.delete_object(Bucket=road.source.bucket, Key=key)
+
+
+def replicas(road: Road, *keys: str) -> set[str]:
+    return {key for key in keys if road.replica(key) is not None}
+
+
+def test_deletes_beyond_the_limit_wait_and_copies_go_on(braking_road: Road) -> None:
+    road, keys = braking_road, [f"{number}" for number in range(6)]
+    for key in keys:
+        road.put(key)
+    work()
+    delete(road, *keys)
+    work()
+    assert len(replicas(road, *keys)) == 4
+    assert held(road.rule) == replicas(road, *keys)
+    road.put("new")
+    work()
+    assert road.replica("new") == b"content"
+    delete(road, "new")
+    work()
+    assert road.replica("new") == b"content"
+    assert not TransferAttempt.objects.exists()
+
+    [problem] = [p for p in read_status().problems if p.code == "deletes_braked"]
+    assert "5 deletes waiting" in problem.detail
+    numbers = read_status().rules[0].jobs
+    assert (numbers.pending, numbers.deletes_held) == (5, 5)
+    assert numbers.oldest_pending_seconds is None  # the rule is not behind: a person is
+
+
+def test_confirmed_deletes_are_done_and_the_count_starts_anew(braking_road: Road) -> None:
+    road, keys = braking_road, [f"{number}" for number in range(10)]
+    for key in keys:
+        road.put(key)
+    work()
+    delete(road, *keys[:6])
+    work()
+    assert confirm() == 4
+    work()
+    assert replicas(road, *keys) == set(keys[6:])
+    assert not is_braked(road.rule)
+    delete(road, *keys[6:])
+    work()
+    assert len(replicas(road, *keys)) == 2
+    assert is_braked(road.rule)
+
+
+def test_a_held_key_that_comes_back_is_copied_at_once_and_not_deleted_later(
+    braking_road: Road,
+) -> None:
+    road, keys = braking_road, [f"{number}" for number in range(4)]
+    for key in keys:
+        road.put(key, b"old")
+    work()
+    delete(road, *keys)
+    work()
+    back = sorted(held(road.rule))[0]
+    road.put(back, b"new")
+    work()
+    assert road.replica(back) == b"new"
+    assert confirm() == 1
+    work()
+    assert replicas(road, *keys) == {back}
+
+
+def test_another_event_of_a_held_key_that_is_still_gone_leaves_it_held(braking_road: Road) -> None:
+    road = braking_road
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    road.put("a")
+    work()
+    delete(road, "a")
+    work()
+    look_again(road.rule, ["a"])
+    work()
+    assert held(road.rule) == {"a"}
+    assert road.replica("a") == b"content"
+
+
+def test_a_delete_that_oss_does_not_do_at_once_is_counted_once(braking_road: Road) -> None:
+    road = braking_road
+    for key in "ab":
+        road.put(key)
+    work()
+    road.oss.add_fault(Fault(operation="DeleteObject", times=3, status=503, code="InternalError"))
+    delete(road, "a", "b")
+    while TransferJob.objects.filter(state=JobState.PENDING).exists() or replicas(road, "a", "b"):
+        work()
+        TransferJob.objects.filter(state=JobState.PENDING).update(available_at=Now())
+        assert not is_braked(road.rule)
+
+
+# -- in the admin ------------------------------------------------------------------------------
+
+RULES = "/admin/replication/replicationrule/"
+
+
+def brake_with_one_delete(road: Road) -> None:
+    ReplicationRule.objects.update(max_deletes_per_hour=0)
+    road.put("a")
+    work()
+    delete(road, "a")
+    work()
+
+
+def test_an_operator_confirms_on_the_rules_page(braking_road: Road, admin_client: Client) -> None:
+    brake_with_one_delete(braking_road)
+    place = f"{RULES}{braking_road.rule.pk}/"
+    page = admin_client.get(f"{place}change/").content.decode()
+    assert "This rule stopped deleting" in page
+    assert f'action="{place}confirm-deletes/"' in page
+    assert admin_client.get(f"{place}confirm-deletes/").status_code == 405
+    answer = admin_client.post(f"{place}confirm-deletes/", follow=True)
+    assert "1 delete was confirmed" in answer.content.decode()
+    assert "This rule stopped deleting" not in answer.content.decode()
+    work()
+    assert braking_road.replica("a") is None
+
+
+def test_an_operator_confirms_in_the_list_of_rules(
+    braking_road: Road, admin_client: Client
+) -> None:
+    brake_with_one_delete(braking_road)
+    assert "deletes braked" in admin_client.get(RULES).content.decode()
+    action = {"action": "confirm_deletes", "_selected_action": [braking_road.rule.pk]}
+    admin_client.post(RULES, action)
+    work()
+    assert braking_road.replica("a") is None
+
+
+def test_who_may_only_look_confirms_nothing(
+    braking_road: Road, client: Client, django_user_model
+) -> None:
+    brake_with_one_delete(braking_road)
+    client.force_login(django_user_model.objects.create_user("viewer", is_staff=True))
+    url = f"{RULES}{braking_road.rule.pk}/confirm-deletes/"
+    assert client.post(url).status_code == 403
+    assert held(braking_road.rule) == {"a"}
+
+
+def test_the_jobs_that_wait_are_listed_and_say_why(
+    braking_road: Road, admin_client: Client
+) -> None:
+    brake_with_one_delete(braking_road)
+    job = TransferJob.objects.get(delete_permit=DeletePermit.AWAITED)
+    listed = admin_client.get("/admin/replication/transferjob/?state=held").content.decode()
+    assert f"/admin/replication/transferjob/{job.pk}/change/" in listed
+    page = admin_client.get(f"/admin/replication/transferjob/{job.pk}/change/").content.decode()
+    assert "its replica would be deleted" in page
+    assert "1 delete waiting" in admin_client.get("/admin/").content.decode()

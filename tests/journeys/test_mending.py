@@ -1,0 +1,63 @@
+"""What the service is for on a bad day: a wrong secret, seen, mended and retried in the admin."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import expect
+from pytest_django.live_server_helper import LiveServer
+
+from replication.models import Destination, FailedJob, JobState, TransferJob
+from tests.support.browser import OpenPage, browser, log_in, open_page
+from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
+from tests.support.processes import eventually, manage
+from tests.support.road import Road
+
+__all__ = ["browser", "open_page"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_wrong_oss_secret_is_seen_and_after_it_is_mended_retry_completes_the_job(
+    make_road: Callable[..., Road], live_server: LiveServer, open_page: OpenPage, tmp_path: Path
+) -> None:
+    profile = tmp_path / "secrets" / "writer"
+    profile.mkdir(parents=True)
+    (profile / "access_key_id").write_text(OSS_KEY_ID)
+    (profile / "access_key_secret").write_text("not the right one")
+    road = make_road()
+    Destination.objects.update(credential_profile="writer")
+    User.objects.create_superuser("operator", "", "operator")
+    with manage("qcluster", directory=tmp_path, S3SYNC_SECRETS_DIR=str(profile.parent)) as cluster:
+        road.put("report.pdf", b"%PDF")
+        eventually(FailedJob.objects.exists, unless_ended=cluster)
+
+        visit = open_page(live_server.url)
+        log_in(visit, username="operator", password="operator")
+        page = visit.page
+        page.get_by_role("link", name="1 failed job").first.click()
+        row = page.locator("#result_list tbody tr")
+        expect(row).to_contain_text("report.pdf")
+        expect(row).to_contain_text("the access key id or its secret is wrong")
+        expect(row).to_contain_text("Put the right AccessKey behind the destination's credential")
+        page.get_by_role("link", name="report.pdf").click()
+        expect(page.locator("#content")).to_contain_text("403 SignatureDoesNotMatch")
+        # The secret is nowhere: not on the page, not in the cluster's log.
+        assert "not the right one" not in page.content() + cluster.log.read_text()
+
+        (profile / "access_key_secret").write_text(OSS_KEY_SECRET)
+        page.go_back()
+        page.check("#action-toggle")
+        page.select_option("select[name=action]", "retry")
+        page.get_by_role("button", name="Go").click()
+        expect(page.locator(".messagelist")).to_have_text("1 job waits again.")
+
+        eventually(lambda: road.replica("report.pdf") == b"%PDF", unless_ended=cluster)
+        job = eventually(
+            lambda: TransferJob.objects.filter(state=JobState.COMPLETED).first(),
+            unless_ended=cluster,
+        )
+        assert job is not None
+        assert [attempt.code for attempt in job.attempts.all()] == ["destination_credentials"]
+        assert visit.complaints == []

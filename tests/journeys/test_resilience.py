@@ -1,0 +1,191 @@
+"""Whatever process dies when: no job is lost, every replica is right, nothing stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.core import serializers
+
+from replication.errors import ErrorCode
+from replication.models import (
+    Destination,
+    EventQueue,
+    Heartbeat,
+    JobState,
+    ReplicationRule,
+    Source,
+    TransferAttempt,
+    TransferJob,
+)
+from sandbox.child import Child
+from sandbox.oss import Fault
+from sandbox.postgres import Postgres
+from tests.support.processes import REPOSITORY, eventually, manage, members
+from tests.support.road import Road, work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def kill(cluster: Child) -> None:
+    """SIGKILL for all of it, as when its host or container dies."""
+    os.killpg(cluster.pid, signal.SIGKILL)
+    eventually(lambda: not cluster.is_running() and not members(cluster))
+
+
+def completed(count: int) -> Callable[[], bool]:
+    return lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == count
+
+
+def test_a_transfer_whose_cluster_was_killed_is_done_by_another(road: Road, tmp_path: Path) -> None:
+    road.put("a")
+    road.oss.add_fault(Fault(operation="PutObject", delay_seconds=60))
+    environment = {"S3SYNC_LEASE_SECONDS": "5", "S3SYNC_LANE_SECONDS": "12"}
+    with manage("qcluster", directory=tmp_path, **environment) as first:
+        # Armed until the write has reached OSS.
+        eventually(lambda: not road.oss.faults.list(), unless_ended=first)
+        kill(first)
+    with manage("qcluster", directory=tmp_path, **environment) as second:
+        eventually(completed(1), unless_ended=second)
+        kill(second)
+    attempt = TransferAttempt.objects.get()
+    assert (attempt.number, attempt.code) == (1, ErrorCode.LEASE_EXPIRED)
+    assert road.replica("a") == b"content"
+
+
+def test_sigterm_ends_the_cluster_promptly_and_leaves_nothing(road: Road, tmp_path: Path) -> None:
+    road.put("a")
+    with manage("qcluster", directory=tmp_path, S3SYNC_LANE_SECONDS="3") as cluster:
+        eventually(completed(1), unless_ended=cluster)
+        assert len(members(cluster)) > 1
+        os.kill(cluster.pid, signal.SIGTERM)
+        eventually(lambda: not cluster.is_running(), timeout_seconds=15)
+        eventually(lambda: not members(cluster), timeout_seconds=2)
+    assert not Heartbeat.objects.filter(started_at__isnull=False).exists()
+    assert not TransferJob.objects.filter(state=JobState.RUNNING).exists()
+
+
+def test_pollsqs_polls_one_queue_until_sigterm(road: Road, tmp_path: Path) -> None:
+    environment = {"S3SYNC_POLL_IN_CLUSTER": "false"}
+    arguments = ("pollsqs", "--queue", road.queue.name)
+    with manage(*arguments, directory=tmp_path, **environment) as poller:
+        eventually(
+            lambda: EventQueue.objects.get().messages_received > 0, unless_ended=poller
+        )  # S3's test message
+        road.put("a")
+        eventually(TransferJob.objects.exists, unless_ended=poller)
+        os.kill(poller.pid, signal.SIGTERM)
+        road.put("b")  # it finishes the long poll that is under way
+        eventually(lambda: not poller.is_running(), timeout_seconds=25)
+    # The lane that it asked for, as none was alive, waits still.
+    assert not Heartbeat.objects.filter(started_at__isnull=False).exists()
+
+
+def test_a_database_that_crashes_and_comes_back_loses_nothing(road: Road, tmp_path: Path) -> None:
+    """A database of its own: crashing that of the other tests would be unkind."""
+    keys = [f"key/{number}" for number in range(40)]
+    with Postgres(fsync=False) as postgres:
+        move_configuration(to=postgres.url)
+        road.oss.add_fault(Fault(operation="PutObject", times=None, delay_seconds=0.2))
+        environment = {"DATABASE_URL": postgres.url, "S3SYNC_LEASE_SECONDS": "5"}
+        environment |= {"S3SYNC_LANE_CONCURRENCY": "4", "S3SYNC_LANE_SECONDS": "12"}
+        with manage("qcluster", directory=tmp_path, **environment) as cluster:
+            for key in keys:
+                road.put(key)
+            eventually(
+                lambda: ask(postgres, "SELECT count(*) > 5 FROM replication_transferjob"),
+                unless_ended=cluster,
+            )
+            postgres.restart()
+            eventually(
+                lambda: all(road.replica(key) is not None for key in keys),
+                unless_ended=cluster,
+                timeout_seconds=60,
+            )
+            road.put("after")
+            eventually(
+                lambda: (
+                    not ask(
+                        postgres,
+                        "SELECT count(*) FROM replication_transferjob WHERE finalized_at IS NULL",
+                    )
+                    and road.replica("after") is not None
+                ),
+                unless_ended=cluster,
+                timeout_seconds=60,
+            )
+            kill(cluster)
+        assert not ask(
+            postgres, "SELECT count(*) FROM replication_transferjob WHERE state = 'failed'"
+        )
+
+
+def move_configuration(*, to: str) -> None:
+    """Set up another database with this test's road."""
+    environment = {**os.environ, "DATABASE_URL": to}
+    rows = [
+        row
+        for model in (Source, Destination, ReplicationRule, EventQueue)
+        for row in model._default_manager.all()
+    ]
+    for arguments, given in (
+        (["migrate", "--verbosity=0"], ""),
+        (["loaddata", "--format=json", "-"], serializers.serialize("json", rows)),
+    ):
+        subprocess.run(
+            [sys.executable, REPOSITORY / "manage.py", *arguments],
+            input=given,
+            env=environment,
+            text=True,
+            check=True,
+            capture_output=True,
+        )
+
+
+def ask(postgres: Postgres, query: str) -> Any:
+    try:
+        with psycopg.connect(postgres.url, connect_timeout=5) as database:
+            row = database.execute(query).fetchone()
+    except psycopg.OperationalError:
+        return None
+    return row[0] if row else None
+
+
+def test_sigterm_under_load_hands_over_what_is_under_way_and_burns_no_try(
+    road: Road, tmp_path: Path
+) -> None:
+    keys = [f"{number}" for number in range(12)]
+    size = 20_000_000  # more than the sockets' buffers take at once
+    for key in keys:
+        road.put(key, b"x" * size)
+    # Far too slow to be finished in the time that a stop allows.
+    road.oss.add_fault(Fault(operation="PutObject", times=None, bytes_per_second=200_000))
+    running = TransferJob.objects.filter(state=JobState.RUNNING)
+    with manage("qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4") as cluster:
+        eventually(lambda: running.count() >= 4, unless_ended=cluster)
+        os.kill(cluster.pid, signal.SIGTERM)
+        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
+    assert not running.exists()
+    assert not TransferJob.objects.filter(attempt__gt=0).exists()
+    assert not TransferAttempt.objects.exists()
+
+    road.oss.clear_faults()
+    work()
+    assert {key: road.replica(key) for key in keys} == dict.fromkeys(keys, b"x" * size)
+
+
+def test_sigterm_ends_a_cluster_whose_transfers_get_no_answer(road: Road, tmp_path: Path) -> None:
+    road.put("a")
+    road.oss.add_fault(Fault(operation="PutObject", delay_seconds=300))
+    running = TransferJob.objects.filter(state=JobState.RUNNING)
+    with manage("qcluster", directory=tmp_path) as cluster:
+        eventually(running.exists, unless_ended=cluster)
+        os.kill(cluster.pid, signal.SIGTERM)
+        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
+    # It may be written still: only the end of the lease gives it to another.
+    assert running.exists()

@@ -1,0 +1,271 @@
+"""Each target is told once, whoever looks and whatever fails."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models.functions import Now
+from django.utils.module_loading import import_string
+from django_q.models import Schedule
+from django_q.tasks import async_task
+
+from replication.jobs import parking
+from replication.models import AuditEntry, Condition, NotificationTarget, ReplicationRule
+from replication.monitoring.notifications import dispatch, sender
+from replication.monitoring.notifications.dispatch import Told, tell
+from replication.monitoring.status import read_status
+from replication.operations import retention
+from replication.tools.doctor.findings import Level
+from replication.tools.doctor.service import examine_targets
+from tests.monitoring.notifications.conftest import SECRET, Webhook
+from tests.monitoring.notifications.test_evaluation import let_pass, park
+from tests.support.examples import a_rule
+from tests.support.http_origin import http_origin
+from tests.support.processes import eventually, manage
+from tests.support.threads import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def resume(name: str) -> None:
+    parking.resume(ReplicationRule.objects.filter(name=name))
+
+
+def test_all_that_is_new_is_one_message_and_none_is_repeated(
+    target: NotificationTarget, webhook: Webhook
+) -> None:
+    park(a_rule("photos"))
+    park(a_rule("scans"))
+    assert tell() == [Told("on-call", "s3sync: 2 wrong", taken_by=("JSON",))]
+    assert webhook.calls == 1
+    assert "Rule photos was parked" in webhook.last["message"]
+    assert "Rule scans was parked" in webhook.last["message"]
+    assert tell() == [Told("on-call")], "as after a restart: what was told is in the database"
+    resume("photos")
+    tell()
+    assert webhook.last["title"] == "s3sync: rule photos goes on"
+    assert webhook.last["type"] == "success"
+    assert webhook.calls == 2
+
+
+def test_two_that_look_at_once_send_one_message(
+    target: NotificationTarget, webhook: Webhook
+) -> None:
+    park(a_rule())
+    at_once(tell, tell, tell)
+    tell()
+    assert webhook.calls == 1
+
+
+def test_no_transaction_is_open_while_a_message_is_sent(
+    target: NotificationTarget, webhook: Webhook
+) -> None:
+    answered, asked = threading.Event(), threading.Event()
+
+    def hold(_target: str) -> bytes:
+        asked.set()
+        answered.wait(10)
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+    webhook.origin.answer = hold
+    park(a_rule())
+    open_ones: list[tuple[str, ...]] = []
+
+    def look() -> list[Told]:
+        asked.wait(10)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT query FROM pg_stat_activity WHERE datname = current_database() "
+                "AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
+            )
+            open_ones.extend(cursor.fetchall())
+        answered.set()
+        return []
+
+    _, [told] = at_once(look, tell)
+    assert told.taken_by == ("JSON",)
+    assert open_ones == []
+
+
+def test_what_can_not_be_told_is_kept_and_told_later_even_if_it_is_over_by_then(
+    target: NotificationTarget, webhook: Webhook
+) -> None:
+    webhook.origin.answers(b"", status="500 Internal Server Error")
+    park(a_rule("photos"))
+    park(a_rule("scans"))
+    [failed] = tell()
+    assert "500" in failed.error
+    target.refresh_from_db()
+    assert (target.errors_in_a_row, target.last_told_at) == (1, None)
+    assert "500" in target.last_error
+    assert SECRET not in target.last_error
+    resume("photos")
+    [waits] = tell()
+    assert (webhook.calls, waits.title) == (1, ""), "it is not asked again at once"
+    webhook.origin.answers(b"{}")
+    NotificationTarget.objects.update(try_again_at=Now())
+    [told] = tell()
+    assert told.title == "s3sync: 1 wrong, 1 over"
+    assert "WAS WRONG since" in webhook.last["message"]
+    assert "Rule photos is no longer parked" in webhook.last["message"]
+    assert "Rule scans was parked" in webhook.last["message"]
+    target.refresh_from_db()
+    assert (target.errors_in_a_row, target.last_error, target.try_again_at) == (0, "", None)
+    assert tell() == [Told("on-call")]
+
+
+def test_a_target_that_hangs_keeps_no_other_from_being_told(
+    target: NotificationTarget,
+    webhook: Webhook,
+    addresses: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "send", partial(sender.send, seconds=1))
+    hangs = NotificationTarget.objects.create(name="a-hanging-one", credential_profile="hangs")
+    over = threading.Event()
+    with http_origin() as silent:
+        silent.answer = lambda _target: b"" * over.wait(10)
+        addresses("hangs", f"json{silent.url[4:]}/?rto=60")
+        park(a_rule())
+        told = {each.target: each for each in tell()}
+        over.set()
+    assert told["on-call"].taken_by == ("JSON",)
+    assert told["a-hanging-one"].error
+    hangs.refresh_from_db()
+    assert hangs.try_again_at is not None
+    assert hangs.claimed_until is None
+    assert Condition.objects.filter(target=hangs, told_at=None).count() == 1
+
+
+def test_a_target_that_fails_is_on_the_status_page_and_doctor_says_what_is_wrong_with_it(
+    target: NotificationTarget, webhook: Webhook, addresses: Callable[..., None]
+) -> None:
+    assert [finding.found for finding in examine_targets()] == ["on-call is told by JSON"]
+    addresses("oncall", f"jsno://{SECRET}")
+    [finding] = examine_targets()
+    assert finding.level is Level.WARN
+    assert "on-call can't be told: profile 'oncall', notify_urls: URL number 1" in finding.found
+    park(a_rule())
+    tell()
+    [problem] = [each for each in read_status().problems if each.code == "target_failing"]
+    assert "Notification target on-call can't be told what is wrong" in problem.detail
+    assert SECRET not in problem.detail + finding.found
+    addresses("oncall", webhook.url)
+    dispatch.try_out([target])
+    assert "target_failing" not in {each.code for each in read_status().problems}
+
+
+def test_waits_grow_while_a_target_fails(target: NotificationTarget) -> None:
+    waits = []
+    for errors in (0, 1, 2, 50):
+        NotificationTarget.objects.update(errors_in_a_row=errors, credential_profile="nowhere")
+        target.refresh_from_db()
+        dispatch.try_out([target])
+        target.refresh_from_db()
+        assert target.try_again_at and target.last_error_at
+        waits.append(round((target.try_again_at - target.last_error_at).total_seconds()))
+    assert waits == [60, 120, 240, 3600]
+    assert "S3SYNC_PROFILE_NOWHERE_NOTIFY_URLS" in target.last_error
+
+
+def test_who_died_with_a_claim_delays_its_target_until_it_has_run_out(
+    target: NotificationTarget, webhook: Webhook
+) -> None:
+    park(a_rule())
+    NotificationTarget.objects.update(claimed_until=Now() + timedelta(seconds=60))
+    assert tell() == []
+    NotificationTarget.objects.update(claimed_until=Now())
+    tell()
+    assert webhook.calls == 1
+
+
+def test_a_target_that_is_disabled_is_not_told(
+    target: NotificationTarget, webhook: Webhook
+) -> None:
+    NotificationTarget.objects.update(enabled=False)
+    park(a_rule())
+    assert tell() == []
+    assert webhook.calls == 0
+
+
+def test_the_cluster_tells_by_itself(
+    target: NotificationTarget, webhook: Webhook, tmp_path: Path
+) -> None:
+    park(a_rule())
+    environment = {
+        "S3SYNC_PROFILE_ONCALL_NOTIFY_URLS": webhook.url,
+        "S3SYNC_LANES": "1",
+        "S3SYNC_LANE_SECONDS": "1",
+        "S3SYNC_POLL_IN_CLUSTER": "false",
+    }
+    with manage("qcluster", directory=tmp_path, **environment) as cluster:
+        async_task("replication.tasks.notify")
+        eventually(lambda: webhook.calls, unless_ended=cluster)
+        eventually(
+            lambda: Condition.objects.filter(told_at__isnull=False).exists(), unless_ended=cluster
+        )
+        log = cluster.log_tail()
+    assert "rule photos is parked" in webhook.last["title"]
+    assert SECRET not in log
+
+
+def test_the_schedule_of_the_migration_calls_a_task_that_there_is() -> None:
+    migration = import_module("replication.migrations.0012_notifications")
+    migration.create_schedule(apps, None)
+    schedule = Schedule.objects.get(name=migration.SCHEDULE)
+    assert callable(import_string(schedule.func))
+    migration.delete_schedule(apps, None)
+    assert not Schedule.objects.filter(name=migration.SCHEDULE).exists()
+
+
+def test_what_is_over_for_long_is_pruned(
+    target: NotificationTarget, limits: Callable[..., None]
+) -> None:
+    limits(keep_failures_days=14)
+    for name, days in (("old", 15), ("new", 13)):
+        Condition.objects.create(
+            target=target, kind="parked", rule=name, began_at=Now(), closed_at=Now()
+        )
+        Condition.objects.filter(rule=name).update(closed_at=Now() - timedelta(days=days))
+    Condition.objects.create(target=target, kind="parked", rule="open", began_at=Now())
+    let_pass(timedelta(days=99))
+    retention.prune(seconds=5)
+    assert {each.rule for each in Condition.objects.all()} == {"new", "open"}
+
+
+def test_the_command_sends_a_test_and_says_how_it_went(
+    target: NotificationTarget, webhook: Webhook
+) -> None:
+    out, err = StringIO(), StringIO()
+    call_command("notify", "--test", stdout=out, stderr=err)
+    assert out.getvalue() == "on-call: 's3sync: a test message' was taken by JSON\n"
+    assert "S3SYNC_PUBLIC_URL is not set" in err.getvalue()
+    assert webhook.last["title"] == "s3sync: a test message"
+    assert AuditEntry.objects.get().action == "targets_tested"
+    with pytest.raises(CommandError, match="there is no target 'x'; there are: on-call"):
+        call_command("notify", "--test", "x")
+    NotificationTarget.objects.update(credential_profile="nowhere")
+    out = StringIO()
+    with pytest.raises(SystemExit):
+        call_command("notify", "--test", "on-call", stdout=out, stderr=err)
+    assert "on-call: FAILED: profile 'nowhere' needs" in out.getvalue()
+
+
+def test_the_command_tells_as_the_cluster_does(
+    target: NotificationTarget, webhook: Webhook
+) -> None:
+    out = StringIO()
+    call_command("notify", stdout=out)
+    park(a_rule())
+    call_command("notify", stdout=out)
+    assert out.getvalue() == (
+        "on-call: nothing new\non-call: 's3sync: rule photos is parked' was taken by JSON\n"
+    )

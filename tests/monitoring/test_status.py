@@ -1,0 +1,347 @@
+"""The numbers, the conclusions drawn from them, and the page and JSON that show both."""
+
+import tomllib
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from replication import jobs
+from replication.admin.status_page import PAGES
+from replication.errors import ErrorCode
+from replication.models import (
+    CompletedMinute,
+    DeadLetter,
+    EventQueue,
+    Heartbeat,
+    JobState,
+    LoopKind,
+    NotificationTarget,
+    Outcome,
+    ReplicationRule,
+)
+from replication.monitoring.status import VERSION, read_status
+from replication.transfer.results import Completion
+from tests.support.examples import a_job, a_rule
+
+pytestmark = pytest.mark.django_db
+
+
+def ago(**duration: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**duration)
+
+
+def a_queue(name: str = "photos", **fields):
+    url = f"https://sqs.ap-east-1.amazonaws.com/123456789012/{name}"
+    return EventQueue.objects.create(name=name, url=url, region="ap-east-1", **fields)
+
+
+def beats(kind: LoopKind, host: str = "worker-1", *, seconds_ago: float = 0, in_flight: int = 0):
+    Heartbeat.objects.create(
+        kind=kind,
+        host=host,
+        asked_at=ago(minutes=1),
+        started_at=ago(minutes=1),
+        beat_at=ago(seconds=seconds_ago),
+        in_flight=in_flight,
+    )
+
+
+@pytest.fixture
+def alive():
+    beats(LoopKind.LANE)
+    beats(LoopKind.POLLER)
+
+
+def problems() -> dict[str, str]:
+    return {problem.code: problem.detail for problem in read_status().problems}
+
+
+# -- the numbers -------------------------------------------------------------------------------
+
+
+def test_each_state_is_counted_for_its_rule_and_for_all():
+    photos, videos = a_rule("photos"), a_rule("videos")
+    a_job(photos, "a")
+    a_job(photos, "b", attempt=2)
+    a_job(photos, "c", state=JobState.RUNNING)
+    a_job(videos, "d", state=JobState.FAILED)
+    a_job(videos, "e", state=JobState.CANCELLED)
+    status = read_status()
+    of_photos, of_videos = (rule.jobs for rule in status.rules)
+    assert (of_photos.pending, of_photos.retrying, of_photos.running, of_photos.failed) == (
+        (2, 1, 1, 0)
+    )
+    assert (of_videos.pending, of_videos.failed) == (0, 1)
+    assert (status.jobs.pending, status.jobs.running, status.jobs.failed) == (2, 1, 1)
+
+
+def completed(
+    rule: ReplicationRule,
+    key: str,
+    *,
+    lag_seconds: float = 1,
+    outcome: Outcome = Outcome.COPIED,
+    size_bytes: int = 0,
+    minutes_ago: float = 0,
+) -> None:
+    """Let a lane complete a job of that lag; then move what was counted into the past."""
+    a_job(rule, key, event_at=ago(seconds=lag_seconds), available_at=ago(minutes=1))
+    held = jobs.claim(uuid4(), limit=1, lease_seconds=60)
+    jobs.complete([(job, Completion(outcome=outcome, size_bytes=size_bytes)) for job in held])
+    if minutes_ago:
+        newest = rule.completed_minutes.latest("minute")
+        CompletedMinute.objects.filter(pk=newest.pk).update(
+            minute=newest.minute - timedelta(minutes=minutes_ago)
+        )
+
+
+def test_completed_jobs_and_their_bytes_are_counted_for_the_last_hour_and_day():
+    rule = a_rule()
+    for key, hours in (("a", 0.5), ("b", 2), ("c", 30)):
+        completed(rule, key, size_bytes=100, minutes_ago=hours * 60)
+    completed(rule, "d", outcome=Outcome.UNCHANGED, size_bytes=7)
+    of_all = read_status().jobs
+    assert (of_all.completed_last_hour, of_all.completed_last_day) == (2, 3)
+    assert (of_all.bytes_last_hour, of_all.bytes_last_day) == (100, 200)
+
+
+def test_lag_is_from_the_announcement_to_the_end_of_jobs_of_the_last_hour():
+    rule, other = a_rule(), a_rule("other")
+    for lag_seconds in range(1, 102):
+        completed(rule, str(lag_seconds), lag_seconds=lag_seconds)
+    completed(other, "old", lag_seconds=900, minutes_ago=120)
+    status = read_status()
+    for numbers in (status.jobs, {each.name: each.jobs for each in status.rules}["photos"]):
+        assert numbers.lag_p50_seconds == pytest.approx(51, rel=0.2)
+        assert numbers.lag_p99_seconds == pytest.approx(100, rel=0.2)
+
+
+def test_a_job_that_was_lost_is_not_counted_as_completed():
+    rule = a_rule()
+    a_job(rule, available_at=ago(minutes=1))
+    held = jobs.claim(uuid4(), limit=1, lease_seconds=60)
+    done = [(held[0], Completion(outcome=Outcome.COPIED, size_bytes=1))]
+    assert jobs.complete(done)
+    assert not jobs.complete(done)
+    assert read_status().jobs.completed_last_hour == 1
+
+
+def test_the_oldest_pending_change_tells_how_far_behind_a_rule_is():
+    rule = a_rule()
+    a_job(rule, "new")
+    a_job(rule, "old", event_at=ago(seconds=90))
+    assert read_status().rules[0].jobs.oldest_pending_seconds == pytest.approx(90, abs=10)
+
+
+def test_what_there_is_none_of_is_none_and_not_zero():
+    a_rule()
+    jobs = read_status().rules[0].jobs
+    assert jobs.oldest_pending_seconds is jobs.lag_p50_seconds is jobs.lag_p99_seconds is None
+
+
+def test_loops_are_counted_by_host_while_they_beat():
+    beats(LoopKind.LANE, "a", in_flight=3)
+    beats(LoopKind.LANE, "a", in_flight=4)
+    beats(LoopKind.POLLER, "b")
+    beats(LoopKind.LANE, "c", seconds_ago=16)
+    Heartbeat.objects.create(kind=LoopKind.LANE, asked_at=ago())  # waits to be started
+    status = read_status()
+    assert (status.lanes_alive, status.pollers_alive) == (2, 1)
+    assert [(host.host, host.lanes, host.pollers, host.in_flight) for host in status.hosts] == [
+        ("a", 2, 0, 7),
+        ("b", 0, 1, 0),
+    ]
+
+
+def test_the_status_takes_six_queries_however_many_rules_there_are():
+    for number in range(5):
+        a_rule(f"rule-{number}")
+        a_queue(f"queue-{number}")
+    with CaptureQueriesContext(connection) as queries:
+        read_status()
+    assert len(queries) == 6
+
+
+def test_the_history_is_never_read_whole():
+    rule = a_rule()
+    a_job(rule, state=JobState.COMPLETED)
+    with CaptureQueriesContext(connection) as queries:
+        read_status()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(f"EXPLAIN {queries[0]['sql']}")
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "Seq Scan on replication_transferjob" not in plan
+    assert "job_completed" not in plan
+
+
+# -- the conclusions ---------------------------------------------------------------------------
+
+
+def test_with_a_lane_a_poller_and_nothing_wrong_all_is_healthy(alive):
+    a_rule()
+    a_queue(last_polled_at=ago(seconds=20))
+    status = read_status()
+    assert status.healthy
+    assert status.problems == []
+
+
+def test_no_lane_is_a_problem():
+    assert "qcluster" in problems()["no_lane"]
+
+
+def test_no_poller_is_a_problem_where_there_is_a_queue():
+    assert "no_poller" not in problems()
+    a_queue(last_polled_at=ago(hours=1))
+    assert "pollsqs" in problems()["no_poller"]
+    assert "queue_silent" not in problems()
+
+
+def test_the_last_error_of_a_queue_is_a_problem(alive):
+    a_queue(last_error="AccessDenied: no", last_error_at=ago(minutes=3.5), last_polled_at=ago())
+    assert problems() == {"queue_error": "Queue photos: last error 3 min ago: AccessDenied: no"}
+
+
+def test_a_queue_that_nobody_polls_is_a_problem(alive):
+    a_queue("a", last_polled_at=ago(minutes=5.5))
+    a_queue("b")
+    assert [problem.detail for problem in read_status().problems] == [
+        "Queue a was last polled 5 min ago.",
+        "Queue b has never been polled.",
+    ]
+
+
+def test_a_disabled_queue_is_no_problem(alive):
+    a_queue(enabled=False, last_error="AccessDenied", last_error_at=ago())
+    assert problems() == {}
+
+
+def test_new_dead_letters_are_a_problem(alive):
+    queue = a_queue(last_polled_at=ago())
+    for number, days in enumerate((1, 30)):
+        DeadLetter.objects.create(
+            queue=queue, message_id=number, body="", reason="", received_at=ago(days=days)
+        )
+    assert "1 message of the last 7 days" in problems()["dead_letters"]
+    assert read_status().queues[0].dead_letters == 2
+
+
+def test_a_paused_rule_is_a_problem(alive):
+    rule = a_rule()
+    a_job(rule)
+    ReplicationRule.pause(ReplicationRule.objects.all())
+    ReplicationRule.objects.update(paused_at=ago(hours=3, minutes=12.5))
+    assert problems() == {"rule_paused": "Rule photos was paused 3 h 12 min ago, 1 job waiting."}
+
+
+def test_jobs_of_a_disabled_rule_are_a_problem(alive):
+    rule = a_rule(enabled=False)
+    assert problems() == {}
+    a_job(rule)
+    assert "Rule photos is disabled, with 1 job waiting" in problems()["rule_disabled"]
+
+
+def test_a_rule_that_is_behind_is_a_problem(alive):
+    rule = a_rule()
+    a_job(rule, "a", event_at=ago(minutes=22.5), attempt=1)
+    a_job(rule, "b")
+    assert problems() == {
+        "rule_behind": "Rule photos is behind: 2 jobs waiting, 1 of them after an unsuccessful "
+        "try, the oldest for 22 min."
+    }
+
+
+def test_failed_jobs_are_a_problem(alive):
+    rule = a_rule()
+    a_job(rule, "a", state=JobState.FAILED)
+    a_job(rule, "b", state=JobState.FAILED)
+    assert "Rule photos: 2 failed jobs" in problems()["failed_jobs"]
+
+
+# -- the page ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def operator(client):
+    client.force_login(get_user_model().objects.create_user("operator", is_staff=True))
+    return client
+
+
+def test_the_page_shows_the_conclusions_and_the_numbers(operator):
+    rule = a_rule()
+    a_queue(last_error="AccessDenied: <no>", last_error_at=ago())
+    beats(LoopKind.LANE, "worker-1")
+    a_job(rule, "a", state=JobState.FAILED)
+    page = operator.get("/status/")
+    content = page.content.decode()
+    for text in ("1 failed job;", "photos", "AccessDenied: &lt;no&gt;", "unknown", "worker-1"):
+        assert text in content
+    assert f"/admin/replication/failedjob/?rule__id__exact={rule.pk}" in content
+    assert f"state=pending&amp;rule__id__exact={rule.pk}" in content
+
+
+def test_the_page_runs_no_inline_script_or_style(operator):
+    a_rule()
+    page = operator.get("/status/")
+    content = page.content.decode()
+    assert "default-src 'self'" in page["Content-Security-Policy"]
+    assert "<style" not in content
+    assert " style=" not in content
+    assert content.count("<script") == content.count("<script src=")
+
+
+def test_every_problem_has_a_page_of_the_admin(operator):
+    for name in ("paused", "parked", "disabled", "behind"):
+        a_job(a_rule(name, enabled=name != "disabled"), event_at=ago(hours=1))
+    ReplicationRule.objects.filter(name="paused").update(paused_at=ago())
+    ReplicationRule.objects.filter(name="behind").update(braked_at=ago())
+    parked = ReplicationRule.objects.filter(name="parked")
+    parked.update(parked_at=ago(), parked_code=ErrorCode.DESTINATION_ACCESS_DENIED)
+    a_job(ReplicationRule.objects.get(name="behind"), "b", state=JobState.FAILED)
+    queue = a_queue("a", last_error="x", last_error_at=ago())
+    a_queue("b")
+    DeadLetter.objects.create(
+        queue=queue, message_id="1", body="", reason="", received_at=ago(hours=1)
+    )
+    NotificationTarget.objects.create(name="a", credential_profile="a", errors_in_a_row=1)
+    shown = dict(operator.get("/status/").context["problems"])
+    beats(LoopKind.POLLER)
+    shown |= dict(operator.get("/status/").context["problems"])
+    assert {problem.code for problem in shown} == set(PAGES)
+    superuser = get_user_model().objects.create_superuser("root")
+    operator.force_login(superuser)
+    for url in set(shown.values()):
+        assert operator.get(url).status_code == 200
+
+
+def test_an_empty_installation_shows_what_to_do_next(operator):
+    page = operator.get("/status/").content.decode()
+    for model in ("source", "destination", "replicationrule", "eventqueue"):
+        assert f"/admin/replication/{model}/add/" in page
+    a_rule()
+    assert "What to do next" not in operator.get("/status/").content.decode()
+
+
+def test_who_is_not_staff_is_sent_to_the_login(client):
+    assert client.get("/status/").headers["Location"] == "/admin/login/?next=/status/"
+    client.force_login(get_user_model().objects.create_user("somebody"))
+    assert client.get("/status/").status_code == 302
+
+
+def test_the_root_leads_to_the_page(client):
+    assert client.get("/").headers["Location"] == "/status/"
+
+
+def test_an_unknown_page_is_html(client):
+    answer = client.get("/nothing")
+    assert (answer.status_code, answer["Content-Type"]) == (404, "text/html; charset=utf-8")
+
+
+def test_the_version_is_that_of_the_project():
+    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())
+    assert project["project"]["version"] == VERSION

@@ -1,0 +1,163 @@
+"""The environment: all that is wrong in one message, and nothing secret in any."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from pydantic import SecretStr
+
+from s3sync.environment import Environment, django_database, read_environment, variable_name
+from tests.support.paths import REPOSITORY
+
+WRONG = {
+    "DATABASE_URL": "mysql://root:SeCrEt@localhost/x",
+    "S3SYNC_SECRET_KEY": "SeCrEt",
+    "S3SYNC_API_TOKENS": "SeCrEt",
+    "S3SYNC_LAMBDA_KEYS": "SeCrEt",
+    "S3SYNC_LANES": "SeCrEt",
+    "S3SYNC_LANE_SECONDS": "SeCrEt",
+    "S3SYNC_LOG_LEVEL": "SeCrEt",
+    "S3SYNC_LEASE_SECONDS": "1",
+    "S3SYNC_HTTPS_ONLY": "SeCrEt",
+    "S3SYNC_HTTP_PRIVATE_NETWORKS": "10.20.0.0/16,SeCrEt",
+    "S3SYNC_PUBLIC_URL": "https://user:SeCrEt@s3sync.example.com",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing but what a service needs at least."""
+    for name in [name for name in os.environ if name.startswith("S3SYNC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@db:5433/name")
+    monkeypatch.setenv("S3SYNC_SECRET_KEY", "k" * 32)
+    return monkeypatch
+
+
+def test_a_database_and_a_key_are_enough(environment: pytest.MonkeyPatch) -> None:
+    found = read_environment()
+    assert found.secret_key.get_secret_value() == "k" * 32
+    assert found.api_tokens == []
+    assert found.poll_in_cluster
+
+
+def test_lists_are_split_at_commas(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("S3SYNC_ALLOWED_HOSTS", "a.example.com, b.example.com,,")
+    environment.setenv("S3SYNC_API_TOKENS", f"{'a' * 16},{'b' * 16}")
+    environment.setenv("S3SYNC_HTTP_PRIVATE_NETWORKS", "10.20.0.0/16, fd00:20::/32")
+    found = read_environment()
+    assert found.http_private_networks == ["10.20.0.0/16", "fd00:20::/32"]
+    assert found.allowed_hosts == ["a.example.com", "b.example.com"]
+    assert found.api_tokens == ["a" * 16, "b" * 16]
+
+
+def test_all_that_is_wrong_is_told_at_once(environment: pytest.MonkeyPatch) -> None:
+    for name, value in WRONG.items():
+        environment.setenv(name, value)
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read_environment()
+    message = str(caught.value)
+    assert [name for name in WRONG if f"  {name}: " not in message] == []
+    assert "SeCrEt" not in message
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "url", ["s3sync.example.com", "ftp://h", "https://h/admin/", "https://h:x", "https://h?a=b"]
+)
+def test_a_public_url_is_an_origin(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("S3SYNC_PUBLIC_URL", url)
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_PUBLIC_URL: must look like https://"):
+        read_environment()
+    environment.setenv("S3SYNC_PUBLIC_URL", "https://s3sync.example.com:8443/")
+    assert read_environment().public_url == "https://s3sync.example.com:8443"
+
+
+def test_failures_are_kept_at_least_as_long_as_jobs(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("S3SYNC_KEEP_JOBS_DAYS", "91")
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_KEEP_FAILURES_DAYS: must be at least"):
+        read_environment()
+    environment.setenv("S3SYNC_KEEP_FAILURES_DAYS", "91")
+    assert read_environment().keep_failures_days == 91
+
+
+def test_of_the_keys_of_the_function_there_are_two_at_most(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("S3SYNC_LAMBDA_KEYS", f" {'a' * 32}, {'b' * 32},")
+    assert read_environment().lambda_keys == ["a" * 32, "b" * 32]
+    environment.setenv("S3SYNC_LAMBDA_KEYS", ",".join(name * 32 for name in "abc"))
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_LAMBDA_KEYS: has two keys at most"):
+        read_environment()
+
+
+def test_a_network_with_host_bits_is_refused(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("S3SYNC_HTTP_PRIVATE_NETWORKS", "10.20.1.1/16")
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_HTTP_PRIVATE_NETWORKS: each must be"):
+        read_environment()
+
+
+def test_what_is_missing_is_named(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("DATABASE_URL")
+    environment.delenv("S3SYNC_SECRET_KEY")
+    with pytest.raises(ImproperlyConfigured) as caught:
+        read_environment()
+    assert "  DATABASE_URL: is not set\n  S3SYNC_SECRET_KEY: is not set" in str(caught.value)
+
+
+def test_the_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DATABASE_URL", "postgresql://u:SeCrEt@db/name")
+    environment.setenv("S3SYNC_SECRET_KEY", "SeCrEt" * 6)
+    environment.setenv("S3SYNC_API_TOKENS", "SeCrEt" * 6)
+    environment.setenv("S3SYNC_LAMBDA_KEYS", "SeCrEt" * 6)
+    assert "SeCrEt" not in repr(read_environment())
+
+
+def test_a_management_command_shows_the_message_and_no_value(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "manage.py", "check"],
+        env={"PATH": os.defpath, **WRONG},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert [name for name in WRONG if f"  {name}: " not in output] == []
+    assert "SeCrEt" not in output
+
+
+@pytest.mark.parametrize(
+    "url", ["", "postgresql://", "postgresql://h", "postgresql://h/", "postgresql://h:x/n", "h/n"]
+)
+def test_a_database_url_that_names_no_postgresql_is_refused(
+    environment: pytest.MonkeyPatch, url: str
+) -> None:
+    environment.setenv("DATABASE_URL", url)
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL: must look like postgresql://"):
+        read_environment()
+
+
+def test_a_database_url_becomes_djangos_settings() -> None:
+    url = SecretStr("postgresql://us%40er:p%2Fw%3A@[::1]:5433/na%20me?sslmode=require&x=a%3Db")
+    found = django_database(url)
+    assert (found["USER"], found["PASSWORD"], found["NAME"]) == ("us@er", "p/w:", "na me")
+    assert (found["HOST"], found["PORT"]) == ("::1", "5433")
+    assert found["OPTIONS"] == {"connect_timeout": "5", "sslmode": "require", "x": "a=b"}
+
+
+@pytest.mark.parametrize("field", Environment.model_fields)
+def test_every_setting_is_described_and_documented(field: str) -> None:
+    assert Environment.model_fields[field].description
+    assert f"`{variable_name(field)}`" in (REPOSITORY / "docs" / "settings.md").read_text()
+
+
+def test_every_variable_that_is_documented_exists() -> None:
+    rows = (REPOSITORY / "docs" / "settings.md").read_text().splitlines()
+    documented = {row.split("`")[1] for row in rows if row.startswith("| `S3SYNC_")}
+    known = {variable_name(field) for field in Environment.model_fields}
+    assert {name for name in documented if "PROFILE" not in name} <= known

@@ -1,0 +1,51 @@
+"""A store is opened once in a process, however many ask for it first, and holds up no fiber."""
+
+import threading
+from queue import SimpleQueue
+
+import pytest
+
+from replication.models import Destination, Source
+from replication.stores import factory
+from replication.stores.factory import destination_store, source_store
+from replication.stores.s3.store import S3Store
+from replication.stores.transport.fibers import Fibers
+from tests.support.threads import at_once
+
+THREADS = 16
+
+
+def test_threads_that_begin_together_share_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "secret")
+    source = Source(bucket="opened-at-once", region="eu-west-3")
+    destination = Destination(
+        bucket="opened-at-once", endpoint="https://oss-cn-beijing.aliyuncs.com", region="cn-beijing"
+    )
+    assert len(set(map(id, at_once(*[lambda: source_store(source)] * THREADS)))) == 1
+    assert len(set(map(id, at_once(*[lambda: destination_store(destination)] * THREADS)))) == 1
+
+
+def test_a_fiber_has_its_store_opened_on_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For credentials may be sought for seconds, while other transfers are under way."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    opened_on: SimpleQueue[int] = SimpleQueue()
+
+    class Store(S3Store):
+        def __init__(self, **configuration: str) -> None:
+            opened_on.put(threading.get_ident())
+            super().__init__(**configuration)
+
+    monkeypatch.setattr(factory, "S3Store", Store)
+    asked_on: SimpleQueue[int] = SimpleQueue()
+
+    def ask() -> None:
+        asked_on.put(threading.get_ident())
+        assert isinstance(source_store(Source(bucket="away", region="eu-west-3")), Store)
+
+    with Fibers(1, "transfers") as some:
+        some.start(ask)
+    assert opened_on.get_nowait() != asked_on.get_nowait()

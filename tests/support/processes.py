@@ -1,0 +1,104 @@
+"""Runs the service's own processes against the test's database."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from django.db import connection
+
+from sandbox.child import Child
+from tests.support.paths import REPOSITORY
+
+T = TypeVar("T")
+
+
+def test_database_url() -> str:
+    """DATABASE_URL of the database that this test works in."""
+    database = connection.settings_dict
+    return (
+        f"postgresql://{quote(database['USER'])}:{quote(database['PASSWORD'])}"
+        f"@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+    )
+
+
+@contextmanager
+def manage(*arguments: str, directory: Path, **environment: str) -> Iterator[Child]:
+    """`manage.py ARGUMENTS` as a process, until the context ends."""
+    process = Child(
+        [sys.executable, REPOSITORY / "manage.py", *arguments],
+        log=directory / f"{arguments[0]}-{time.monotonic_ns()}.log",
+        env={
+            **os.environ,
+            "DATABASE_URL": test_database_url(),
+            "S3SYNC_LANE_SECONDS": "3",  # a stop waits for the loops
+            **environment,
+        },
+        cwd=REPOSITORY,
+    )
+    try:
+        yield process
+    finally:
+        process.stop(grace_seconds=40)
+
+
+@contextmanager
+def gunicorn(*, workers: int = 1, **environment: str) -> Iterator[str]:
+    """The product's own web server as a process, until the context ends: its HOST:PORT."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "s3sync.wsgi",
+            "--bind=127.0.0.1:0",
+            f"--workers={workers}",
+            "--no-control-socket",
+        ],
+        cwd=REPOSITORY,
+        env={**os.environ, "DATABASE_URL": test_database_url(), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        line = ""
+        while "Listening at" not in line:
+            line = process.stderr.readline()
+            assert line, "gunicorn ended"
+        yield line.split("http://")[1].split()[0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def eventually(
+    look: Callable[[], T], *, timeout_seconds: float = 30, unless_ended: Child | None = None
+) -> T:
+    """Wait for a look that is true, and return what it saw; shows the process's log otherwise."""
+    deadline = time.monotonic() + timeout_seconds
+    while not (seen := look()):
+        ended = unless_ended is not None and not unless_ended.is_running()
+        if ended or time.monotonic() > deadline:
+            log = unless_ended.log_tail() if unless_ended else ""
+            raise AssertionError(f"{'it ended' if ended else 'it never came'}: {seen!r}\n{log}")
+        time.sleep(0.05)
+    return seen
+
+
+def members(cluster: Child) -> set[int]:
+    """The cluster's processes: they are one process group."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (OSError, ValueError):
+            continue
+        if entry.name.isdecimal() and int(fields[2]) == cluster.pid and fields[0] != "Z":
+            found.add(int(entry.name))
+    return found

@@ -1,0 +1,221 @@
+"""A lane: refills, is held up by nobody, survives what its jobs and leases do."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from replication import jobs
+from replication.errors import ErrorCode
+from replication.intake.matching import look_again
+from replication.jobs import parking
+from replication.models import (
+    Heartbeat,
+    JobState,
+    ReplicationRule,
+    TransferAttempt,
+    TransferJob,
+)
+from sandbox.oss import Fault
+from tests.support.lanes import a_lane
+from tests.support.looking import look_at
+from tests.support.processes import eventually
+from tests.support.road import Road
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def ended(count: int, state: JobState = JobState.COMPLETED) -> Callable[[], bool]:
+    return lambda: TransferJob.objects.filter(state=state).count() == count
+
+
+def running(key: str) -> Callable[[], bool]:
+    return lambda: TransferJob.objects.filter(key=key, state=JobState.RUNNING).exists()
+
+
+def lose_the_lease(key: str) -> None:
+    """As if the lane had been silent for longer than its lease, and another had noticed."""
+    with transaction.atomic():  # or the lane could extend the lease in between
+        TransferJob.objects.filter(key=key).update(
+            lease_expires_at=datetime.now(UTC) - timedelta(seconds=1)
+        )
+        assert jobs.rescue(limit=10) == 1
+        TransferJob.objects.filter(key=key).update(available_at=Now() + timedelta(hours=1))
+
+
+def test_a_lane_refills_as_transfers_finish(road: Road, limits: Callable[..., None]) -> None:
+    limits(lane_concurrency=4)
+    keys = [f"key/{number}" for number in range(30)]
+    for key in keys:
+        road.put(key)
+    look_again(road.rule, keys)
+    with a_lane(seconds=2):
+        eventually(ended(len(keys)))
+    times = [(r.started_monotonic, r.ended_monotonic) for r in road.oss.requests()]
+    in_flight = [sum(start <= at < end for start, end in times) for at, _ in times]
+    assert max(in_flight) <= 4
+
+
+def test_a_slow_object_holds_up_nobody(road: Road, limits: Callable[..., None]) -> None:
+    limits(lane_concurrency=2)
+    keys = ["slow", *[f"key/{number}" for number in range(20)]]
+    for key in keys:
+        road.put(key)
+    road.oss.add_fault(Fault(key_prefix="slow", delay_seconds=1.5))
+    look_again(road.rule, ["slow"])
+    with a_lane(seconds=1):
+        eventually(running("slow"))
+        look_again(road.rule, keys[1:])
+        eventually(ended(20))
+        assert running("slow")()
+    # The lane's time was up before: it finished what it had.
+    assert ended(21)()
+
+
+def test_a_job_is_started_the_moment_it_is_committed(road: Road) -> None:
+    road.put("a")
+    with a_lane(seconds=2):
+        eventually(Heartbeat.objects.exists)
+        time.sleep(0.3)  # idle by now
+        look_again(road.rule, ["a"])
+        eventually(ended(1))
+    job = TransferJob.objects.get()
+    assert job.started_at is not None
+    assert job.started_at - job.enqueued_at < timedelta(seconds=0.5)
+
+
+def test_a_retry_is_picked_up_when_it_is_due(road: Road) -> None:
+    road.put("a")
+    road.oss.add_fault(
+        Fault(operation="PutObject", status=503, code="TotalQpsLimitExceeded", qos_delay_ms=300)
+    )
+    look_again(road.rule, ["a"])
+    with a_lane(seconds=4):
+        eventually(ended(1))
+    attempt = TransferAttempt.objects.get()
+    assert attempt.code == ErrorCode.DESTINATION_THROTTLED
+    first, second = [r.started_at for r in road.oss.requests(operation="PutObject")]
+    assert second - first >= 0.3
+
+
+def test_a_profile_without_credentials_fails_with_a_plain_reason(road: Road) -> None:
+    road.put("a")
+    road.destination.credential_profile = "nowhere"
+    road.destination.save()
+    job = look_at(road, "a")
+    assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.CREDENTIAL_PROFILE)
+    assert "S3SYNC_PROFILE_NOWHERE_ACCESS_KEY_ID" in job.error_detail
+    assert road.oss.requests() == []
+
+
+def test_what_an_operator_mends_takes_effect_without_a_restart(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road.put("a")
+    with monkeypatch.context() as patch:
+        patch.delenv("OSS_ACCESS_KEY_ID")
+        assert look_at(road, "a").error_code == ErrorCode.CREDENTIAL_PROFILE
+    jobs.retry(TransferJob.objects.all())
+    with a_lane(seconds=0.3):
+        eventually(ended(1))
+
+
+def test_jobs_of_a_paused_rule_wait_until_it_is_resumed(road: Road) -> None:
+    road.put("a")
+    ReplicationRule.pause(ReplicationRule.objects.all())
+    look_again(road.rule, ["a"])
+    with a_lane(seconds=4):
+        time.sleep(0.5)  # nothing to await: nothing must happen
+        assert ended(1, JobState.PENDING)()
+        parking.resume(ReplicationRule.objects.all())
+        eventually(ended(1))
+
+
+def test_a_job_lost_before_its_write_writes_nothing(
+    road: Road, limits: Callable[..., None]
+) -> None:
+    limits(lease_seconds=2)
+    road.put("a", b"new" * 8_000_000)
+    road.replicas.put_object("a", b"old")
+    road.oss.add_fault(Fault(operation="PutObject", bytes_per_second=5_000_000))
+    look_again(road.rule, ["a"])
+    with a_lane(seconds=1):
+        eventually(running("a"))
+        lose_the_lease("a")
+    assert road.replica("a") == b"old"
+    job = TransferJob.objects.get()
+    assert (job.state, job.attempt) == (JobState.PENDING, 1)
+
+
+def test_a_job_lost_after_its_write_is_looked_at_again(road: Road) -> None:
+    road.put("a")
+    road.oss.add_fault(Fault(operation="PutObject", delay_seconds=0.7, when="after"))
+    look_again(road.rule, ["a"])
+    with a_lane(seconds=3):
+        eventually(running("a"))
+        lose_the_lease("a")
+        eventually(ended(1))
+    job = TransferJob.objects.get(state=JobState.COMPLETED)
+    assert (job.attempt, job.error_code) == (1, "")
+    assert [attempt.code for attempt in job.attempts.all()] == [ErrorCode.LEASE_EXPIRED]
+    assert len(road.oss.requests(operation="PutObject")) == 2
+
+
+def test_a_job_that_comes_back_while_its_old_transfer_ends_does_not_end_the_lane(
+    road: Road,
+) -> None:
+    road.put("a")
+    road.oss.add_fault(Fault(operation="PutObject", delay_seconds=1.0, when="after"))
+    road.oss.add_fault(Fault(operation="PutObject", delay_seconds=1.0, when="after"))
+    look_again(road.rule, ["a"])
+    with a_lane(seconds=4):
+        eventually(running("a"))
+        lose_the_lease("a")
+        TransferJob.objects.update(available_at=Now())
+        eventually(lambda: TransferJob.objects.filter(attempt=1, state="running").exists())
+        eventually(
+            lambda: (
+                not TransferJob.objects.filter(available_at__lte=Now())
+                .exclude(state=JobState.COMPLETED)
+                .exists()
+            )
+        )
+    assert road.replica("a") == b"content"
+
+
+def test_a_lane_survives_the_loss_of_its_connections(road: Road) -> None:
+    keys = [f"key/{number}" for number in range(20)]
+    for key in keys:
+        road.put(key)
+    road.oss.add_fault(Fault(operation="PutObject", times=None, delay_seconds=0.2))
+    with a_lane(seconds=6):
+        for some in (keys[:10], keys[10:]):
+            look_again(road.rule, some)
+            eventually(lambda: TransferJob.objects.filter(state=JobState.RUNNING).exists())
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+        eventually(lambda: {key for key in keys if road.replica(key)} == set(keys))
+        eventually(lambda: not TransferJob.objects.exclude(state=JobState.COMPLETED).exists())
+
+
+def test_a_lane_leaves_no_connection_open(road: Road) -> None:
+    with connection.cursor() as cursor:
+        count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        cursor.execute(count)
+        before = cursor.fetchone()[0]
+        road.put("a")
+        with a_lane(seconds=0.3):
+            look_again(road.rule, ["a"])
+
+        def are_as_few() -> bool:
+            cursor.execute(count)
+            return bool(cursor.fetchone()[0] <= before)
+
+        eventually(are_as_few)  # PostgreSQL takes a moment to end what was closed
+    assert not Heartbeat.objects.filter(started_at__isnull=False).exists()

@@ -1,0 +1,292 @@
+"""A large object goes in parts, which lanes share; what is there already is not copied again."""
+
+import random
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+from django.db.models.functions import Now
+
+from replication import jobs
+from replication.errors import ErrorCode
+from replication.intake.matching import look_again
+from replication.jobs import uploads
+from replication.jobs.rate_limits import NARROWEST
+from replication.models import (
+    Destination,
+    JobState,
+    MultipartUpload,
+    Outcome,
+    Source,
+    SourceKind,
+    TransferAttempt,
+    TransferJob,
+    UploadPart,
+)
+from replication.operations.stale_uploads import STALE_AFTER, abort_stale
+from replication.stores.checksums import CRC64
+from sandbox.oss import Fault
+from tests.support.http_origin import http_origin
+from tests.support.lanes import a_lane, lanes_until
+from tests.support.processes import eventually
+from tests.support.road import Road
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MIB = 1024**2
+CONTENT = random.Random(4).randbytes(5 * MIB + 12_345)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(limits: Callable[..., None]) -> None:
+    limits(
+        multipart_threshold_bytes=MIB,
+        multipart_chunksize_bytes=MIB,
+        lane_concurrency=4,
+        retry_base_seconds=0.1,
+        lease_seconds=5,
+    )
+
+
+def completed(count: int = 1) -> Callable[[], bool]:
+    return lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == count
+
+
+def copy(road: Road, key: str = "a") -> TransferJob:
+    """Look at the key until that is settled; its job."""
+    [job_id] = look_again(road.rule, [key])
+    job = TransferJob.objects.filter(id=job_id)
+    lanes_until(job.filter(state__in=[JobState.COMPLETED, JobState.FAILED]).exists)
+    return job.get()
+
+
+def test_a_large_object_arrives_whole_with_all_that_belongs_to_it(road: Road) -> None:
+    road.put(
+        "a",
+        CONTENT,
+        ContentType="video/mp4",
+        Metadata={"taken-by": "me"},
+        Tagging="year=2026",
+    )
+    job = copy(road)
+    assert (job.outcome, job.size_bytes) == (Outcome.COPIED, len(CONTENT))
+    assert job.source_crc64 == job.destination_crc64 == str(CRC64.calc(CONTENT))
+    answer = road.replicas.get_object("a")
+    assert answer.read() == CONTENT
+    assert answer.headers["content-type"] == "video/mp4"
+    assert answer.headers["x-oss-meta-taken-by"] == "me"
+    assert road.replicas.get_object_tagging("a").tag_set.tagging_rule == {"year": "2026"}
+    assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
+    assert not MultipartUpload.objects.exists()
+
+
+def test_the_sources_own_checksum_of_the_whole_is_compared(road: Road) -> None:
+    road.put("a", CONTENT, ChecksumAlgorithm="CRC32")
+    job = copy(road)
+    assert job.source_checksum.startswith("CRC32 ")
+
+
+def test_a_replica_that_is_a_copy_already_is_not_copied_again(road: Road) -> None:
+    road.put("a", CONTENT)
+    copy(road)
+    job = copy(road)
+    assert job.outcome == Outcome.UNCHANGED
+    assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
+
+
+def test_who_may_only_write_copies_all_the_same(road: Road) -> None:
+    road.put("a", CONTENT)
+    for operation in ("HeadObject", "ListMultipartUploads"):
+        road.oss.add_fault(Fault(operation=operation, status=403, code="AccessDenied", times=None))
+    assert copy(road).outcome == Outcome.COPIED
+
+
+def test_the_same_bytes_with_other_metadata_are_copied(road: Road) -> None:
+    road.put("a", CONTENT, ContentType="a/b")
+    copy(road)
+    road.put("a", CONTENT, ContentType="c/d")
+    assert copy(road).outcome == Outcome.COPIED
+    assert road.replicas.head_object("a").headers["content-type"] == "c/d"
+
+
+def test_a_part_that_fails_is_carried_again_and_no_other(road: Road) -> None:
+    road.put("a", CONTENT)
+    road.oss.add_fault(Fault(operation="UploadPart", status=500, code="InternalError", times=2))
+    job = copy(road)
+    assert (job.outcome, job.attempt) == (Outcome.COPIED, 0)
+    assert road.replica("a") == CONTENT
+    assert [r.operation for r in road.oss.requests()].count("UploadPart") == 8
+
+
+def test_a_part_that_arrives_altered_is_carried_again(road: Road) -> None:
+    road.put("a", CONTENT)
+    road.oss.add_fault(Fault(operation="UploadPart", wrong_crc=True))
+    job = copy(road)
+    assert job.outcome == Outcome.COPIED
+    assert road.replica("a") == CONTENT
+
+
+def test_parts_refused_for_good_end_the_jobs_try_with_their_reason(road: Road) -> None:
+    road.put("a", CONTENT)
+    road.oss.add_fault(Fault(operation="UploadPart", status=403, code="AccessDenied", times=20))
+    job = copy(road)
+    assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.DESTINATION_ACCESS_DENIED)
+
+
+def test_what_is_there_is_not_carried_again_after_the_lane_died(road: Road) -> None:
+    road.put("a", CONTENT)
+    road.oss.add_fault(
+        Fault(operation="UploadPart", status=403, code="AccessDenied", skip=3, times=None)
+    )
+    copy(road)
+    there = UploadPart.objects.exclude(etag="").count()
+    assert there >= 1
+    road.oss.clear_faults()
+    before = [r.operation for r in road.oss.requests()].count("UploadPart")
+    jobs.retry(TransferJob.objects.all())
+    lanes_until(completed())
+    after = [r.operation for r in road.oss.requests()].count("UploadPart")
+    assert after - before == 6 - there
+    assert road.replica("a") == CONTENT
+
+
+def test_two_lanes_carry_the_parts_of_one_object(road: Road) -> None:
+    road.put("a", CONTENT)
+    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.3, times=100))
+    look_again(road.rule, ["a"])
+    carriers: set[UUID | None] = set()
+    with a_lane(seconds=4), a_lane(seconds=4):
+
+        def look() -> bool:
+            claimed = UploadPart.objects.filter(claimed_by__isnull=False)
+            carriers.update(claimed.values_list("claimed_by", flat=True))
+            return completed()()
+
+        eventually(look)
+    assert len(carriers) == 2
+    assert road.replica("a") == CONTENT
+
+
+def test_a_lane_whose_time_is_up_lets_another_lead(road: Road) -> None:
+    road.put("a", CONTENT)
+    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.5, times=100))
+    look_again(road.rule, ["a"])
+    lanes_until(completed(), seconds=0.4)
+    job = TransferJob.objects.get()
+    assert job.attempt == 0
+    assert [r.operation for r in road.oss.requests()].count("InitiateMultipartUpload") == 1
+    assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
+    assert road.replica("a") == CONTENT
+
+
+def test_a_source_that_changes_while_it_is_copied_is_copied_as_it_is_then(road: Road) -> None:
+    new = CONTENT[::-1]
+    road.put("a", CONTENT)
+    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=1, skip=3, times=3))
+    look_again(road.rule, ["a"])
+    with a_lane(seconds=3):
+        eventually(UploadPart.objects.exclude(etag="").exists)
+        road.put("a", new)
+        look_again(road.rule, ["a"])
+        eventually(lambda: road.replica("a") == new)
+    assert [*road.replicas.list_multipart_uploads().upload_list] == []
+    codes = set(TransferAttempt.objects.values_list("code", flat=True))
+    assert codes <= {ErrorCode.SOURCE_CHANGED}
+
+
+def test_an_upload_that_was_completed_without_a_word_is_taken_for_what_it_is(road: Road) -> None:
+    road.put("a", CONTENT)
+    road.oss.add_fault(Fault(operation="CompleteMultipartUpload", when="after", reset=True))
+    job = copy(road)
+    assert job.outcome in {Outcome.COPIED, Outcome.UNCHANGED}
+    assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
+    assert road.replica("a") == CONTENT
+
+
+def test_a_destination_that_throttles_parts_is_given_fewer_and_gets_them_all(road: Road) -> None:
+    road.put("a", CONTENT)
+    throttled = Fault(
+        operation="UploadPart",
+        status=503,
+        code="UploadTrafficRateLimitExceeded",
+        qos_delay_ms=200,
+        times=3,
+    )
+    road.oss.add_fault(throttled)
+    job = copy(road)
+    assert (job.outcome, job.attempt) == (Outcome.COPIED, 0)
+    assert road.replica("a") == CONTENT
+    assert Destination.objects.get().width == NARROWEST
+
+
+def test_a_source_that_ignores_ranges_is_copied_in_one_piece(road: Road) -> None:
+    with http_origin() as web:
+        web.answers(CONTENT, ETag='"strong"', Accept_Ranges="bytes")
+        road.rule.source = Source.objects.create(
+            name="web", kind=SourceKind.HTTP, endpoint_url=web.url
+        )
+        road.rule.save()
+        job = copy(road)
+    assert (job.outcome, job.attempt) == (Outcome.COPIED, 0)
+    assert road.replica("a") == CONTENT
+    assert [r.operation for r in road.oss.requests()].count("PutObject") == 1
+
+
+def test_many_large_objects_leave_places_for_small_ones(road: Road) -> None:
+    for number in range(8):
+        road.put(f"large/{number}", CONTENT)
+    road.put("small", b"small")
+    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.3, times=1000))
+    look_again(road.rule, [f"large/{number}" for number in range(8)])
+    with a_lane(seconds=8):
+        eventually(UploadPart.objects.exclude(etag="").exists)
+        look_again(road.rule, ["small"])
+        eventually(lambda: road.replica("small") == b"small")
+        assert TransferJob.objects.filter(state=JobState.COMPLETED, key__startswith="l").count() < 8
+        eventually(completed(9))
+    assert all(road.replica(f"large/{number}") == CONTENT for number in range(8))
+
+
+def a_failed_copy(road: Road) -> MultipartUpload:
+    """An upload that nobody goes on with."""
+    road.put("a", CONTENT)
+    denied = Fault(operation="UploadPart", status=403, code="AccessDenied", times=None)
+    road.oss.add_fault(denied)
+    copy(road)
+    road.oss.clear_faults()
+    return MultipartUpload.objects.get()
+
+
+def test_an_upload_that_nobody_will_complete_is_aborted(road: Road) -> None:
+    upload = a_failed_copy(road)
+    assert abort_stale(seconds=10) == 0
+    MultipartUpload.objects.update(began_at=upload.began_at - STALE_AFTER)
+    assert abort_stale(seconds=10) == 1
+    assert not MultipartUpload.objects.exists()
+    assert [*road.replicas.list_multipart_uploads().upload_list] == []
+
+
+def test_an_upload_whose_job_lives_is_left_alone(road: Road) -> None:
+    upload = a_failed_copy(road)
+    MultipartUpload.objects.update(began_at=upload.began_at - STALE_AFTER)
+    jobs.retry(TransferJob.objects.all())
+    assert abort_stale(seconds=10) == 0
+    assert MultipartUpload.objects.exists()
+
+
+def test_a_zombies_part_changes_nothing(road: Road) -> None:
+    road.put("a", CONTENT)
+    road.oss.add_fault(Fault(operation="UploadPart", status=403, code="AccessDenied", times=50))
+    copy(road)
+    road.oss.clear_faults()
+    jobs.retry(TransferJob.objects.all())
+    assert jobs.claim(uuid4(), limit=1, lease_seconds=60)
+    MultipartUpload.objects.update(error_code="")
+    UploadPart.objects.update(available_at=Now())
+    lane = uuid4()
+    [part] = uploads.claim_parts(lane, limit=1, lease_seconds=60)
+    UploadPart.objects.filter(id=part.id).update(attempt=part.attempt + 1)
+    assert uploads.extend_leases(lane, [part], lease_seconds=60) == set()
+    uploads.put_back(part)
+    row = UploadPart.objects.get(id=part.id)
+    assert (row.claimed_by, row.etag) == (lane, "")
