@@ -37,7 +37,7 @@ check: $(VENV)/dev.installed ## Lint, types, the import contract, settings and m
 chaos: $(VENV)/dev.installed ## Kill everything at random for a while, and compare: SEED=n KEYS=5000 DURATION=120
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120)
 
-fidelity: $(VENV)/dev.installed ## Replicate the corpus from two S3 implementations, compare all of it, write docs/fidelity.md
+fidelity: $(VENV)/dev.installed ## Replicate the corpus from two S3 implementations, compare all of it, write docs/reports/fidelity.md
 	@$(BIN)/python -m pytest -n auto tests/fidelity/test_corpus.py tests/fidelity/test_parts.py
 	@$(BIN)/python -m tests.fidelity.document
 
@@ -48,8 +48,8 @@ format: $(VENV)/dev.installed ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-openapi: $(VENV)/dev.installed ## Renew docs/openapi.json from the code
-	@$(NO_DATABASE) $(BIN)/python manage.py shell --no-imports -c 'from replication.api.openapi import as_text; print(as_text(), end="")' > docs/openapi.json
+openapi: $(VENV)/dev.installed ## Renew docs/reference/openapi.json from the code
+	@$(NO_DATABASE) $(BIN)/python manage.py shell --no-imports -c 'from replication.api.openapi import as_text; print(as_text(), end="")' > docs/reference/openapi.json
 
 sandbox: $(VENV)/demo.installed ## Start PostgreSQL, S3, SQS and OSS stand-ins; print the environment for them
 	@$(BIN)/python -m sandbox

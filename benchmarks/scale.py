@@ -1,6 +1,6 @@
 """The service on the tables of a large, old installation: times of claims, status and pages.
 
-.venv/bin/python -m benchmarks.scale --write docs/scale.md
+.venv/bin/python -m benchmarks.scale --write docs/reports/scale.md
 """
 
 import argparse
@@ -105,10 +105,11 @@ def _about(scale: "Scale") -> str:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"""# At scale
 
-Written by `python -m benchmarks.scale --write docs/scale.md` on {datetime.now(UTC):%Y-%m-%d %H:%M}
-UTC: {os.cpu_count()} cores ({platform.machine()}), {memory_gib:.0f} GB of memory, PostgreSQL
-{version.split()[0]} as shipped (128 MB of shared buffers) with fsync off, all on one machine. It
-had other work to do: the last line before the plans says how much.
+Written by `python -m benchmarks.scale --write docs/reports/scale.md` on
+{datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {os.cpu_count()} cores ({platform.machine()}),
+{memory_gib:.0f} GB of memory, PostgreSQL {version.split()[0]} as shipped (128 MB of
+shared buffers) with fsync off, all on one machine. The machine also had other work: the last line
+before the plans says how much.
 
 {scale.finished:,} finished jobs, a fifth of them of the last day; {scale.pending:,} pending;
 {scale.failed:,} failed with 3 tries each; {scale.rules} rules. Jobs: {table_size}, and

@@ -292,7 +292,7 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.CREDENTIAL_PROFILE: Meaning(
         _PERSON,
         "The credential profile that is named here has no credentials.",
-        "Define it as docs/credentials.md describes, or correct its name; then retry.",
+        "Define it as docs/guides/credentials.md describes, or correct its name; then retry.",
     ),
     ErrorCode.LEASE_EXPIRED: Meaning(
         _RETRY,

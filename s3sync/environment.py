@@ -307,7 +307,7 @@ def read_environment() -> Environment:
     # Outside the except block: the chained ValidationError would add pages of traceback.
     raise ImproperlyConfigured(
         "The environment is not usable. Set these and start again "
-        "(docs/settings.md lists them all):\n" + "\n".join(lines)
+        "(docs/reference/settings.md lists them all):\n" + "\n".join(lines)
     )
 
 

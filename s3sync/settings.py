@@ -66,7 +66,7 @@ TEMPLATES = [
 DATABASES = {"default": django_database(S3SYNC.database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# docs/access.md says what these amount to.
+# docs/guides/access.md says what these amount to.
 _VALIDATORS: dict[str, dict[str, int]] = {
     "UserAttributeSimilarityValidator": {},
     "MinimumLengthValidator": {"min_length": 12},

@@ -8,7 +8,7 @@ from replication import jobs
 from replication.models import JobState
 
 README = (settings.BASE_DIR / "README.md").read_text()
-JOB_STATES = (settings.BASE_DIR / "docs" / "job-states.md").read_text()
+JOB_STATES = (settings.BASE_DIR / "docs/reference/job-states.md").read_text()
 ARROW = re.compile(r"^(\w+) +(\w+) +→ (.+)$", re.MULTILINE)
 
 

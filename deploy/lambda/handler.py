@@ -167,7 +167,7 @@ def _json(value):
 
 
 def sign(body, *, key, now):
-    """The Authorization header of a call with this body; docs/api.md has its form.
+    """The Authorization header of a call with this body; docs/reference/api.md has its form.
 
     The nonce makes it another one each time: s3sync takes none twice.
     """

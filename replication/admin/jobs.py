@@ -157,7 +157,7 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
 
     @method_decorator(require_safe)
     def proof_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        """The proof of a completed job as a file; docs/proof.md describes it."""
+        """The proof of a completed job as a file; docs/guides/proof.md describes it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         places = ("rule__source", "rule__destination")

@@ -15,7 +15,7 @@ PROFILE_HELP = _(
     "The name of a set of credentials; the credentials themselves are never kept here. "
     "“default” is what the host has by itself: its environment, or the role of its instance or "
     "pod. Any other name is looked up among the mounted secrets and S3SYNC_PROFILE_… variables, "
-    "as docs/credentials.md describes."
+    "as docs/guides/credentials.md describes."
 )
 
 

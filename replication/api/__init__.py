@@ -1,4 +1,7 @@
-"""The HTTP API under /api/v1: events in, status out, and what an operator does. See docs/api.md."""
+"""The HTTP API under /api/v1: events in, status out, and what an operator does.
+
+docs/reference/api.md describes it.
+"""
 
 from collections.abc import Callable
 
@@ -42,7 +45,7 @@ def _make_api() -> NinjaAPI:
     api = NinjaAPI(
         title="s3sync",
         version=VERSION,
-        description="docs/api.md says what each call is for.",
+        description="docs/reference/api.md says what each call is for.",
         urls_namespace="api",
         auth=BearerToken(),
         throttle=CallLimit("api_calls_per_second"),

@@ -1,4 +1,4 @@
-"""The API's description as docs/openapi.json has it."""
+"""The API's description as docs/reference/openapi.json has it."""
 
 import json
 

@@ -71,7 +71,9 @@ def refuse(
 
 
 def not_found(request: HttpRequest, error: Exception) -> HttpResponse:
-    return refuse(404, "not_found", "There is nothing here; docs/api.md lists what there is.")
+    return refuse(
+        404, "not_found", "There is nothing here; docs/reference/api.md lists what there is."
+    )
 
 
 def _refused(request: HttpRequest, error: Refused) -> HttpResponse:

@@ -26,7 +26,9 @@ class SignedCall(AuthBase):
 
     openapi_type = "http"
     openapi_scheme = SCHEME.lower()
-    openapi_description = "HMAC-SHA256 over version, time, nonce and body; docs/api.md has the form"
+    openapi_description = (
+        "HMAC-SHA256 over version, time, nonce and body; docs/reference/api.md has the form"
+    )
 
     def __call__(self, request: HttpRequest) -> Caller | None:
         """The caller; None if the call carries no signature.
@@ -43,7 +45,7 @@ class SignedCall(AuthBase):
             raise _refused(
                 "malformed_signature",
                 f"The header must look like `Authorization: {SCHEME} v=1,t=…,n=…,s=…`; "
-                "docs/api.md says what each is.",
+                "docs/reference/api.md says what each is.",
             )
         age_seconds = signature.age_seconds(time.time())
         if abs(age_seconds) > MAX_SKEW_SECONDS:

@@ -1,5 +1,6 @@
-"""The signature of a call: HMAC-SHA256 over version, time, nonce and body, as docs/api.md has it.
+"""The signature of a call: HMAC-SHA256 over version, time, nonce and body.
 
+docs/reference/api.md specifies it.
 Pure: it knows neither settings nor the database. deploy/lambda/handler.py is the other side.
 """
 

@@ -11,7 +11,7 @@ from replication.models.rules import ReplicationRule
 
 
 class JobState(models.TextChoices):
-    """docs/job-states.md draws how jobs/ moves them."""
+    """docs/reference/job-states.md draws how jobs/ moves them."""
 
     PENDING = "pending", _("pending")  # → running by claim, cancelled by cancel
     # → any other by complete, retry_later, hand_over, await_confirmation, await_restore, rescue,

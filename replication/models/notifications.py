@@ -41,7 +41,7 @@ class NotificationTarget(models.Model):
         help_text=_(
             "Where the addresses are found, which hold secrets and are never kept in the database: "
             "the file notify_urls of the profile, or S3SYNC_PROFILE_…_NOTIFY_URLS, with "
-            "apprise's URLs; docs/notifications.md has examples."
+            "apprise's URLs; docs/guides/notifications.md has examples."
         ),
     )
     kinds = ArrayField(

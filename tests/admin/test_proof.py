@@ -26,7 +26,7 @@ from tests.support.story import (
     make_upload,
 )
 
-DOCUMENT = (settings.BASE_DIR / "docs" / "proof.md").read_text()
+DOCUMENT = (settings.BASE_DIR / "docs/guides/proof.md").read_text()
 MIB = 1024**2
 
 

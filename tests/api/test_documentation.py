@@ -1,4 +1,4 @@
-"""docs/api.md names every endpoint, every error and every problem that there is."""
+"""docs/reference/api.md names every endpoint, every error and every problem that there is."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from replication.admin.status_page import PAGES
 from replication.api.openapi import as_text
 from s3sync.middleware import ProbeMiddleware
 
-DOCUMENT = (settings.BASE_DIR / "docs" / "api.md").read_text()
+DOCUMENT = (settings.BASE_DIR / "docs/reference/api.md").read_text()
 
 
 def test_every_endpoint_is_documented(client: Client):
@@ -33,7 +33,9 @@ def test_every_endpoint_is_documented(client: Client):
 
 
 def test_the_openapi_file_is_what_the_code_says():
-    assert (settings.BASE_DIR / "docs" / "openapi.json").read_text() == as_text(), "make openapi"
+    assert (settings.BASE_DIR / "docs/reference/openapi.json").read_text() == as_text(), (
+        "make openapi"
+    )
 
 
 def test_every_error_is_documented():

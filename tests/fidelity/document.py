@@ -1,4 +1,4 @@
-"""Writes docs/fidelity.md: what becomes of each property, as the corpus has it proved.
+"""Writes docs/reports/fidelity.md: what becomes of each property, as the corpus has it proved.
 
 python -m tests.fidelity.document
 """
@@ -10,7 +10,7 @@ from tests.fidelity.corpus import CORPUS
 from tests.fidelity.properties import MAIN_LEGS, SECTIONS
 from tests.fidelity.samples import Arrives, Expected, LeftOut, Leg, Refused, Sample
 
-PATH = Path(__file__).resolve().parents[2] / "docs" / "fidelity.md"
+PATH = Path(__file__).resolve().parents[2] / "docs/reports/fidelity.md"
 
 _SHOWN_CHARACTERS = 60
 
@@ -38,7 +38,7 @@ def _lines() -> Iterator[str]:
         "here, from two independent implementations of S3 to the OSS stand-in, and compared it: "
         "bytes, headers, user metadata, tags, storage class, access, encryption. "
         f"The corpus has {len(CORPUS)} objects. How real OSS differs from the stand-in, as far as "
-        "is known, is in [sandbox-oss.md](sandbox-oss.md)."
+        "is known, is in [sandbox-oss.md](../reference/sandbox-oss.md)."
     )
     yield ""
     yield "- **carried**: it arrives as it was sent."

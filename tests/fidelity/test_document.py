@@ -1,4 +1,4 @@
-"""docs/fidelity.md says what the corpus proves."""
+"""docs/reports/fidelity.md says what the corpus proves."""
 
 import pytest
 

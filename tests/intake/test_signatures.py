@@ -18,7 +18,7 @@ from tests.support.environment import LAMBDA_KEY, NEXT_LAMBDA_KEY
 from tests.support.signed import authorization, the_function
 from tests.support.threads import at_once
 
-API_DOCUMENT = (settings.BASE_DIR / "docs" / "api.md").read_text()
+API_DOCUMENT = (settings.BASE_DIR / "docs/reference/api.md").read_text()
 BODY = '{"Records":["ключ"]}'.encode()
 
 

@@ -153,11 +153,11 @@ def test_a_database_url_becomes_djangos_settings() -> None:
 @pytest.mark.parametrize("field", Environment.model_fields)
 def test_every_setting_is_described_and_documented(field: str) -> None:
     assert Environment.model_fields[field].description
-    assert f"`{variable_name(field)}`" in (REPOSITORY / "docs" / "settings.md").read_text()
+    assert f"`{variable_name(field)}`" in (REPOSITORY / "docs/reference/settings.md").read_text()
 
 
 def test_every_variable_that_is_documented_exists() -> None:
-    rows = (REPOSITORY / "docs" / "settings.md").read_text().splitlines()
+    rows = (REPOSITORY / "docs/reference/settings.md").read_text().splitlines()
     documented = {row.split("`")[1] for row in rows if row.startswith("| `S3SYNC_")}
     known = {variable_name(field) for field in Environment.model_fields}
     assert {name for name in documented if "PROFILE" not in name} <= known

@@ -2,7 +2,7 @@
 
 With a thread for each, every sending and receiving gives the interpreter's lock and the processor
 to another, sixteen times an object, and finds its caches cold after each: a third of the CPU of a
-small object (docs/performance.md).
+small object (docs/reports/performance.md).
 
 What runs in a fiber is written as if it were alone on a thread. Only who waits has to know, and
 there are two kinds: `stores/transport/` waits for its sockets by `wait`, and all else that may take

@@ -152,11 +152,11 @@ def _aws_fix(profile: str) -> str:
         return (
             "Attach a role to this host, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and "
             "AWS_SESSION_TOKEN with a temporary key) as the service has them; or name another "
-            "credential profile (docs/credentials.md)."
+            "credential profile (docs/guides/credentials.md)."
         )
     return (
         f"Put the right access key behind the credential profile {profile!r}; with role_arn, let "
-        "the role trust that key's user (docs/credentials.md)."
+        "the role trust that key's user (docs/guides/credentials.md)."
     )
 
 

@@ -220,8 +220,8 @@ def _by_detour(heard: Heard, *, via: str) -> Finding:
         Check.NOTIFICATION,
         f"the bucket tells {via}; whether that reaches a queue of ours can't be seen; "
         f"{_last(heard)}",
-        fix="Put an object, and look whether it arrives. If not, see docs/provisioning.md, "
-        "“Somebody else listens already”.",
+        fix="Put an object, and look whether it arrives. If not, see docs/guides/provisioning.md, "
+        "“Another receiver already gets the events”.",
     )
 
 

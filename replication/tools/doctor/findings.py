@@ -17,7 +17,7 @@ class Level(StrEnum):
 
 
 class Check(StrEnum):
-    """What was looked at; docs/doctor.md describes each. Part of the JSON: never rename one."""
+    """A check; docs/guides/doctor.md describes each. The JSON has the names: never rename one."""
 
     SETTINGS = "settings"
     CHECKSUM = "checksum"

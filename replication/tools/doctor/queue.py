@@ -22,7 +22,7 @@ from replication.tools.doctor.findings import (
 )
 from replication.tools.provisioning.queues import LARGEST_EVENT_BYTES
 
-# poll_loop hides messages in hand, first 10 s after their receipt (docs/operations.md).
+# poll_loop hides messages in hand, first 10 s after their receipt (docs/guides/operations.md).
 _LEAST_VISIBILITY_SECONDS = 10
 # A message comes back where a poller died with it or PostgreSQL is away: not its own fault.
 _LEAST_RECEIVES = 10

@@ -127,7 +127,7 @@ def _of_django(problem: CheckMessage) -> Finding:
 
 def _of_status(problem: Problem) -> Finding:
     check = _CHECKS.get(problem.code)
-    fix = _FIXES.get(problem.code, "docs/operations.md says what to do.")
+    fix = _FIXES.get(problem.code, "docs/guides/operations.md says what to do.")
     if check is None:
         return warned(Check.STATUS, problem.detail, fix=fix)
     return Finding(Level.FAIL, check, problem.detail, fix)

@@ -2,7 +2,7 @@
 
 Only parts of ours are ever changed or removed: a notification whose Id begins with `s3sync-`, a
 statement of a policy whose Sid begins with `S3Sync`, a queue with the tag `s3sync=provisioned`.
-docs/provisioning.md describes it.
+docs/guides/provisioning.md describes it.
 """
 
 from collections.abc import Sequence

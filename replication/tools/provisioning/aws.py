@@ -252,7 +252,7 @@ class Aws:
             raise ProvisioningError(
                 str(error),
                 hint="Log in as an administrator of the account (aws login, AWS_PROFILE …), or "
-                "name a credential profile with --profile (docs/credentials.md).",
+                "name a credential profile with --profile (docs/guides/credentials.md).",
             ) from error
         except BotoCoreError as error:
             raise ProvisioningError(

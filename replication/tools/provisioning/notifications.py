@@ -180,8 +180,9 @@ def _way_out(other: Notification) -> str:
         )
     return (
         "Have it go to an SNS topic, or switch EventBridge on for the bucket, and let both "
-        "receivers hear from there (docs/provisioning.md, “Somebody else listens already”); or, if "
-        "it is of no use, remove it. To go on without this bucket, name the others with --source."
+        "receivers hear from there (docs/guides/provisioning.md, “Another receiver already gets "
+        "the events”); or, if it is of no use, remove it. To go on without this "
+        "bucket, name the others with --source."
     )
 
 

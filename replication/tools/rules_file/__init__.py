@@ -1,4 +1,4 @@
-"""Sources, destinations, rules and queues as a YAML file. docs/rules-file.md describes it.
+"""Sources, destinations, rules and queues as a YAML file. docs/guides/rules-file.md describes it.
 
 An entry of the file is the whole entry: a field that it leaves out gets its default. What the
 file does not mention is left alone.

@@ -10,7 +10,8 @@ from replication.tools.rules_file.applying import row_values
 from replication.tools.rules_file.sections import SECTIONS, Section
 
 _HEAD = (
-    "# Written by `manage.py exportrules`, for `manage.py applyrules`. See docs/rules-file.md.\n"
+    "# Written by `manage.py exportrules`, for `manage.py applyrules`. "
+    "See docs/guides/rules-file.md.\n"
 )
 
 

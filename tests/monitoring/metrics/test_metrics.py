@@ -36,7 +36,7 @@ from tests.support.examples import a_rule
 from tests.support.story import make_job, make_story
 from tests.support.threads import at_once
 
-DOCUMENT = (settings.BASE_DIR / "docs" / "metrics.md").read_text()
+DOCUMENT = (settings.BASE_DIR / "docs/reference/metrics.md").read_text()
 ALERTS = YAML(typ="safe").load(settings.BASE_DIR / "deploy" / "prometheus" / "alerts.yml")
 DASHBOARD = json.loads((settings.BASE_DIR / "deploy" / "grafana" / "dashboard.json").read_text())
 

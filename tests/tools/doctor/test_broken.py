@@ -210,7 +210,7 @@ SOURCE = [
         both(source(credential_profile="emea"), queue(credential_profile="emea")),
         "credentials",
         "S3SYNC_PROFILE_EMEA_ACCESS_KEY_ID",
-        "docs/credentials.md",
+        "docs/guides/credentials.md",
     ),
     Broken(
         "no such host",
@@ -514,7 +514,7 @@ DESTINATION = [
         destination(credential_profile="nobody"),
         "credentials",
         "S3SYNC_PROFILE_NOBODY_ACCESS_KEY_ID",
-        "docs/credentials.md",
+        "docs/guides/credentials.md",
     ),
     Broken(
         "wrong region in the signature",

@@ -1,4 +1,7 @@
-"""docs/doctor.md has each check, level, option and exit status; docs/setup.md what is printed."""
+"""docs/guides/doctor.md has each check, level, option and exit status.
+
+docs/guides/setup.md shows what the command prints.
+"""
 
 import io
 import json
@@ -13,8 +16,8 @@ from replication.tools.doctor import Check, Level
 from tests.tools.doctor.conftest import Green
 
 DOCS = Path(settings.BASE_DIR) / "docs"
-PAGE = (DOCS / "doctor.md").read_text()
-SETUP = (DOCS / "setup.md").read_text()
+PAGE = (DOCS / "guides/doctor.md").read_text()
+SETUP = (DOCS / "guides/setup.md").read_text()
 
 
 def rows(header: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""What docs/setup.md shows is what the commands print, and docs/provisioning.md has each option."""
+"""The commands print what docs/guides/setup.md shows.
+
+docs/guides/provisioning.md has each option.
+"""
 
 import io
 import re
@@ -14,7 +17,7 @@ from replication.management.commands.provision import Command
 from sandbox.ministack import MiniStack
 
 DOCS = Path(settings.BASE_DIR) / "docs"
-SETUP = (DOCS / "setup.md").read_text()
+SETUP = (DOCS / "guides/setup.md").read_text()
 PRINTED = re.compile(r"```console\n\$ \./manage\.py ([^\n]+)\n(.*?)```", re.DOTALL)
 
 
@@ -50,7 +53,7 @@ def test_the_commands_of_the_setup_page_print_what_it_shows(
 
 
 def test_every_option_and_exit_status_of_provision_is_documented() -> None:
-    page = (DOCS / "provisioning.md").read_text()
+    page = (DOCS / "guides/provisioning.md").read_text()
     parser = Command().create_parser("manage.py", "provision")
     of_all = BaseCommand().create_parser("manage.py", "provision")
     ours = parser._option_string_actions.keys() - of_all._option_string_actions.keys()

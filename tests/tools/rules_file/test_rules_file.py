@@ -30,7 +30,7 @@ from replication.tools.rules_file.sections import SECTIONS
 pytestmark = pytest.mark.django_db
 
 DOCS = settings.BASE_DIR / "docs"
-EXAMPLE = (DOCS / "rules.example.yaml").read_text()
+EXAMPLE = (DOCS / "reference/rules.example.yaml").read_text()
 
 SOURCE = "{name: a, bucket: a-bucket, region: ap-east-1}"
 DESTINATION = (
@@ -525,7 +525,7 @@ def test_applyrules_prints_what_it_did(tmp_path: Path):
 
 
 def test_applyrules_says_when_a_run_is_dry():
-    assert "Dry run" in run("applyrules", str(DOCS / "rules.example.yaml"), "--dry-run")
+    assert "Dry run" in run("applyrules", str(DOCS / "reference/rules.example.yaml"), "--dry-run")
     assert not Source.objects.exists()
 
 
@@ -577,7 +577,7 @@ def test_exportrules_writes_what_applyrules_takes(tmp_path: Path):
 def test_every_field_is_documented():
     documented: dict[str, set[str]] = {}
     section = ""
-    for line in (DOCS / "rules-file.md").read_text().splitlines():
+    for line in (DOCS / "guides/rules-file.md").read_text().splitlines():
         if heading := re.match(r"## `(\w+)`", line):
             section = heading[1]
         elif line.startswith("## "):
