@@ -8,7 +8,7 @@ from django_q.tasks import async_task
 from replication.cluster import loops
 from replication.intake.poll_loop import poll_for
 from replication.models import LoopKind
-from replication.monitoring.notifications.dispatch import tell
+from replication.monitoring.notifications.dispatch import notify_targets
 from replication.operations import retention
 from replication.operations.stale_uploads import abort_stale
 from replication.worker.lane import Lane
@@ -37,7 +37,7 @@ def revive() -> None:
 
 def notify() -> None:
     """Scheduled each minute: tells people what is wrong, and what is over."""
-    tell()
+    notify_targets()
 
 
 def prune() -> None:

@@ -37,8 +37,8 @@ class Audited:
 
 def _record(request: HttpRequest, action: AuditAction, about: str) -> None:
     """In the transaction of the form: on record if and only if it is done."""
-    with recorded(actor_of(request), action, about=about) as deed:
-        deed.affected = 1
+    with recorded(actor_of(request), action, about=about) as record:
+        record.affected = 1
 
 
 def _named(obj: Model) -> str:

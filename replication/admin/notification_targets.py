@@ -27,18 +27,18 @@ from replication.operations import actions
 def send_test(
     model_admin: Any, request: HttpRequest, queryset: QuerySet[NotificationTarget]
 ) -> None:
-    for told in actions.send_tests(queryset, by=actor_of(request)):
-        if told.taken_by:
+    for delivery in actions.send_tests(queryset, by=actor_of(request)):
+        if delivery.accepted_by:
             messages.success(
                 request,
                 _("%(target)s: the test message was taken by %(services)s.")
-                % {"target": told.target, "services": ", ".join(told.taken_by)},
+                % {"target": delivery.target, "services": ", ".join(delivery.accepted_by)},
             )
-        if told.error:
+        if delivery.error:
             messages.error(
                 request,
                 _("%(target)s: it was not taken. %(reason)s")
-                % {"target": told.target, "reason": told.error},
+                % {"target": delivery.target, "reason": delivery.error},
             )
 
 

@@ -14,10 +14,10 @@ from replication.operations.audit import Actor, recorded
 
 SECRET_BYTES = 32
 # So that people, and scanners of repositories, know one when they see it.
-MARK = "s3sync_"
-SHOWN_LENGTH = len(MARK) + 6
+PREFIX = "s3sync_"
+SHOWN_LENGTH = len(PREFIX) + 6
 # A call more often than that is not worth a write.
-USE_IS_NOTED_EVERY = timedelta(minutes=1)
+RECORD_USE_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def create(name: str, *, role: TokenRole, by: Actor) -> NewToken:
     Raises:
         ValidationError: the name is taken, or is none.
     """
-    secret = MARK + secrets.token_urlsafe(SECRET_BYTES)
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     token = ApiToken(
         name=name,
         role=role,
@@ -45,15 +45,15 @@ def create(name: str, *, role: TokenRole, by: Actor) -> NewToken:
     )
     token.full_clean(exclude=["created_at"])
     about = f"API token {name}, role {role.value}"
-    with recorded(by, AuditAction.TOKEN_CREATED, about=about) as deed:
+    with recorded(by, AuditAction.TOKEN_CREATED, about=about) as record:
         token.save()
-        deed.affected = 1
+        record.affected = 1
     return NewToken(token, secret)
 
 
 def find(secret: str) -> ApiToken | None:
     """The token with this secret, revoked or not; that it was used is noted, to the minute."""
-    never_or_long_ago = Q(last_used_at=None) | Q(last_used_at__lt=Now() - USE_IS_NOTED_EVERY)
+    never_or_long_ago = Q(last_used_at=None) | Q(last_used_at__lt=Now() - RECORD_USE_EVERY)
     token = (
         ApiToken.objects.filter(secret_sha256=_sha256(secret))
         .annotate(is_use_due=ExpressionWrapper(never_or_long_ago, output_field=BooleanField()))
@@ -67,9 +67,11 @@ def find(secret: str) -> ApiToken | None:
 def revoke(tokens: QuerySet[ApiToken], *, by: Actor) -> int:
     """Refuse these tokens from now on, for good. Returns how many were not revoked before."""
     names = list(tokens.order_by("name").values_list("name", flat=True)[: audit.MAX_NAMED + 1])
-    with recorded(by, AuditAction.TOKENS_REVOKED, about=audit.named("API tokens", names)) as deed:
+    with recorded(
+        by, AuditAction.TOKENS_REVOKED, about=audit.describe("API tokens", names)
+    ) as record:
         revoked = tokens.filter(revoked_at=None).update(revoked_at=Now())
-        deed.affected = revoked
+        record.affected = revoked
     return revoked
 
 

@@ -24,13 +24,13 @@ class Actor:
 
 
 @dataclass
-class Deed:
+class Record:
     """What is being done; whoever does it says how many things it changed."""
 
     affected: int | None = None
 
 
-def at_the_command_line() -> Actor:
+def command_line_actor() -> Actor:
     """Whoever runs this process, by the name that the system knows."""
     try:
         name = getpass.getuser()
@@ -40,25 +40,25 @@ def at_the_command_line() -> Actor:
 
 
 @contextmanager
-def recorded(by: Actor, action: AuditAction, *, about: str) -> Iterator[Deed]:
+def recorded(by: Actor, action: AuditAction, *, about: str) -> Iterator[Record]:
     """What is done inside is on record, even where it breaks off or the process dies."""
     entry = AuditEntry.objects.create(
         actor_kind=by.kind, actor=by.name, action=action, about=about, began_at=Now()
     )
-    deed = Deed()
-    yield deed
-    AuditEntry.objects.filter(pk=entry.pk).update(ended_at=Now(), affected=deed.affected)
+    record = Record()
+    yield record
+    AuditEntry.objects.filter(pk=entry.pk).update(ended_at=Now(), affected=record.affected)
     log.info(
         "audit.recorded",
         actor_kind=by.kind.value,
         actor=by.name,
         action=action.value,
         about=about,
-        affected=deed.affected,
+        affected=record.affected,
     )
 
 
-def named(things: str, names: list[str]) -> str:
+def describe(things: str, names: list[str]) -> str:
     """E.g. "rules photos, scans": the first few by name, of the rest that there are more.
 
     One name more than MAX_NAMED says so.

@@ -1,6 +1,6 @@
 """The proof of a completed job: a verdict in words for people, and a file whose names stay.
 
-docs/proof.md describes the file.
+docs/guides/proof.md describes the file.
 """
 
 from dataclasses import dataclass, field
@@ -16,31 +16,31 @@ FORMAT = "s3sync-proof/1"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ProofVerdict:
     """What the proof amounts to; not good is what a person should look into."""
 
     is_good: bool
     text: str
 
 
-def verdict_of(job: TransferJob) -> Verdict:
+def verdict_of(job: TransferJob) -> ProofVerdict:
     """What the proof of a completed job amounts to."""
     assert job.outcome is not None, "only a completed job has a proof"
     return _VERDICTS[Outcome(job.outcome)](job)
 
 
-def _copied(job: TransferJob) -> Verdict:
+def _copied(job: TransferJob) -> ProofVerdict:
     if not job.source_crc64 or job.source_crc64 != job.destination_crc64:
-        return Verdict(False, _("Copied, but there are no two CRC-64 that are equal."))
+        return ProofVerdict(False, _("Copied, but there are no two CRC-64 that are equal."))
     if job.source_checksum:
-        return Verdict(
+        return ProofVerdict(
             True,
             _(
                 "OSS has the bytes that were read (both CRC-64 are equal), and they are the "
                 "source's: its own checksum was compared."
             ),
         )
-    return Verdict(
+    return ProofVerdict(
         True,
         _(
             "OSS has the bytes that were read: both CRC-64 are equal. The source gave no checksum "
@@ -49,8 +49,8 @@ def _copied(job: TransferJob) -> Verdict:
     )
 
 
-def _unchanged(job: TransferJob) -> Verdict:
-    return Verdict(
+def _unchanged(job: TransferJob) -> ProofVerdict:
+    return ProofVerdict(
         True,
         _(
             "No byte was copied: the replica says of itself that it is a copy of this very object, "
@@ -59,21 +59,21 @@ def _unchanged(job: TransferJob) -> Verdict:
     )
 
 
-def _deleted(job: TransferJob) -> Verdict:
-    return Verdict(
+def _deleted(job: TransferJob) -> ProofVerdict:
+    return ProofVerdict(
         True, _("The source said that there is no such object, and the replica was deleted.")
     )
 
 
-def _absent(job: TransferJob) -> Verdict:
-    return Verdict(
+def _absent(job: TransferJob) -> ProofVerdict:
+    return ProofVerdict(
         True,
         _("The source said that there is no such object; the rule keeps the replica, if any."),
     )
 
 
-def _skipped(job: TransferJob) -> Verdict:
-    return Verdict(
+def _skipped(job: TransferJob) -> ProofVerdict:
+    return ProofVerdict(
         False,
         _("Nothing was copied: OSS can't have this key, and the rule leaves such objects out."),
     )

@@ -147,7 +147,7 @@ def _job_batches(due: QuerySet[TransferJob]) -> Iterator[tuple[int, int]]:
 def _delete_jobs(due: QuerySet[TransferJob]) -> tuple[int, int]:
     """Delete the oldest of them with their tries: (jobs, tries)."""
     with transaction.atomic(), connection.cursor() as cursor:
-        job_ids = _lock(due.order_by("finalized_at"))
+        job_ids = _lock_batch(due.order_by("finalized_at"))
         if not job_ids:
             return 0, 0
         cursor.execute("DELETE FROM replication_transferattempt WHERE job_id = ANY(%s)", [job_ids])
@@ -158,7 +158,7 @@ def _delete_jobs(due: QuerySet[TransferJob]) -> tuple[int, int]:
 
 def _delete_letters() -> int:
     with transaction.atomic():
-        letter_ids = _lock(_dead_letters().order_by("received_at"))
+        letter_ids = _lock_batch(_dead_letters().order_by("received_at"))
         DeadLetter.objects.filter(id__in=letter_ids).delete()
     return len(letter_ids)
 
@@ -193,7 +193,7 @@ def _delete_conditions() -> None:
         )
 
 
-def _lock(due: QuerySet) -> list[int]:
+def _lock_batch(due: QuerySet) -> list[int]:
     """Take a batch, without those that somebody works on: a retry, a replay, another pruner.
 
     Who never waits for a lock can't be part of a deadlock. A lock for all of pruning would have

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from replication.models import ApiToken, TokenRole
 from replication.operations import api_tokens
-from replication.operations.audit import at_the_command_line
+from replication.operations.audit import command_line_actor
 
 
 class Command(BaseCommand):
@@ -30,7 +30,7 @@ class Command(BaseCommand):
 
     def _create(self, *, name: str, role: str, **_: Any) -> None:
         try:
-            made = api_tokens.create(name, role=TokenRole(role), by=at_the_command_line())
+            made = api_tokens.create(name, role=TokenRole(role), by=command_line_actor())
         except ValidationError as error:
             raise CommandError(f"The token {name!r} was not made: {_in_words(error)}") from error
         self.stderr.write(f"Token {name}, role {role}. Keep it: it can't be shown again.")
@@ -48,7 +48,7 @@ class Command(BaseCommand):
         chosen = ApiToken.objects.filter(name=name)
         if not chosen.exists():
             raise CommandError(f"There is no token {name!r}; `apitoken list` has their names.")
-        if not api_tokens.revoke(chosen, by=at_the_command_line()):
+        if not api_tokens.revoke(chosen, by=command_line_actor()):
             raise CommandError(f"The token {name!r} was revoked before.")
         self.stdout.write(f"Token {name} is refused from now on.")
 

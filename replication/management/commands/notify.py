@@ -7,9 +7,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from replication.models import NotificationTarget
-from replication.monitoring.notifications.dispatch import Told, tell
+from replication.monitoring.notifications.dispatch import Delivery, notify_targets
 from replication.operations import actions
-from replication.operations.audit import at_the_command_line
+from replication.operations.audit import command_line_actor
 
 
 class Command(BaseCommand):
@@ -31,7 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["test"] is None:
-            self._report(tell(), nothing="nothing new")
+            self._report(notify_targets(), nothing="nothing new")
             return
         if not settings.S3SYNC.public_url:
             self.stderr.write("S3SYNC_PUBLIC_URL is not set: messages will have no links.")
@@ -41,9 +41,9 @@ class Command(BaseCommand):
             if not targets.exists():
                 names = ", ".join(NotificationTarget.objects.values_list("name", flat=True))
                 raise CommandError(f"there is no target {name!r}; there are: {names or 'none'}")
-        self._report(actions.send_tests(targets, by=at_the_command_line()))
+        self._report(actions.send_tests(targets, by=command_line_actor()))
 
-    def _report(self, done: Sequence[Told], *, nothing: str = "") -> None:
+    def _report(self, done: Sequence[Delivery], *, nothing: str = "") -> None:
         if not done:
             self.stdout.write("There is no enabled target: add one in the admin.")
         for each in done:
@@ -52,6 +52,10 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
 
-def _how_it_went(told: Told) -> str:
-    said = [f"{told.title!r} was taken by {', '.join(told.taken_by)}"] if told.taken_by else []
-    return "; ".join([*said, *([f"FAILED: {told.error}"] if told.error else [])])
+def _how_it_went(delivery: Delivery) -> str:
+    said = (
+        [f"{delivery.title!r} was taken by {', '.join(delivery.accepted_by)}"]
+        if delivery.accepted_by
+        else []
+    )
+    return "; ".join([*said, *([f"FAILED: {delivery.error}"] if delivery.error else [])])

@@ -1,11 +1,12 @@
 """What Prometheus scrapes: every number read from the database at that moment, by any process.
 
-No counter lives in a process, which may end or be one of many. docs/metrics.md has the names.
+No counter lives in a process, which may end or be one of many. docs/reference/metrics.md has the
+names.
 """
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from replication.monitoring.metrics.families import Families, families_of
+from replication.monitoring.metrics.families import Families, all_families
 from replication.monitoring.metrics.totals import fold_minutes, read_totals
 from replication.monitoring.status import find_problems, read_numbers
 
@@ -17,5 +18,5 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 def scrape() -> bytes:
     """Prometheus's text format of all metrics; some statements, whatever the history's length."""
     numbers = read_numbers()
-    families = families_of(numbers, list(find_problems(numbers)), read_totals())
+    families = all_families(numbers, list(find_problems(numbers)), read_totals())
     return generate_latest(Families(families))

@@ -1,4 +1,4 @@
-"""The metrics by name, each with what it means; docs/metrics.md says the same to people."""
+"""The metrics by name, each with its meaning; docs/reference/metrics.md lists the same."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,17 +32,17 @@ class Families(Collector):
         yield from self.families
 
 
-def families_of(numbers: Numbers, problems: Sequence[Problem], totals: Totals) -> Iterator[Metric]:
+def all_families(numbers: Numbers, problems: Sequence[Problem], totals: Totals) -> Iterator[Metric]:
     """Yield all of them."""
     yield InfoMetricFamily("s3sync", "The version that answers.", value={"version": VERSION})
-    yield from _of_problems(problems)
-    yield from _of_rules(numbers)
-    yield from _of_totals(totals)
-    yield from _of_loops(numbers)
-    yield from _of_queues(numbers.queues)
+    yield from _problem_families(problems)
+    yield from _rule_families(numbers)
+    yield from _total_families(totals)
+    yield from _loop_families(numbers)
+    yield from _queue_families(numbers.queues)
 
 
-def _of_problems(problems: Sequence[Problem]) -> Iterator[Metric]:
+def _problem_families(problems: Sequence[Problem]) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "s3sync_healthy", "1 if there is no problem, as on the status page.", value=not problems
     )
@@ -56,7 +56,7 @@ def _of_problems(problems: Sequence[Problem]) -> Iterator[Metric]:
     yield found
 
 
-_OF_RULES: dict[str, tuple[str, Callable[[OpenJobs], float]]] = {
+_RULE_GAUGES: dict[str, tuple[str, Callable[[OpenJobs], float]]] = {
     "s3sync_jobs_retrying": (
         "Of the pending jobs those that were tried before.",
         lambda jobs: jobs.retrying,
@@ -76,7 +76,7 @@ _OF_RULES: dict[str, tuple[str, Callable[[OpenJobs], float]]] = {
 }
 
 
-def _of_rules(numbers: Numbers) -> Iterator[Metric]:
+def _rule_families(numbers: Numbers) -> Iterator[Metric]:
     states = GaugeMetricFamily(
         "s3sync_jobs", "Jobs that are not at their end, and failed ones.", labels=["rule", "state"]
     )
@@ -95,14 +95,14 @@ def _of_rules(numbers: Numbers) -> Iterator[Metric]:
             held_up.add_metric([rule.name, why], bool(holds))
     yield states
     yield held_up
-    for name, (meaning, value_of) in _OF_RULES.items():
+    for name, (meaning, value_of) in _RULE_GAUGES.items():
         family = GaugeMetricFamily(name, meaning, labels=["rule"])
         for rule in numbers.rules:
             family.add_metric([rule.name], value_of(rule.jobs))
         yield family
 
 
-def _of_totals(totals: Totals) -> Iterator[Metric]:
+def _total_families(totals: Totals) -> Iterator[Metric]:
     jobs = CounterMetricFamily(
         "s3sync_jobs_completed", "Jobs that were completed, whatever the outcome.", labels=["rule"]
     )
@@ -136,7 +136,7 @@ def _buckets(lag_counts: Sequence[int]) -> list[tuple[str, float]]:
     return [*((f"{bound:g}", count) for bound, count in bounds), ("+Inf", below[-1])]
 
 
-def _of_loops(numbers: Numbers) -> Iterator[Metric]:
+def _loop_families(numbers: Numbers) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "s3sync_lanes_alive", "Lanes, which copy, on all hosts.", value=numbers.lanes_alive
     )
@@ -157,7 +157,7 @@ def _of_loops(numbers: Numbers) -> Iterator[Metric]:
     yield in_flight
 
 
-_OF_QUEUES: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
+_QUEUE_GAUGES: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
     "s3sync_queue_depth": (
         "Messages that wait in SQS; NaN where SQS does not tell.",
         lambda queue: math.nan if queue.depth == "unknown" else queue.depth,
@@ -173,7 +173,7 @@ _OF_QUEUES: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
         lambda queue: queue.dead_letters,
     ),
 }
-_COUNTERS_OF_QUEUES: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
+_QUEUE_COUNTERS: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
     "s3sync_queue_messages_received": (
         "Messages that were received.",
         lambda queue: queue.messages_received,
@@ -185,10 +185,10 @@ _COUNTERS_OF_QUEUES: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
 }
 
 
-def _of_queues(queues: Sequence[QueueStatus]) -> Iterator[Metric]:
+def _queue_families(queues: Sequence[QueueStatus]) -> Iterator[Metric]:
     for kind, families in (
-        (GaugeMetricFamily, _OF_QUEUES),
-        (CounterMetricFamily, _COUNTERS_OF_QUEUES),
+        (GaugeMetricFamily, _QUEUE_GAUGES),
+        (CounterMetricFamily, _QUEUE_COUNTERS),
     ):
         for name, (meaning, value_of) in families.items():
             family: GaugeMetricFamily | CounterMetricFamily = kind(name, meaning, labels=["queue"])

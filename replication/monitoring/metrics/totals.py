@@ -18,7 +18,7 @@ from replication.monitoring.status.completed import SUM_OF_LAG_COUNTS
 FOLD_AFTER_SECONDS = 3600
 
 # One for all rules; before the first fold, the beginning of time.
-_MARK = "coalesce((SELECT max(until) FROM replication_completedtotal), '-infinity')"
+_FOLDED_UNTIL = "coalesce((SELECT max(until) FROM replication_completedtotal), '-infinity')"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def fold_minutes() -> None:
             SELECT rule_id, min(cut.at), sum(jobs), sum(copied_bytes), {SUM_OF_LAG_COUNTS}
             FROM replication_completedminute, LATERAL (
                 SELECT date_trunc('minute', now() - make_interval(secs => %s)) AS at) AS cut
-            WHERE minute >= {_MARK} AND minute < cut.at
+            WHERE minute >= {_FOLDED_UNTIL} AND minute < cut.at
             GROUP BY rule_id
             ON CONFLICT (rule_id) DO UPDATE SET
                 jobs = sofar.jobs + excluded.jobs,
@@ -82,7 +82,7 @@ def read_totals() -> Totals:
             WITH recent AS (
                 SELECT rule_id, sum(jobs) AS jobs, sum(copied_bytes) AS bytes,
                        {SUM_OF_LAG_COUNTS} AS lag_counts
-                FROM replication_completedminute WHERE minute >= {_MARK} GROUP BY rule_id
+                FROM replication_completedminute WHERE minute >= {_FOLDED_UNTIL} GROUP BY rule_id
             )
             SELECT rule.name, coalesce(total.jobs, 0) + coalesce(recent.jobs, 0),
                    coalesce(total.copied_bytes, 0) + coalesce(recent.bytes, 0),

@@ -19,20 +19,20 @@ from apprise.plugins.dingtalk import NotifyDingTalk
 from apprise.plugins.wecombot import NotifyWeComBot
 
 
-def _post(robot: Any, url: str, *, params: dict[str, str], payload: dict[str, Any]) -> bool:
+def _post(plugin: Any, url: str, *, params: dict[str, str], payload: dict[str, Any]) -> bool:
     """Send it; what goes wrong is logged as apprise's services do, which is how it is told."""
     try:
         response = requests.post(
             url,
             params=params,
             json=payload,
-            headers={"User-Agent": robot.app_id},
-            verify=robot.verify_certificate,
-            timeout=robot.request_timeout,
-            allow_redirects=robot.redirects,
+            headers={"User-Agent": plugin.app_id},
+            verify=plugin.verify_certificate,
+            timeout=plugin.request_timeout,
+            allow_redirects=plugin.redirects,
         )
     except requests.RequestException as error:
-        robot.logger.warning("%s: %s", robot.service_name, type(error).__name__)
+        plugin.logger.warning("%s: %s", plugin.service_name, type(error).__name__)
         return False
     try:
         answer = response.json()
@@ -41,13 +41,13 @@ def _post(robot: Any, url: str, *, params: dict[str, str], payload: dict[str, An
     if response.ok and isinstance(answer, dict) and answer.get("errcode") == 0:
         return True
     said = f"{answer.get('errcode')}: {answer.get('errmsg')}" if isinstance(answer, dict) else ""
-    robot.logger.warning(
-        "%s refused: HTTP %s %s", robot.service_name, response.status_code, said[:300]
+    plugin.logger.warning(
+        "%s refused: HTTP %s %s", plugin.service_name, response.status_code, said[:300]
     )
     return False
 
 
-class _TextRobot:
+class _TextPlugin:
     """Sends plain text; where and as what is for the robot's own class to say."""
 
     def send(
@@ -65,7 +65,7 @@ class _TextRobot:
         raise NotImplementedError
 
 
-class DingTalkRobot(_TextRobot, NotifyDingTalk):
+class DingTalkPlugin(_TextPlugin, NotifyDingTalk):
     """A custom robot of a DingTalk group, plain text."""
 
     def _deliver(self, text: dict[str, str]) -> bool:
@@ -85,11 +85,11 @@ def _signature(secret: str) -> dict[str, str]:
     return {"timestamp": timestamp, "sign": base64.b64encode(signed.digest()).decode()}
 
 
-class WeComRobot(_TextRobot, NotifyWeComBot):
+class WeComPlugin(_TextPlugin, NotifyWeComBot):
     """A robot of a WeCom group, plain text."""
 
     def _deliver(self, text: dict[str, str]) -> bool:
         return _post(self, self.api_url, params={}, payload={"msgtype": "text", "text": text})
 
 
-ROBOTS = {NotifyDingTalk: DingTalkRobot, NotifyWeComBot: WeComRobot}
+PLUGINS = {NotifyDingTalk: DingTalkPlugin, NotifyWeComBot: WeComPlugin}

@@ -19,8 +19,8 @@ from replication.cluster import loops
 from replication.cluster.database import DATABASE_AWAY
 from replication.models import NotificationTarget
 from replication.monitoring.notifications import evaluation, state
-from replication.monitoring.notifications.rendering import compose, trial
-from replication.monitoring.notifications.sender import Message, Sent, Unsendable, send
+from replication.monitoring.notifications.rendering import compose, compose_test
+from replication.monitoring.notifications.sender import Message, SendResult, Unsendable, send
 
 log = structlog.get_logger(__name__)
 
@@ -29,51 +29,51 @@ CLAIM_SECONDS = 120
 # A target that fails is tried after this, then after twice as long, and so on, up to the cap.
 RETRY_SECONDS = 60
 RETRY_CAP_SECONDS = 3600
-TRIED_AT_ONCE = 8
+MAX_CONCURRENT_TESTS = 8
 
 
 @dataclass(frozen=True)
-class Told:
+class Delivery:
     """What came of a target: `title` of the message, empty if there was none; or why it failed."""
 
     target: str
     title: str = ""
     error: str = ""
-    taken_by: tuple[str, ...] = ()
+    accepted_by: tuple[str, ...] = ()
 
 
-def tell() -> list[Told]:
+def notify_targets() -> list[Delivery]:
     """Look for every enabled target, and tell it what is new.
 
     Ends early where the cluster is told to stop. A target that another process has in hand is
     left to it.
     """
-    state.forget_disabled(at=_now())
+    state.close_disabled(at=_now())
     done = []
     for target in NotificationTarget.objects.filter(enabled=True).order_by("last_told_at", "pk"):
         if loops.are_told_to_stop():
             break
         with _claimed(target) as is_ours:
             if is_ours:
-                done.append(_tell_whatever_happens(target))
+                done.append(_notify_safely(target))
     return done
 
 
-def try_out(targets: Sequence[NotificationTarget]) -> list[Told]:
+def send_test_messages(targets: Sequence[NotificationTarget]) -> list[Delivery]:
     """Send each a test message, all at the same time, whatever is claimed or waits.
 
     Somebody waits for the answer. What came of it is on the targets.
     """
-    trials = [(target, trial(target.name)) for target in targets]
-    with ThreadPoolExecutor(TRIED_AT_ONCE) as pool:
+    trials = [(target, compose_test(target.name)) for target in targets]
+    with ThreadPoolExecutor(MAX_CONCURRENT_TESTS) as pool:
         results = list(pool.map(lambda pair: _send(*pair), trials))
-    return [_keep(*pair, sent) for pair, sent in zip(trials, results, strict=True)]
+    return [_record_result(*pair, sent) for pair, sent in zip(trials, results, strict=True)]
 
 
-def _tell_whatever_happens(target: NotificationTarget) -> Told:
+def _notify_safely(target: NotificationTarget) -> Delivery:
     """A fault of ours about one target must not keep the others from being told."""
     try:
-        return _tell(target)
+        return _notify(target)
     except DATABASE_AWAY:
         raise
     except Exception as error:
@@ -82,38 +82,38 @@ def _tell_whatever_happens(target: NotificationTarget) -> Told:
         NotificationTarget.objects.filter(pk=target.pk).update(
             last_error=reason, last_error_at=Now()
         )
-        return Told(target.name, error=reason)
+        return Delivery(target.name, error=reason)
 
 
-def _tell(target: NotificationTarget) -> Told:
-    seen = evaluation.look(target)
-    items = state.note(target, seen)
-    must_wait = target.try_again_at is not None and target.try_again_at > seen.at
+def _notify(target: NotificationTarget) -> Delivery:
+    snapshot = evaluation.evaluate(target)
+    items = state.update(target, snapshot)
+    must_wait = target.try_again_at is not None and target.try_again_at > snapshot.at
     if not items or must_wait:
-        return Told(target.name, error=target.last_error if must_wait else "")
-    message = compose(items, seen.numbers)
-    came_of_it = _keep(target, message, _send(target, message))
-    if came_of_it.taken_by:
-        state.told(items, at=seen.at)
-    return came_of_it
+        return Delivery(target.name, error=target.last_error if must_wait else "")
+    message = compose(items, snapshot.numbers)
+    delivery = _record_result(target, message, _send(target, message))
+    if delivery.accepted_by:
+        state.mark_told(items, at=snapshot.at)
+    return delivery
 
 
-def _send(target: NotificationTarget, message: Message) -> Sent:
+def _send(target: NotificationTarget, message: Message) -> SendResult:
     """Without the database, so that it may be on a thread."""
     try:
         return send(target.credential_profile, message)
     except Unsendable as refusal:
-        return Sent((), (str(refusal),))
+        return SendResult((), (str(refusal),))
 
 
-def _keep(target: NotificationTarget, message: Message, sent: Sent) -> Told:
+def _record_result(target: NotificationTarget, message: Message, sent: SendResult) -> Delivery:
     """Note on the target how it went."""
     error = "; ".join(sent.errors)
     row = NotificationTarget.objects.filter(pk=target.pk)
-    if sent.taken_by:
+    if sent.accepted_by:
         row.update(last_told_at=Now(), errors_in_a_row=0, try_again_at=None)
         log.info(
-            "notification.sent", target=target.name, title=message.title, services=sent.taken_by
+            "notification.sent", target=target.name, title=message.title, services=sent.accepted_by
         )
     else:
         wait = min(RETRY_SECONDS * 2 ** min(target.errors_in_a_row, 10), RETRY_CAP_SECONDS)
@@ -126,7 +126,7 @@ def _keep(target: NotificationTarget, message: Message, sent: Sent) -> Told:
         log.warning("notification.not_sent", target=target.name, reason=error)
     else:
         row.update(last_error="")
-    return Told(target.name, message.title, error, sent.taken_by)
+    return Delivery(target.name, message.title, error, sent.accepted_by)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ _KEY_LENGTH = 60  # of a longer one its end, which has the name
 _SHOWN_CODES = 4
 
 
-class Verdict(Enum):
+class Evaluation(Enum):
     WRONG = "wrong"
     FINE = "fine"
     UNSURE = "unsure"  # in between, or hidden by something else: what was told stays as it is
@@ -47,7 +47,7 @@ class Observation:
     """Of one thing, at one moment. `detail` is empty unless it is wrong, `closing` if it is."""
 
     kind: ConditionKind
-    verdict: Verdict
+    evaluation: Evaluation
     rule: str = ""
     queue: str = ""
     detail: str = ""
@@ -59,7 +59,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Snapshot:
     """All that a target wants to be told of, wrong or not, by the database's clock."""
 
     at: datetime
@@ -67,13 +67,13 @@ class Seen:
     observations: list[Observation]
 
 
-def look(target: NotificationTarget) -> Seen:
+def evaluate(target: NotificationTarget) -> Snapshot:
     """Read the numbers, and compare them with the target's thresholds."""
     numbers = read_numbers()
     wanted = [
         observation for observation in _observe(target, numbers) if observation.kind in target.kinds
     ]
-    return Seen(numbers.generated_at, numbers, wanted)
+    return Snapshot(numbers.generated_at, numbers, wanted)
 
 
 def _observe(target: NotificationTarget, numbers: Numbers) -> Iterator[Observation]:
@@ -81,14 +81,14 @@ def _observe(target: NotificationTarget, numbers: Numbers) -> Iterator[Observati
     rules = numbers.rules
     if chosen := set(target.rules.values_list("name", flat=True)):
         rules = [rule for rule in rules if rule.name in chosen]
-    yield _life(said)
+    yield _liveness(said)
     for queue in numbers.queues:
         if queue.enabled:
             yield _queue(queue, numbers, said)
-            yield _silence(target, f"Queue {queue.name}", queue.last_message_at, numbers, queue)
+            yield _no_events(target, f"Queue {queue.name}", queue.last_message_at, numbers, queue)
         yield _dead_letters(queue, said)
     if numbers.lambda_heard_at is not None:
-        yield _silence(target, "The Lambda function", numbers.lambda_heard_at, numbers)
+        yield _no_events(target, "The Lambda function", numbers.lambda_heard_at, numbers)
     for rule in rules:
         yield _parked(rule, numbers.generated_at, said)
         yield _braked(rule, said)
@@ -103,11 +103,11 @@ _Said = dict[tuple[str, str, str], str]
 # -- the service and its queues ------------------------------------------------------------------
 
 
-def _life(said: _Said) -> Observation:
+def _liveness(said: _Said) -> Observation:
     details = [said[key] for key in (("no_lane", "", ""), ("no_poller", "", "")) if key in said]
     return Observation(
         ConditionKind.NOT_RUNNING,
-        Verdict.WRONG if details else Verdict.FINE,
+        Evaluation.WRONG if details else Evaluation.FINE,
         detail=" ".join(details),
         closing="Lanes and pollers are alive again.",
         must_last=NOT_RUNNING_FOR,
@@ -121,10 +121,10 @@ def _queue(queue: QueueStatus, numbers: Numbers, said: _Said) -> Observation:
         if key in said
     ]
     # Without a poller nobody knows: that is told by itself.
-    fine = Verdict.FINE if numbers.pollers_alive else Verdict.UNSURE
+    fine = Evaluation.FINE if numbers.pollers_alive else Evaluation.UNSURE
     return Observation(
         ConditionKind.QUEUE,
-        Verdict.WRONG if details else fine,
+        Evaluation.WRONG if details else fine,
         queue=queue.name,
         detail=" ".join(details),
         closing=f"Queue {queue.name} is polled again.",
@@ -132,7 +132,7 @@ def _queue(queue: QueueStatus, numbers: Numbers, said: _Said) -> Observation:
     )
 
 
-def _silence(
+def _no_events(
     target: NotificationTarget,
     what: str,
     heard_at: datetime | None,
@@ -145,7 +145,7 @@ def _silence(
     last = f"the last came {ago(heard_at, now)}" if heard_at else "none ever came"
     return Observation(
         ConditionKind.NO_EVENTS,
-        Verdict.WRONG if is_silent else Verdict.FINE,
+        Evaluation.WRONG if is_silent else Evaluation.FINE,
         queue=queue.name if queue else "",
         detail=f"{what}: no event for long, {last}. If objects change, events are lost on the way: "
         "`manage.py doctor` walks it.",
@@ -159,7 +159,7 @@ def _dead_letters(queue: QueueStatus, said: _Said) -> Observation:
     detail = said.get(("dead_letters", "", queue.name), "")
     return Observation(
         ConditionKind.DEAD_LETTERS,
-        Verdict.WRONG if detail else Verdict.FINE,
+        Evaluation.WRONG if detail else Evaluation.FINE,
         queue=queue.name,
         detail=f"{detail} After an upgrade, or once the missing rule is there, replay them; what "
         "is of no use, delete.",
@@ -167,7 +167,7 @@ def _dead_letters(queue: QueueStatus, said: _Said) -> Observation:
     )
 
 
-def letters_since(condition: Condition) -> int:
+def count_new_letters(condition: Condition) -> int:
     """How many dead letters of its queue came after it was last told."""
     return DeadLetter.objects.filter(
         queue__name=condition.queue, received_at__gt=condition.last_told_at
@@ -180,12 +180,12 @@ def letters_since(condition: Condition) -> int:
 def _parked(rule: RuleNumbers, now: datetime, said: _Said) -> Observation:
     detail = said.get(("rule_parked", rule.name, ""), "")
     if rule.parked_at is None:
-        verdict = Verdict.FINE
+        evaluation = Evaluation.FINE
     else:  # of one that is paused besides, the status does not speak
-        verdict = Verdict.WRONG if detail else Verdict.UNSURE
+        evaluation = Evaluation.WRONG if detail else Evaluation.UNSURE
     return Observation(
         ConditionKind.PARKED,
-        verdict,
+        evaluation,
         rule=rule.name,
         detail=detail,
         closing=f"Rule {rule.name} is no longer parked: it goes on, "
@@ -197,7 +197,7 @@ def _parked(rule: RuleNumbers, now: datetime, said: _Said) -> Observation:
 def _braked(rule: RuleNumbers, said: _Said) -> Observation:
     return Observation(
         ConditionKind.BRAKED,
-        Verdict.WRONG if rule.braked_at else Verdict.FINE,
+        Evaluation.WRONG if rule.braked_at else Evaluation.FINE,
         rule=rule.name,
         detail=said.get(("deletes_braked", rule.name, ""), ""),
         closing=f"Rule {rule.name} deletes again: its waiting deletes were confirmed.",
@@ -209,14 +209,14 @@ def _lag(target: NotificationTarget, rule: RuleNumbers) -> Observation:
     """It has caught up at half of the threshold: a lag about the threshold is told once."""
     lag = rule.jobs.oldest_pending_seconds or 0.0
     if rule.paused_at or rule.parked_at or not rule.enabled:
-        verdict = Verdict.UNSURE
+        evaluation = Evaluation.UNSURE
     elif lag > target.lag_seconds:
-        verdict = Verdict.WRONG
+        evaluation = Evaluation.WRONG
     else:
-        verdict = Verdict.UNSURE if lag > target.lag_seconds / 2 else Verdict.FINE
+        evaluation = Evaluation.UNSURE if lag > target.lag_seconds / 2 else Evaluation.FINE
     return Observation(
         ConditionKind.LAG,
-        verdict,
+        evaluation,
         rule=rule.name,
         detail=f"{how_far_behind(rule)} More work than the lanes manage, or jobs that are tried "
         "again and again: see Failures and the hosts' load.",
@@ -226,7 +226,7 @@ def _lag(target: NotificationTarget, rule: RuleNumbers) -> Observation:
     )
 
 
-def caught_up(condition: Condition, *, at: datetime) -> str:
+def lag_summary(condition: Condition, *, at: datetime) -> str:
     """How it was, for the message that it is over."""
     lasted = in_words((at - condition.began_at).total_seconds())
     worst = in_words(condition.worst_lag_seconds or 0)
@@ -256,7 +256,7 @@ def _failures(
         if of_rule is None:
             yield Observation(
                 ConditionKind.FAILURES,
-                Verdict.FINE,
+                Evaluation.FINE,
                 rule=rule.name,
                 closing=f"Rule {rule.name}: no job has failed in the last "
                 f"{target.failures_minutes} min. {count(rule.jobs.failed, 'failed job')} in all "
@@ -265,7 +265,7 @@ def _failures(
         elif of_rule.jobs >= target.failures_at_least:
             yield Observation(
                 ConditionKind.FAILURES,
-                Verdict.WRONG,
+                Evaluation.WRONG,
                 rule=rule.name,
                 detail=f"Rule {rule.name}: {count(of_rule.jobs, 'job')} failed {within}. "
                 f"First: {', '.join(_first_keys(rule, of_rule.first_at))}. Mend the cause, select "
@@ -273,7 +273,7 @@ def _failures(
                 since=of_rule.first_at,
             )
         else:
-            yield Observation(ConditionKind.FAILURES, Verdict.UNSURE, rule=rule.name)
+            yield Observation(ConditionKind.FAILURES, Evaluation.UNSURE, rule=rule.name)
 
 
 def _failed_by_rule(*, minutes: int) -> dict[int, _Failed]:

@@ -70,7 +70,7 @@ def compose(items: Sequence[Item], numbers: Numbers) -> Message:
     )
 
 
-def trial(target: str) -> Message:
+def compose_test(target: str) -> Message:
     """What is sent to try a target out."""
     link = _Links(None).status
     where = f"Status: {link}" if link else "S3SYNC_PUBLIC_URL is not set: messages have no links."
@@ -128,7 +128,7 @@ def _moment(when: datetime) -> str:
 
 
 def _harmless(text: str) -> str:
-    """On one line, with nothing that can't be seen, calls somebody or is markup; not too long."""
+    """Return one line of limited length without invisible characters, mentions or markup."""
     shown = "".join(each if each.isprintable() else "�" for each in " ".join(text.split()))
     if len(shown) > _MAX_TEXT_LENGTH:
         shown = f"{shown[: _MAX_TEXT_LENGTH - 1]}…"

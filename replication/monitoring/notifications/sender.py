@@ -17,7 +17,7 @@ from django.conf import settings
 from replication.errors import ReplicationError
 from replication.stores.credentials import profile_value
 
-VALUE = "notify_urls"
+NOTIFY_URLS = "notify_urls"
 
 # All URLs of a target are tried at the same time.
 SEND_SECONDS = 15.0
@@ -45,25 +45,25 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Sent:
+class SendResult:
     """The services that took the message, and what went wrong with each of the others.
 
     One that took it is enough: the URLs of a target are ways to the same people.
     """
 
-    taken_by: tuple[str, ...]
+    accepted_by: tuple[str, ...]
     errors: tuple[str, ...]
 
 
-def send(profile: str, message: Message, *, seconds: float = SEND_SECONDS) -> Sent:
+def send(profile: str, message: Message, *, seconds: float = SEND_SECONDS) -> SendResult:
     """Send the message to every URL of the profile; returns within some 5 s more than `seconds`.
 
     Raises:
         Unsendable: the profile has no URL, or no answer came within the time.
     """
-    answers = _ask(_urls(profile), message, seconds=seconds)
-    return Sent(
-        taken_by=tuple(each.service for each in answers if not each.error),
+    answers = _run_sender_process(_urls(profile), message, seconds=seconds)
+    return SendResult(
+        accepted_by=tuple(each.service for each in answers if not each.error),
         errors=tuple(f"{each.service}: {each.error}" for each in answers if each.error),
     )
 
@@ -74,32 +74,34 @@ def services(profile: str) -> list[str]:
     Raises:
         Unsendable: the profile has no URL, or one that no service takes.
     """
-    answers = _ask(_urls(profile), None, seconds=SEND_SECONDS)
+    answers = _run_sender_process(_urls(profile), None, seconds=SEND_SECONDS)
     if wrong := [f"{each.service}: {each.error}" for each in answers if each.error]:
-        raise Unsendable(f"profile {profile!r}, {VALUE}: {'; '.join(wrong)}")
+        raise Unsendable(f"profile {profile!r}, {NOTIFY_URLS}: {'; '.join(wrong)}")
     return [each.service for each in answers]
 
 
 def _urls(profile: str) -> list[str]:
     """They are apart by white space, which none of them contains."""
     try:
-        urls = profile_value(profile, VALUE).split()
+        urls = profile_value(profile, NOTIFY_URLS).split()
     except ReplicationError as error:
         raise Unsendable(error.detail) from error
     if not urls:
-        raise Unsendable(f"profile {profile!r}: {VALUE} is empty")
+        raise Unsendable(f"profile {profile!r}: {NOTIFY_URLS} is empty")
     return urls
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _UrlResult:
     """What came of a URL, or is wrong with it."""
 
     service: str
     error: str
 
 
-def _ask(urls: Sequence[str], message: Message | None, *, seconds: float) -> list[_Answer]:
+def _run_sender_process(
+    urls: Sequence[str], message: Message | None, *, seconds: float
+) -> list[_UrlResult]:
     """Have `outlet` look at the URLs, and send the message where there is one."""
     request = {
         "urls": urls,
@@ -122,15 +124,15 @@ def _ask(urls: Sequence[str], message: Message | None, *, seconds: float) -> lis
     except ValueError:
         # The end of a traceback has the reason; it may repeat what it was given.
         said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise Unsendable(redacted(f"could not be tried: {said[-1]}", urls)) from None
+        raise Unsendable(redact(f"could not be tried: {said[-1]}", urls)) from None
     return [
         # By its number, where no service takes it: all else of it may be secret.
-        _Answer(each["service"] or f"URL number {number}", redacted(each["error"], urls))
+        _UrlResult(each["service"] or f"URL number {number}", redact(each["error"], urls))
         for number, each in enumerate(answers, 1)
     ]
 
 
-def redacted(reason: str, urls: Sequence[str]) -> str:
+def redact(reason: str, urls: Sequence[str]) -> str:
     """The reason without any part of a URL, whole or between its separators, raw or decoded."""
     parts = {
         part

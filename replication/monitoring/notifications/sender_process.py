@@ -15,11 +15,11 @@ from typing import Any
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType
 
-from replication.monitoring.notifications.apprise_plugins import ROBOTS
+from replication.monitoring.notifications.apprise_plugins import PLUGINS
 
 _UNKNOWN = (
-    "no service takes it: a wrong scheme, or a part that is missing; docs/notifications.md has "
-    "an example of each"
+    "no service takes it: a wrong scheme, or a part that is missing; "
+    "docs/guides/notifications.md has an example of each"
 )
 
 
@@ -59,9 +59,9 @@ def _service(url: str) -> NotifyBase | None:
         async_mode=True,
     )
     service: Any = Apprise.instantiate(url, asset=asset, suppress_exceptions=True)
-    robot = ROBOTS.get(type(service))
-    if robot is not None:
-        service = robot(asset=asset, **type(service).parse_url(url))
+    plugin = PLUGINS.get(type(service))
+    if plugin is not None:
+        service = plugin(asset=asset, **type(service).parse_url(url))
     return service
 
 

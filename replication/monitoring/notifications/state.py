@@ -13,15 +13,15 @@ from django.db.models import Q
 
 from replication.models import Condition, ConditionKind, NotificationTarget
 from replication.monitoring.notifications.evaluation import (
+    Evaluation,
     Observation,
-    Seen,
-    Verdict,
-    caught_up,
-    letters_since,
+    Snapshot,
+    count_new_letters,
+    lag_summary,
 )
 
 # New dead letters of a queue that has some are told of so often at most.
-MORE_LETTERS_AFTER = timedelta(hours=1)
+REPEAT_LETTERS_AFTER = timedelta(hours=1)
 
 NO_LONGER_WATCHED = "It is no longer watched."
 
@@ -42,7 +42,7 @@ class Item:
 
 
 @transaction.atomic
-def note(target: NotificationTarget, seen: Seen) -> list[Item]:
+def update(target: NotificationTarget, snapshot: Snapshot) -> list[Item]:
     """Open, follow and close the target's conditions. Returns what it is to be told.
 
     The same things are returned until `told` is called.
@@ -52,20 +52,20 @@ def note(target: NotificationTarget, seen: Seen) -> list[Item]:
         for each in Condition.objects.filter(target=target, closed_at=None)
     }
     wrong = []
-    for observation in seen.observations:
+    for observation in snapshot.observations:
         key = (observation.kind.value, observation.rule, observation.queue)
         condition = open_ones.pop(key, None)
-        if observation.verdict is Verdict.WRONG:
-            wrong.append(_follow(condition, target, observation, at=seen.at))
+        if observation.evaluation is Evaluation.WRONG:
+            wrong.append(_update_open(condition, target, observation, at=snapshot.at))
         elif condition is not None and condition.confirmed_at is None:
             condition.delete()  # it did not last
-        elif condition is not None and observation.verdict is Verdict.FINE:
-            _close(condition, observation, at=seen.at)
-    _drop(open_ones.values(), at=seen.at)
-    return _news(target, wrong, at=seen.at)
+        elif condition is not None and observation.evaluation is Evaluation.FINE:
+            _close(condition, observation, at=snapshot.at)
+    _close_silently(open_ones.values(), at=snapshot.at)
+    return _items_to_send(target, wrong, at=snapshot.at)
 
 
-def told(items: Sequence[Item], *, at: datetime) -> None:
+def mark_told(items: Sequence[Item], *, at: datetime) -> None:
     """Note that the target knows."""
     for item in items:
         condition = item.condition
@@ -77,12 +77,12 @@ def told(items: Sequence[Item], *, at: datetime) -> None:
         )
 
 
-def forget_disabled(*, at: datetime) -> None:
+def close_disabled(*, at: datetime) -> None:
     """What a target that was disabled was told of is no longer watched."""
-    _drop(Condition.objects.filter(target__enabled=False, closed_at=None), at=at)
+    _close_silently(Condition.objects.filter(target__enabled=False, closed_at=None), at=at)
 
 
-def _follow(
+def _update_open(
     condition: Condition | None,
     target: NotificationTarget,
     observation: Observation,
@@ -111,11 +111,11 @@ def _close(condition: Condition, observation: Observation, *, at: datetime) -> N
     condition.closed_at = at
     condition.closing = observation.closing
     if condition.kind == ConditionKind.LAG:
-        condition.closing += f" {caught_up(condition, at=at)}"
+        condition.closing += f" {lag_summary(condition, at=at)}"
     condition.save()
 
 
-def _drop(conditions: Iterable[Condition], *, at: datetime) -> None:
+def _close_silently(conditions: Iterable[Condition], *, at: datetime) -> None:
     """Their rule is gone, or the target does not want to know any more: there is no news."""
     for condition in conditions:
         if condition.told_at is None:
@@ -126,14 +126,16 @@ def _drop(conditions: Iterable[Condition], *, at: datetime) -> None:
         condition.save()
 
 
-def _news(target: NotificationTarget, wrong: Sequence[Condition], *, at: datetime) -> list[Item]:
+def _items_to_send(
+    target: NotificationTarget, wrong: Sequence[Condition], *, at: datetime
+) -> list[Item]:
     """What is wrong first, then what is over; each in the order in which it began."""
     items = []
     for condition in sorted(wrong, key=lambda each: (each.began_at, each.pk)):
         if condition.told_at is None:
             if condition.confirmed_at is not None:
                 items.append(Item(condition, News.OPENED))
-        elif _is_to_be_repeated(target, condition, at=at):
+        elif _is_repeat_due(target, condition, at=at):
             items.append(Item(condition, News.STILL))
     over = Condition.objects.filter(Q(closed_at__isnull=False), target=target, closing_told_at=None)
     for condition in over.order_by("began_at", "pk"):
@@ -141,13 +143,13 @@ def _news(target: NotificationTarget, wrong: Sequence[Condition], *, at: datetim
     return items
 
 
-def _is_to_be_repeated(target: NotificationTarget, condition: Condition, *, at: datetime) -> bool:
+def _is_repeat_due(target: NotificationTarget, condition: Condition, *, at: datetime) -> bool:
     assert condition.last_told_at is not None
     silent_for = at - condition.last_told_at
     if target.remind_hours and silent_for >= timedelta(hours=target.remind_hours):
         return True
     return (
         condition.kind == ConditionKind.DEAD_LETTERS
-        and silent_for >= MORE_LETTERS_AFTER
-        and letters_since(condition) > 0
+        and silent_for >= REPEAT_LETTERS_AFTER
+        and count_new_letters(condition) > 0
     )

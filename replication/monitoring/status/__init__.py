@@ -83,7 +83,7 @@ def read_status() -> Status:
         lanes_alive=numbers.lanes_alive,
         pollers_alive=numbers.pollers_alive,
         jobs=_job_numbers(
-            OpenJobs.of_all([rule.jobs for rule in numbers.rules]),
+            OpenJobs.total([rule.jobs for rule in numbers.rules]),
             reduce(add, completed.values(), Completed()),
         ),
         rules=[

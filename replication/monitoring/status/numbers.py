@@ -31,7 +31,7 @@ class OpenJobs:
     oldest_pending_seconds: float | None  # of those that wait for neither
 
     @classmethod
-    def of_all(cls, rules: Sequence["OpenJobs"]) -> "OpenJobs":
+    def total(cls, rules: Sequence["OpenJobs"]) -> "OpenJobs":
         ages = [jobs.oldest_pending_seconds for jobs in rules]
         return cls(
             pending=sum(jobs.pending for jobs in rules),

@@ -38,7 +38,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             "S3SYNC_POLL_IN_CLUSTER on, or else `manage.py pollsqs`?",
         )
     for queue in queues:
-        yield from _of_queue(queue, numbers)
+        yield from _queue_problems(queue, numbers)
     for queue in numbers.queues:
         if queue.dead_letters_last_week:  # they stand out while they are new
             yield Problem(
@@ -55,10 +55,10 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             f"{target.last_error}",
         )
     for rule in numbers.rules:
-        yield from _of_rule(rule, numbers.generated_at)
+        yield from _rule_problems(rule, numbers.generated_at)
 
 
-def _of_queue(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
+def _queue_problems(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
     now = numbers.generated_at
     if queue.last_error:  # the next poll that succeeds clears it
         when = f" {ago(queue.last_error_at, now)}" if queue.last_error_at else ""
@@ -81,7 +81,7 @@ def _of_queue(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
         )
 
 
-def _of_rule(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
+def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
     jobs = rule.jobs
     waiting = f"{count(jobs.pending, 'job')} waiting"
     if rule.paused_at:

@@ -20,7 +20,7 @@ from django_q.tasks import async_task
 from replication.jobs import parking
 from replication.models import AuditEntry, Condition, NotificationTarget, ReplicationRule
 from replication.monitoring.notifications import dispatch, sender
-from replication.monitoring.notifications.dispatch import Told, tell
+from replication.monitoring.notifications.dispatch import Delivery, notify_targets
 from replication.monitoring.status import read_status
 from replication.operations import retention
 from replication.tools.doctor.findings import Level
@@ -44,13 +44,15 @@ def test_all_that_is_new_is_one_message_and_none_is_repeated(
 ) -> None:
     park(a_rule("photos"))
     park(a_rule("scans"))
-    assert tell() == [Told("on-call", "s3sync: 2 wrong", taken_by=("JSON",))]
+    assert notify_targets() == [Delivery("on-call", "s3sync: 2 wrong", accepted_by=("JSON",))]
     assert webhook.calls == 1
     assert "Rule photos was parked" in webhook.last["message"]
     assert "Rule scans was parked" in webhook.last["message"]
-    assert tell() == [Told("on-call")], "as after a restart: what was told is in the database"
+    assert notify_targets() == [Delivery("on-call")], (
+        "as after a restart: what was told is in the database"
+    )
     resume("photos")
-    tell()
+    notify_targets()
     assert webhook.last["title"] == "s3sync: rule photos goes on"
     assert webhook.last["type"] == "success"
     assert webhook.calls == 2
@@ -60,8 +62,8 @@ def test_two_that_look_at_once_send_one_message(
     target: NotificationTarget, webhook: Webhook
 ) -> None:
     park(a_rule())
-    at_once(tell, tell, tell)
-    tell()
+    at_once(notify_targets, notify_targets, notify_targets)
+    notify_targets()
     assert webhook.calls == 1
 
 
@@ -79,7 +81,7 @@ def test_no_transaction_is_open_while_a_message_is_sent(
     park(a_rule())
     open_ones: list[tuple[str, ...]] = []
 
-    def look() -> list[Told]:
+    def look() -> list[Delivery]:
         asked.wait(10)
         with connection.cursor() as cursor:
             cursor.execute(
@@ -90,8 +92,8 @@ def test_no_transaction_is_open_while_a_message_is_sent(
         answered.set()
         return []
 
-    _, [told] = at_once(look, tell)
-    assert told.taken_by == ("JSON",)
+    _, [told] = at_once(look, notify_targets)
+    assert told.accepted_by == ("JSON",)
     assert open_ones == []
 
 
@@ -101,25 +103,25 @@ def test_what_can_not_be_told_is_kept_and_told_later_even_if_it_is_over_by_then(
     webhook.origin.answers(b"", status="500 Internal Server Error")
     park(a_rule("photos"))
     park(a_rule("scans"))
-    [failed] = tell()
+    [failed] = notify_targets()
     assert "500" in failed.error
     target.refresh_from_db()
     assert (target.errors_in_a_row, target.last_told_at) == (1, None)
     assert "500" in target.last_error
     assert SECRET not in target.last_error
     resume("photos")
-    [waits] = tell()
+    [waits] = notify_targets()
     assert (webhook.calls, waits.title) == (1, ""), "it is not asked again at once"
     webhook.origin.answers(b"{}")
     NotificationTarget.objects.update(try_again_at=Now())
-    [told] = tell()
+    [told] = notify_targets()
     assert told.title == "s3sync: 1 wrong, 1 over"
     assert "WAS WRONG since" in webhook.last["message"]
     assert "Rule photos is no longer parked" in webhook.last["message"]
     assert "Rule scans was parked" in webhook.last["message"]
     target.refresh_from_db()
     assert (target.errors_in_a_row, target.last_error, target.try_again_at) == (0, "", None)
-    assert tell() == [Told("on-call")]
+    assert notify_targets() == [Delivery("on-call")]
 
 
 def test_a_target_that_hangs_keeps_no_other_from_being_told(
@@ -135,9 +137,9 @@ def test_a_target_that_hangs_keeps_no_other_from_being_told(
         silent.answer = lambda _target: b"" * over.wait(10)
         addresses("hangs", f"json{silent.url[4:]}/?rto=60")
         park(a_rule())
-        told = {each.target: each for each in tell()}
+        told = {each.target: each for each in notify_targets()}
         over.set()
-    assert told["on-call"].taken_by == ("JSON",)
+    assert told["on-call"].accepted_by == ("JSON",)
     assert told["a-hanging-one"].error
     hangs.refresh_from_db()
     assert hangs.try_again_at is not None
@@ -154,12 +156,12 @@ def test_a_target_that_fails_is_on_the_status_page_and_doctor_says_what_is_wrong
     assert finding.level is Level.WARN
     assert "on-call can't be told: profile 'oncall', notify_urls: URL number 1" in finding.found
     park(a_rule())
-    tell()
+    notify_targets()
     [problem] = [each for each in read_status().problems if each.code == "target_failing"]
     assert "Notification target on-call can't be told what is wrong" in problem.detail
     assert SECRET not in problem.detail + finding.found
     addresses("oncall", webhook.url)
-    dispatch.try_out([target])
+    dispatch.send_test_messages([target])
     assert "target_failing" not in {each.code for each in read_status().problems}
 
 
@@ -168,7 +170,7 @@ def test_waits_grow_while_a_target_fails(target: NotificationTarget) -> None:
     for errors in (0, 1, 2, 50):
         NotificationTarget.objects.update(errors_in_a_row=errors, credential_profile="nowhere")
         target.refresh_from_db()
-        dispatch.try_out([target])
+        dispatch.send_test_messages([target])
         target.refresh_from_db()
         assert target.try_again_at and target.last_error_at
         waits.append(round((target.try_again_at - target.last_error_at).total_seconds()))
@@ -181,9 +183,9 @@ def test_who_died_with_a_claim_delays_its_target_until_it_has_run_out(
 ) -> None:
     park(a_rule())
     NotificationTarget.objects.update(claimed_until=Now() + timedelta(seconds=60))
-    assert tell() == []
+    assert notify_targets() == []
     NotificationTarget.objects.update(claimed_until=Now())
-    tell()
+    notify_targets()
     assert webhook.calls == 1
 
 
@@ -192,7 +194,7 @@ def test_a_target_that_is_disabled_is_not_told(
 ) -> None:
     NotificationTarget.objects.update(enabled=False)
     park(a_rule())
-    assert tell() == []
+    assert notify_targets() == []
     assert webhook.calls == 0
 
 

@@ -24,7 +24,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.monitoring.notifications import state
-from replication.monitoring.notifications.evaluation import look
+from replication.monitoring.notifications.evaluation import evaluate
 from replication.monitoring.notifications.rendering import compose
 from replication.operations import actions
 from replication.operations.audit import Actor
@@ -37,16 +37,16 @@ pytestmark = pytest.mark.django_db
 def news(target: NotificationTarget) -> list[str]:
     """One look of a target that can be told: what it is told, each in the words of the title."""
     target.refresh_from_db()
-    seen = look(target)
-    items = state.note(target, seen)
-    state.told(items, at=seen.at)
-    return [compose([item], seen.numbers).title.removeprefix("s3sync: ") for item in items]
+    snapshot = evaluate(target)
+    items = state.update(target, snapshot)
+    state.mark_told(items, at=snapshot.at)
+    return [compose([item], snapshot.numbers).title.removeprefix("s3sync: ") for item in items]
 
 
 def body(target: NotificationTarget) -> str:
     """What the message says that the target would be sent now."""
-    seen = look(target)
-    return compose(state.note(target, seen), seen.numbers).body
+    snapshot = evaluate(target)
+    return compose(state.update(target, snapshot), snapshot.numbers).body
 
 
 def let_pass(length: timedelta) -> None:
@@ -291,7 +291,7 @@ def test_the_end_of_what_is_not_watched_any_more_is_no_news(target: Notification
     assert news(target) == []
     assert Condition.objects.get(rule="photos").closing == state.NO_LONGER_WATCHED
     NotificationTarget.objects.update(enabled=False)
-    state.forget_disabled(at=Condition.objects.latest("pk").began_at)
+    state.close_disabled(at=Condition.objects.latest("pk").began_at)
     assert not Condition.objects.filter(closed_at=None).exists()
 
 
@@ -344,15 +344,15 @@ def test_a_message_is_short_whatever_there_is_to_say(
     limits(public_url="https://s3sync.example.com")
     for number in range(40):
         park(a_rule(f"rule-{number:02}"))
-    seen = look(target)
-    message = compose(state.note(target, seen), seen.numbers)
+    snapshot = evaluate(target)
+    message = compose(state.update(target, snapshot), snapshot.numbers)
     assert message.title == "s3sync: 40 wrong"
     assert len(message.body.encode()) <= 1_850
     assert "more: the status page has what is wrong now." in message.body
     assert message.body.endswith("Status: https://s3sync.example.com/status/")
-    [item] = state.note(target, seen)[:1]
+    [item] = state.update(target, snapshot)[:1]
     item.condition.detail = "原因" * 1000
-    assert len(compose([item], seen.numbers).body.encode()) <= 1_850
+    assert len(compose([item], snapshot.numbers).body.encode()) <= 1_850
 
 
 def test_every_kind_has_a_story() -> None:

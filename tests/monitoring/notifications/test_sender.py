@@ -15,11 +15,15 @@ from apprise import AppriseAsset
 from django.conf import settings
 
 from replication.monitoring.notifications import sender
-from replication.monitoring.notifications.apprise_plugins import ROBOTS, DingTalkRobot, WeComRobot
+from replication.monitoring.notifications.apprise_plugins import (
+    PLUGINS,
+    DingTalkPlugin,
+    WeComPlugin,
+)
 from replication.monitoring.notifications.sender import (
     Message,
     Unsendable,
-    redacted,
+    redact,
     send,
     services,
 )
@@ -53,7 +57,7 @@ def test_a_webhook_gets_the_title_the_text_and_how_bad_it_is(
 ) -> None:
     addresses("oncall", webhook.url)
     sent = send("oncall", MESSAGE)
-    assert (sent.taken_by, sent.errors) == (("JSON",), ())
+    assert (sent.accepted_by, sent.errors) == (("JSON",), ())
     assert webhook.origin.targets == [f"/{SECRET}"]
     said = webhook.last
     assert (said["title"], said["message"]) == (MESSAGE.title, MESSAGE.body)
@@ -74,7 +78,7 @@ def test_the_urls_of_a_target_are_tried_at_once_and_each_failure_is_named_withou
             webhook.url,
         )
         sent = send("oncall", MESSAGE)
-    assert sent.taken_by == ("JSON",)
+    assert sent.accepted_by == ("JSON",)
     assert "/elsewhere" not in webhook.origin.targets, "a redirect is not followed"
     assert [error.split(":")[0] for error in sent.errors] == ["JSON", "JSON", "URL number 3"]
     assert "403" in sent.errors[0]
@@ -95,7 +99,7 @@ def test_a_server_that_does_not_answer_costs_no_more_than_the_time_that_is_given
     addresses("oncall", f"json{origin.url[4:]}/{SECRET}?rto=60")
     sent = send("oncall", MESSAGE, seconds=0.5)
     over.set()
-    assert sent.taken_by == ()
+    assert sent.accepted_by == ()
     assert "JSON: " in sent.errors[0]
 
 
@@ -152,7 +156,7 @@ def test_the_urls_of_the_documentation_are_understood(
 ) -> None:
     addresses("oncall", *EXAMPLES)
     assert services("oncall") == list(EXAMPLES.values())
-    page = (settings.BASE_DIR / "docs" / "notifications.md").read_text()
+    page = (settings.BASE_DIR / "docs/guides/notifications.md").read_text()
     documented = set(re.findall(r"`(\w+)://", page))
     assert documented == {url.partition("://")[0] for url in EXAMPLES} - {"https"}
 
@@ -188,28 +192,28 @@ def test_urls_are_in_a_mounted_file_or_the_environment(
 
 def test_every_part_of_a_url_is_taken_out_of_a_reason() -> None:
     url = "mailtos://us%40er:p%2Fass@smtp.example.com:587?to=staff@example.com&pass=other"
-    reason = redacted(f"{url} p/ass us@er smtp.example.com staff@example.com other refused", [url])
+    reason = redact(f"{url} p/ass us@er smtp.example.com staff@example.com other refused", [url])
     for part in ("p/ass", "us@er", "smtp", "staff", "other"):
         assert part not in reason
     assert reason.endswith("refused")
 
 
 @pytest.mark.parametrize(
-    ("robot", "options"),
+    ("plugin", "options"),
     [
-        (DingTalkRobot, {"token": "0123456789abcdef01", "secret": "SECret0123"}),
-        (WeComRobot, {"key": "01234567-89ab"}),
+        (DingTalkPlugin, {"token": "0123456789abcdef01", "secret": "SECret0123"}),
+        (WeComPlugin, {"key": "01234567-89ab"}),
     ],
 )
 def test_a_robot_that_refuses_with_http_200_has_not_taken_it(
     origin: HttpOrigin,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    robot: Any,
+    plugin: Any,
     options: dict[str, str],
 ) -> None:
-    monkeypatch.setattr(robot, "notify_url", f"{origin.url}/send?key={{{_placeholder(robot)}}}")
-    service = robot(asset=AppriseAsset(), **options)
+    monkeypatch.setattr(plugin, "notify_url", f"{origin.url}/send?key={{{_placeholder(plugin)}}}")
+    service = plugin(asset=AppriseAsset(), **options)
     origin.answers(b'{"errcode": 0, "errmsg": "ok"}')
     assert service.send("text", title="title")
     payload = json.loads(origin.request.partition(b"\r\n\r\n")[2])
@@ -223,16 +227,16 @@ def test_a_robot_that_refuses_with_http_200_has_not_taken_it(
     assert not service.send("text")
 
 
-def _placeholder(robot: Any) -> str:
-    return "token" if robot is DingTalkRobot else "key"
+def _placeholder(plugin: Any) -> str:
+    return "token" if plugin is DingTalkPlugin else "key"
 
 
 def test_the_signature_of_dingtalk_is_encoded_once(
     origin: HttpOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DingTalkRobot, "notify_url", f"{origin.url}/send?access_token={{token}}")
+    monkeypatch.setattr(DingTalkPlugin, "notify_url", f"{origin.url}/send?access_token={{token}}")
     origin.answers(b'{"errcode": 0}')
-    assert DingTalkRobot(token="0123456789abcdef01", secret="SECret").send("text")
+    assert DingTalkPlugin(token="0123456789abcdef01", secret="SECret").send("text")
     query = dict(pair.split("=", 1) for pair in origin.targets[0].partition("?")[2].split("&"))
     assert query["sign"].endswith("%3D")
     assert "%25" not in query["sign"]
@@ -240,6 +244,6 @@ def test_the_signature_of_dingtalk_is_encoded_once(
 
 
 def test_the_robots_replace_what_apprise_has_for_their_urls() -> None:
-    assert set(ROBOTS.values()) == {DingTalkRobot, WeComRobot}
-    for theirs, ours in ROBOTS.items():
+    assert set(PLUGINS.values()) == {DingTalkPlugin, WeComPlugin}
+    for theirs, ours in PLUGINS.items():
         assert issubclass(ours, theirs)
