@@ -1,14 +1,10 @@
-"""What a lane has under a lease, and until when it may be sure of that."""
+"""Jobs and parts that a lane holds under a lease, and how long it may trust the lease."""
 
 import time
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
-from replication.errors import (
-    HandOver,
-    LeaseLost,
-    ReplicationError,
-    TransferStopped,
-)
+from replication.errors import HandOver, LeaseLost, ReplicationError, TransferStopped
 from replication.jobs import ClaimedJob
 from replication.transfer.results import (
     CarriedPart,
@@ -19,24 +15,36 @@ from replication.transfer.results import (
     UploadBegun,
 )
 
-# We stop trusting a lease before the database does.
+# A lane stops trusting a lease this share of it before the database does.
 LEASE_MARGIN = 0.2
+
+Claim = tuple[int, int]  # id and attempt, the fencing token
+
+
+def claim_of(claimed: ClaimedJob | ClaimedPart) -> Claim:
+    """The id and the fencing token of a claimed job or part."""
+    return claimed.id, claimed.attempt
 
 
 def trusted_until(asked_at: float, *, lease_seconds: float) -> float:
-    """Until when (time.monotonic()) a lease holds that was asked for at that time."""
+    """How long (time.monotonic()) to trust a lease that was requested at `asked_at`."""
     return asked_at + lease_seconds * (1 - LEASE_MARGIN)
 
 
 @dataclass
 class Held:
-    """Something that this lane has, until then (time.monotonic())."""
+    """A job or part that this lane holds, until `held_until` (time.monotonic())."""
 
     held_until: float
     is_to_be_handed_over: bool = False
 
     def may_go_on(self) -> None:
-        """Raises LeaseLost once another lane may have taken it over, HandOver if one shall."""
+        """Return if the transfer may go on.
+
+        Raises:
+            LeaseLost: another lane may have taken it over.
+            HandOver: this lane ends, and another lane is to have it.
+        """
         if time.monotonic() >= self.held_until:
             raise LeaseLost
         if self.is_to_be_handed_over:
@@ -53,6 +61,23 @@ class HeldPart(Held):
     part: ClaimedPart
 
 
+def extend(
+    held: Mapping[Claim, Held], request: Callable[[], Set[Claim]], *, lease_seconds: float
+) -> None:
+    """Extend all leases of `held` at once.
+
+    Args:
+        request: extends the leases in the database; returns the claims that are still ours.
+    """
+    if not held:
+        return
+    asked_at = time.monotonic()
+    ours = request()
+    until = trusted_until(asked_at, lease_seconds=lease_seconds)
+    for claim, each in held.items():
+        each.held_until = until if claim in ours else 0.0
+
+
 JobResult = (
     Completion | LargeObject | UploadBegun | DeleteWanted | ReplicationError | TransferStopped
 )
@@ -61,7 +86,7 @@ PartResult = CarriedPart | ReplicationError | TransferStopped
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of a step of a job: its completion, what it needs next, or why it went no further."""
+    """The end of a step of a job: its completion, what it needs next, or why it stopped."""
 
     job: ClaimedJob
     result: JobResult
@@ -70,14 +95,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class FinishedPart:
-    """A part carried, or why not."""
+    """A part that was carried, or why it was not."""
 
     part: ClaimedPart
     result: PartResult
-
-
-Place = tuple[int, int]  # id and attempt
-
-
-def _place(job: ClaimedJob) -> Place:
-    return job.id, job.attempt

@@ -1,13 +1,15 @@
-"""Writes down what became of a lane's jobs: many in one statement, and each apart if need be."""
+"""Records how a lane's jobs ended: many in one statement, each by itself where that fails."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 from django.db import DataError
 
 from replication import jobs
+from replication.cluster.database import Persistently
 from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError
-from replication.jobs import ClaimedJob, JobOrder, parking, rate_limits
+from replication.jobs import ClaimedJob, JobOrder, delete_brake, parking, rate_limits
 from replication.models import ArchivePolicy, JobOrigin, JobState, Outcome, ReplicationRule
 from replication.transfer.results import Completion, DeleteWanted, LargeObject
 from replication.worker.capacity import Rulebook
@@ -17,17 +19,49 @@ log = structlog.get_logger(__name__)
 
 _WRITTEN = {Outcome.COPIED, Outcome.DELETED, Outcome.UNCHANGED}
 _HOPELESS = {Disposition.PERSON, Disposition.PERMANENT}
-# Of a changed object, what is there now is copied next; a throttling is of everybody's making.
+# These count as no failure of the job: a changed object is copied in its new form, and throttling
+# is caused by the traffic of all jobs together.
 _NO_FAILURES = {ErrorCode.SOURCE_CHANGED, ErrorCode.DESTINATION_THROTTLED}
 
 
-def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
-    """Settle these jobs, or give them back; to do it twice changes nothing more.
+def permitted_deletes(
+    finished: Sequence[Finished], rulebook: Rulebook
+) -> tuple[list[tuple[ClaimedJob, DeleteWanted]], list[Finished]]:
+    """The deletes that the brake permits now, and all other ends."""
+    wanting = {
+        end.job.id: (end.job, end.result)
+        for end in finished
+        if isinstance(end.result, DeleteWanted)
+    }
+    if not wanting:
+        return [], list(finished)
+    permitted = delete_brake.ask([(job, rulebook.of(job.rule_id)) for job, _ in wanting.values()])
+    rest = [end for end in finished if end.job.id not in wanting.keys() & permitted]
+    return [wanting[job_id] for job_id in wanting.keys() & permitted], rest
 
-    Whoever lost a job while it wrote may have written after its heir: somebody looks again.
+
+def settle_all(
+    finished: Sequence[Finished], rulebook: Rulebook, persistently: Persistently
+) -> None:
+    """Settle these jobs, however long the database is away.
+
+    A job that can't be recorded as it is does not take the others with it: it ends as failed.
+    """
+    try:
+        persistently(partial(settle, finished, rulebook))
+    except DataError:
+        for end in finished:
+            persistently(partial(_settle_alone, end, rulebook))
+
+
+def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
+    """Settle these jobs, or give them back. A second call changes nothing more.
+
+    A lane that lost its job during a write may have written after the job's next lane did, so the
+    key is looked at again.
 
     Raises:
-        DataError: one of them can't be recorded as it is; `settle_alone` finds out which.
+        DataError: one of them can't be recorded as it is.
     """
     completions = [(end.job, end.result) for end in finished if isinstance(end.result, Completion)]
     lost = _complete(completions, rulebook)
@@ -36,10 +70,10 @@ def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
         if isinstance(end.result, HandOver):
             jobs.hand_over(end.job, size_bytes=end.size_bytes)
         elif isinstance(end.result, LargeObject):
-            # This lane leads as many as it may; another will.
+            # This lane leads as many large objects as it may. Another lane will lead this one.
             jobs.hand_over(end.job, size_bytes=end.result.info.size_bytes)
         elif isinstance(end.result, ReplicationError):
-            lost += _set_back(end.job, end.result, rulebook)
+            lost += _fail_attempt(end.job, end.result, rulebook)
     jobs.enqueue(
         [JobOrder(job.rule_id, job.key) for job in lost],
         origin=JobOrigin.LOST_LEASE,
@@ -47,7 +81,7 @@ def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
     )
 
 
-def settle_alone(end: Finished, rulebook: Rulebook) -> None:
+def _settle_alone(end: Finished, rulebook: Rulebook) -> None:
     """Settle one job, as unsuccessful if its completion can't be recorded."""
     try:
         settle([end], rulebook)
@@ -60,10 +94,10 @@ def settle_alone(end: Finished, rulebook: Rulebook) -> None:
 def _complete(
     completions: Sequence[tuple[ClaimedJob, Completion]], rulebook: Rulebook
 ) -> list[ClaimedJob]:
-    """Returns those that were not ours any more."""
+    """Record completions; returns the jobs whose lease was lost."""
     completed = jobs.complete(completions)
     written = {job.rule_id for job, done in completions if done.outcome in _WRITTEN}
-    rulebook.prove(written)
+    rulebook.note_success(written)
     for rule_id in written:
         if rulebook.of(rule_id).errors_in_a_row:
             parking.note_success(rule_id)
@@ -81,13 +115,13 @@ def _complete(
     return [job for job, _ in completions if job.id not in completed]
 
 
-def _set_back(job: ClaimedJob, error: ReplicationError, rulebook: Rulebook) -> list[ClaimedJob]:
-    """Returns the job if it was not ours any more."""
+def _fail_attempt(job: ClaimedJob, error: ReplicationError, rulebook: Rulebook) -> list[ClaimedJob]:
+    """Record an unsuccessful attempt; returns the job if its lease was lost."""
     rule = rulebook.of(job.rule_id)
     state = apply_error(job, rule, error)
     if error.disposition is Disposition.PERSON:
-        rulebook.doubt(rule.pk)
-    rulebook.expire()  # it may have been parked
+        rulebook.note_failure(rule.pk)
+    rulebook.expire()  # the rule may have been parked
     log.warning(
         "job.try_failed",
         job=job.id,
@@ -101,9 +135,10 @@ def _set_back(job: ClaimedJob, error: ReplicationError, rulebook: Rulebook) -> l
 
 
 def apply_error(job: ClaimedJob, rule: ReplicationRule, error: ReplicationError) -> JobState | None:
-    """Settle the job as its error's disposition says; None if the job was not ours any more.
+    """Settle the job as its error's disposition says; None if its lease was lost.
 
-    What holds up the whole rule or destination is noted there, and uses up none of the job's tries.
+    An error that concerns the whole rule or destination is recorded there. It uses up no try of
+    the job.
     """
     if error.code is ErrorCode.SOURCE_RESTORING:
         return jobs.await_restore(job, error)
@@ -117,6 +152,8 @@ def apply_error(job: ClaimedJob, rule: ReplicationRule, error: ReplicationError)
 
 
 def _will_be_restored(rule: ReplicationRule, error: ReplicationError) -> bool:
-    """Only in the middle of a large object, when what was restored has expired: the next try has
-    it restored again."""
+    """Whether the next try has the object restored again.
+
+    This happens in the middle of a large object, when an earlier restore has expired.
+    """
     return error.code is ErrorCode.SOURCE_ARCHIVED and rule.archive_policy == ArchivePolicy.RESTORE

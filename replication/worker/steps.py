@@ -20,8 +20,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 
-def _result_of(step: Callable[[], T], key: str) -> T | ReplicationError | TransferStopped:
-    """What the step returns, or why it could not."""
+def result_of(step: Callable[[], T], key: str) -> T | ReplicationError | TransferStopped:
+    """The result of the step, or the reason why it has none."""
     try:
         return step()
     except (ReplicationError, TransferStopped) as reason:
@@ -31,20 +31,20 @@ def _result_of(step: Callable[[], T], key: str) -> T | ReplicationError | Transf
         return ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}")
 
 
-def _open_stores(rules: Sequence[ReplicationRule]) -> None:
-    """The first use of an SDK takes a good part of a second: have that behind us."""
+def open_stores(rules: Sequence[ReplicationRule]) -> None:
+    """Open each rule's stores now: the first use of an SDK takes a good part of a second."""
     for rule in rules:
-        with suppress(ReplicationError):  # a transfer will say so
+        with suppress(ReplicationError):  # the transfer reports it
             source_store(rule.source)
             destination_store(rule.destination)
 
 
-def _delete(held: HeldJob, rule: ReplicationRule, wanted: DeleteWanted) -> JobResult:
+def delete(held: HeldJob, rule: ReplicationRule, wanted: DeleteWanted) -> JobResult:
     destination = destination_store(rule.destination)
     return wanted.carry_out(destination, may_go_on=held.may_go_on)
 
 
-def _transfer(
+def transfer(
     held: HeldJob,
     rule: ReplicationRule,
     *,
@@ -65,9 +65,7 @@ def _transfer(
     ).run()
 
 
-def _carry(
-    held: HeldPart, rule: ReplicationRule, *, allowance: ByteAllowance | None
-) -> CarriedPart:
+def carry(held: HeldPart, rule: ReplicationRule, *, allowance: ByteAllowance | None) -> CarriedPart:
     return carry_part(
         held.part,
         source_store(rule.source),

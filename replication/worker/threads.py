@@ -1,10 +1,10 @@
-"""Threads that do what they are given, without telling how it ended."""
+"""Threads that run work whose result they don't report."""
 
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import structlog
 
@@ -12,16 +12,16 @@ log = structlog.get_logger(__name__)
 
 
 class Threads:
-    """So many threads, from the first start on; on exit what was started is waited for.
+    """`count` threads, started with the first work. On exit, work that was started is awaited.
 
-    What is started says by itself how it ended: a ThreadPoolExecutor makes a future of it, with a
-    lock and a condition, and nobody would look at that.
+    The work itself reports how it ended. A ThreadPoolExecutor would make a future for it, with a
+    lock and a condition that nothing waits for.
     """
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
         self._name = name
-        self._work: SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None] = SimpleQueue()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -38,18 +38,17 @@ class Threads:
         for thread in self._threads:
             thread.join()
 
-    def start(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Do this as soon as a thread is free, after what was started before."""
-        self._work.put((work, arguments))
+    def start(self, work: Callable[[], None]) -> None:
+        """Run `work` once a thread is free, after the work that was started before it."""
+        self._work.put(work)
         while len(self._threads) < self._count:
             thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}")
             self._threads.append(thread)
             thread.start()
 
     def _run(self) -> None:
-        while (given := self._work.get()) is not None:
-            work, arguments = given
+        while (work := self._work.get()) is not None:
             try:
-                work(*arguments)
+                work()
             except Exception:
                 log.exception("thread.failed_unexpectedly", thread=threading.current_thread().name)

@@ -1,50 +1,29 @@
-"""The large objects that a lane leads, and the parts, of any lane's, that it carries.
+"""The large objects that a lane leads: uploads begun, watched, and completed.
 
-To lead is to see to it that an upload is begun, and completed when all its parts are there. The
-leader has the job and its lease; the parts are carried by whichever lane has a place.
+The leader holds the job and its lease. It has the upload begun, and completed once all its parts
+are at OSS; whichever lane has a free place carries the parts.
 """
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
 
-import structlog
 from django.conf import settings
 
-from replication import jobs
-from replication.errors import (
-    Disposition,
-    ErrorCode,
-    HandOver,
-    ReplicationError,
-    TransferStopped,
-)
-from replication.jobs import ClaimedJob, rate_limits, uploads
-from replication.jobs.rate_limits import ByteAllowance
+from replication.errors import ErrorCode, HandOver, ReplicationError, TransferStopped
+from replication.jobs import ClaimedJob, uploads
 from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import MultipartUpload, ReplicationRule
 from replication.stores.factory import destination_store
 from replication.transfer.multipart import begin_upload, complete_upload
-from replication.transfer.results import CarriedPart, Completion, LargeObject, UploadBegun
-from replication.worker.leases import (
-    Finished,
-    FinishedPart,
-    HeldJob,
-    HeldPart,
-    JobResult,
-    PartResult,
-    Place,
-    _place,
-    trusted_until,
-)
-from replication.worker.part_carrier import PART_TRIES, PARTS_SHARE
-from replication.worker.steps import _carry
+from replication.transfer.results import Completion, LargeObject, UploadBegun
+from replication.worker.capacity import Rulebook
+from replication.worker.inbox import Inbox
+from replication.worker.leases import Claim, Finished, HeldJob, JobResult, claim_of
+from replication.worker.runner import Runner
 
-log = structlog.get_logger(__name__)
-
+# The share of a lane's places that may be led large objects.
 LED_SHARE = 0.5
 
 
@@ -53,52 +32,48 @@ class _Led:
     held: HeldJob
     rule: ReplicationRule
     large: LargeObject
-    upload: MultipartUpload | None = None  # None while it is being begun
-    is_completing: bool = False
+    upload: MultipartUpload | None = None  # None until OSS has begun it
+    is_ending: bool = False  # its last step has been started, or its end is in the inbox
 
 
-class LargeObjects:
-    """Called on the lane's own thread; `start_step` and `start_part` run what they are given
-    beside the lane's thread, and the results come back through the lane's inbox."""
+class UploadLeader:
+    """Called on the lane's own thread. `runner` takes steps beside it; their ends come to `inbox`.
+    `offer_parts` is called when parts may be due."""
 
     def __init__(
         self,
-        lane: UUID,
+        rulebook: Rulebook,
+        runner: Runner,
+        inbox: Inbox,
         *,
-        start_step: Callable[[HeldJob, Callable[[], JobResult]], None],
-        start_part: Callable[[HeldPart, Callable[[], PartResult]], None],
-        end_step: Callable[[Finished], None],
+        offer_parts: Callable[[], None],
     ) -> None:
-        self._lane = lane
-        self._start_step = start_step
-        self._start_part = start_part
-        self._end_step = end_step
+        self._rulebook = rulebook
+        self._runner = runner
+        self._inbox = inbox
+        self._offer_parts = offer_parts
         self._limits = settings.S3SYNC
-        self._led: dict[Place, _Led] = {}
-        self._parts: dict[Place, HeldPart] = {}
-        self._is_ending = False
-        self.more_may_be_due = True
-        self.is_saturated = False
-
-    # -- leading -------------------------------------------------------------------------------
+        self._led: dict[Claim, _Led] = {}
+        self._is_handing_over = False
 
     @property
-    def led_count(self) -> int:
+    def count(self) -> int:
+        """How many large objects are led here."""
         return len(self._led)
 
     def leads(self, job: ClaimedJob) -> bool:
         """Whether the job is a large object's, and led here."""
-        return _place(job) in self._led
+        return claim_of(job) in self._led
 
     @property
     def may_lead_more(self) -> bool:
-        return not self._is_ending and len(self._led) < math.ceil(
+        return not self._is_handing_over and len(self._led) < math.ceil(
             self._limits.lane_concurrency * LED_SHARE
         )
 
     def must_be_in_one_piece(self, end: Finished) -> bool:
-        """Whether the object's source turned out to give no parts, and one PUT can carry it."""
-        led = self._led.get(_place(end.job))
+        """Whether the source ignored a range request, and one PUT can carry the object."""
+        led = self._led.get(claim_of(end.job))
         return (
             isinstance(end.result, ReplicationError)
             and end.result.code is ErrorCode.SOURCE_RANGE_IGNORED
@@ -106,52 +81,57 @@ class LargeObjects:
             and led.large.info.size_bytes <= MAX_PUT_BYTES
         )
 
-    def lead(self, held: HeldJob, rule: ReplicationRule, large: LargeObject) -> None:
-        """Go on with the object's upload, or begin one."""
-        led = _Led(held, rule, large)
-        self._led[_place(held.job)] = led
+    def go_on(self, held: HeldJob, end: Finished) -> bool:
+        """Start the next step of a large object; returns whether it has one here."""
+        if isinstance(end.result, UploadBegun):
+            self._take_begun(end.job, end.result)
+            return True
+        if isinstance(end.result, LargeObject) and self.may_lead_more:
+            try:
+                self._lead(held, end.result)
+            except ReplicationError as error:
+                self._inbox.put(Finished(end.job, error))
+            return True
+        return False
+
+    def _lead(self, held: HeldJob, large: LargeObject) -> None:
+        """Resume the object's upload, or begin one."""
+        rule = self._rulebook.of(held.job.rule_id)
+        led = self._led[claim_of(held.job)] = _Led(held, rule, large)
         led.upload = uploads.resumable(held.job, large, rule.destination)
         if led.upload is None:
             step = partial(
                 begin_upload, large, destination_store(rule.destination), may_go_on=held.may_go_on
             )
-            self._start_step(held, step)
-        self.more_may_be_due = True
+            self._runner.start_step(held, step)
+        self._offer_parts()
 
-    def take_begun(self, job: ClaimedJob, begun: UploadBegun) -> None:
-        """OSS has begun the upload: let the lanes have its parts."""
-        led = self._led[_place(job)]
+    def _take_begun(self, job: ClaimedJob, begun: UploadBegun) -> None:
+        """Record the upload that OSS has begun, so that lanes can claim its parts."""
+        led = self._led[claim_of(job)]
         led.upload = uploads.begin(job, begun.large, led.rule, upload_id=begun.upload_id)
-        self.more_may_be_due = True
+        self._offer_parts()
 
     def look(self) -> None:
-        """Complete what has all its parts, end what can't go on."""
+        """Complete the uploads that have all their parts; end those that can't go on."""
         under_way = {
             led.upload.pk: led
             for led in self._led.values()
-            if led.upload is not None and not led.is_completing
+            if led.upload is not None and not led.is_ending
         }
         if not under_way:
             return
-        self.more_may_be_due = True  # a part that failed may be due again
+        self._offer_parts()  # a part that failed may be due again
         progress = uploads.progress(under_way.keys())
         for pk, led in under_way.items():
             self._look_at(led, progress.get(pk))
 
     def _look_at(self, led: _Led, progress: uploads.Progress | None) -> None:
         assert led.upload is not None
-        try:
-            led.held.may_go_on()
-        except TransferStopped as stopped:
-            self._end_step(Finished(led.held.job, stopped))
-            led.is_completing = True
-            return
-        if progress is None:
-            gone = ReplicationError(ErrorCode.UPLOAD_GONE, "its record was deleted")
-            self._end_step(Finished(led.held.job, gone))
-        elif progress.error is not None:
-            self._end_step(Finished(led.held.job, progress.error))
-        elif progress.missing:
+        reason = _reason_to_end(led, progress)
+        if reason is not None:
+            self._inbox.put(Finished(led.held.job, reason))
+        elif progress is not None and progress.missing:
             return
         else:
             step = partial(
@@ -162,23 +142,23 @@ class LargeObjects:
                 destination_store(led.rule.destination),
                 may_go_on=led.held.may_go_on,
             )
-            self._start_step(led.held, step)
-        led.is_completing = True
+            self._runner.start_step(led.held, step)
+        led.is_ending = True
 
-    def hand_over_led(self) -> None:
-        """Lead no more, and let another lane lead what is not being completed; the parts stay where
-        they are."""
-        self._is_ending = True
+    def hand_over(self) -> None:
+        """Lead nothing new, and let other lanes lead what is not being completed. Parts in flight
+        stay with the lanes that carry them."""
+        self._is_handing_over = True
         for led in self._led.values():
-            if led.upload is not None and not led.is_completing:
-                self._end_step(
+            if led.upload is not None and not led.is_ending:
+                self._inbox.put(
                     Finished(led.held.job, HandOver(), size_bytes=led.large.info.size_bytes)
                 )
-                led.is_completing = True
+                led.is_ending = True
 
     def forget(self, job: ClaimedJob, result: JobResult) -> None:
-        """The job is settled with this result."""
-        led = self._led.pop(_place(job), None)
+        """Lead the job no more: it is settled with this result, or goes on in one piece."""
+        led = self._led.pop(claim_of(job), None)
         if led is None or led.upload is None:
             return
         if isinstance(result, Completion):
@@ -186,100 +166,14 @@ class LargeObjects:
         elif isinstance(result, ReplicationError):
             uploads.note_error(led.upload.pk, result)
 
-    # -- carrying ------------------------------------------------------------------------------
 
-    @property
-    def parts_count(self) -> int:
-        return len(self._parts)
-
-    def claim_parts(
-        self,
-        rule_of: Callable[[int], ReplicationRule],
-        *,
-        free: int,
-        allowance: Callable[[ReplicationRule], ByteAllowance | None],
-    ) -> None:
-        """Carry as many more parts as there are places for, if there are parts to carry."""
-        most = math.ceil(self._limits.lane_concurrency * PARTS_SHARE)
-        limit = min(free, most - len(self._parts))
-        if limit <= 0:
-            self.more_may_be_due = False  # until one of ours is carried
-            return
-        asked_at = time.monotonic()
-        claimed = uploads.claim_parts(
-            self._lane, limit=limit, lease_seconds=self._limits.lease_seconds
-        )
-        rate_limits.count_requests(
-            [
-                part.rule_id
-                for part in claimed
-                if rate_limits.has_request_limit(rule_of(part.rule_id))
-            ]
-        )
-        self.more_may_be_due = self.is_saturated = len(claimed) == limit
-        until = trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
-        for part in claimed:
-            held = HeldPart(until, part=part)
-            self._parts[part.id, part.attempt] = held
-            rule = rule_of(part.rule_id)
-            step = partial(_carry, held, rule, allowance=allowance(rule))
-            self._start_part(held, step)
-
-    def settle_parts(
-        self, finished: list[FinishedPart], rule_of: Callable[[int], ReplicationRule]
-    ) -> None:
-        """Note what was carried, and what another must carry."""
-        carried = [
-            (end.part, end.result) for end in finished if isinstance(end.result, CarriedPart)
-        ]
-        if carried:
-            uploads.settle(carried)
-        for end in finished:
-            if isinstance(end.result, HandOver):
-                uploads.put_back(end.part)
-            elif isinstance(end.result, ReplicationError):
-                self._set_back(end, end.result, rule_of(end.part.rule_id))
-            self._parts.pop((end.part.id, end.part.attempt), None)
-        self.more_may_be_due = True
-
-    def _set_back(self, end: FinishedPart, error: ReplicationError, rule: ReplicationRule) -> None:
-        part = end.part
-        log.warning(
-            "part.try_failed",
-            rule=rule.name,
-            key=part.key,
-            number=part.number,
-            code=error.code.value,
-            detail=error.detail,
-        )
-        if error.code is ErrorCode.DESTINATION_THROTTLED:
-            rate_limits.note_throttled(rule.destination_id, seconds=error.retry_after_seconds)
-            uploads.put_back(part, delay_seconds=error.retry_after_seconds)
-        elif (
-            error.disposition in {Disposition.PERSON, Disposition.PERMANENT}
-            or error.code in uploads.HOPELESS
-            or part.failures + 1 >= PART_TRIES
-        ):
-            uploads.give_up(part, error)
-        else:
-            delay = jobs.backoff_seconds(part.failures, hint_seconds=error.retry_after_seconds)
-            uploads.put_back(part, delay_seconds=delay, is_failure=True)
-
-    def extend_leases(self) -> None:
-        """Keep the parts that are being carried."""
-        if not self._parts:
-            return
-        asked_at = time.monotonic()
-        ours = uploads.extend_leases(
-            self._lane,
-            [held.part for held in self._parts.values()],
-            lease_seconds=self._limits.lease_seconds,
-        )
-        until = trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
-        for place, held in self._parts.items():
-            held.held_until = until if place in ours else 0.0
-
-    def hand_over_parts(self) -> None:
-        """Stop carrying, in the middle of parts too."""
-        for held in self._parts.values():
-            held.is_to_be_handed_over = True
+def _reason_to_end(
+    led: _Led, progress: uploads.Progress | None
+) -> TransferStopped | ReplicationError | None:
+    try:
+        led.held.may_go_on()
+    except TransferStopped as stopped:
+        return stopped
+    if progress is None:
+        return ReplicationError(ErrorCode.UPLOAD_GONE, "its record was deleted")
+    return progress.error

@@ -25,7 +25,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.monitoring.status import read_status
-from replication.worker.capacity import UNPROVEN_PLACES, Rulebook
+from replication.worker.capacity import PLACES_WITHOUT_SUCCESS, Rulebook
 from sandbox.oss import Denial, Fault
 from tests.support.processes import eventually, manage
 from tests.support.road import Road, work
@@ -80,12 +80,12 @@ def test_a_new_lane_gives_all_its_places_to_a_rule_only_if_it_was_written_to_lat
         rulebook.begin()
         return rulebook.room(Counter(), places=32)[road.rule.pk]
 
-    assert room() == UNPROVEN_PLACES
+    assert room() == PLACES_WITHOUT_SUCCESS
     road.put("a", b"content")
     work()
     assert room() == 32
     parking.note_error(road.rule.pk, DENIED)
-    assert room() == UNPROVEN_PLACES
+    assert room() == PLACES_WITHOUT_SUCCESS
 
 
 @pytest.mark.timeout(400)  # 2,000 objects there, and 2,000 copied

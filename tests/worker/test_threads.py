@@ -1,12 +1,13 @@
-"""Threads go on after what went wrong on them, and what was started is done before they end."""
+"""Threads outlive failing work, and finish the work that was started before they end."""
 
+from functools import partial
 from queue import SimpleQueue
 
 from replication.worker.threads import Threads
 from tests.support.road import Log
 
 
-def test_what_was_started_is_done_on_exit_in_turn_and_failures_cost_no_thread(logged: Log) -> None:
+def test_started_work_is_done_in_order_on_exit_and_a_failure_costs_no_thread(logged: Log) -> None:
     done: SimpleQueue[int] = SimpleQueue()
 
     def work(number: int) -> None:
@@ -16,7 +17,7 @@ def test_what_was_started_is_done_on_exit_in_turn_and_failures_cost_no_thread(lo
 
     with Threads(1, "worker") as threads:
         for number in range(6):
-            threads.start(work, number)
+            threads.start(partial(work, number))
     assert [done.get_nowait() for _ in range(3)] == [0, 2, 4]
     assert logged.text.count("thread.failed_unexpectedly") == 3
     assert "number 5" in logged.text
