@@ -1,1 +1,1 @@
-"""Status, metrics, notifications: what the service says of itself."""
+"""What the service reports about itself: status, metrics, notifications."""

@@ -58,7 +58,7 @@ def test_the_form_says_what_is_wrong_with_the_addresses(
     assert "S3SYNC_PROFILE_ONCALL_NOTIFY_URLS in the environment" in page
     addresses("oncall", f"salck://{SECRET}/B/C")
     page = on_call_client.post(add_url("notificationtarget"), FORM).content.decode()
-    assert "URL number 1: no service takes it" in page
+    assert "URL number 1: no service accepts it" in page
     assert SECRET not in page
     assert not NotificationTarget.objects.exists()
     without_kinds = {name: value for name, value in FORM.items() if name != "kinds"}

@@ -1,6 +1,7 @@
-"""Tells people of what is wrong, by e-mail and webhooks, and when it is over.
+"""Tells people by e-mail and webhooks what is wrong, and when it is over.
 
-    status ──▶ conditions ──▶ ledger (Condition rows) ──▶ wording ──▶ sending ──▶ a process: apprise
+    status ──▶ evaluation ──▶ state (Condition rows) ──▶ rendering ──▶ sender ──▶ sender_process
 
-Import from the modules: `outlet` runs in a process without Django, which loads this file too.
+dispatch runs this chain for each target; sender_process calls apprise. Import from the modules:
+sender_process runs without Django and loads this file too.
 """

@@ -1,7 +1,8 @@
-"""DingTalk's and WeCom's robots, which refuse a message with HTTP 200 and say so in the answer.
+"""Plugins for DingTalk and WeCom that read from the response whether the message was refused.
 
-Apprise takes any 200 for a success, so that what a robot refuses (a keyword that is missing, a
-signature, an address, a robot that was removed) would be lost. These read the answer.
+Both services refuse a message (missing keyword, wrong signature, refused IP address, removed
+robot) with HTTP 200 and an error code in the body. Apprise's own plugins take any 200 for a
+success, and the message would be lost.
 
     https://open.dingtalk.com/document/robots/custom-robot-access
     https://developer.work.weixin.qq.com/document/path/91770
@@ -20,7 +21,10 @@ from apprise.plugins.wecombot import NotifyWeComBot
 
 
 def _post(plugin: Any, url: str, *, params: dict[str, str], payload: dict[str, Any]) -> bool:
-    """Send it; what goes wrong is logged as apprise's services do, which is how it is told."""
+    """POST the message; return whether it was accepted.
+
+    Failures are logged as apprise's plugins log them: sender_process reports what was logged.
+    """
     try:
         response = requests.post(
             url,
@@ -40,15 +44,15 @@ def _post(plugin: Any, url: str, *, params: dict[str, str], payload: dict[str, A
         answer = None
     if response.ok and isinstance(answer, dict) and answer.get("errcode") == 0:
         return True
-    said = f"{answer.get('errcode')}: {answer.get('errmsg')}" if isinstance(answer, dict) else ""
+    reason = f"{answer.get('errcode')}: {answer.get('errmsg')}" if isinstance(answer, dict) else ""
     plugin.logger.warning(
-        "%s refused: HTTP %s %s", plugin.service_name, response.status_code, said[:300]
+        "%s refused: HTTP %s %s", plugin.service_name, response.status_code, reason[:300]
     )
     return False
 
 
 class _TextPlugin:
-    """Sends plain text; where and as what is for the robot's own class to say."""
+    """Sends plain text; each subclass delivers it to its service."""
 
     def send(
         self,
@@ -58,7 +62,7 @@ class _TextPlugin:
         body_format: NotifyFormat | None = None,
         **_: Any,
     ) -> bool:
-        """Whether it was taken."""
+        """Send the message; return whether it was accepted."""
         return self._deliver({"content": f"{title}\n{body}" if title else body})
 
     def _deliver(self, text: dict[str, str]) -> bool:
@@ -66,7 +70,7 @@ class _TextPlugin:
 
 
 class DingTalkPlugin(_TextPlugin, NotifyDingTalk):
-    """A custom robot of a DingTalk group, plain text."""
+    """Sends plain text to a custom robot of a DingTalk group."""
 
     def _deliver(self, text: dict[str, str]) -> bool:
         payload = {
@@ -79,17 +83,18 @@ class DingTalkPlugin(_TextPlugin, NotifyDingTalk):
 
 
 def _signature(secret: str) -> dict[str, str]:
-    """Of the moment. Encoded for the URL once, by requests; apprise does so twice."""
+    """Sign the current time. requests URL-encodes the signature once; apprise does so twice."""
     timestamp = str(round(time.time() * 1000))
     signed = hmac.new(secret.encode(), f"{timestamp}\n{secret}".encode(), hashlib.sha256)
     return {"timestamp": timestamp, "sign": base64.b64encode(signed.digest()).decode()}
 
 
 class WeComPlugin(_TextPlugin, NotifyWeComBot):
-    """A robot of a WeCom group, plain text."""
+    """Sends plain text to a robot of a WeCom group."""
 
     def _deliver(self, text: dict[str, str]) -> bool:
         return _post(self, self.api_url, params={}, payload={"msgtype": "text", "text": text})
 
 
+# Our plugin for each of apprise's that it replaces.
 PLUGINS = {NotifyDingTalk: DingTalkPlugin, NotifyWeComBot: WeComPlugin}

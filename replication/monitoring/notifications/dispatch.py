@@ -1,7 +1,7 @@
-"""One look at what is wrong, and at most one message to each target.
+"""Evaluates what is wrong, and sends at most one message to each target.
 
-Each target is claimed for a while, so that however many processes look at once, one tells it; no
-transaction is open meanwhile. What could not be told is told by a later look.
+A process claims a target before it notifies it, so that only one of several concurrent processes
+sends the message. No transaction is open meanwhile. A later run sends what could not be sent.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,9 +24,9 @@ from replication.monitoring.notifications.sender import Message, SendResult, Uns
 
 log = structlog.get_logger(__name__)
 
-# Far longer than a message may take; whoever dies with a claim delays its target by so much.
+# Far longer than a message may take. A process that dies with a claim delays its target by this.
 CLAIM_SECONDS = 120
-# A target that fails is tried after this, then after twice as long, and so on, up to the cap.
+# The wait before a failed target is tried again; doubled with each failure, up to the cap.
 RETRY_SECONDS = 60
 RETRY_CAP_SECONDS = 3600
 MAX_CONCURRENT_TESTS = 8
@@ -34,7 +34,11 @@ MAX_CONCURRENT_TESTS = 8
 
 @dataclass(frozen=True)
 class Delivery:
-    """What came of a target: `title` of the message, empty if there was none; or why it failed."""
+    """The result for one target.
+
+    `title` is that of the message, empty if there was none. `error` says which services did not
+    accept it, and why.
+    """
 
     target: str
     title: str = ""
@@ -43,42 +47,41 @@ class Delivery:
 
 
 def notify_targets() -> list[Delivery]:
-    """Look for every enabled target, and tell it what is new.
+    """Evaluate every enabled target, and send it what is new.
 
-    Ends early where the cluster is told to stop. A target that another process has in hand is
-    left to it.
+    Skips a target that another process has claimed. Ends early when the cluster is being stopped.
     """
     state.close_disabled(at=_now())
-    done = []
+    deliveries = []
     for target in NotificationTarget.objects.filter(enabled=True).order_by("last_told_at", "pk"):
         if loops.are_told_to_stop():
             break
         with _claimed(target) as is_ours:
             if is_ours:
-                done.append(_notify_safely(target))
-    return done
+                deliveries.append(_notify_safely(target))
+    return deliveries
 
 
 def send_test_messages(targets: Sequence[NotificationTarget]) -> list[Delivery]:
-    """Send each a test message, all at the same time, whatever is claimed or waits.
+    """Send a test message to all targets at the same time, and record the results on the targets.
 
-    Somebody waits for the answer. What came of it is on the targets.
+    Ignores claims and `try_again_at`, because a person waits for the result.
     """
-    trials = [(target, compose_test(target.name)) for target in targets]
+    tests = [(target, compose_test(target.name)) for target in targets]
     with ThreadPoolExecutor(MAX_CONCURRENT_TESTS) as pool:
-        results = list(pool.map(lambda pair: _send(*pair), trials))
-    return [_record_result(*pair, sent) for pair, sent in zip(trials, results, strict=True)]
+        results = list(pool.map(lambda test: _send(*test), tests))
+    return [_record_result(*test, result) for test, result in zip(tests, results, strict=True)]
 
 
 def _notify_safely(target: NotificationTarget) -> Delivery:
-    """A fault of ours about one target must not keep the others from being told."""
+    """Notify the target; a bug that shows with one target must not stop the others' messages."""
     try:
         return _notify(target)
     except DATABASE_AWAY:
         raise
     except Exception as error:
         log.error("notification.failed_unexpectedly", target=target.name, exc_info=error)
-        reason = f"{type(error).__name__}; the log has more"
+        reason = f"{type(error).__name__}: see the log"
         NotificationTarget.objects.filter(pk=target.pk).update(
             last_error=reason, last_error_at=Now()
         )
@@ -99,21 +102,24 @@ def _notify(target: NotificationTarget) -> Delivery:
 
 
 def _send(target: NotificationTarget, message: Message) -> SendResult:
-    """Without the database, so that it may be on a thread."""
+    """Send without using the database, so that it can run on any thread."""
     try:
         return send(target.credential_profile, message)
     except Unsendable as refusal:
         return SendResult((), (str(refusal),))
 
 
-def _record_result(target: NotificationTarget, message: Message, sent: SendResult) -> Delivery:
-    """Note on the target how it went."""
-    error = "; ".join(sent.errors)
+def _record_result(target: NotificationTarget, message: Message, result: SendResult) -> Delivery:
+    """Record on the target whether it was sent, why not, and when to try again."""
+    error = "; ".join(result.errors)
     row = NotificationTarget.objects.filter(pk=target.pk)
-    if sent.accepted_by:
+    if result.accepted_by:
         row.update(last_told_at=Now(), errors_in_a_row=0, try_again_at=None)
         log.info(
-            "notification.sent", target=target.name, title=message.title, services=sent.accepted_by
+            "notification.sent",
+            target=target.name,
+            title=message.title,
+            services=result.accepted_by,
         )
     else:
         wait = min(RETRY_SECONDS * 2 ** min(target.errors_in_a_row, 10), RETRY_CAP_SECONDS)
@@ -126,12 +132,15 @@ def _record_result(target: NotificationTarget, message: Message, sent: SendResul
         log.warning("notification.not_sent", target=target.name, reason=error)
     else:
         row.update(last_error="")
-    return Delivery(target.name, message.title, error, sent.accepted_by)
+    return Delivery(target.name, message.title, error, result.accepted_by)
 
 
 @contextmanager
 def _claimed(target: NotificationTarget) -> Iterator[bool]:
-    """Whether the target is ours until the end; read anew, as another may have just had it."""
+    """Claim the target; yield whether that succeeded.
+
+    Reads the target again after the claim, as another process may just have changed it.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -150,7 +159,7 @@ def _claimed(target: NotificationTarget) -> Iterator[bool]:
     try:
         yield True
     finally:
-        # Not that of another, who took it over because ours had run out.
+        # Only our own claim: if it expired, another process may have claimed the target since.
         NotificationTarget.objects.filter(pk=target.pk, claimed_until=claim[0]).update(
             claimed_until=None
         )

@@ -1,4 +1,4 @@
-"""What is wrong now that people want to be told of, by the numbers and words of the status page."""
+"""Evaluates what a target is notified of, with the numbers and texts of the status page."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -26,25 +26,28 @@ from replication.monitoring.status import (
 )
 from replication.monitoring.status.problems import ago, count, how_far_behind, in_words
 
-# So long it must last until people are told: a restart of a cluster is no trouble. As long as the
-# alerts of deploy/prometheus wait.
+# A problem must last this long before people are notified: restarting a cluster is normal. The
+# alerts of deploy/prometheus wait as long.
 NOT_RUNNING_FOR = timedelta(minutes=2)
-QUEUE_TROUBLE_FOR = timedelta(minutes=3)
+QUEUE_FAILING_FOR = timedelta(minutes=3)
 
 _SHOWN_KEYS = 3
-_KEY_LENGTH = 60  # of a longer one its end, which has the name
+_KEY_LENGTH = 60  # longer keys are cut at the front: the end has the file's name
 _SHOWN_CODES = 4
 
 
 class Evaluation(Enum):
     WRONG = "wrong"
     FINE = "fine"
-    UNSURE = "unsure"  # in between, or hidden by something else: what was told stays as it is
+    UNSURE = "unsure"  # in between, or hidden by another problem: a confirmed condition stays open
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Of one thing, at one moment. `detail` is empty unless it is wrong, `closing` if it is."""
+    """The evaluation of one kind for one rule, one queue or the service, at one moment.
+
+    `detail` is the text for WRONG, `closing` the text for a condition that ends.
+    """
 
     kind: ConditionKind
     evaluation: Evaluation
@@ -52,7 +55,7 @@ class Observation:
     queue: str = ""
     detail: str = ""
     closing: str = ""
-    # None: since now, by all we know.
+    # When it began; None if unknown, then it counts from now.
     since: datetime | None = None
     must_last: timedelta = timedelta()
     lag_seconds: float | None = None
@@ -60,7 +63,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a target wants to be told of, wrong or not, by the database's clock."""
+    """Every observation of the kinds a target chose, wrong or not; `at` is database time."""
 
     at: datetime
     numbers: Numbers
@@ -77,34 +80,35 @@ def evaluate(target: NotificationTarget) -> Snapshot:
 
 
 def _observe(target: NotificationTarget, numbers: Numbers) -> Iterator[Observation]:
-    said = {(each.code, each.rule, each.queue): each.detail for each in find_problems(numbers)}
+    texts = {(each.code, each.rule, each.queue): each.detail for each in find_problems(numbers)}
     rules = numbers.rules
     if chosen := set(target.rules.values_list("name", flat=True)):
         rules = [rule for rule in rules if rule.name in chosen]
-    yield _liveness(said)
+    yield _liveness(texts)
     for queue in numbers.queues:
         if queue.enabled:
-            yield _queue(queue, numbers, said)
+            yield _queue(queue, numbers, texts)
             yield _no_events(target, f"Queue {queue.name}", queue.last_message_at, numbers, queue)
-        yield _dead_letters(queue, said)
+        yield _dead_letters(queue, texts)
     if numbers.lambda_heard_at is not None:
         yield _no_events(target, "The Lambda function", numbers.lambda_heard_at, numbers)
     for rule in rules:
-        yield _parked(rule, numbers.generated_at, said)
-        yield _braked(rule, said)
+        yield _parked(rule, texts)
+        yield _braked(rule, texts)
         yield _lag(target, rule)
     if ConditionKind.FAILURES in target.kinds:
-        yield from _failures(target, rules, numbers.generated_at)
+        yield from _failures(target, rules)
 
 
-_Said = dict[tuple[str, str, str], str]
+# The details of the current problems by (code, rule, queue).
+_ProblemTexts = dict[tuple[str, str, str], str]
 
 
 # -- the service and its queues ------------------------------------------------------------------
 
 
-def _liveness(said: _Said) -> Observation:
-    details = [said[key] for key in (("no_lane", "", ""), ("no_poller", "", "")) if key in said]
+def _liveness(texts: _ProblemTexts) -> Observation:
+    details = [texts[key] for key in (("no_lane", "", ""), ("no_poller", "", "")) if key in texts]
     return Observation(
         ConditionKind.NOT_RUNNING,
         Evaluation.WRONG if details else Evaluation.FINE,
@@ -114,13 +118,13 @@ def _liveness(said: _Said) -> Observation:
     )
 
 
-def _queue(queue: QueueStatus, numbers: Numbers, said: _Said) -> Observation:
+def _queue(queue: QueueStatus, numbers: Numbers, texts: _ProblemTexts) -> Observation:
     details = [
-        said[key]
+        texts[key]
         for key in (("queue_error", "", queue.name), ("queue_silent", "", queue.name))
-        if key in said
+        if key in texts
     ]
-    # Without a poller nobody knows: that is told by itself.
+    # Without a poller, the state of a queue is unknown. NOT_RUNNING reports the missing poller.
     fine = Evaluation.FINE if numbers.pollers_alive else Evaluation.UNSURE
     return Observation(
         ConditionKind.QUEUE,
@@ -128,18 +132,18 @@ def _queue(queue: QueueStatus, numbers: Numbers, said: _Said) -> Observation:
         queue=queue.name,
         detail=" ".join(details),
         closing=f"Queue {queue.name} is polled again.",
-        must_last=QUEUE_TROUBLE_FOR,
+        must_last=QUEUE_FAILING_FOR,
     )
 
 
 def _no_events(
     target: NotificationTarget,
-    what: str,
+    origin: str,
     heard_at: datetime | None,
     numbers: Numbers,
     queue: QueueStatus | None = None,
 ) -> Observation:
-    """One that was never heard from counts since we first looked."""
+    """Whether no event came from `origin` for too long; if none ever came, since the first look."""
     now, longest = numbers.generated_at, timedelta(hours=target.silence_hours)
     is_silent = heard_at is None or now - heard_at > longest
     last = f"the last came {ago(heard_at, now)}" if heard_at else "none ever came"
@@ -147,28 +151,28 @@ def _no_events(
         ConditionKind.NO_EVENTS,
         Evaluation.WRONG if is_silent else Evaluation.FINE,
         queue=queue.name if queue else "",
-        detail=f"{what}: no event for long, {last}. If objects change, events are lost on the way: "
-        "`manage.py doctor` walks it.",
-        closing=f"{what}: events come again.",
+        detail=f"{origin}: no event for a long time; {last}. If objects do change, their events "
+        "are lost: run `manage.py doctor`.",
+        closing=f"{origin}: events arrive again.",
         since=heard_at,
         must_last=longest,
     )
 
 
-def _dead_letters(queue: QueueStatus, said: _Said) -> Observation:
-    detail = said.get(("dead_letters", "", queue.name), "")
+def _dead_letters(queue: QueueStatus, texts: _ProblemTexts) -> Observation:
+    detail = texts.get(("dead_letters", "", queue.name), "")
     return Observation(
         ConditionKind.DEAD_LETTERS,
         Evaluation.WRONG if detail else Evaluation.FINE,
         queue=queue.name,
-        detail=f"{detail} After an upgrade, or once the missing rule is there, replay them; what "
-        "is of no use, delete.",
+        detail=f"{detail} Replay them after an upgrade or once the missing rule exists; delete "
+        "those of no use.",
         closing=f"Queue {queue.name}: no dead letter of the last 7 days is left.",
     )
 
 
 def count_new_letters(condition: Condition) -> int:
-    """How many dead letters of its queue came after it was last told."""
+    """Count the dead letters of the condition's queue that came since it was last told."""
     return DeadLetter.objects.filter(
         queue__name=condition.queue, received_at__gt=condition.last_told_at
     ).count()
@@ -177,36 +181,36 @@ def count_new_letters(condition: Condition) -> int:
 # -- rules -----------------------------------------------------------------------------------------
 
 
-def _parked(rule: RuleNumbers, now: datetime, said: _Said) -> Observation:
-    detail = said.get(("rule_parked", rule.name, ""), "")
+def _parked(rule: RuleNumbers, texts: _ProblemTexts) -> Observation:
+    detail = texts.get(("rule_parked", rule.name, ""), "")
     if rule.parked_at is None:
         evaluation = Evaluation.FINE
-    else:  # of one that is paused besides, the status does not speak
+    else:  # for a rule that is also paused, the status reports only the pause
         evaluation = Evaluation.WRONG if detail else Evaluation.UNSURE
     return Observation(
         ConditionKind.PARKED,
         evaluation,
         rule=rule.name,
         detail=detail,
-        closing=f"Rule {rule.name} is no longer parked: it goes on, "
+        closing=f"Rule {rule.name} is no longer parked, with "
         f"{count(rule.jobs.pending, 'job')} waiting.",
         since=rule.parked_at,
     )
 
 
-def _braked(rule: RuleNumbers, said: _Said) -> Observation:
+def _braked(rule: RuleNumbers, texts: _ProblemTexts) -> Observation:
     return Observation(
         ConditionKind.BRAKED,
         Evaluation.WRONG if rule.braked_at else Evaluation.FINE,
         rule=rule.name,
-        detail=said.get(("deletes_braked", rule.name, ""), ""),
+        detail=texts.get(("deletes_braked", rule.name, ""), ""),
         closing=f"Rule {rule.name} deletes again: its waiting deletes were confirmed.",
         since=rule.braked_at,
     )
 
 
 def _lag(target: NotificationTarget, rule: RuleNumbers) -> Observation:
-    """It has caught up at half of the threshold: a lag about the threshold is told once."""
+    """A rule has caught up below half of the threshold, so a lag around it is reported once."""
     lag = rule.jobs.oldest_pending_seconds or 0.0
     if rule.paused_at or rule.parked_at or not rule.enabled:
         evaluation = Evaluation.UNSURE
@@ -218,8 +222,8 @@ def _lag(target: NotificationTarget, rule: RuleNumbers) -> Observation:
         ConditionKind.LAG,
         evaluation,
         rule=rule.name,
-        detail=f"{how_far_behind(rule)} More work than the lanes manage, or jobs that are tried "
-        "again and again: see Failures and the hosts' load.",
+        detail=f"{how_far_behind(rule)} Either there is more work than the lanes can do, or jobs "
+        "are tried again and again: check Failures and the load of the hosts.",
         closing=f"Rule {rule.name} has caught up.",
         must_last=timedelta(minutes=target.lag_minutes),
         lag_seconds=lag,
@@ -227,7 +231,7 @@ def _lag(target: NotificationTarget, rule: RuleNumbers) -> Observation:
 
 
 def lag_summary(condition: Condition, *, at: datetime) -> str:
-    """How it was, for the message that it is over."""
+    """Describe a lag that is over: how long it lasted, and the worst of it."""
     lasted = in_words((at - condition.began_at).total_seconds())
     worst = in_words(condition.worst_lag_seconds or 0)
     return f"It was behind for {lasted}, by {worst} at worst."
@@ -235,7 +239,7 @@ def lag_summary(condition: Condition, *, at: datetime) -> str:
 
 @dataclass(frozen=True)
 class _Failed:
-    """Of a rule, within a target's minutes."""
+    """The failed jobs of one rule within the target's minutes."""
 
     by_code: dict[str, int]
     first_at: datetime
@@ -245,10 +249,8 @@ class _Failed:
         return sum(self.by_code.values())
 
 
-def _failures(
-    target: NotificationTarget, rules: Iterable[RuleNumbers], now: datetime
-) -> Iterator[Observation]:
-    """Over when no job has failed for as long as the threshold's time."""
+def _failures(target: NotificationTarget, rules: Iterable[RuleNumbers]) -> Iterator[Observation]:
+    """The condition is over when no job has failed for `failures_minutes`."""
     failed = _failed_by_rule(minutes=target.failures_minutes)
     within = f"within {target.failures_minutes} min"
     for rule in rules:
@@ -259,8 +261,8 @@ def _failures(
                 Evaluation.FINE,
                 rule=rule.name,
                 closing=f"Rule {rule.name}: no job has failed in the last "
-                f"{target.failures_minutes} min. {count(rule.jobs.failed, 'failed job')} in all "
-                "to retry under Failures.",
+                f"{target.failures_minutes} min. Left to retry under Failures: "
+                f"{count(rule.jobs.failed, 'failed job')}.",
             )
         elif of_rule.jobs >= target.failures_at_least:
             yield Observation(
@@ -268,8 +270,8 @@ def _failures(
                 Evaluation.WRONG,
                 rule=rule.name,
                 detail=f"Rule {rule.name}: {count(of_rule.jobs, 'job')} failed {within}. "
-                f"First: {', '.join(_first_keys(rule, of_rule.first_at))}. Mend the cause, select "
-                f"them under Failures, retry. {_causes(of_rule)}",
+                f"First: {', '.join(_first_keys(rule, of_rule.first_at))}. Fix the cause, select "
+                f"the jobs under Failures, and retry them. {_causes(of_rule)}",
                 since=of_rule.first_at,
             )
         else:
@@ -277,7 +279,7 @@ def _failures(
 
 
 def _failed_by_rule(*, minutes: int) -> dict[int, _Failed]:
-    """Only the newest failures are read, whatever the history's length."""
+    """Read only the newest failures, however long the history is."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -297,11 +299,11 @@ def _failed_by_rule(*, minutes: int) -> dict[int, _Failed]:
 
 
 def _causes(failed: _Failed) -> str:
-    """The commonest codes, each with how many and what it means."""
+    """The most frequent codes, each with its number of jobs and its cause."""
     shown = list(failed.by_code.items())[:_SHOWN_CODES]
     causes = [f"{jobs:,} × {code}: {MEANINGS[ErrorCode(code)].cause}" for code, jobs in shown]
     if others := failed.jobs - sum(jobs for _, jobs in shown):
-        causes.append(f"{others:,} of other causes.")
+        causes.append(f"{others:,} × other causes.")
     return " ".join(causes)
 
 

@@ -1,4 +1,4 @@
-"""One message of all news of a moment: what is wrong, since when, what to do, where to click."""
+"""Renders all news of a moment as one message: what is wrong, since when, what to do, links."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -14,22 +14,22 @@ from replication.monitoring.notifications.state import Item, News
 from replication.monitoring.status import Numbers
 from replication.monitoring.status.problems import in_words
 
-# WeCom's robots take 2,048 bytes, title included; all others take more.
+# WeCom's robots accept 2,048 bytes including the title; all other services accept more.
 MAX_BODY_BYTES = 1_850
 _MAX_TEXT_LENGTH = 600
 
-# What a title says: while it lasts, and when it is over.
+# Titles: while the condition lasts, and when it is over.
 _TITLES: dict[ConditionKind, tuple[str, str]] = {
-    ConditionKind.FAILURES: ("jobs of rule {} fail", "jobs of rule {} fail no more"),
+    ConditionKind.FAILURES: ("jobs of rule {} fail", "jobs of rule {} no longer fail"),
     ConditionKind.LAG: ("rule {} is behind", "rule {} has caught up"),
-    ConditionKind.PARKED: ("rule {} is parked", "rule {} goes on"),
+    ConditionKind.PARKED: ("rule {} is parked", "rule {} is no longer parked"),
     ConditionKind.BRAKED: ("rule {} stopped deleting", "rule {} deletes again"),
     ConditionKind.DEAD_LETTERS: (
-        "new dead letters of queue {}",
-        "no new dead letters of queue {} are left",
+        "queue {} has new dead letters",
+        "queue {} has no new dead letters left",
     ),
     ConditionKind.QUEUE: ("queue {} can't be polled", "queue {} is polled again"),
-    ConditionKind.NO_EVENTS: ("no event from {} for long", "events from {} again"),
+    ConditionKind.NO_EVENTS: ("no event from {} for a long time", "events arrive from {} again"),
     ConditionKind.NOT_RUNNING: (
         "no lane or no poller is alive",
         "lanes and pollers are alive again",
@@ -43,18 +43,18 @@ _HEADINGS = {
     News.CAME_AND_WENT: "WAS WRONG since {since}, OVER since {until}",
 }
 
-# What chats take for markup or for a call to everybody. Keys are chosen by whoever may upload.
+# Chats take these for markup or for a mention of everybody. Anyone who may upload chooses keys.
 _HARMLESS = str.maketrans({"<": "‹", ">": "›", "@": "＠"})
 
 
 def compose(items: Sequence[Item], numbers: Numbers) -> Message:
-    """All of it in one message, cut where the most limited service would refuse it."""
+    """Put all items into one message, cut to the size that every service accepts."""
     is_wrong = any(item.news in {News.OPENED, News.STILL} for item in items)
     links = _Links(numbers)
     footer = f"\nStatus: {links.status}\n" if links.status else ""
     parts: list[str] = []
     for number, item in enumerate(items):
-        rest = f"\nAnd {len(items) - number} more: the status page has what is wrong now.\n"
+        rest = f"\nAnd {len(items) - number} more: see the status page for what is wrong now.\n"
         part = _part(item, links.of(item.condition), at=numbers.generated_at)
         size = len("\n".join([*parts, part, rest, footer]).encode())
         if parts and size > MAX_BODY_BYTES:
@@ -64,19 +64,19 @@ def compose(items: Sequence[Item], numbers: Numbers) -> Message:
     body = ("\n".join(parts) + footer).strip("\n")
     return Message(
         title=f"s3sync: {_title(items)}",
-        # One text in letters of three bytes each can be too long by itself.
+        # A single text in 3-byte characters can exceed the limit by itself.
         body=body.encode()[:MAX_BODY_BYTES].decode(errors="ignore"),
         kind="failure" if is_wrong else "success",
     )
 
 
 def compose_test(target: str) -> Message:
-    """What is sent to try a target out."""
+    """The test message for a target."""
     link = _Links(None).status
     where = f"Status: {link}" if link else "S3SYNC_PUBLIC_URL is not set: messages have no links."
     return Message(
         title="s3sync: a test message",
-        body=f"The notification target {target} works. Nothing is wrong.\n\n{where}",
+        body=f"Notification target {target} works. This is a test: nothing is wrong.\n\n{where}",
         kind="info",
     )
 
@@ -85,8 +85,9 @@ def _title(items: Sequence[Item]) -> str:
     if len(items) == 1:
         return _title_of(items[0])
     wrong = sum(item.news in {News.OPENED, News.STILL} for item in items)
-    said = [f"{wrong} wrong" if wrong else "", f"{len(items) - wrong} over" * (wrong < len(items))]
-    return ", ".join(filter(None, said))
+    over = len(items) - wrong
+    counts = [f"{wrong} wrong" if wrong else "", f"{over} over" if over else ""]
+    return ", ".join(filter(None, counts))
 
 
 def _title_of(item: Item) -> str:
@@ -136,7 +137,7 @@ def _harmless(text: str) -> str:
 
 
 class _Links:
-    """Absolute addresses of the admin's pages; empty without S3SYNC_PUBLIC_URL."""
+    """Absolute URLs of admin pages; empty without S3SYNC_PUBLIC_URL."""
 
     def __init__(self, numbers: Numbers | None) -> None:
         self._rules = {rule.name: rule.id for rule in numbers.rules} if numbers else {}
@@ -147,7 +148,7 @@ class _Links:
         return _absolute(reverse("status"))
 
     def of(self, condition: Condition) -> str:
-        """The page that shows most about it."""
+        """The page that shows most about the condition; empty if its rule or queue is gone."""
         rule_id = self._rules.get(condition.rule)
         queue_id = self._queues.get(condition.queue)
         if condition.kind == ConditionKind.NOT_RUNNING:
@@ -167,8 +168,8 @@ class _Links:
 
 
 def _list(model: str, **filters: object) -> str:
-    address = reverse(f"admin:replication_{model}_changelist")
-    return _absolute(f"{address}?{urlencode(filters)}" if filters else address)
+    path = reverse(f"admin:replication_{model}_changelist")
+    return _absolute(f"{path}?{urlencode(filters)}" if filters else path)
 
 
 def _page(model: str, pk: int | None) -> str:

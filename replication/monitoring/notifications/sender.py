@@ -1,7 +1,7 @@
-"""Sends one message to a target's URLs, within SEND_SECONDS, and keeps what is secret in them.
+"""Sends one message to a target's URLs within SEND_SECONDS, and keeps their secrets.
 
-The URLs are a value of a credential profile, as access keys are: never in the database. Neither
-they nor a part of them is in anything that this module returns, logs or raises.
+The URLs are a value of a credential profile, like access keys: they are never in the database.
+Nothing that this module returns, logs or raises contains a URL or a part of one.
 """
 
 import json
@@ -19,25 +19,25 @@ from replication.stores.credentials import profile_value
 
 NOTIFY_URLS = "notify_urls"
 
-# All URLs of a target are tried at the same time.
+# For all URLs of a target: they are tried at the same time.
 SEND_SECONDS = 15.0
-# Longer than that: its beginning and its end.
+# Extra time for the sender process to start and to exit.
 _GRACE_SECONDS = 5.0
 
 _MAX_REASON_LENGTH = 500
 _SECRET_PARTS = re.compile(r"[/?&=@:,#+]+")
-# Shorter ones are a port, `to`, a mode; to take these out of a reason would make it unreadable.
+# Shorter parts are a port, `to` or a mode; a reason without them would be unreadable.
 _SHORTEST_SECRET = 4
 REDACTED = "…"
 
 
 class Unsendable(Exception):
-    """Nothing was sent, or nobody can tell; the reason is fit for an operator's eyes."""
+    """Nothing was sent, or the outcome is unknown; the reason may be shown to operators."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """`kind` is one of apprise's: info, success, warning, failure."""
+    """`kind` is one of apprise's notify types: info, success, warning, failure."""
 
     title: str
     body: str
@@ -46,9 +46,9 @@ class Message:
 
 @dataclass(frozen=True)
 class SendResult:
-    """The services that took the message, and what went wrong with each of the others.
+    """The services that accepted the message, and the error of each other service.
 
-    One that took it is enough: the URLs of a target are ways to the same people.
+    One service that accepted it is enough: all URLs of a target lead to the same people.
     """
 
     accepted_by: tuple[str, ...]
@@ -56,10 +56,10 @@ class SendResult:
 
 
 def send(profile: str, message: Message, *, seconds: float = SEND_SECONDS) -> SendResult:
-    """Send the message to every URL of the profile; returns within some 5 s more than `seconds`.
+    """Send the message to every URL of the profile; returns within about `seconds` + 5 s.
 
     Raises:
-        Unsendable: the profile has no URL, or no answer came within the time.
+        Unsendable: the profile has no URL, or no answer came in time.
     """
     answers = _run_sender_process(_urls(profile), message, seconds=seconds)
     return SendResult(
@@ -69,10 +69,10 @@ def send(profile: str, message: Message, *, seconds: float = SEND_SECONDS) -> Se
 
 
 def services(profile: str) -> list[str]:
-    """The names of the services that the profile's URLs lead to, e.g. Slack; nothing is sent.
+    """Name the services of the profile's URLs, e.g. Slack; nothing is sent.
 
     Raises:
-        Unsendable: the profile has no URL, or one that no service takes.
+        Unsendable: the profile has no URL, or one that no service accepts.
     """
     answers = _run_sender_process(_urls(profile), None, seconds=SEND_SECONDS)
     if wrong := [f"{each.service}: {each.error}" for each in answers if each.error]:
@@ -81,7 +81,7 @@ def services(profile: str) -> list[str]:
 
 
 def _urls(profile: str) -> list[str]:
-    """They are apart by white space, which none of them contains."""
+    """The profile's URLs; white space separates them, as a URL contains none."""
     try:
         urls = profile_value(profile, NOTIFY_URLS).split()
     except ReplicationError as error:
@@ -93,7 +93,7 @@ def _urls(profile: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _UrlResult:
-    """What came of a URL, or is wrong with it."""
+    """The service of one URL, and what is or went wrong with it."""
 
     service: str
     error: str
@@ -102,7 +102,11 @@ class _UrlResult:
 def _run_sender_process(
     urls: Sequence[str], message: Message | None, *, seconds: float
 ) -> list[_UrlResult]:
-    """Have `outlet` look at the URLs, and send the message where there is one."""
+    """Have sender_process read the URLs, and send the message if there is one.
+
+    Raises:
+        Unsendable: the process did not answer in time, or failed.
+    """
     request = {
         "urls": urls,
         "message": asdict(message) if message else None,
@@ -122,18 +126,18 @@ def _run_sender_process(
     except subprocess.TimeoutExpired:
         raise Unsendable(f"no answer within {seconds:g} s") from None
     except ValueError:
-        # The end of a traceback has the reason; it may repeat what it was given.
-        said = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise Unsendable(redact(f"could not be tried: {said[-1]}", urls)) from None
+        # The last line of a traceback has the reason, and may repeat a URL.
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise Unsendable(redact(f"the sender process failed: {lines[-1]}", urls)) from None
     return [
-        # By its number, where no service takes it: all else of it may be secret.
+        # A URL that no service accepts is named by its number: any part of it may be secret.
         _UrlResult(each["service"] or f"URL number {number}", redact(each["error"], urls))
         for number, each in enumerate(answers, 1)
     ]
 
 
 def redact(reason: str, urls: Sequence[str]) -> str:
-    """The reason without any part of a URL, whole or between its separators, raw or decoded."""
+    """Remove every URL and every part between its separators, raw or decoded, from the reason."""
     parts = {
         part
         for url in urls

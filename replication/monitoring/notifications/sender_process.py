@@ -1,8 +1,8 @@
-"""The one module that knows apprise; `python -m` it: a request on standard input, an answer out.
+"""Sends one message through apprise: `python -m` this module, request on stdin, answer on stdout.
 
-It is a process of its own, begun for one message: lanes go without apprise's 25 MB, the parent can
-end it whatever a server or a resolver does, and URLs, which hold secrets, are on no command line.
-Nothing of Django is loaded.
+A process for each message keeps apprise's 25 MB out of the lanes, and the parent can end it
+whatever a server or a resolver does. The URLs hold secrets, so they are on no command line.
+Django is not loaded.
 """
 
 import json
@@ -18,20 +18,20 @@ from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType
 from replication.monitoring.notifications.apprise_plugins import PLUGINS
 
 _UNKNOWN = (
-    "no service takes it: a wrong scheme, or a part that is missing; "
-    "docs/guides/notifications.md has an example of each"
+    "no service accepts it: its scheme is wrong or a part is missing; "
+    "docs/guides/notifications.md has an example for each service"
 )
 
 
 def main() -> None:
-    """Answer the request: for each URL its service, and what is wrong with it or went wrong."""
+    """Answer the request: for each URL its service and its error, empty if there is none."""
     request = json.load(sys.stdin)
-    # For a parent that was killed; it would have ended this process a little earlier.
+    # For a parent that was killed: a living one ends this process a little earlier.
     signal.alarm(int(request["seconds"]) + 10)
-    # Apprise tells its reasons by its log; they are taken from its results instead.
+    # Apprise logs why a message failed; _reason takes that from its results instead.
     logging.getLogger().addHandler(logging.NullHandler())
     services = [_service(url) for url in request["urls"]]
-    answers = [_found(service) for service in services]
+    answers = [_answer(service) for service in services]
     known = [number for number, service in enumerate(services) if service is not None]
     if request["message"] and known:
         sent = _send(
@@ -42,18 +42,18 @@ def main() -> None:
         for number, answer in zip(known, sent, strict=True):
             answers[number] = answer
     print(json.dumps(answers), flush=True)  # noqa: T201  the parent reads it
-    os._exit(0)  # apprise's threads may still wait for a server that does not answer
+    os._exit(0)  # apprise's threads may still wait for a server
 
 
 def _service(url: str) -> NotifyBase | None:
-    """Apprise's service of the URL; None if there is none or it lacks something."""
+    """The service for the URL; None if no service accepts it, or the URL lacks a part."""
     asset = AppriseAsset(
         app_id="s3sync",
         app_desc="s3sync",
         app_url="",
         image_url_mask="",
         image_url_logo="",
-        # A redirect would carry what is in the URL and the headers to somebody else.
+        # A redirect would send the secrets of the URL and the headers to another server.
         http_redirects=False,
         storage_mode="memory",
         async_mode=True,
@@ -65,7 +65,7 @@ def _service(url: str) -> NotifyBase | None:
     return service
 
 
-def _found(service: NotifyBase | None) -> dict[str, str]:
+def _answer(service: NotifyBase | None) -> dict[str, str]:
     if service is None:
         return {"service": "", "error": _UNKNOWN}
     return {"service": str(service.service_name), "error": ""}
@@ -74,11 +74,11 @@ def _found(service: NotifyBase | None) -> dict[str, str]:
 def _send(
     services: Sequence[NotifyBase], *, title: str, body: str, kind: str, seconds: float
 ) -> list[dict[str, str]]:
-    """Send to all of them at the same time; `seconds` is for all together."""
-    outlet = Apprise(asset=services[0].asset)
+    """Send to all services at the same time; `seconds` is the limit for all together."""
+    apprise = Apprise(asset=services[0].asset)
     for service in services:
-        outlet.add(service)
-    result = outlet.notify(
+        apprise.add(service)
+    result = apprise.notify(
         body=body,
         title=title,
         notify_type=NotifyType(kind),
@@ -89,9 +89,9 @@ def _send(
 
 
 def _reason(result: Any) -> str:
-    """What apprise logged about it, at WARNING and above."""
-    said = [entry.message for attempt in result for entry in attempt]
-    return " ".join(said) or f"it ended as {result.status.name}"
+    """What apprise logged about the failure, at WARNING and above."""
+    lines = [entry.message for attempt in result for entry in attempt]
+    return " ".join(lines) or f"status {result.status.name}"
 
 
 if __name__ == "__main__":

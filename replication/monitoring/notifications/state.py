@@ -1,6 +1,6 @@
-"""What each target was told, and what it is to be told: the one writer of Condition.
+"""Keeps what each target was told and what is still to be told: the only writer of Condition.
 
-Called by whoever holds the target's claim; see telling.py.
+The caller must hold the target's claim; see dispatch.py.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,22 +20,24 @@ from replication.monitoring.notifications.evaluation import (
     lag_summary,
 )
 
-# New dead letters of a queue that has some are told of so often at most.
+# While a queue has dead letters, further ones are reported at most this often.
 REPEAT_LETTERS_AFTER = timedelta(hours=1)
 
 NO_LONGER_WATCHED = "It is no longer watched."
 
 
 class News(Enum):
+    """What an item reports about its condition."""
+
     OPENED = "opened"
     STILL = "still"  # a reminder
     OVER = "over"
-    CAME_AND_WENT = "came and went"  # it was over before it could be told
+    CAME_AND_WENT = "came and went"  # over before its beginning could be told
 
 
 @dataclass(frozen=True)
 class Item:
-    """A thing to tell."""
+    """One piece of news to send."""
 
     condition: Condition
     news: News
@@ -43,9 +45,9 @@ class Item:
 
 @transaction.atomic
 def update(target: NotificationTarget, snapshot: Snapshot) -> list[Item]:
-    """Open, follow and close the target's conditions. Returns what it is to be told.
+    """Open, update and close the target's conditions. Returns the news to send.
 
-    The same things are returned until `told` is called.
+    Returns the same news until `mark_told` is called.
     """
     open_ones = {
         (each.kind, each.rule, each.queue): each
@@ -58,7 +60,7 @@ def update(target: NotificationTarget, snapshot: Snapshot) -> list[Item]:
         if observation.evaluation is Evaluation.WRONG:
             wrong.append(_update_open(condition, target, observation, at=snapshot.at))
         elif condition is not None and condition.confirmed_at is None:
-            condition.delete()  # it did not last
+            condition.delete()  # it did not last long enough
         elif condition is not None and observation.evaluation is Evaluation.FINE:
             _close(condition, observation, at=snapshot.at)
     _close_silently(open_ones.values(), at=snapshot.at)
@@ -66,10 +68,10 @@ def update(target: NotificationTarget, snapshot: Snapshot) -> list[Item]:
 
 
 def mark_told(items: Sequence[Item], *, at: datetime) -> None:
-    """Note that the target knows."""
+    """Record that the target was told."""
     for item in items:
         condition = item.condition
-        # No save: it would make a row anew that was deleted with its target.
+        # Not save(): it would recreate a row that was deleted together with its target.
         Condition.objects.filter(pk=condition.pk).update(
             told_at=condition.told_at or at,
             last_told_at=at,
@@ -78,7 +80,7 @@ def mark_told(items: Sequence[Item], *, at: datetime) -> None:
 
 
 def close_disabled(*, at: datetime) -> None:
-    """What a target that was disabled was told of is no longer watched."""
+    """Close the conditions of disabled targets without a message."""
     _close_silently(Condition.objects.filter(target__enabled=False, closed_at=None), at=at)
 
 
@@ -95,7 +97,7 @@ def _update_open(
             kind=observation.kind,
             rule=observation.rule,
             queue=observation.queue,
-            # What was read a moment after the numbers may be younger than they are.
+            # A value that was read a moment after the numbers can be later than `at`.
             began_at=min(observation.since or at, at),
         )
     condition.detail = observation.detail
@@ -116,7 +118,7 @@ def _close(condition: Condition, observation: Observation, *, at: datetime) -> N
 
 
 def _close_silently(conditions: Iterable[Condition], *, at: datetime) -> None:
-    """Their rule is gone, or the target does not want to know any more: there is no news."""
+    """End conditions that are no longer watched, without news; delete those never told."""
     for condition in conditions:
         if condition.told_at is None:
             condition.delete()
@@ -129,7 +131,7 @@ def _close_silently(conditions: Iterable[Condition], *, at: datetime) -> None:
 def _items_to_send(
     target: NotificationTarget, wrong: Sequence[Condition], *, at: datetime
 ) -> list[Item]:
-    """What is wrong first, then what is over; each in the order in which it began."""
+    """Conditions that are wrong, then those that are over; each group by its beginning."""
     items = []
     for condition in sorted(wrong, key=lambda each: (each.began_at, each.pk)):
         if condition.told_at is None:

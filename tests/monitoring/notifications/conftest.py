@@ -16,7 +16,7 @@ SECRET = "a-tOkEn-that-nobody-may-see"
 
 @dataclass(frozen=True)
 class Webhook:
-    """What the server of a `json://` URL was sent."""
+    """The server of a `json://` URL, and what it was sent."""
 
     origin: HttpOrigin
 
@@ -43,7 +43,7 @@ def webhook() -> Iterator[Webhook]:
 
 @pytest.fixture
 def addresses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Sets a profile's URLs."""
+    """Return a function that sets a profile's URLs."""
 
     def set_(profile: str, *urls: str) -> None:
         monkeypatch.setenv(f"S3SYNC_PROFILE_{profile.upper()}_NOTIFY_URLS", "\n".join(urls))
@@ -53,7 +53,7 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def target(db: None, webhook: Webhook, addresses: Callable[..., None]) -> NotificationTarget:
-    """One that wants to know everything, of a service whose loops are alive."""
+    """A target that is told of the default kinds, in a service whose loops are alive."""
     addresses("oncall", webhook.url)
     a_living_loop(LoopKind.LANE)
     a_living_loop(LoopKind.POLLER)
@@ -67,7 +67,7 @@ def a_living_loop(kind: LoopKind) -> Heartbeat:
 
 
 def a_queue(name: str = "events", **fields: Any) -> EventQueue:
-    """One that is polled, and had a message just now."""
+    """A queue that is polled and had a message just now."""
     url = f"https://sqs.ap-east-1.amazonaws.com/123456789012/{name}"
     found = {"last_polled_at": Now(), "last_message_at": Now()}
     return EventQueue.objects.create(name=name, url=url, region="ap-east-1", **(found | fields))

@@ -1,4 +1,4 @@
-"""Each target is told once, whoever looks and whatever fails."""
+"""Each target is told once, whichever process notifies it and whatever fails."""
 
 import threading
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def resume(name: str) -> None:
     parking.resume(ReplicationRule.objects.filter(name=name))
 
 
-def test_all_that_is_new_is_one_message_and_none_is_repeated(
+def test_all_news_goes_into_one_message_and_is_not_repeated(
     target: NotificationTarget, webhook: Webhook
 ) -> None:
     park(a_rule("photos"))
@@ -48,17 +48,16 @@ def test_all_that_is_new_is_one_message_and_none_is_repeated(
     assert webhook.calls == 1
     assert "Rule photos was parked" in webhook.last["message"]
     assert "Rule scans was parked" in webhook.last["message"]
-    assert notify_targets() == [Delivery("on-call")], (
-        "as after a restart: what was told is in the database"
-    )
+    # The state is in the database, so the same holds after a restart.
+    assert notify_targets() == [Delivery("on-call")]
     resume("photos")
     notify_targets()
-    assert webhook.last["title"] == "s3sync: rule photos goes on"
+    assert webhook.last["title"] == "s3sync: rule photos is no longer parked"
     assert webhook.last["type"] == "success"
     assert webhook.calls == 2
 
 
-def test_two_that_look_at_once_send_one_message(
+def test_concurrent_processes_send_one_message(
     target: NotificationTarget, webhook: Webhook
 ) -> None:
     park(a_rule())
@@ -97,7 +96,7 @@ def test_no_transaction_is_open_while_a_message_is_sent(
     assert open_ones == []
 
 
-def test_what_can_not_be_told_is_kept_and_told_later_even_if_it_is_over_by_then(
+def test_news_that_can_not_be_sent_is_sent_later_even_if_it_is_over_by_then(
     target: NotificationTarget, webhook: Webhook
 ) -> None:
     webhook.origin.answers(b"", status="500 Internal Server Error")
@@ -111,7 +110,7 @@ def test_what_can_not_be_told_is_kept_and_told_later_even_if_it_is_over_by_then(
     assert SECRET not in target.last_error
     resume("photos")
     [waits] = notify_targets()
-    assert (webhook.calls, waits.title) == (1, ""), "it is not asked again at once"
+    assert (webhook.calls, waits.title) == (1, ""), "the service is not tried again at once"
     webhook.origin.answers(b"{}")
     NotificationTarget.objects.update(try_again_at=Now())
     [told] = notify_targets()
@@ -124,7 +123,7 @@ def test_what_can_not_be_told_is_kept_and_told_later_even_if_it_is_over_by_then(
     assert notify_targets() == [Delivery("on-call")]
 
 
-def test_a_target_that_hangs_keeps_no_other_from_being_told(
+def test_a_hanging_target_does_not_keep_the_others_from_being_told(
     target: NotificationTarget,
     webhook: Webhook,
     addresses: Callable[..., None],
@@ -147,7 +146,7 @@ def test_a_target_that_hangs_keeps_no_other_from_being_told(
     assert Condition.objects.filter(target=hangs, told_at=None).count() == 1
 
 
-def test_a_target_that_fails_is_on_the_status_page_and_doctor_says_what_is_wrong_with_it(
+def test_the_status_page_and_doctor_report_a_failing_target(
     target: NotificationTarget, webhook: Webhook, addresses: Callable[..., None]
 ) -> None:
     assert [finding.found for finding in examine_targets()] == ["on-call is told by JSON"]
@@ -165,7 +164,7 @@ def test_a_target_that_fails_is_on_the_status_page_and_doctor_says_what_is_wrong
     assert "target_failing" not in {each.code for each in read_status().problems}
 
 
-def test_waits_grow_while_a_target_fails(target: NotificationTarget) -> None:
+def test_the_wait_doubles_while_a_target_fails(target: NotificationTarget) -> None:
     waits = []
     for errors in (0, 1, 2, 50):
         NotificationTarget.objects.update(errors_in_a_row=errors, credential_profile="nowhere")
@@ -178,7 +177,7 @@ def test_waits_grow_while_a_target_fails(target: NotificationTarget) -> None:
     assert "S3SYNC_PROFILE_NOWHERE_NOTIFY_URLS" in target.last_error
 
 
-def test_who_died_with_a_claim_delays_its_target_until_it_has_run_out(
+def test_the_claim_of_a_dead_process_delays_its_target_until_the_claim_expires(
     target: NotificationTarget, webhook: Webhook
 ) -> None:
     park(a_rule())
@@ -189,16 +188,14 @@ def test_who_died_with_a_claim_delays_its_target_until_it_has_run_out(
     assert webhook.calls == 1
 
 
-def test_a_target_that_is_disabled_is_not_told(
-    target: NotificationTarget, webhook: Webhook
-) -> None:
+def test_a_disabled_target_is_not_told(target: NotificationTarget, webhook: Webhook) -> None:
     NotificationTarget.objects.update(enabled=False)
     park(a_rule())
     assert notify_targets() == []
     assert webhook.calls == 0
 
 
-def test_the_cluster_tells_by_itself(
+def test_the_cluster_notifies_targets_by_itself(
     target: NotificationTarget, webhook: Webhook, tmp_path: Path
 ) -> None:
     park(a_rule())
@@ -219,7 +216,7 @@ def test_the_cluster_tells_by_itself(
     assert SECRET not in log
 
 
-def test_the_schedule_of_the_migration_calls_a_task_that_there_is() -> None:
+def test_the_schedule_of_the_migration_calls_an_existing_task() -> None:
     migration = import_module("replication.migrations.0012_notifications")
     migration.create_schedule(apps, None)
     schedule = Schedule.objects.get(name=migration.SCHEDULE)
@@ -228,7 +225,7 @@ def test_the_schedule_of_the_migration_calls_a_task_that_there_is() -> None:
     assert not Schedule.objects.filter(name=migration.SCHEDULE).exists()
 
 
-def test_what_is_over_for_long_is_pruned(
+def test_conditions_that_ended_long_ago_are_pruned(
     target: NotificationTarget, limits: Callable[..., None]
 ) -> None:
     limits(keep_failures_days=14)
@@ -243,7 +240,7 @@ def test_what_is_over_for_long_is_pruned(
     assert {each.rule for each in Condition.objects.all()} == {"new", "open"}
 
 
-def test_the_command_sends_a_test_and_says_how_it_went(
+def test_the_command_sends_a_test_message_and_reports_the_result(
     target: NotificationTarget, webhook: Webhook
 ) -> None:
     out, err = StringIO(), StringIO()
@@ -261,7 +258,7 @@ def test_the_command_sends_a_test_and_says_how_it_went(
     assert "on-call: FAILED: profile 'nowhere' needs" in out.getvalue()
 
 
-def test_the_command_tells_as_the_cluster_does(
+def test_the_command_notifies_as_the_cluster_does(
     target: NotificationTarget, webhook: Webhook
 ) -> None:
     out = StringIO()

@@ -1,4 +1,4 @@
-"""Each condition opens and closes, once each, as the status page sees it."""
+"""Each condition opens once and closes once, in agreement with the status page."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db
 
 
 def news(target: NotificationTarget) -> list[str]:
-    """One look of a target that can be told: what it is told, each in the words of the title."""
+    """Evaluate the target once and mark its news as told; return the title of each."""
     target.refresh_from_db()
     snapshot = evaluate(target)
     items = state.update(target, snapshot)
@@ -44,13 +44,13 @@ def news(target: NotificationTarget) -> list[str]:
 
 
 def body(target: NotificationTarget) -> str:
-    """What the message says that the target would be sent now."""
+    """The body of the message that the target would be sent now."""
     snapshot = evaluate(target)
     return compose(state.update(target, snapshot), snapshot.numbers).body
 
 
 def let_pass(length: timedelta) -> None:
-    """As if so much time had passed since all that is known of the conditions."""
+    """Move the times of all conditions and dead letters into the past by `length`."""
     Condition.objects.update(
         began_at=F("began_at") - length,
         last_told_at=F("last_told_at") - length,
@@ -106,7 +106,7 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
         fail_ten,
         "jobs of rule photos fail",
         fail_no_more,
-        "jobs of rule photos fail no more",
+        "jobs of rule photos no longer fail",
     ),
     ConditionKind.LAG: (
         fall_behind,
@@ -118,7 +118,7 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
         lambda: park(a_rule()),
         "rule photos is parked",
         lambda: parking.resume(rules()),
-        "rule photos goes on",
+        "rule photos is no longer parked",
     ),
     ConditionKind.BRAKED: (
         lambda: a_rule(max_deletes_per_hour=1, braked_at="2026-01-01T00:00Z"),
@@ -128,9 +128,9 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
     ),
     ConditionKind.DEAD_LETTERS: (
         lambda: a_letter(a_queue()),
-        "new dead letters of queue events",
+        "queue events has new dead letters",
         lambda: actions.delete(DeadLetter.objects.all(), by=Actor(ActorKind.USER, "x")),
-        "no new dead letters of queue events are left",
+        "queue events has no new dead letters left",
     ),
     ConditionKind.QUEUE: (
         lambda: a_queue(last_error="AccessDenied", last_error_at=Now()),
@@ -140,9 +140,9 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
     ),
     ConditionKind.NO_EVENTS: (
         silence_queue,
-        "no event from queue events for long",
+        "no event from queue events for a long time",
         lambda: EventQueue.objects.update(last_message_at=Now()),
-        "events from queue events again",
+        "events arrive from queue events again",
     ),
     ConditionKind.NOT_RUNNING: (
         lambda: Heartbeat.objects.filter(kind=LoopKind.LANE).delete(),
@@ -154,7 +154,7 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
 
 
 @pytest.mark.parametrize("kind", ConditionKind)
-def test_it_is_told_once_when_it_opens_and_once_when_it_is_over(
+def test_a_condition_is_told_once_when_it_opens_and_once_when_it_is_over(
     target: NotificationTarget, kind: ConditionKind
 ) -> None:
     happen, opened, end, over = STORIES[kind]
@@ -162,7 +162,7 @@ def test_it_is_told_once_when_it_opens_and_once_when_it_is_over(
     target.save()
     assert news(target) == []
     happen()
-    first = news(target)  # some have to last
+    first = news(target)  # some kinds must last before they are told
     let_pass(A_MOMENT)
     assert first + news(target) == [opened]
     let_pass(A_MOMENT)
@@ -172,7 +172,7 @@ def test_it_is_told_once_when_it_opens_and_once_when_it_is_over(
     assert news(target) == []
 
 
-def test_what_does_not_last_is_not_told(target: NotificationTarget) -> None:
+def test_a_condition_that_does_not_last_is_not_told(target: NotificationTarget) -> None:
     lane = Heartbeat.objects.get(kind=LoopKind.LANE)
     lane.delete()
     fall_behind()
@@ -183,7 +183,7 @@ def test_what_does_not_last_is_not_told(target: NotificationTarget) -> None:
     assert not Condition.objects.exists()
 
 
-def test_a_lag_says_when_it_caught_up_how_long_it_lasted_and_how_bad_it_was(
+def test_the_end_of_a_lag_says_how_long_it_lasted_and_its_worst(
     target: NotificationTarget,
 ) -> None:
     rule = a_rule()
@@ -196,11 +196,11 @@ def test_a_lag_says_when_it_caught_up_how_long_it_lasted_and_how_bad_it_was(
     jobs.update(event_at=Now() - timedelta(seconds=460))  # more than half of the threshold
     assert news(target) == []
     jobs.update(event_at=Now())
-    said = body(target)
-    assert "Rule photos has caught up. It was behind for 30 min, by 1 h 30 min at worst." in said
+    text = body(target)
+    assert "Rule photos has caught up. It was behind for 30 min, by 1 h 30 min at worst." in text
 
 
-def test_a_rule_that_is_held_up_has_not_caught_up(target: NotificationTarget) -> None:
+def test_a_paused_rule_has_not_caught_up(target: NotificationTarget) -> None:
     fall_behind()
     news(target)
     let_pass(A_MOMENT)
@@ -212,7 +212,7 @@ def test_a_rule_that_is_held_up_has_not_caught_up(target: NotificationTarget) ->
     assert news(target) == ["still: rule photos is behind"]
 
 
-def test_five_hundred_failures_are_one_message_with_causes_keys_and_what_to_do(
+def test_500_failures_are_one_message_with_causes_keys_and_a_fix(
     target: NotificationTarget, limits: Callable[..., None]
 ) -> None:
     limits(public_url="https://s3sync.example.com")
@@ -232,13 +232,13 @@ def test_five_hundred_failures_are_one_message_with_causes_keys_and_what_to_do(
     ]
     TransferJob.objects.bulk_create(copies)
     TransferJob.objects.filter(pk=first.pk).update(finalized_at=Now() - timedelta(seconds=9))
-    said = body(target)
-    assert "Rule photos: 500 jobs failed within 5 min." in said
-    assert "399 × source_kms: " in said
-    assert "100 × key_incompatible: " in said
-    assert "First: ‹!channel› ＠all.jpg, " in said
+    text = body(target)
+    assert "Rule photos: 500 jobs failed within 5 min." in text
+    assert "399 × source_kms: " in text
+    assert "100 × key_incompatible: " in text
+    assert "First: ‹!channel› ＠all.jpg, " in text
     page = f"https://s3sync.example.com/admin/replication/failedjob/?rule__id__exact={rule.pk}"
-    assert page in said
+    assert page in text
     assert news(target) == ["jobs of rule photos fail"]
     a_job(rule, "another.jpg", state=JobState.FAILED)
     assert news(target) == []
@@ -250,7 +250,7 @@ def test_fewer_failures_than_the_threshold_are_not_told(target: NotificationTarg
     assert news(target) == []
 
 
-def test_what_is_still_wrong_is_told_again_after_hours(target: NotificationTarget) -> None:
+def test_a_condition_that_lasts_is_told_again_after_hours(target: NotificationTarget) -> None:
     park(a_rule())
     assert news(target) == ["rule photos is parked"]
     let_pass(timedelta(hours=5))
@@ -266,16 +266,16 @@ def test_what_is_still_wrong_is_told_again_after_hours(target: NotificationTarge
 def test_more_dead_letters_are_told_once_an_hour(target: NotificationTarget) -> None:
     queue = a_queue()
     a_letter(queue, 1)
-    assert news(target) == ["new dead letters of queue events"]
+    assert news(target) == ["queue events has new dead letters"]
     a_letter(queue, 2)
     assert news(target) == []
     let_pass(timedelta(hours=1))
-    assert news(target) == ["still: new dead letters of queue events"]
+    assert news(target) == ["still: queue events has new dead letters"]
     let_pass(timedelta(hours=1))
-    assert news(target) == [], "there are no new ones"
+    assert news(target) == [], "no further dead letter came"
 
 
-def test_a_target_is_told_of_its_rules_alone(target: NotificationTarget) -> None:
+def test_a_target_is_told_only_of_its_own_rules(target: NotificationTarget) -> None:
     photos, scans = a_rule("photos"), a_rule("scans")
     target.rules.add(scans)
     park(photos)
@@ -283,7 +283,9 @@ def test_a_target_is_told_of_its_rules_alone(target: NotificationTarget) -> None
     assert news(target) == ["rule scans is parked"]
 
 
-def test_the_end_of_what_is_not_watched_any_more_is_no_news(target: NotificationTarget) -> None:
+def test_the_end_of_a_condition_that_is_no_longer_watched_is_not_told(
+    target: NotificationTarget,
+) -> None:
     park(a_rule("photos"))
     park(a_rule("scans"))
     assert len(news(target)) == 2
@@ -295,14 +297,14 @@ def test_the_end_of_what_is_not_watched_any_more_is_no_news(target: Notification
     assert not Condition.objects.filter(closed_at=None).exists()
 
 
-def test_a_parked_rule_that_is_paused_besides_does_not_go_on(target: NotificationTarget) -> None:
+def test_pausing_a_parked_rule_does_not_end_the_condition(target: NotificationTarget) -> None:
     park(a_rule())
     assert news(target) == ["rule photos is parked"]
     rules().update(paused_at=Now())
     assert news(target) == []
 
 
-def test_without_a_poller_nobody_knows_that_a_queue_is_polled_again(
+def test_without_a_poller_a_failing_queue_is_not_reported_as_polled_again(
     target: NotificationTarget,
 ) -> None:
     target.kinds = [ConditionKind.QUEUE]
@@ -325,20 +327,22 @@ def test_a_queue_that_never_had_an_event_counts_since_it_was_first_seen(
     a_queue(last_message_at=None)
     assert news(target) == []
     let_pass(timedelta(hours=24))
-    assert news(target) == ["no event from queue events for long"]
+    assert news(target) == ["no event from queue events for a long time"]
 
 
-def test_the_lambda_function_is_missed_once_it_was_heard_from(target: NotificationTarget) -> None:
+def test_a_silent_lambda_function_is_reported_only_after_its_first_event(
+    target: NotificationTarget,
+) -> None:
     target.kinds = [ConditionKind.NO_EVENTS]
     target.save()
     assert news(target) == []
     LambdaContact.objects.create(heard_at="2026-01-01T00:00Z")
-    assert news(target) == ["no event from the Lambda function for long"]
+    assert news(target) == ["no event from the Lambda function for a long time"]
     LambdaContact.objects.update(heard_at=Now())
-    assert news(target) == ["events from the Lambda function again"]
+    assert news(target) == ["events arrive from the Lambda function again"]
 
 
-def test_a_message_is_short_whatever_there_is_to_say(
+def test_a_message_keeps_its_size_limit_however_much_there_is_to_say(
     target: NotificationTarget, limits: Callable[..., None]
 ) -> None:
     limits(public_url="https://s3sync.example.com")
@@ -348,7 +352,7 @@ def test_a_message_is_short_whatever_there_is_to_say(
     message = compose(state.update(target, snapshot), snapshot.numbers)
     assert message.title == "s3sync: 40 wrong"
     assert len(message.body.encode()) <= 1_850
-    assert "more: the status page has what is wrong now." in message.body
+    assert "more: see the status page for what is wrong now." in message.body
     assert message.body.endswith("Status: https://s3sync.example.com/status/")
     [item] = state.update(target, snapshot)[:1]
     item.condition.detail = "原因" * 1000

@@ -1,4 +1,4 @@
-"""A message goes out by apprise, or it is said why not, and no secret with it."""
+"""Apprise sends a message, or the reason why not is reported; no secret leaks in either case."""
 
 import json
 import re
@@ -52,19 +52,19 @@ def origin() -> Iterator[HttpOrigin]:
         yield server
 
 
-def test_a_webhook_gets_the_title_the_text_and_how_bad_it_is(
+def test_a_webhook_gets_the_title_the_text_and_the_severity(
     webhook: Webhook, addresses: Callable[..., None]
 ) -> None:
     addresses("oncall", webhook.url)
     sent = send("oncall", MESSAGE)
     assert (sent.accepted_by, sent.errors) == (("JSON",), ())
     assert webhook.origin.targets == [f"/{SECRET}"]
-    said = webhook.last
-    assert (said["title"], said["message"]) == (MESSAGE.title, MESSAGE.body)
-    assert said["type"] == "failure"
+    message = webhook.last
+    assert (message["title"], message["message"]) == (MESSAGE.title, MESSAGE.body)
+    assert message["type"] == "failure"
 
 
-def test_the_urls_of_a_target_are_tried_at_once_and_each_failure_is_named_without_its_secret(
+def test_all_urls_of_a_target_are_tried_and_each_failure_is_named_without_its_secret(
     webhook: Webhook, addresses: Callable[..., None]
 ) -> None:
     with http_origin() as refusing, http_origin() as moved:
@@ -86,7 +86,7 @@ def test_the_urls_of_a_target_are_tried_at_once_and_each_failure_is_named_withou
     assert SECRET not in str(sent)
 
 
-def test_a_server_that_does_not_answer_costs_no_more_than_the_time_that_is_given(
+def test_a_server_that_does_not_answer_costs_no_more_than_the_time_limit(
     origin: HttpOrigin, addresses: Callable[..., None]
 ) -> None:
     over = threading.Event()
@@ -103,7 +103,7 @@ def test_a_server_that_does_not_answer_costs_no_more_than_the_time_that_is_given
     assert "JSON: " in sent.errors[0]
 
 
-def test_a_process_that_does_not_end_is_ended(
+def test_a_sender_process_that_does_not_end_is_killed(
     addresses: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     addresses("oncall", "json://127.0.0.1:9/")
@@ -113,7 +113,7 @@ def test_a_process_that_does_not_end_is_ended(
 
 
 class Inbox(MessageHandler):
-    """Keeps the mails that it is sent."""
+    """Keeps the mails that the server receives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,11 +124,11 @@ class Inbox(MessageHandler):
 
 
 class MailServer(Controller):
-    """An SMTP server on a port of loopback that is free."""
+    """An SMTP server on a free loopback port."""
 
     def _trigger_server(self) -> None:
         assert isinstance(self.server, Server)
-        self.port = self.server.sockets[0].getsockname()[1]  # its own look goes there
+        self.port = self.server.sockets[0].getsockname()[1]  # super() connects to self.port
         super()._trigger_server()
 
 
@@ -151,7 +151,7 @@ def test_a_mail_has_the_title_as_its_subject(addresses: Callable[..., None]) -> 
     assert "It has no right." in mail.as_string()
 
 
-def test_the_urls_of_the_documentation_are_understood(
+def test_the_documented_urls_are_accepted(
     addresses: Callable[..., None],
 ) -> None:
     addresses("oncall", *EXAMPLES)
@@ -161,18 +161,18 @@ def test_the_urls_of_the_documentation_are_understood(
     assert documented == {url.partition("://")[0] for url in EXAMPLES} - {"https"}
 
 
-def test_what_no_service_takes_is_named_by_its_number_alone(
+def test_a_url_that_no_service_accepts_is_named_only_by_its_number(
     addresses: Callable[..., None],
 ) -> None:
     addresses("oncall", "json://127.0.0.1/", f"slack://{SECRET}", f"nope://{SECRET}")
     with pytest.raises(Unsendable) as refusal:
         services("oncall")
-    assert "URL number 2: no service takes it" in str(refusal.value)
-    assert "URL number 3: no service takes it" in str(refusal.value)
+    assert "URL number 2: no service accepts it" in str(refusal.value)
+    assert "URL number 3: no service accepts it" in str(refusal.value)
     assert SECRET not in str(refusal.value)
 
 
-def test_urls_are_in_a_mounted_file_or_the_environment(
+def test_urls_are_read_from_a_mounted_file_or_the_environment(
     tmp_path: Path, limits: Callable[..., None], addresses: Callable[..., None]
 ) -> None:
     limits(secrets_dir=tmp_path)
@@ -190,7 +190,7 @@ def test_urls_are_in_a_mounted_file_or_the_environment(
     assert services("oncall") == ["JSON", "XML"]
 
 
-def test_every_part_of_a_url_is_taken_out_of_a_reason() -> None:
+def test_every_part_of_a_url_is_removed_from_a_reason() -> None:
     url = "mailtos://us%40er:p%2Fass@smtp.example.com:587?to=staff@example.com&pass=other"
     reason = redact(f"{url} p/ass us@er smtp.example.com staff@example.com other refused", [url])
     for part in ("p/ass", "us@er", "smtp", "staff", "other"):
@@ -205,7 +205,7 @@ def test_every_part_of_a_url_is_taken_out_of_a_reason() -> None:
         (WeComPlugin, {"key": "01234567-89ab"}),
     ],
 )
-def test_a_robot_that_refuses_with_http_200_has_not_taken_it(
+def test_a_refusal_with_http_200_is_not_taken_for_success(
     origin: HttpOrigin,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -231,7 +231,7 @@ def _placeholder(plugin: Any) -> str:
     return "token" if plugin is DingTalkPlugin else "key"
 
 
-def test_the_signature_of_dingtalk_is_encoded_once(
+def test_the_dingtalk_signature_is_url_encoded_once(
     origin: HttpOrigin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DingTalkPlugin, "notify_url", f"{origin.url}/send?access_token={{token}}")
@@ -243,7 +243,7 @@ def test_the_signature_of_dingtalk_is_encoded_once(
     assert len(query["timestamp"]) == 13
 
 
-def test_the_robots_replace_what_apprise_has_for_their_urls() -> None:
+def test_our_plugins_replace_those_of_apprise() -> None:
     assert set(PLUGINS.values()) == {DingTalkPlugin, WeComPlugin}
     for theirs, ours in PLUGINS.items():
         assert issubclass(ours, theirs)
