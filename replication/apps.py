@@ -10,4 +10,4 @@ class ReplicationConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from replication import checks  # noqa: F401, PLC0415 - registers itself
+        from replication import checks  # noqa: F401, PLC0415 - the import registers the checks

@@ -1,29 +1,29 @@
-"""System checks: the settings of django-q that the engine relies on."""
+"""System checks for the django-q settings that the engine relies on."""
 
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-# Why each must be so: docs/decisions/lanes-and-jobs.md
+# docs/decisions/lanes-and-jobs.md gives the reasons.
 _REQUIRED = {
     "orm": ("default", "tasks and jobs are committed together"),
     "broker_class": (
         "replication.cluster.broker.PatientBroker",
-        "django-q's own gives up for 10 s when the database is away for a moment",
+        "django-q's own broker pauses for 10 s after a short database outage",
     ),
-    "poll": (0, "the broker waits until a loop is asked for"),
-    "max_attempts": (1, "jobs/ has the one retry policy"),
-    "ack_failures": (True, "jobs/ has the one retry policy"),
-    "queue_limit": (1, "a task in one cluster's memory can be taken by no other"),
-    "bulk": (1, "a task in one cluster's memory can be taken by no other"),
-    "save_limit": (-1, "saving successes reads every earlier one each time"),
+    "poll": (0, "the broker itself waits for loop requests"),
+    "max_attempts": (1, "retries are done in replication/jobs/ only"),
+    "ack_failures": (True, "retries are done in replication/jobs/ only"),
+    "queue_limit": (1, "no other cluster can take a task that waits in one cluster's memory"),
+    "bulk": (1, "no other cluster can take a task that waits in one cluster's memory"),
+    "save_limit": (-1, "each saved success would read all earlier ones"),
 }
 
 
 @register()
 def check_cluster(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Q_CLUSTER must leave the retries to us and hold no tasks back."""
+    """Check that Q_CLUSTER leaves retries to the job queue and holds no tasks back."""
     cluster: dict[str, Any] = settings.Q_CLUSTER
     errors: list[CheckMessage] = [
         Error(
@@ -36,8 +36,8 @@ def check_cluster(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if not 0 < cluster.get("timeout", 0) < cluster.get("retry", 0):
         errors.append(
             Error(
-                "Q_CLUSTER: 'timeout' must be set and smaller than 'retry', else a loop that "
-                "still runs is started a second time.",
+                "Q_CLUSTER: 'timeout' must be set and smaller than 'retry'; otherwise django-q "
+                "starts a loop a second time while it still runs.",
                 id="replication.E002",
             )
         )

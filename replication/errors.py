@@ -1,7 +1,7 @@
-"""The closed vocabulary of what can go wrong, each with what to do about it.
+"""The closed list of error codes: each has a cause, a hint and the reaction of the engine.
 
-Errors are classified by what they make us do, not by where they came from. Nothing is
-classified by the text of a message.
+Errors are classified by the reaction they need, not by where they came from, and never by the
+text of a message.
 """
 
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from enum import Enum, StrEnum
 
 
 class Disposition(Enum):
-    """What an error makes the engine do."""
+    """How the engine reacts to an error."""
 
-    RETRY = "retry"  # try again after a backoff, until the attempts are used up
-    SLOW_DOWN = "slow down"  # as retry, and the other side asked for fewer requests
-    PERSON = "needs a person"  # no retry can help until somebody changes a setting
+    RETRY = "retry"  # retry after a backoff, until the attempts are used up
+    SLOW_DOWN = "slow down"  # like RETRY; the other side asked for fewer requests
+    PERSON = "needs a person"  # no retry can help until a person changes a setting
     PERMANENT = "permanent"  # this object can't be copied as it is
 
 
 class ErrorCode(StrEnum):
-    """Why a try of a job was unsuccessful. The values are stored: never rename one."""
+    """Why an attempt at a job failed. The values are stored: never rename one."""
 
     SOURCE_ACCESS_DENIED = "source_access_denied"
     SOURCE_BUCKET_MISSING = "source_bucket_missing"
@@ -66,7 +66,7 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an operator reads about a code."""
+    """The reaction to an error code, and the texts that operators read."""
 
     disposition: Disposition
     cause: str
@@ -83,241 +83,262 @@ _RETRY, _SLOW, _PERSON, _PERMANENT = (
 MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.SOURCE_ACCESS_DENIED: Meaning(
         _PERSON,
-        "S3 refuses to let us read the object.",
+        "The source denies read access to the object.",
         "Grant s3:GetObject (and s3:GetObjectVersion in a versioned bucket) on the objects and "
-        "s3:ListBucket on the bucket to the source's credential profile; s3:GetObjectTagging and "
-        "s3:GetObjectVersionTagging where tags are copied, s3:RestoreObject where archived "
-        "objects are restored. Without s3:ListBucket, S3 answers 403 for a missing object "
-        "too, and a 403 is never taken for a delete. If the object is encrypted with a KMS key, "
-        "grant kms:Decrypt on that key: S3 answers the same for it.",
+        "s3:ListBucket on the bucket to the source's credential profile; also s3:GetObjectTagging "
+        "and s3:GetObjectVersionTagging if tags are copied, and s3:RestoreObject if the rule "
+        "restores archived objects. If the object is encrypted with a KMS key, grant kms:Decrypt "
+        "on that key: S3 gives the same answer when that grant is missing. Without s3:ListBucket, "
+        "S3 also answers 403 for a missing object, and s3sync never treats a 403 as a delete. If "
+        "the source is a web server, let it serve the object without a login. Then retry.",
     ),
     ErrorCode.SOURCE_BUCKET_MISSING: Meaning(
         _PERSON,
-        "The source bucket does not exist.",
-        "Check the source's bucket name and endpoint; then retry.",
+        "The source bucket does not exist, or its name is not valid.",
+        "Check the source's bucket name and endpoint URL; then retry.",
     ),
     ErrorCode.SOURCE_CREDENTIALS: Meaning(
         _PERSON,
-        "S3 does not accept our credentials, or there are none.",
-        "Check the access key, secret or role behind the source's credential profile; then retry.",
+        "S3 rejects the source's credentials, or there are none.",
+        "Check the access key, its secret, the session token and the role of the source's "
+        "credential profile; then retry.",
     ),
     ErrorCode.SOURCE_CLOCK: Meaning(
         _RETRY,
-        "S3 refuses the request because our clock is off by more than 15 minutes.",
-        "Correct the clock of this host (chrony or ntpd). Jobs go on by themselves after that.",
+        "S3 rejects the request because the clock of the s3sync host is off by more than "
+        "15 minutes.",
+        "Correct the clock of the s3sync host (chrony or ntpd). Waiting jobs then continue "
+        "automatically.",
     ),
     ErrorCode.SOURCE_WRONG_REGION: Meaning(
         _PERSON,
-        "The source bucket is in another region.",
-        "Set the source's region to that of the bucket; then retry.",
+        "The source bucket is not in the region that is set for the source.",
+        "Set the source's region to the bucket's region; then retry.",
     ),
     ErrorCode.SOURCE_KMS: Meaning(
         _PERSON,
-        "The object is encrypted with a KMS key that we may not use.",
-        "Grant kms:Decrypt on the key to the source's credential profile; then retry.",
+        "S3 could not decrypt the object with its KMS key: the key is disabled or missing, or "
+        "the credential profile may not use it.",
+        "Grant kms:Decrypt on the key to the source's credential profile, and enable the key if it "
+        "is disabled; then retry.",
     ),
     ErrorCode.SOURCE_CUSTOMER_KEY: Meaning(
         _PERMANENT,
         "The object is encrypted with a key that only its owner has (SSE-C).",
-        "S3 can't decrypt it for us. Store it with SSE-S3 or SSE-KMS to replicate it.",
+        "S3 can't decrypt the object without that key. To replicate the object, store it again "
+        "with SSE-S3 or SSE-KMS.",
     ),
     ErrorCode.SOURCE_ARCHIVED: Meaning(
         _PERMANENT,
-        "The object is archived (GLACIER or DEEP_ARCHIVE): restore first.",
-        "Restore it in S3; then retry. Or let the rule restore what is archived.",
+        "The object is archived (GLACIER or DEEP_ARCHIVE) and can't be read until it is restored.",
+        "Restore the object in S3; then retry. Or set the rule to restore archived objects.",
     ),
     ErrorCode.SOURCE_RESTORING: Meaning(
         _RETRY,
         "The object is archived, and S3 is restoring it.",
-        "Nothing to do: it is copied as soon as S3 announces it (s3:ObjectRestore:Completed), and "
-        "else when the job is due. S3 takes up to 12 hours, from DEEP_ARCHIVE up to 48.",
+        "No action needed: the object is copied as soon as S3 announces the end of the restore "
+        "(s3:ObjectRestore:Completed), or else when the job is due. A restore takes up to "
+        "12 hours; from DEEP_ARCHIVE, up to 48.",
     ),
     ErrorCode.SOURCE_REDIRECTED: Meaning(
         _PERSON,
-        "The source redirects to another address.",
-        "Only configured addresses are contacted. Point the source's endpoint at the final one.",
+        "The source redirects the request to another address.",
+        "s3sync contacts configured addresses only. Set the source's endpoint URL to the final "
+        "address; then retry.",
     ),
     ErrorCode.SOURCE_LENGTH_UNKNOWN: Meaning(
         _PERMANENT,
         "The source does not say how long the object is.",
-        "Have the web server send Content-Length for this object: "
-        "no chunked, no compressed answer.",
+        "Configure the web server to send Content-Length for this object, with no chunked or "
+        "compressed answer; then retry.",
     ),
     ErrorCode.SOURCE_CHANGED: Meaning(
         _RETRY,
         "The object changed while it was being read.",
-        "Nothing to do: the next try copies the new one.",
+        "No action needed: the next try replicates the object as it is then.",
     ),
     ErrorCode.SOURCE_TRUNCATED: Meaning(
         _RETRY,
-        "The source closed the connection before the object's last byte.",
-        "Retried by itself. If it persists, look at the network between here and the source.",
+        "The source closed the connection before the last byte of the object.",
+        "Retried automatically. If it persists, check the network between the lanes and the "
+        "source.",
     ),
     ErrorCode.SOURCE_CORRUPT: Meaning(
         _RETRY,
-        "What was read does not match the checksum that the source gives.",
-        "Retried by itself. If it persists, a proxy on the way alters the bytes.",
+        "The bytes that were read do not match the source's checksum.",
+        "Retried automatically. If it persists, look for a proxy between the lanes and the source "
+        "that alters the bytes.",
     ),
     ErrorCode.SOURCE_THROTTLED: Meaning(
         _SLOW,
         "The source asks for fewer requests.",
-        "Retried by itself, more slowly.",
+        "Retried automatically, more slowly.",
     ),
     ErrorCode.SOURCE_UNAVAILABLE: Meaning(
         _RETRY,
-        "The source answers with an error of its own (5xx).",
-        "Retried by itself. If it persists, look at the provider's health page.",
+        "The source answers with a server error (5xx).",
+        "Retried automatically. If it persists, check the provider's health page.",
     ),
     ErrorCode.SOURCE_UNREACHABLE: Meaning(
         _RETRY,
-        "The source can't be reached, or went silent.",
-        "Retried by itself. If it persists, check the source's endpoint, DNS and the firewall.",
+        "The source can't be reached, or stopped answering.",
+        "Retried automatically. If it persists, check the source's endpoint URL, DNS and the "
+        "firewall.",
     ),
     ErrorCode.SOURCE_REFUSED: Meaning(
         _PERMANENT,
         "The source refuses the request for this object.",
-        "The detail has its answer. If the object can be read elsewhere, report this as a bug.",
+        "The error detail says why. If another client can read the object, report this as a bug.",
     ),
     ErrorCode.SOURCE_RANGE_IGNORED: Meaning(
         _PERMANENT,
-        "The source sends the whole object where a part of it was asked for.",
-        "Large objects are read part by part. Have the web server honour Range requests, or not "
-        "announce them (Accept-Ranges).",
+        "The source sends the whole object in answer to a request for a part of it.",
+        "Large objects are read part by part. Configure the web server to honour Range requests, "
+        "or not to announce them (Accept-Ranges); then retry.",
     ),
     ErrorCode.SOURCE_UNSUPPORTED: Meaning(
         _PERMANENT,
-        "This kind of source can't do what was asked.",
-        "The detail says what was asked. Only S3 can describe, tag or restore an object; only "
-        "what has a strong ETag and accepts ranges can be read in parts.",
+        "This kind of source does not support the operation.",
+        "The error detail names the operation. Only S3 can describe, tag or restore an object. "
+        "An object can be read in parts only if its source gives a strong ETag and accepts ranges.",
     ),
     ErrorCode.SOURCE_ADDRESS_REFUSED: Meaning(
         _PERSON,
-        "The web server's name leads to an address that is not public.",
-        "If it is meant to be one of your own network, name that network in "
-        "S3SYNC_HTTP_PRIVATE_NETWORKS and restart; if not, look at the source's endpoint and "
-        "at who answers for its name in the DNS.",
+        "The web server's host name resolves to an address that is not public.",
+        "If the address belongs to your own network, add that network to "
+        "S3SYNC_HTTP_PRIVATE_NETWORKS and restart. If not, check the source's endpoint URL and "
+        "which DNS server answers for its host name.",
     ),
     ErrorCode.DESTINATION_ACCESS_DENIED: Meaning(
         _PERSON,
-        "OSS refuses to let us write, read or delete the object.",
+        "OSS denies permission to write, read or delete the object.",
         "Grant oss:PutObject, oss:AbortMultipartUpload and oss:ListParts on the bucket's objects "
-        "to the destination's credential profile; oss:DeleteObject where deletes are mirrored, "
-        "oss:PutObjectTagging and oss:PutObjectAcl where the rule sets tags or an ACL, "
-        "oss:GetObject where replicas are compared; then retry.",
+        "to the destination's credential profile; also oss:DeleteObject if deletes are mirrored, "
+        "oss:PutObjectTagging and oss:PutObjectAcl if the rule sets tags or an ACL, and "
+        "oss:GetObject if replicas are compared. Then retry.",
     ),
     ErrorCode.DESTINATION_BUCKET_MISSING: Meaning(
         _PERSON,
-        "The destination bucket does not exist.",
-        "Create it, or correct the destination's bucket name and endpoint; then retry.",
+        "The destination bucket does not exist, or its name is not valid.",
+        "Create the bucket, or correct the destination's bucket name and endpoint; then retry.",
     ),
     ErrorCode.DESTINATION_CREDENTIALS: Meaning(
         _PERSON,
-        "OSS does not accept our credentials: the access key id or its secret is wrong.",
-        "Put the right AccessKey behind the destination's credential profile; then retry.",
+        "OSS rejects the destination's credentials: the AccessKey ID, its secret or the security "
+        "token is wrong or has expired.",
+        "Correct the AccessKey of the destination's credential profile; then retry.",
     ),
     ErrorCode.DESTINATION_ENDPOINT: Meaning(
         _PERSON,
         "The destination's endpoint or region is not the bucket's.",
-        "Set the endpoint and region that the OSS console shows for the bucket; buckets that "
-        "demand a custom domain need that as the endpoint, with addressing 'custom domain'.",
+        "Set the endpoint and region that the OSS console shows for the bucket. If the bucket "
+        "requires a custom domain, set that domain as the endpoint, with addressing "
+        "'custom domain'. Then retry.",
     ),
     ErrorCode.DESTINATION_KMS: Meaning(
         _PERSON,
-        "OSS can't encrypt as the rule or the bucket says, or can't use the KMS key for it.",
-        "Enable KMS and the key, grant its use to the destination's credential profile, or "
-        "correct the encryption method or key id; then retry.",
+        "OSS can't encrypt the replica as the rule or the bucket requires, or can't use the KMS "
+        "key.",
+        "Enable KMS and the key, grant the destination's credential profile the use of the key, "
+        "or correct the encryption method or the KMS key id; then retry.",
     ),
     ErrorCode.DESTINATION_CLOCK: Meaning(
         _RETRY,
-        "OSS refuses the request because our clock is off by more than 15 minutes.",
-        "Correct the clock of this host (chrony or ntpd). Jobs go on by themselves after that.",
+        "OSS rejects the request because the clock of the s3sync host is off by more than "
+        "15 minutes.",
+        "Correct the clock of the s3sync host (chrony or ntpd). Waiting jobs then continue "
+        "automatically.",
     ),
     ErrorCode.DESTINATION_THROTTLED: Meaning(
         _SLOW,
         "OSS asks for fewer requests or less traffic.",
-        "Retried by itself, more slowly. If it persists, ask Alibaba Cloud for a higher limit.",
+        "Retried automatically, more slowly. If it persists, ask Alibaba Cloud for a higher limit.",
     ),
     ErrorCode.DESTINATION_UNAVAILABLE: Meaning(
         _RETRY,
-        "OSS answers with an error of its own (5xx).",
-        "Retried by itself. If it persists, look at Alibaba Cloud's health page.",
+        "OSS answers with a server error (5xx).",
+        "Retried automatically. If it persists, check Alibaba Cloud's health page.",
     ),
     ErrorCode.DESTINATION_UNREACHABLE: Meaning(
         _RETRY,
-        "OSS can't be reached, or went silent.",
-        "Retried by itself. If it persists, check the destination's endpoint, "
-        "DNS and the firewall.",
+        "OSS can't be reached, or stopped answering.",
+        "Retried automatically. If it persists, check the destination's endpoint, DNS and the "
+        "firewall.",
     ),
     ErrorCode.DESTINATION_REFUSED: Meaning(
         _PERMANENT,
         "OSS refuses this object.",
-        "The detail has its answer and the EC code to look up in OSS's documentation.",
+        "The error detail has OSS's answer. If it has an EC code, look the code up in the OSS "
+        "documentation.",
     ),
     ErrorCode.DESTINATION_ARCHIVED: Meaning(
         _PERMANENT,
-        "The replica is in an archive storage class and can't be read back.",
-        "Restore it in OSS to have it verified byte by byte.",
+        "The replica is in an OSS archive storage class and can't be read back.",
+        "To verify the replica byte by byte, restore it in OSS first.",
     ),
     ErrorCode.UPLOAD_GONE: Meaning(
         _RETRY,
-        "The multipart upload is not there any more, or lacks a part that was written.",
-        "Retried by itself from the first byte. If it persists, look for a lifecycle rule of the "
-        "bucket that aborts uploads early.",
+        "The multipart upload no longer exists in OSS, or lacks a part that was written.",
+        "Retried automatically, from the first byte. If it persists, look for a lifecycle rule of "
+        "the bucket that aborts uploads too early.",
     ),
     ErrorCode.KEY_INCOMPATIBLE: Meaning(
         _PERMANENT,
-        "OSS can't have an object of this name.",
-        "Rename the object in S3, give the rule a destination prefix that makes the name valid, or "
-        "let the rule leave such objects out or rewrite their keys (“What OSS can't have”); then "
-        "retry.",
+        "OSS does not accept the object's key.",
+        "Rename the object in S3, give the rule a destination prefix that makes the key valid, or "
+        "set the rule to skip such objects or rewrite their keys (“keys that OSS does not "
+        "accept”); then retry.",
     ),
     ErrorCode.METADATA_INCOMPATIBLE: Meaning(
         _PERMANENT,
-        "OSS can't keep a metadata field or a tag of this object.",
-        "The detail names it. Change it in S3, or let the rule copy without it or rewrite it "
-        "(“What OSS can't have”); then retry.",
+        "OSS does not accept a metadata field or a tag of this object.",
+        "The error detail names it. Change it in S3, or set the rule to copy the object without "
+        "it or, except for tags, to rewrite it (“metadata that OSS does not accept”, “tags that "
+        "OSS does not accept”); then retry.",
     ),
     ErrorCode.OBJECT_TOO_LARGE: Meaning(
         _PERMANENT,
-        "The object is larger than what can be copied: 48.8 TB in parts, 5 GB in one piece.",
-        "A source that can't be read in parts (a web server without byte ranges or a strong ETag) "
-        "is copied in one piece. Have it answer ranges, or copy the object by another tool.",
+        "The object is larger than s3sync can copy: 48.8 TiB in parts, 5 GiB in one piece.",
+        "An object is copied in one piece if its source can't be read in parts (a web server "
+        "without byte ranges or a strong ETag). Configure the web server to offer both, then "
+        "retry; or copy the object with another tool.",
     ),
     ErrorCode.CHECKSUM_MISMATCH: Meaning(
         _RETRY,
-        "The checksum of what OSS stored is not that of what was read.",
-        "Retried by itself, and never settled as a success. "
-        "If it persists, suspect memory or a proxy.",
+        "The checksum of the bytes that OSS stored differs from that of the bytes that were read.",
+        "Retried automatically; the job never counts as completed with such a difference. If it "
+        "persists, suspect faulty memory or a proxy that alters the bytes.",
     ),
     ErrorCode.CREDENTIAL_PROFILE: Meaning(
         _PERSON,
-        "The credential profile that is named here has no credentials.",
-        "Define it as docs/guides/credentials.md describes, or correct its name; then retry.",
+        "The credential profile has no usable credentials.",
+        "The error detail names the profile. Define it as docs/guides/credentials.md describes, "
+        "or correct its name; then retry.",
     ),
     ErrorCode.LEASE_EXPIRED: Meaning(
         _RETRY,
-        "The lane that worked on this job died or lost the database.",
-        "Retried by itself. If it persists, look at the cluster's log and memory.",
+        "The lane that worked on this job died or lost its connection to the database.",
+        "Retried automatically. If it persists, check the cluster's log and memory.",
     ),
     ErrorCode.UNEXPECTED: Meaning(
         _RETRY,
-        "Something happened that s3sync does not know.",
-        "Retried by itself until the attempts are used up. The detail and the log have the error; "
-        "please report it.",
+        "An error occurred that s3sync does not know.",
+        "Retried automatically until the tries are used up. The error detail and the log have the "
+        "error; please report it.",
     ),
 }
 
 
 class ReplicationError(Exception):
-    """An unsuccessful try of a job, with a code of the vocabulary.
+    """A failed attempt at a job, with its error code.
 
     Args:
-        code: what happened.
-        detail: what the other side said, for the operator. Never a secret.
+        code: what went wrong.
+        detail: the other side's answer, for the operator. Never a secret.
         request_id: the other side's id of the refused request.
-        retry_after_seconds: the other side's own hint.
-        may_still_land: a write was sent, and no answer says what became of it: the other side
-            may carry it out yet, even after a later write.
+        retry_after_seconds: the wait that the other side asked for.
+        may_still_land: a write was sent and its outcome is unknown: the other side may still
+            apply it, even after a later write.
     """
 
     def __init__(
@@ -331,7 +352,7 @@ class ReplicationError(Exception):
     ) -> None:
         super().__init__(f"{code}: {detail}" if detail else str(code))
         self.code = code
-        # What a store answered, made fit for PostgreSQL: no NUL, no lone surrogate.
+        # A store's answer may hold NULs or lone surrogates, which PostgreSQL can't store.
         self.detail = detail.replace("\0", "␀").encode(errors="replace").decode()
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
@@ -343,7 +364,10 @@ class ReplicationError(Exception):
 
 
 class ObjectMissing(Exception):
-    """The source says, cleanly, that it has no such object: its 404, never a 403 or a timeout."""
+    """The source clearly says that it has no such object.
+
+    Only a 404, or a web server's 410, says so; a 403 or a timeout does not.
+    """
 
     def __init__(self, *, request_id: str = "") -> None:
         super().__init__("the source has no such object")
@@ -351,12 +375,12 @@ class ObjectMissing(Exception):
 
 
 class TransferStopped(Exception):
-    """Stop the transfer and write nothing; it was not the transfer's fault."""
+    """Stop the transfer and write nothing more; the transfer itself did not fail."""
 
 
 class LeaseLost(TransferStopped):
-    """The job is not ours any more."""
+    """This lane no longer holds the lease of the job or part."""
 
 
 class HandOver(TransferStopped):
-    """The cluster is being stopped: another shall do the job."""
+    """This lane is stopping: another lane must take over the job or part."""

@@ -1,4 +1,4 @@
-"""What django-q calls: the loops, and the schedules. Thin."""
+"""The entry points that django-q calls: the loops and the scheduled tasks."""
 
 from uuid import UUID
 
@@ -13,35 +13,38 @@ from replication.operations import retention
 from replication.operations.stale_uploads import abort_stale
 from replication.worker.lane import Lane
 
-PRUNE_SECONDS = 10  # a loop that renews itself may have to wait for this worker
+PRUNE_SECONDS = 10  # short: a loop's successor may have to wait for this worker
 
 
 def run_lane(loop_id: str) -> None:
-    """One run of a lane, asked for under this id."""
+    """Run the lane that was requested under this id; do nothing if it is not needed any more."""
     with loops.running(LoopKind.LANE, UUID(loop_id)) as loop:
         if loop is not None:
             Lane(loop, seconds=settings.S3SYNC.lane_seconds).run()
 
 
 def run_poller(loop_id: str) -> None:
-    """One run of a poller, asked for under this id."""
+    """Run the poller that was requested under this id; do nothing if it is not needed any more."""
     with loops.running(LoopKind.POLLER, UUID(loop_id)) as loop:
         if loop is not None:
             poll_for(loop, seconds=settings.S3SYNC.lane_seconds)
 
 
 def revive() -> None:
-    """Scheduled each minute: the last resort where no loop is left to revive the others."""
+    """Revive the loops when none is left to revive the others. Scheduled each minute."""
     loops.revive()
 
 
 def notify() -> None:
-    """Scheduled each minute: tells people what is wrong, and what is over."""
+    """Notify people of problems that began or ended. Scheduled each minute."""
     notify_targets()
 
 
 def prune() -> None:
-    """Scheduled each hour; goes on in a new task where its time was too short."""
+    """Delete old rows and abort stale uploads, and continue in a new task if time runs out.
+
+    Scheduled each hour.
+    """
     abort_stale(seconds=PRUNE_SECONDS)
     if not retention.prune(seconds=PRUNE_SECONDS).is_complete:
         async_task("replication.tasks.prune")

@@ -1,4 +1,4 @@
-"""Fields and constraints; what moves a job from state to state is in jobs/."""
+"""Tables and constraints. Only jobs/ moves a job from state to state."""
 
 from replication.models.access import (
     ActorKind,

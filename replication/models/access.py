@@ -1,4 +1,4 @@
-"""Who may call the API, and what was done by hand by whom."""
+"""API tokens, and the audit of everything that people do by hand."""
 
 from django.db import models
 from django.db.models import Q
@@ -8,30 +8,30 @@ from replication.models.validators import NAME
 
 
 class TokenRole(models.TextChoices):
-    READ = "read", _("read: may look at everything")
+    READ = "read", _("read: may view everything")
     OPERATE = "operate", _("operate: may also send events, pause, resume, retry, replay")
 
 
 class ApiToken(models.Model):
-    """A caller of the API. Its secret was shown once; here is only what recognises it."""
+    """A caller of the API. Its secret is shown once, and only a hash of the secret is stored."""
 
     id: int
     name = models.CharField(_("name"), max_length=63, unique=True, validators=[NAME])
     role = models.CharField(
         _("role"), max_length=7, choices=TokenRole, default=TokenRole.READ, db_default="read"
     )
-    # Of 32 random bytes: there is nothing to guess that a slow hash would protect.
+    # A fast hash is enough: the secret is 32 random bytes, which nobody can guess.
     secret_sha256 = models.CharField(max_length=64, unique=True, editable=False)
     prefix = models.CharField(
         _("begins with"),
         max_length=16,
         editable=False,
-        help_text=_("So that a secret that is found somewhere can be recognised."),
+        help_text=_("The first characters of the secret, to recognise it if it leaks."),
     )
-    created_by = models.CharField(_("made by"), max_length=150, editable=False)
-    created_at = models.DateTimeField(_("made at"), editable=False)
+    created_by = models.CharField(_("created by"), max_length=150, editable=False)
+    created_at = models.DateTimeField(_("created at"), editable=False)
     last_used_at = models.DateTimeField(
-        _("last used"), null=True, editable=False, help_text=_("To the minute.")
+        _("last used"), null=True, editable=False, help_text=_("Accurate to the minute.")
     )
     revoked_at = models.DateTimeField(_("revoked at"), null=True, editable=False)
 
@@ -61,10 +61,10 @@ class AuditAction(models.TextChoices):
     RULES_PAUSED = "rules_paused", _("paused rules")
     RULES_RESUMED = "rules_resumed", _("resumed rules")
     DELETES_CONFIRMED = "deletes_confirmed", _("confirmed deletes")
-    LOOKED_AGAIN = "looked_again", _("had keys looked at again")
+    LOOKED_AGAIN = "looked_again", _("looked again at keys")
     LETTERS_REPLAYED = "letters_replayed", _("replayed dead letters")
     LETTERS_DELETED = "letters_deleted", _("deleted dead letters")
-    TOKEN_CREATED = "token_created", _("made an API token")
+    TOKEN_CREATED = "token_created", _("created an API token")
     TOKENS_REVOKED = "tokens_revoked", _("revoked API tokens")
     TARGETS_TESTED = "targets_tested", _("sent test messages")
     ADDED = "added", _("added")
@@ -73,19 +73,22 @@ class AuditAction(models.TextChoices):
 
 
 class AuditEntry(models.Model):
-    """Something that was done by hand. Written before it is done, and completed after.
+    """One action by hand. The entry is written before the action, and completed after it.
 
-    One without `ended_at` broke off; some of it may have been done.
+    An entry without `ended_at` was interrupted; a part of its action may have been done.
     """
 
     id: int
-    actor_kind = models.CharField(_("by a"), max_length=7, choices=ActorKind)
-    actor = models.CharField(_("who"), max_length=150)  # a name: it outlives the user or token
-    action = models.CharField(_("did what"), max_length=20, choices=AuditAction)
-    about = models.TextField(_("to what"))
-    began_at = models.DateTimeField(_("when"))
+    actor_kind = models.CharField(_("actor type"), max_length=7, choices=ActorKind)
+    # A name, because it outlives the user or token.
+    actor = models.CharField(_("actor"), max_length=150)
+    action = models.CharField(_("action"), max_length=20, choices=AuditAction)
+    about = models.TextField(_("subject"))
+    began_at = models.DateTimeField(_("began at"))
     ended_at = models.DateTimeField(_("ended at"), null=True)
-    affected = models.IntegerField(_("how many"), null=True, help_text=_("What it changed."))
+    affected = models.IntegerField(
+        _("number affected"), null=True, help_text=_("How many objects the action changed.")
+    )
 
     class Meta:
         verbose_name = _("audit entry")
@@ -97,7 +100,7 @@ class AuditEntry(models.Model):
             ),
         ]
         indexes = [
-            # retention: the oldest
+            # retention: the oldest entries
             models.Index(name="audit_began", fields=["began_at"]),
         ]
 

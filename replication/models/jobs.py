@@ -1,4 +1,4 @@
-"""A job, its states, and each unsuccessful try of it."""
+"""Jobs, their states, and their unsuccessful attempts."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from replication.models.rules import ReplicationRule
 
 
 class JobState(models.TextChoices):
-    """docs/reference/job-states.md draws how jobs/ moves them."""
+    """docs/reference/job-states.md shows how jobs/ moves a job from state to state."""
 
     PENDING = "pending", _("pending")  # → running by claim, cancelled by cancel
     # → any other by complete, retry_later, hand_over, await_confirmation, await_restore, rescue,
@@ -30,15 +30,15 @@ class Outcome(models.TextChoices):
     COPIED = "copied", _("copied")
     UNCHANGED = "unchanged", _("unchanged")
     DELETED = "deleted", _("deleted")
-    SKIPPED = "skipped", _("skipped")  # OSS can't have the key, and the rule says to leave it out
-    ABSENT = "absent", _("absent")  # the source has no such object, and nothing was to be done
+    SKIPPED = "skipped", _("skipped")  # OSS does not accept the key, and the rule says to skip it
+    ABSENT = "absent", _("absent")  # the source has no such object, and nothing had to be done
 
 
 class DeletePermit(models.TextChoices):
-    """Whether a job may delete its replica, where the rule has a brake; see brake.py."""
+    """Whether a job may delete its replica, if its rule has a brake; see jobs/delete_brake.py."""
 
-    NONE = "", _("not asked for")
-    AWAITED = "awaited", _("waits for a person")  # pending jobs alone; never claimed
+    NONE = "", _("not requested")
+    AWAITED = "awaited", _("waits for a person")  # only pending jobs; never claimed
     GRANTED = "granted", _("granted")
     CONFIRMED = "confirmed", _("confirmed by a person")
 
@@ -47,30 +47,30 @@ class JobOrigin(models.TextChoices):
     EVENT = "event", _("S3 event")
     API = "api", _("HTTP API")
     ADMIN = "admin", _("look again")
-    LOST_LEASE = "lost_lease", _("written after its lease was lost")
-    DOUBT = "doubt", _("an earlier write might have landed late")
+    LOST_LEASE = "lost_lease", _("written after the lease was lost")
+    DOUBT = "doubt", _("an earlier write may have landed late")
 
 
 class TransferJob(models.Model):
-    """Make this key at the destination equal the source, now.
+    """An order to make one key at the destination equal to the source, as the source is now.
 
-    `attempt` counts the unsuccessful tries so far, and is the fencing token: whoever settles
-    a job names the attempt that it claimed, and changes nothing if the job has moved on.
+    `attempt` counts the unsuccessful attempts so far, and is the fencing token: a lane that
+    settles a job names the attempt that it claimed, and changes nothing if the job has moved on.
     """
 
     id: int
     rule = models.ForeignKey(
         ReplicationRule, models.PROTECT, related_name="jobs", db_index=False, verbose_name=_("rule")
     )
-    # Bytes order: S3 lists keys by their UTF-8 bytes, and prefix search needs it for its index.
+    # Byte order: S3 lists keys by their UTF-8 bytes, and the index for prefix search needs it.
     key = models.TextField(_("key"), db_collation="C")
     state = models.CharField(_("state"), max_length=12, choices=JobState, default=JobState.PENDING)
     origin = models.CharField(_("origin"), max_length=12, choices=JobOrigin)
     priority = models.SmallIntegerField(
-        _("priority"), default=0, help_text=_("Smaller goes first.")
+        _("priority"), default=0, help_text=_("The smaller number goes first.")
     )
     attempt = models.IntegerField(_("unsuccessful tries"), default=0)
-    attempt_limit = models.IntegerField(_("tries at most"))
+    attempt_limit = models.IntegerField(_("maximum tries"))
 
     event_at = models.DateTimeField(
         _("event at"), help_text=_("When the oldest change that this job serves was announced.")
@@ -82,38 +82,38 @@ class TransferJob(models.Model):
     lease_expires_at = models.DateTimeField(_("lease until"), null=True)
     claimed_by = models.UUIDField(_("lane"), null=True)
     write_in_doubt_until = models.DateTimeField(
-        _("a write in doubt until"),
+        _("write in doubt until"),
         null=True,
         help_text=_(
-            "A write that got no answer may still be carried out until then, over a newer one; "
-            "the key is looked at once more after that."
+            "Until then, an earlier write that got no answer may still overwrite a newer one; "
+            "after that, s3sync looks at the key once more."
         ),
     )
 
     delete_permit = models.CharField(
-        _("permit to delete"),
+        _("delete permit"),
         max_length=9,
         choices=DeletePermit,
         blank=True,
         db_default=DeletePermit.NONE,
     )
 
-    # Proof of copy.
-    outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, null=True)  # noqa: DJ001 - null until there is one
+    # The proof of copy.
+    outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, null=True)  # noqa: DJ001 - null until the job completes
     size_bytes = models.BigIntegerField(_("size in bytes"), null=True)
     source_etag = models.TextField(_("source ETag"), default="")
     source_version_id = models.TextField(_("source version"), default="")
-    source_crc64 = models.TextField(_("CRC-64 of what was read"), default="")
+    source_crc64 = models.TextField(_("CRC-64 of the bytes read"), default="")
     source_request_id = models.TextField(_("source request id"), default="")
     destination_etag = models.TextField(_("destination ETag"), default="")
-    destination_crc64 = models.TextField(_("CRC-64 that OSS answered"), default="")
+    destination_crc64 = models.TextField(_("CRC-64 from OSS"), default="")
     destination_request_id = models.TextField(_("destination request id"), default="")
 
-    source_checksum = models.TextField(_("source checksum that was compared"), db_default="")
-    # What the replica goes without or has in another form, a line each.
+    source_checksum = models.TextField(_("compared source checksum"), db_default="")
+    # One line for each thing that the replica lacks or has in another form.
     remarks = models.TextField(_("remarks"), db_default="")
 
-    # The last unsuccessful try, so that a list of failures reads one table.
+    # From the last unsuccessful attempt, so that a list of failures reads one table.
     error_code = models.CharField(_("error"), max_length=32, default="")
     error_detail = models.TextField(_("error detail"), default="")
 
@@ -149,7 +149,7 @@ class TransferJob(models.Model):
                 name="job_awaits_a_permit_only_while_pending",
                 condition=~Q(delete_permit=DeletePermit.AWAITED) | Q(state=JobState.PENDING),
             ),
-            # Coalesces a burst of events into one job.
+            # Coalesces a burst of events for a key into one job.
             models.UniqueConstraint(
                 name="job_one_pending_per_key",
                 fields=["rule", "key"],
@@ -163,29 +163,29 @@ class TransferJob(models.Model):
             ),
         ]
         indexes = [
-            # jobs.claim: the due jobs of a rule, in order; status: what waits
+            # jobs.claim: the due jobs of a rule, in order; status: the waiting jobs
             models.Index(
                 name="job_due",
                 fields=["rule", "priority", "available_at"],
-                # So that status does not read the table itself.
+                # Covers the status page, which then does not read the table.
                 include=["event_at", "attempt", "error_code"],
                 condition=Q(state=JobState.PENDING) & ~Q(delete_permit=DeletePermit.AWAITED),
             ),
-            # status, brake: the pending jobs that wait for a person, or may delete
+            # status, delete_brake: pending jobs that wait for a person, or may delete
             models.Index(
                 name="job_permit",
                 fields=["rule", "delete_permit"],
                 condition=Q(state=JobState.PENDING) & ~Q(delete_permit=DeletePermit.NONE),
             ),
-            # jobs.rescue: leases that ran out
+            # jobs.rescue: expired leases
             models.Index(
                 name="job_lease", fields=["lease_expires_at"], condition=Q(state=JobState.RUNNING)
             ),
-            # status: what was completed lately
+            # status: recently completed jobs
             models.Index(
                 name="job_completed",
                 fields=["finalized_at", "rule"],
-                # So that the table itself is not read.
+                # Covers the query, which then does not read the table.
                 include=["outcome", "size_bytes", "event_at"],
                 condition=Q(state=JobState.COMPLETED),
             ),
@@ -195,7 +195,7 @@ class TransferJob(models.Model):
                 fields=["-finalized_at", "rule"],
                 condition=Q(state=JobState.FAILED),
             ),
-            # retention: the jobs without a result, oldest first; few, so it costs next to nothing
+            # retention: jobs without a result, oldest first; they are few, so the index is cheap
             models.Index(
                 name="job_dropped",
                 fields=["finalized_at"],
@@ -214,7 +214,7 @@ class TransferJob(models.Model):
 
     @property
     def awaits_confirmation(self) -> bool:
-        """Whether it wants to delete, and waits for a person to confirm that."""
+        """Whether the job waits for a person to confirm its delete."""
         return self.delete_permit == DeletePermit.AWAITED
 
     @property
@@ -223,17 +223,17 @@ class TransferJob(models.Model):
 
     @property
     def destination_key(self) -> str:
-        """Where the rule, as it is now, keeps the replica."""
+        """The key of the replica under the rule as it is now."""
         return self.rule.destination_key(self.key)
 
     @property
     def error(self) -> Meaning | None:
-        """What an operator reads about the last unsuccessful try; None if there was none."""
+        """What an operator reads about the last unsuccessful attempt; None if there was none."""
         return MEANINGS[ErrorCode(self.error_code)] if self.error_code else None
 
     @property
     def lag(self) -> timedelta | None:
-        """From the announcement of the oldest change until it was served; None if it was not."""
+        """From the announcement of the oldest change until completion; None before completion."""
         if self.state != JobState.COMPLETED or self.finalized_at is None:
             return None
         return self.finalized_at - self.event_at
@@ -245,19 +245,19 @@ class FailedJobs(models.Manager["FailedJob"]):
 
 
 class FailedJob(TransferJob):
-    """The failed jobs alone, as a list of their own in the admin."""
+    """A failed job: a proxy that gives failures a list of their own in the admin."""
 
     objects = FailedJobs()  # type: ignore[misc]
 
     class Meta:
         proxy = True
-        default_permissions = ()  # those of TransferJob hold
+        default_permissions = ()  # the permissions of TransferJob apply
         verbose_name = _("failure")
         verbose_name_plural = _("failures")
 
 
 class TransferAttempt(models.Model):
-    """One unsuccessful try of a job."""
+    """One unsuccessful attempt at a job."""
 
     job = models.ForeignKey(
         TransferJob, models.CASCADE, related_name="attempts", verbose_name=_("job")

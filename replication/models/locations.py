@@ -1,4 +1,4 @@
-"""Where objects come from and where replicas go."""
+"""Sources and destinations of objects."""
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
@@ -8,13 +8,13 @@ from django.utils.translation import gettext_lazy as _
 from replication.models.validators import NAME, PROFILE
 
 _domain = RegexValidator(
-    # The usual ports are left out of a Host header, so a domain with one would never be found.
+    # A Host header omits the default ports, so a domain with one of them would never match.
     r"^[a-z0-9.-]+(?!:80$|:443$)(:[0-9]+)?$",
-    _("A host name in lower case without scheme or path, e.g. files.example.com"),
+    _("Enter a host name in lower case, without scheme or path, e.g. files.example.com"),
 )
 _http_url = RegexValidator(
     r"^https?://[^/?#@\s]+/?$",
-    _("An http:// or https:// address without a path, e.g. https://host:9000"),
+    _("Enter an http:// or https:// address without a path, e.g. https://host:9000"),
 )
 
 
@@ -24,7 +24,7 @@ class SourceKind(models.TextChoices):
 
 
 class Source(models.Model):
-    """Where objects come from: an S3 bucket, or a plain web server."""
+    """An S3 bucket or a plain web server that objects are read from."""
 
     name = models.CharField(_("name"), max_length=63, unique=True, validators=[NAME])
     kind = models.CharField(_("kind"), max_length=8, choices=SourceKind, default=SourceKind.S3)
@@ -35,14 +35,14 @@ class Source(models.Model):
         max_length=255,
         blank=True,
         validators=[_http_url],
-        help_text=_("For S3: empty for AWS. For HTTP: the address objects are fetched from."),
+        help_text=_("S3: leave empty for AWS. HTTP: the address that objects are fetched from."),
     )
     credential_profile = models.CharField(
         _("credential profile"),
         max_length=40,
         default="default",
         validators=[PROFILE],
-        help_text=_("Where the credentials are found; they are never kept in the database."),
+        help_text=_("The profile that holds the credentials; they are never in the database."),
     )
 
     class Meta:
@@ -66,7 +66,7 @@ class Source(models.Model):
 
 
 class SourceDomain(models.Model):
-    """A domain under which a source's objects can be downloaded; callers of the API name it."""
+    """A domain that serves a source's objects; API callers identify the source by it."""
 
     source = models.ForeignKey(
         Source, models.CASCADE, related_name="domains", verbose_name=_("source")
@@ -83,8 +83,8 @@ class SourceDomain(models.Model):
 
 
 class Addressing(models.TextChoices):
-    VIRTUAL_HOST = "virtual_host", _("bucket.endpoint (usual)")
-    CUSTOM_DOMAIN = "custom_domain", _("custom domain (CNAME) that stands for the bucket")
+    VIRTUAL_HOST = "virtual_host", _("bucket.endpoint (default)")
+    CUSTOM_DOMAIN = "custom_domain", _("custom domain (CNAME) of the bucket")
     PATH = "path", _("endpoint/bucket (private installations)")
 
 
@@ -100,7 +100,7 @@ class Destination(models.Model):
         help_text=_("e.g. https://oss-cn-hangzhou.aliyuncs.com"),
     )
     region = models.CharField(
-        _("region"), max_length=40, help_text=_("e.g. cn-hangzhou; V4 signatures need it")
+        _("region"), max_length=40, help_text=_("e.g. cn-hangzhou; required for V4 signatures")
     )
     addressing = models.CharField(
         _("addressing"), max_length=16, choices=Addressing, default=Addressing.VIRTUAL_HOST
@@ -110,39 +110,39 @@ class Destination(models.Model):
         max_length=40,
         default="default",
         validators=[PROFILE],
-        help_text=_("Where the credentials are found; they are never kept in the database."),
+        help_text=_("The profile that holds the credentials; they are never in the database."),
     )
     max_requests_per_second = models.PositiveIntegerField(
-        _("requests per second at most"),
+        _("maximum requests per second"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("Writes that all lanes together start; empty: no limit."),
+        help_text=_("Limit for the writes that all lanes together start; empty: no limit."),
     )
     max_bytes_per_second = models.PositiveBigIntegerField(
-        _("bytes per second at most"),
+        _("maximum bytes per second"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("What all lanes together send; empty: no limit."),
+        help_text=_("Limit for the bytes that all lanes together send; empty: no limit."),
     )
 
-    # pace.py alone writes these.
+    # Only jobs/rate_limits.py writes these.
     throttled_until = models.DateTimeField(
         _("throttled until"),
         null=True,
         editable=False,
-        help_text=_("OSS asked for fewer requests; no lane starts a transfer to it before."),
+        help_text=_("OSS asked for fewer requests; until then, no lane starts a transfer to it."),
     )
     width = models.FloatField(
-        _("transfers at once, when last throttled"),
+        _("concurrent transfers when last throttled"),
         null=True,
         editable=False,
-        help_text=_("As many as OSS can take for now; they double every few seconds."),
+        help_text=_("The limit after the throttling; it doubles every few seconds."),
     )
     width_at = models.DateTimeField(_("growing since"), null=True, editable=False)
-    # All that was started or sent so far fits into the time until then, at the limit's rate; up to
-    # a second of the past is still to be had.
+    # At the configured rate, the requests or bytes granted so far fill the time until then. Unused
+    # capacity of the last second, and no more, can still be granted.
     requests_paced_until = models.DateTimeField(null=True, editable=False)
     bytes_paced_until = models.DateTimeField(null=True, editable=False)
 

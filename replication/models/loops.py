@@ -1,4 +1,4 @@
-"""What the running service leaves for its operators: heartbeats and dead letters."""
+"""Heartbeats: which lanes and pollers run, and which one is requested."""
 
 import uuid
 
@@ -13,22 +13,22 @@ class LoopKind(models.TextChoices):
 
 
 class Heartbeat(models.Model):
-    """One run of a loop: asked for, then beating, then gone.
+    """One run of a loop: first requested, then beating; deleted when the run ends.
 
-    A row without `started_at` is a loop that waits in django-q's queue; there is at most one
-    of each kind, so that however many ask for another lane, one is started.
+    A row without `started_at` is a loop that waits in django-q's queue. There is at most one of
+    each kind, so that many requests for another lane start only one.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(_("kind"), max_length=8, choices=LoopKind)
-    asked_at = models.DateTimeField(_("asked for at"))
+    asked_at = models.DateTimeField(_("requested at"))
     started_at = models.DateTimeField(_("started at"), null=True)
     beat_at = models.DateTimeField(_("last heartbeat"), null=True)
     host = models.CharField(_("host"), max_length=255, default="")
     pid = models.IntegerField(_("process id"), null=True)
     cluster_pid = models.IntegerField(_("cluster's process id"), null=True)
     in_flight = models.IntegerField(_("in flight"), default=0)
-    # It asked for its successor, which takes its place among the lanes of its cluster.
+    # The loop requested its successor; it no longer counts towards the lanes of its cluster.
     is_renewed = models.BooleanField(db_default=False)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""The SQS queues that events arrive in."""
+"""SQS queues that S3 events arrive in, and their dead letters."""
 
 from django.core.validators import RegexValidator
 from django.db import models
@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from replication.models.validators import NAME, PROFILE
 
 _queue_url = RegexValidator(
-    r"^https?://[^/?#@\s]+/[^\s?#]+$", _("The queue's URL as the SQS console shows it.")
+    r"^https?://[^/?#@\s]+/[^\s?#]+$", _("Enter the queue's URL as the SQS console shows it.")
 )
 
 
@@ -28,14 +28,14 @@ class EventQueue(models.Model):
     )
     enabled = models.BooleanField(_("enabled"), default=True)
 
-    # What the pollers found; they alone write these.
+    # Only the pollers write these.
     messages_received = models.BigIntegerField(_("messages received"), default=0, editable=False)
     records_unmatched = models.BigIntegerField(
         _("records without a rule"),
         default=0,
         editable=False,
         help_text=_(
-            "Records of objects that no enabled rule asks for; they are counted, not kept."
+            "Records for objects that no enabled rule covers; they are counted and dropped."
         ),
     )
     last_message_at = models.DateTimeField(_("last message"), null=True, editable=False)
@@ -59,7 +59,7 @@ class EventQueue(models.Model):
 
 
 class DeadLetter(models.Model):
-    """A message that no parser understood, kept whole."""
+    """A message that no parser understood, stored in full."""
 
     queue = models.ForeignKey(
         EventQueue, models.PROTECT, related_name="dead_letters", verbose_name=_("queue")
@@ -75,7 +75,7 @@ class DeadLetter(models.Model):
         permissions = [("operate_deadletter", "Can replay dead letters")]
         ordering = ["-received_at"]
         constraints = [
-            # SQS delivers at least once.
+            # SQS delivers each message at least once.
             models.UniqueConstraint(
                 name="dead_letter_once_per_message", fields=["queue", "message_id"]
             ),

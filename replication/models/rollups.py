@@ -1,4 +1,4 @@
-"""What was completed or went wrong, added up as it happens: nothing ever reads the history."""
+"""Counters of completions and errors, updated as they happen: no reader scans the history."""
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -6,29 +6,29 @@ from django.utils.translation import gettext_lazy as _
 
 from replication.models.rules import ReplicationRule
 
-# From 0.05 s to 9.7 days, each √2 of the one before: a percentile is off by a fifth at worst. The
-# rows of the last hour were counted by these; with others, empty the table.
+# From 0.05 s to 9.7 days, each √2 times the one before: a percentile is off by a fifth at worst.
+# The stored counts belong to these bounds: if you change the bounds, empty the tables.
 LAG_BOUNDS_SECONDS = [0.05 * 2 ** (number / 2) for number in range(49)]
 
 
 class CompletedMinute(models.Model):
-    """The jobs of a rule that were completed within a minute; added up by jobs.complete."""
+    """The jobs of a rule that completed within one minute; jobs.complete adds to the counts."""
 
     rule = models.ForeignKey(
         ReplicationRule, models.CASCADE, related_name="completed_minutes", db_index=False
     )
-    minute = models.DateTimeField(_("minute"))  # its beginning
+    minute = models.DateTimeField(_("minute"))  # its start
     jobs = models.IntegerField(_("jobs"))
     copied_bytes = models.BigIntegerField(_("bytes copied"))
-    # What counts towards the rule's brake; brake.py forgets them when a person confirms.
+    # Deletes that count towards the rule's brake; a confirmation by a person resets them.
     charged_deletes = models.IntegerField(_("deletes that count"), db_default=0)
-    # How many had a lag below the first bound, between it and the second, … above the last.
+    # Jobs with a lag below the first bound, between the first and the second, … above the last.
     lag_counts = ArrayField(models.IntegerField(), verbose_name=_("jobs by lag"))
 
     class Meta:
         default_permissions = ()
         constraints = [
-            # By minute first: status reads the last day of all rules.
+            # Minute first: the status page reads the last day of all rules.
             models.UniqueConstraint(
                 name="completed_minute_once_per_rule", fields=["minute", "rule"]
             ),
@@ -39,9 +39,9 @@ class CompletedMinute(models.Model):
 
 
 class CompletedTotal(models.Model):
-    """All jobs of a rule that were ever completed before `until`, which all rules have in common.
+    """All jobs of a rule that completed before `until`, which is the same for all rules.
 
-    The minutes from `until` on are to be added: metrics/totals.py moves it.
+    Readers add the minutes from `until` on. monitoring/metrics/totals.py moves `until` forward.
     """
 
     rule = models.OneToOneField(
@@ -60,9 +60,9 @@ class CompletedTotal(models.Model):
 
 
 class TriesTotal(models.Model):
-    """How many tries of a rule's jobs were ever unsuccessful for one reason.
+    """The unsuccessful attempts of a rule's jobs so far, by error code.
 
-    In some rows, to be added: lanes that write at the same time seldom meet on the same one.
+    The count is the sum over several shards, so that concurrent lanes seldom update the same row.
     """
 
     rule = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""Which objects of a source are kept equal at which place of a destination, and how."""
+"""Replication rules: which objects of a source are copied to a destination, and how."""
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -21,34 +21,34 @@ class DeletePolicy(models.TextChoices):
 
 
 class ArchivePolicy(models.TextChoices):
-    FAIL = "fail", _("fail: restore first")
-    RESTORE = "restore", _("restore it, and wait for that")
+    FAIL = "fail", _("fail: restore them in S3 first")
+    RESTORE = "restore", _("restore them, and wait for the restore")
 
 
 class RestoreTier(models.TextChoices):
-    """S3's words."""
+    """S3's names for the restore tiers."""
 
     STANDARD = "Standard", _("Standard")
     BULK = "Bulk", _("Bulk")
-    EXPEDITED = "Expedited", _("Expedited (not of DEEP_ARCHIVE)")
+    EXPEDITED = "Expedited", _("Expedited (not for DEEP_ARCHIVE)")
 
 
 class ObjectAcl(models.TextChoices):
-    DEFAULT = "default", _("the bucket's")
+    DEFAULT = "default", _("as the bucket's")
     PRIVATE = "private", _("private")
     PUBLIC_READ = "public-read", _("public read")
     PUBLIC_READ_WRITE = "public-read-write", _("public read and write")
 
 
 class EncryptionMethod(models.TextChoices):
-    BUCKET = "", _("as the bucket says")
-    AES256 = "AES256", _("AES256, with keys of OSS's")
+    BUCKET = "", _("as the bucket's")
+    AES256 = "AES256", _("AES256, with keys that OSS manages")
     KMS = "KMS", _("KMS")
     SM4 = "SM4", _("SM4")
 
 
 class ReplicationRule(models.Model):
-    """Which objects of a source are kept equal at which place of a destination."""
+    """Which objects of a source are kept equal at a destination, and under which keys."""
 
     name = models.CharField(_("name"), max_length=63, unique=True, validators=[NAME])
     source = models.ForeignKey(
@@ -58,33 +58,39 @@ class ReplicationRule(models.Model):
         Destination, models.PROTECT, related_name="rules", verbose_name=_("destination")
     )
     source_prefix = models.CharField(
-        _("source prefix"), max_length=1024, blank=True, help_text=_("Only keys that begin so.")
+        _("source prefix"),
+        max_length=1024,
+        blank=True,
+        help_text=_("Only keys that begin with this."),
     )
     source_suffix = models.CharField(
-        _("source suffix"), max_length=1024, blank=True, help_text=_("Only keys that end so.")
+        _("source suffix"),
+        max_length=1024,
+        blank=True,
+        help_text=_("Only keys that end with this."),
     )
     include = models.TextField(
         _("include"),
         blank=True,
         validators=[validate_globs],
-        help_text=_("Only keys that match one of these globs, one on each line: photos/**/*.jpg"),
+        help_text=_("Only keys that match one of these globs; one per line, e.g. photos/**/*.jpg"),
     )
     exclude = models.TextField(
         _("exclude"),
         blank=True,
         validators=[validate_globs],
-        help_text=_("No key that matches one of these globs."),
+        help_text=_("No keys that match one of these globs; one per line."),
     )
     destination_prefix = models.CharField(
         _("destination prefix"),
         max_length=1024,
         blank=True,
-        help_text=_("Put in front of each key at the destination."),
+        help_text=_("Added in front of each key at the destination."),
     )
     strip_source_prefix = models.BooleanField(
         _("strip source prefix"),
         default=False,
-        help_text=_("Take the source prefix off before the destination prefix is put in front."),
+        help_text=_("Remove the source prefix before the destination prefix is added."),
     )
     delete_policy = models.CharField(
         _("when an object is deleted"),
@@ -93,31 +99,31 @@ class ReplicationRule(models.Model):
         default=DeletePolicy.KEEP,
     )
     key_policy = models.CharField(
-        _("keys that OSS can't have"),
+        _("keys that OSS does not accept"),
         max_length=8,
         choices=[
             (KeyPolicy.FAIL.value, _("fail, with the reason")),
-            (KeyPolicy.SKIP.value, _("leave the object out, on record")),
+            (KeyPolicy.SKIP.value, _("skip the object, and record it")),
             (KeyPolicy.REWRITE.value, _("rewrite the key, reversibly")),
         ],
         default=KeyPolicy.FAIL.value,
     )
     metadata_policy = models.CharField(
-        _("metadata that OSS can't keep"),
+        _("metadata that OSS does not accept"),
         max_length=8,
         choices=[
             (MetadataPolicy.FAIL.value, _("fail, with the reason")),
-            (MetadataPolicy.DROP.value, _("copy without it, on record")),
+            (MetadataPolicy.DROP.value, _("copy without it, and record it")),
             (MetadataPolicy.REWRITE.value, _("rewrite it, reversibly")),
         ],
         default=MetadataPolicy.FAIL.value,
     )
     tag_policy = models.CharField(
-        _("tags that OSS can't have"),
+        _("tags that OSS does not accept"),
         max_length=8,
         choices=[
             (TagPolicy.FAIL.value, _("fail, with the reason")),
-            (TagPolicy.DROP.value, _("copy without them, on record")),
+            (TagPolicy.DROP.value, _("copy without them, and record it")),
         ],
         default=TagPolicy.FAIL.value,
     )
@@ -126,12 +132,12 @@ class ReplicationRule(models.Model):
         blank=True,
         validators=[validate_storage_classes],
         help_text=_(
-            "From S3's to OSS's: STANDARD_IA=IA, GLACIER=Archive, *=Standard; or natural. "
+            "S3 class = OSS class, e.g. STANDARD_IA=IA, GLACIER=Archive, *=Standard; or natural. "
             "Empty: Standard for all."
         ),
     )
     acl = models.CharField(
-        _("access of replicas"), max_length=17, choices=ObjectAcl, default=ObjectAcl.DEFAULT
+        _("ACL of replicas"), max_length=17, choices=ObjectAcl, default=ObjectAcl.DEFAULT
     )
     encryption = models.CharField(
         _("encryption of replicas"),
@@ -144,69 +150,72 @@ class ReplicationRule(models.Model):
         _("KMS key id"),
         max_length=255,
         blank=True,
-        help_text=_("With KMS; empty for the key that OSS manages."),
+        help_text=_("Only with KMS; empty: the key that OSS manages."),
     )
     enabled = models.BooleanField(
         _("enabled"),
         default=True,
-        help_text=_("Events of a disabled rule are counted and dropped."),
+        help_text=_("Events for a disabled rule are counted and dropped."),
     )
     max_concurrency = models.PositiveIntegerField(
-        _("transfers at once at most"),
+        _("maximum concurrent transfers"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("Of all lanes together; empty: as many as the lanes have places."),
+        help_text=_("For all lanes together; empty: as many as the lanes have places."),
     )
     max_deletes_per_hour = models.PositiveIntegerField(
-        _("deletes in an hour at most"),
+        _("maximum deletes per hour"),
         null=True,
         blank=True,
-        help_text=_("More of them wait until a person confirms them; empty: any number."),
+        help_text=_("Further deletes wait until a person confirms them; empty: no limit."),
     )
     max_delete_percent = models.PositiveSmallIntegerField(
-        _("deletes in percent of an hour's jobs at most"),
+        _("maximum deletes as a percentage of an hour's jobs"),
         null=True,
         blank=True,
         validators=[MaxValueValidator(100)],
-        help_text=_("As above, counted from the hundredth job of the hour on; empty: any share."),
+        help_text=_(
+            "Further deletes wait until a person confirms them; counts from the hundredth job of "
+            "the hour on; empty: no limit."
+        ),
     )
     archive_policy = models.CharField(
         _("objects in GLACIER or DEEP_ARCHIVE"),
         max_length=8,
         choices=ArchivePolicy,
         default=ArchivePolicy.FAIL,
-        help_text=_("Restoring costs money, and needs the right s3:RestoreObject."),
+        help_text=_("A restore costs money, and needs the permission s3:RestoreObject."),
     )
     restore_days = models.PositiveSmallIntegerField(
-        _("restored for how many days"), default=3, validators=[MinValueValidator(1)]
+        _("days to keep restored objects"), default=3, validators=[MinValueValidator(1)]
     )
     restore_tier = models.CharField(
-        _("restored how"), max_length=9, choices=RestoreTier, default=RestoreTier.STANDARD
+        _("restore tier"), max_length=9, choices=RestoreTier, default=RestoreTier.STANDARD
     )
     paused_at = models.DateTimeField(
         _("paused since"),
         null=True,
         blank=True,
         editable=False,
-        help_text=_("Jobs of a paused rule are kept and wait."),
+        help_text=_("Jobs of a paused rule are kept and wait until the rule is resumed."),
     )
 
-    # parking.py alone writes these.
+    # Only jobs/parking.py writes these.
     errors_in_a_row = models.PositiveIntegerField(
-        _("errors in a row that need a person"), default=0, editable=False
+        _("consecutive errors that need a person"), default=0, editable=False
     )
     parked_at = models.DateTimeField(
         _("parked since"),
         null=True,
         editable=False,
-        help_text=_("Jobs of a parked rule wait; one is tried now and then, until one succeeds."),
+        help_text=_("Jobs of a parked rule wait; one is tried at intervals until one succeeds."),
     )
     parked_code = models.CharField(_("parked for"), max_length=32, default="", editable=False)
-    parked_detail = models.TextField(_("parked for, in detail"), default="", editable=False)
-    probe_at = models.DateTimeField(_("tried again at"), null=True, editable=False)
+    parked_detail = models.TextField(_("parked for (detail)"), default="", editable=False)
+    probe_at = models.DateTimeField(_("next try at"), null=True, editable=False)
 
-    # brake.py alone writes this.
+    # Only jobs/delete_brake.py writes this.
     braked_at = models.DateTimeField(
         _("deletes braked since"),
         null=True,
@@ -228,7 +237,7 @@ class ReplicationRule(models.Model):
             models.CheckConstraint(
                 name="rule_kms_key_goes_with_kms",
                 condition=Q(kms_key_id="") | Q(encryption=EncryptionMethod.KMS),
-                violation_error_message=_("A KMS key id needs the encryption KMS."),
+                violation_error_message=_("A KMS key id needs the encryption method KMS."),
             ),
         ]
 
@@ -236,19 +245,19 @@ class ReplicationRule(models.Model):
         return self.name
 
     def matches(self, key: str) -> bool:
-        """Whether the rule asks for this key of its source."""
+        """Whether the rule covers this key of its source."""
         keys = key_filter(self.source_prefix, self.source_suffix, self.include, self.exclude)
         return keys.matches(key)
 
     def destination_key(self, key: str) -> str:
-        """Where the rule keeps the replica of a key of its source."""
+        """The destination key for a key of the source."""
         if self.strip_source_prefix:
             key = key.removeprefix(self.source_prefix)
         return self.destination_prefix + key
 
     @property
     def has_brake(self) -> bool:
-        """Whether its deletes have to be asked for."""
+        """Whether each delete needs a permit first."""
         return (
             self.max_deletes_per_hour is not None
             or self.max_delete_percent is not None
@@ -257,10 +266,10 @@ class ReplicationRule(models.Model):
 
     @property
     def parked_for(self) -> Meaning | None:
-        """What holds the rule up, in words."""
+        """What an operator reads about the error that parked the rule; None if it is not parked."""
         return MEANINGS[ErrorCode(self.parked_code)] if self.parked_at else None
 
     @classmethod
     def pause(cls, rules: models.QuerySet["ReplicationRule"]) -> int:
-        """Stop working on these rules' jobs; events go on making them. Returns how many changed."""
+        """Stop work on the rules' jobs; events still create jobs. Returns how many were paused."""
         return rules.filter(paused_at__isnull=True).update(paused_at=Now())

@@ -1,4 +1,4 @@
-"""Calls that were signed with a key: which came already, and when the last one came."""
+"""Signatures that were used already, and when the last signed call came."""
 
 from django.db import models
 from django.db.models import Q
@@ -6,7 +6,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class SignedCall(models.Model):
-    """A signature that was taken. The same one is refused, until its time is up anyway."""
+    """A signature that was accepted; it is refused a second time, until it expires anyway."""
 
     signature = models.BinaryField(primary_key=True, max_length=32)
     expires_at = models.DateTimeField()
@@ -14,7 +14,7 @@ class SignedCall(models.Model):
     class Meta:
         default_permissions = ()
         indexes = [
-            # retention: the oldest
+            # retention: expired signatures
             models.Index(name="signed_call_expiry", fields=["expires_at"]),
         ]
 
@@ -23,10 +23,10 @@ class SignedCall(models.Model):
 
 
 class LambdaContact(models.Model):
-    """When a signed call last came, to the minute: one row, or none before the first call."""
+    """When the last signed call came, to the minute; no row before the first call, then one."""
 
     id = models.SmallIntegerField(primary_key=True, default=1)
-    heard_at = models.DateTimeField(_("heard from"))
+    heard_at = models.DateTimeField(_("last call at"))
 
     class Meta:
         default_permissions = ()

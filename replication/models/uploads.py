@@ -1,4 +1,4 @@
-"""A large object on its way: its multipart upload, and the parts that any lane may carry."""
+"""The multipart uploads of large objects, and their parts, which any lane may carry."""
 
 from django.db import models
 from django.db.models import Q
@@ -9,9 +9,10 @@ from replication.models.rules import ReplicationRule
 
 
 class MultipartUpload(models.Model):
-    """The upload of one key under one rule. It outlives the lane, and the job, that began it.
+    """The upload of one key under one rule. It can outlive the lane and the job that began it.
 
-    Only for as long as the source has exactly this object; what is there by then is another upload.
+    It can be used only while the source still has exactly this object; a changed object needs a
+    new upload.
     """
 
     id: int
@@ -22,18 +23,18 @@ class MultipartUpload(models.Model):
     destination = models.ForeignKey(Destination, models.CASCADE, related_name="+")
     destination_key = models.TextField(_("destination key"))
     upload_id = models.TextField(_("upload id"))
-    attributes_hash = models.TextField()  # of all that was written with it at its beginning
+    attributes_hash = models.TextField()  # of all attributes that were sent when it began
     began_at = models.DateTimeField(_("began at"))
 
     size_bytes = models.BigIntegerField(_("size in bytes"))
-    part_size_bytes = models.BigIntegerField(_("size of a part in bytes"))
+    part_size_bytes = models.BigIntegerField(_("part size in bytes"))
     source_etag = models.TextField(_("source ETag"))
     source_version_id = models.TextField(_("source version"), default="")
-    # What the source says of the whole, if it can be put together from the parts'.
+    # The source's checksum of the whole object, if it can be combined from those of the parts.
     checksum_name = models.CharField(max_length=12, default="")
     checksum_value = models.TextField(default="")
 
-    # What a part met that its own retries don't mend; the job's try ends with it.
+    # The error of a part that its own retries did not cure; the job's attempt ends with it.
     error_code = models.CharField(_("error"), max_length=32, default="")
     error_detail = models.TextField(_("error detail"), default="")
     error_request_id = models.TextField(_("request id"), default="")
@@ -51,20 +52,21 @@ class MultipartUpload(models.Model):
 
 
 class UploadPart(models.Model):
-    """A part to carry: waiting without a lease, being carried with one, there with an ETag."""
+    """One part. It waits without a lease, is carried under a lease, and is done with an ETag."""
 
     upload = models.ForeignKey(
         MultipartUpload, models.CASCADE, related_name="parts", db_index=False
     )
     number = models.IntegerField(_("number"))  # from 1
-    attempt = models.IntegerField(_("claims"), default=0)  # the fencing token, raised by each claim
+    # The fencing token; each claim increments it.
+    attempt = models.IntegerField(_("claims"), default=0)
     failures = models.IntegerField(_("unsuccessful tries"), default=0)
     available_at = models.DateTimeField(_("due at"))
     lease_expires_at = models.DateTimeField(_("lease until"), null=True)
     claimed_by = models.UUIDField(_("lane"), null=True)
     etag = models.TextField(_("ETag"), default="")
     crc64 = models.TextField(_("CRC-64"), default="")
-    # By the upload's checksum_name; a CRC of 64 bits has no sign, and PostgreSQL's integers have.
+    # In the algorithm of checksum_name. A decimal, because PostgreSQL has no unsigned 64-bit type.
     source_crc = models.DecimalField(max_digits=20, decimal_places=0, default=0)
 
     class Meta:
@@ -78,7 +80,7 @@ class UploadPart(models.Model):
             ),
         ]
         indexes = [
-            # uploads.claim_parts, and what is left of an upload
+            # uploads.claim_parts and uploads.progress: the parts that are still missing
             models.Index(name="part_missing", fields=["upload", "number"], condition=Q(etag="")),
         ]
 

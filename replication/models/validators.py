@@ -1,4 +1,4 @@
-"""What a field of a model refuses, in words for the person who filled it in."""
+"""Validators of model fields; their messages are for the person who fills in the form."""
 
 from collections.abc import Callable
 
@@ -29,10 +29,10 @@ def _validated_by(parse: Callable[[str], object]) -> Callable[[str], None]:
 
 
 def validate_globs(text: str) -> None:
-    """Django's validator of a text of globs, one on each line."""
+    """Validate a text with one glob on each line."""
     _validated_by(parse_globs)(text)
 
 
 def validate_storage_classes(text: str) -> None:
-    """Django's validator of a mapping of storage classes."""
+    """Validate a mapping of storage classes."""
     _validated_by(parse_storage_classes)(text)

@@ -149,7 +149,7 @@ def test_a_parked_rule_is_a_problem_that_says_what_to_do(road: Road) -> None:
     for _ in range(3):
         parking.note_error(road.rule.pk, DENIED)
     [problem] = [p for p in read_status().problems if p.code == "rule_parked"]
-    assert "OSS refuses to let us write" in problem.detail
+    assert "OSS denies permission to write" in problem.detail
     assert "Grant oss:PutObject" in problem.detail
 
 

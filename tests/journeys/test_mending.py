@@ -39,8 +39,8 @@ def test_a_wrong_oss_secret_is_seen_and_after_it_is_mended_retry_completes_the_j
         page.get_by_role("link", name="1 failed job").first.click()
         row = page.locator("#result_list tbody tr")
         expect(row).to_contain_text("report.pdf")
-        expect(row).to_contain_text("the access key id or its secret is wrong")
-        expect(row).to_contain_text("Put the right AccessKey behind the destination's credential")
+        expect(row).to_contain_text("the AccessKey ID, its secret or the security token is wrong")
+        expect(row).to_contain_text("Correct the AccessKey of the destination's credential")
         page.get_by_role("link", name="report.pdf").click()
         expect(page.locator("#content")).to_contain_text("403 SignatureDoesNotMatch")
         # The secret is nowhere: not on the page, not in the cluster's log.

@@ -345,4 +345,4 @@ def test_a_missing_grant_is_said_once_with_the_fix(
         call_command("verify", copied.rule.name, "a", "b")
     printed = capsys.readouterr()
     assert printed.out.count("destination_access_denied") == 2
-    assert printed.err.count("oss:GetObject where replicas are compared") == 1
+    assert printed.err.count("oss:GetObject if replicas are compared") == 1

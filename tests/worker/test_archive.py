@@ -66,7 +66,7 @@ def test_an_archived_object_fails_at_once_with_what_to_do(road: Road, storage_cl
     job = TransferJob.objects.get()
     assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.SOURCE_ARCHIVED)
     assert job.error is not None
-    assert "restore first" in job.error.cause
+    assert "until it is restored" in job.error.cause
     assert "x-amz-restore" not in head(road)
 
 

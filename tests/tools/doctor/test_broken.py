@@ -431,7 +431,7 @@ DESTINATION = [
         "may not write",
         denied("oss:PutObject"),
         "destination.write",
-        "OSS refuses to let us write",
+        "OSS denies permission to write",
         "Grant oss:PutObject on acs:oss:*:*:replica/*",
     ),
     Broken(
@@ -499,15 +499,15 @@ DESTINATION = [
         "wrong secret in OSS",
         wrong_secret_in_oss,
         "destination.write",
-        "OSS does not accept our credentials",
-        "Put the right AccessKey",
+        "OSS rejects the destination's credentials",
+        "Correct the AccessKey",
     ),
     Broken(
         "access key that is gone",
         lambda green: green.oss.remove_key(OSS_KEY_ID),
         "destination.write",
         "InvalidAccessKeyId",
-        "Put the right AccessKey",
+        "Correct the AccessKey",
     ),
     Broken(
         "no such profile in OSS",
@@ -551,7 +551,7 @@ DESTINATION = [
         lambda green: green.oss.set_clock_offset(HOUR_SECONDS),
         "clock",
         "s behind that of 127.0.0.1:",
-        "Correct the clock of this host",
+        "Correct the clock of the s3sync host",
     ),
     Broken(
         "clock that is a little wrong",

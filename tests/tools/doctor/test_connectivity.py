@@ -106,7 +106,11 @@ def answers_in_s3(origin: HttpOrigin, *, listing: str, get: tuple[str, str]) -> 
         (
             ONE_KEY,
             ("400 Bad Request", "KMS.DisabledException"),
-            ("source.read", "with a KMS key that we may not use", "Grant kms:Decrypt on the key"),
+            (
+                "source.read",
+                "could not decrypt the object with its KMS key",
+                "Grant kms:Decrypt on the key",
+            ),
         ),
         (
             ONE_KEY,
