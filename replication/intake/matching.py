@@ -1,5 +1,4 @@
-"""Events → rules → jobs. When it returns, the jobs are committed (or are part of the caller's
-transaction)."""
+"""Events → rules → jobs. On return the jobs are committed, or part of the caller's transaction."""
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from replication.models import JobOrigin, ReplicationRule, Source, SourceKind
 
 @dataclass(frozen=True)
 class Intake:
-    """What came of some events: the jobs, and how many records no rule asks for."""
+    """The result of some events: the jobs, and how many records match no rule."""
 
     job_ids: list[int]
     unmatched: int
@@ -34,38 +33,38 @@ class UnknownDomain(Exception):
 
 @dataclass(frozen=True)
 class AnnouncedEvent:
-    """An event, and when its announcement was sent; None where the sender does not say."""
+    """An event, and when its message was sent; None if the sender does not say."""
 
     event: ObjectEvent
     announced_at: datetime | None = None
 
 
 def take_events(events: Sequence[AnnouncedEvent], *, origin: JobOrigin) -> Intake:
-    """Make a job for every rule that asks for an event's object."""
-    asking = _rules_by_bucket({item.event.bucket for item in events})
+    """Make a job for every rule that matches an event's object."""
+    rules_by_bucket = _rules_by_bucket({item.event.bucket for item in events})
     orders: list[JobOrder] = []
     unmatched = 0
     for item in events:
         event = item.event
-        rules = asking.get(event.bucket, ()) if event.is_change else ()
-        asked = [
+        rules = rules_by_bucket.get(event.bucket, ()) if event.is_change else ()
+        matched = [
             JobOrder(rule_id, event.key, item.announced_at)
             for rule_id, keys in rules
             if keys.matches(event.key)
         ]
-        orders += asked
-        unmatched += not asked
+        orders += matched
+        unmatched += not matched
     return Intake(enqueue(orders, origin=origin, priority=PRIORITY_EVENT), unmatched)
 
 
-def take_keys(places: Iterable[tuple[str, str]]) -> Intake:
-    """Make jobs for (domain, key) pairs: the domain names a source.
+def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
+    """Make jobs for (domain, key) pairs; the domain identifies a source.
 
     Raises:
-        UnknownDomain: for the first domain that no enabled rule's source has; then no job is made.
+        UnknownDomain: a domain belongs to no source of an enabled rule; no job is made.
     """
-    places = list(places)
-    domains = {domain for domain, _ in places}
+    pairs = list(pairs)
+    domains = {domain for domain, _ in pairs}
     sources = {
         source.pk: {domain.domain for domain in source.domains.all()}
         for source in Source.objects.filter(domains__domain__in=domains)
@@ -75,28 +74,28 @@ def take_keys(places: Iterable[tuple[str, str]]) -> Intake:
     rules = list(ReplicationRule.objects.filter(enabled=True, source__in=sources))
     orders: list[JobOrder] = []
     unmatched = 0
-    for domain, key in places:
+    for domain, key in pairs:
         candidates = [rule for rule in rules if domain in sources[rule.source_id]]
         if not candidates:
             raise UnknownDomain(domain)
-        asking = [rule for rule in candidates if rule.matches(key)]
-        orders += [JobOrder(rule.pk, key) for rule in asking]
-        unmatched += not asking
+        matched = [rule for rule in candidates if rule.matches(key)]
+        orders += [JobOrder(rule.pk, key) for rule in matched]
+        unmatched += not matched
     return Intake(enqueue(orders, origin=JobOrigin.API, priority=PRIORITY_EVENT), unmatched)
 
 
 def look_again(rule: ReplicationRule, keys: Iterable[str]) -> list[int]:
-    """Make a job for each key of the rule, as an operator asks; its filters do not apply."""
+    """Make a job for each key of the rule, at an operator's request; ignores the rule's filters."""
     return enqueue(
         [JobOrder(rule.pk, key) for key in keys], origin=JobOrigin.ADMIN, priority=PRIORITY_BULK
     )
 
 
 def _rules_by_bucket(buckets: Set[str]) -> dict[str, list[tuple[int, KeyFilter]]]:
-    """The enabled rules of these buckets, by id, each with the keys that it asks for.
+    """The enabled rules of these buckets, as pairs of rule id and key filter.
 
-    Read anew each time, for whoever enables a rule expects the next event to be taken; in SQL, as
-    the ORM takes longer to write the statement than PostgreSQL to answer it.
+    Read anew each time, so that a rule that was just enabled gets the next event. In SQL, as the
+    ORM takes longer to build the statement than PostgreSQL to answer it.
     """
     rules: dict[str, list[tuple[int, KeyFilter]]] = {}
     with connection.cursor() as cursor:

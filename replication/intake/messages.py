@@ -12,18 +12,18 @@ from replication.cluster.database import DATABASE_AWAY
 from replication.intake.matching import AnnouncedEvent, take_events
 from replication.intake.s3_events import UnparseableMessage, parse_message
 from replication.intake.sqs import MAX_BATCH, Message, Queue
-from replication.intake.visibility import InHand
+from replication.intake.visibility import InFlight
 from replication.models import DeadLetter, EventQueue, JobOrigin
 
 log = structlog.get_logger(__name__)
 
-# The database is away, or its tables are not those of this version: any message would raise it.
-NOT_THE_MESSAGES_FAULT = (*DATABASE_AWAY, ProgrammingError)
+# The database is unavailable, or its schema is of another version: every message would raise this.
+DATABASE_FAULTS = (*DATABASE_AWAY, ProgrammingError)
 
 
 @dataclass(frozen=True)
 class Polled:
-    """What came of some messages."""
+    """The result of some messages, in numbers."""
 
     messages: int
     jobs: int
@@ -38,14 +38,13 @@ NOTHING = Polled(0, 0, 0, 0)
 
 
 def poll_once(
-    queue: EventQueue, *, wait_seconds: int, in_hand: InHand | None = None
+    queue: EventQueue, *, wait_seconds: int, in_flight: InFlight | None = None
 ) -> Polled | None:
     """Receive once, commit what the messages ask for, delete them. None if there were none.
 
-    What was received and could not be committed stays in `in_hand`; given that again, it is taken
-    before anything else is received. So a database that was away for a second
-    does not cost the queue's visibility timeout, nor push its messages on their way to the
-    queue's own dead-letter queue.
+    Messages that can't be committed stay in `in_flight`, and the next call commits them before it
+    receives others. So a database that is away for a second costs neither the queue's visibility
+    timeout nor a step towards the queue's own dead-letter queue.
 
     Raises:
         QueueError: SQS refused or can't be reached.
@@ -54,28 +53,28 @@ def poll_once(
             of another version; nothing was deleted.
     """
     sqs = Queue(queue)
-    if in_hand is None:
-        in_hand = InHand(queue)
-    if not in_hand.messages:
-        in_hand.take(sqs.receive(wait_seconds=wait_seconds))
-    polled = take_in_hand(queue, in_hand, then_delete=partial(delete_messages, queue))
+    if in_flight is None:
+        in_flight = InFlight(queue)
+    if not in_flight.messages:
+        in_flight.add(sqs.receive(wait_seconds=wait_seconds))
+    polled = take_in_flight(queue, in_flight, then_delete=partial(delete_messages, queue))
     return polled if polled.messages else None
 
 
-def take_in_hand(
-    queue: EventQueue, in_hand: InHand, *, then_delete: Callable[[Sequence[Message]], None]
+def take_in_flight(
+    queue: EventQueue, in_flight: InFlight, *, then_delete: Callable[[Sequence[Message]], None]
 ) -> Polled:
-    """Commit what all messages in hand ask for, let them go, and hand them on to be deleted.
+    """Commit the jobs of all messages in flight, then pass the messages on to be deleted.
 
     Raises:
-        OperationalError, InterfaceError, InternalError, ProgrammingError: as poll_once; all of
-            them are still in hand.
+        OperationalError, InterfaceError, InternalError, ProgrammingError: as for `poll_once`; all
+            messages are still in flight.
     """
-    messages = in_hand.messages
+    messages = in_flight.messages
     if not messages:
         return NOTHING
     polled = take_messages(queue, messages)
-    in_hand.let_go(messages)
+    in_flight.remove(messages)
     # Delete last: a crash before this line redelivers, and taking a message twice is harmless.
     then_delete(messages)
     log.info("queue.polled", queue=queue.name, **asdict(polled))
@@ -83,10 +82,12 @@ def take_in_hand(
 
 
 def delete_messages(queue: EventQueue, messages: Sequence[Message]) -> None:
-    """Delete messages whose jobs are committed; one that can't be is logged, and comes again.
+    """Delete messages whose jobs are committed.
+
+    A message that SQS fails to delete is logged, and delivered again.
 
     Raises:
-        QueueError, ReplicationError: as poll_once.
+        QueueError, ReplicationError: as for `poll_once`.
     """
     sqs = Queue(queue)
     for start in range(0, len(messages), MAX_BATCH):
@@ -97,33 +98,37 @@ def delete_messages(queue: EventQueue, messages: Sequence[Message]) -> None:
 def take_messages(queue: EventQueue, messages: Sequence[Message]) -> Polled:
     """Turn messages into jobs, dead letters and counts, in one transaction.
 
-    Where that fails unexpectedly each half is taken alone, in a transaction of its own, and so on;
-    one message that fails alone becomes a dead letter: it must not hold up those beside it.
+    If the transaction fails unexpectedly, each half of the messages gets its own transaction, and
+    so on. A message that fails alone becomes a dead letter, so that it does not block the others.
+
+    Raises:
+        OperationalError, InterfaceError, InternalError, ProgrammingError: the database is
+            unavailable or of another version.
     """
     try:
-        return _take(queue, messages)
-    except NOT_THE_MESSAGES_FAULT:
+        return _parse_and_commit(queue, messages)
+    except DATABASE_FAULTS:
         raise
     except Exception as error:
         if len(messages) == 1:
-            return _bury(queue, messages[0], error)
+            return _keep_as_dead_letter(queue, messages[0], error)
         log.warning("queue.messages_taken_by_halves", queue=queue.name, reason=str(error))
         half = len(messages) // 2
         return take_messages(queue, messages[:half]) + take_messages(queue, messages[half:])
 
 
-def why_not_taken(error: Exception) -> str:
-    """The reason beside a dead letter that raised this when it was taken in."""
-    return _storable(f"it could not be taken in: {type(error).__name__}: {error}")
+def dead_letter_reason(error: Exception) -> str:
+    """The reason to store with a dead letter that raised this error."""
+    return _storable(f"it could not be processed: {type(error).__name__}: {error}")
 
 
-def _bury(queue: EventQueue, message: Message, error: Exception) -> Polled:
+def _keep_as_dead_letter(queue: EventQueue, message: Message, error: Exception) -> Polled:
     log.error("queue.message_failed", queue=queue.name, message=message.id, exc_info=error)
-    dead = _dead_letter(queue, message, reason=why_not_taken(error))
+    dead = _dead_letter(queue, message, reason=dead_letter_reason(error))
     return _commit(queue, [], [dead], received=1)
 
 
-def _take(queue: EventQueue, messages: Sequence[Message]) -> Polled:
+def _parse_and_commit(queue: EventQueue, messages: Sequence[Message]) -> Polled:
     events: list[AnnouncedEvent] = []
     dead: list[DeadLetter] = []
     for message in messages:
@@ -145,11 +150,11 @@ def _commit(
     with transaction.atomic():
         intake = take_events(events, origin=JobOrigin.EVENT)
         if dead:
-            # SQS delivers at least once: a message kept already is not kept twice. In the order of
-            # their ids, so that two pollers that keep the same ones can't deadlock.
+            # SQS delivers at least once: a message that is kept already is not kept twice.
+            # Sorted by id, so that two pollers that keep the same messages can't deadlock.
             dead.sort(key=lambda letter: letter.message_id)
             DeadLetter.objects.bulk_create(dead, ignore_conflicts=True)
-        # Last, for all pollers of the queue write this row. The ORM takes three times as long.
+        # Last, as all pollers of the queue lock this row. The ORM takes three times as long.
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -173,5 +178,5 @@ def _dead_letter(queue: EventQueue, message: Message, *, reason: str) -> DeadLet
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL stores neither half a surrogate pair nor NUL; U+2400 is its picture."""
+    """Replace lone surrogates and NUL, which PostgreSQL does not store; U+2400 stands for NUL."""
     return text.encode(errors="backslashreplace").decode().replace("\0", "␀")

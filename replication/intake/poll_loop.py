@@ -1,4 +1,4 @@
-"""Polls every enabled queue on a thread of its own, whatever SQS and the database do."""
+"""Polls each enabled queue on its own thread, through every failure of SQS and the database."""
 
 import math
 import threading
@@ -15,19 +15,20 @@ from replication.models import EventQueue
 
 log = structlog.get_logger(__name__)
 
-# Each look beats, too; at the very pace of beats, every second look would come too early for one.
+# Each look also sends a heartbeat, if one is due. If looks came exactly every BEAT_SECONDS, every
+# second one would be a moment too early for its heartbeat.
 LOOK_FOR_QUEUES_SECONDS = loops.BEAT_SECONDS + 0.5
 STOP_CHECK_SECONDS = 0.5
 
 
 def poll_for(loop: loops.Loop, *, seconds: float) -> None:
-    """Poll all enabled queues for that long; asks for a successor a little before."""
+    """Poll all enabled queues for `seconds`; asks for a successor shortly before the end."""
     ends = time.monotonic() + seconds
     PollLoop(loop, until=ends, renew_at=ends - loops.OVERLAP * seconds).run()
 
 
 def poll_until(loop: loops.Loop, stop: threading.Event, *, only: str = "") -> None:
-    """Poll all enabled queues, or the one of the name `only`, until told to stop."""
+    """Poll all enabled queues, or only the queue named `only`, until `stop` is set."""
     PollLoop(loop, until=math.inf, stop=stop, only=only).run()
 
 
@@ -38,7 +39,7 @@ class _Polling:
 
 
 class PollLoop:
-    """The threads that poll, kept equal to the queues that are enabled in the database."""
+    """Runs one polling thread for each queue that is enabled in the database."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class PollLoop:
         self._pollings: dict[tuple[object, ...], _Polling] = {}
 
     def run(self) -> None:
-        """See poll_for and poll_until."""
+        """Poll until the time is up, `stop` is set or the cluster stops; then join all threads."""
         try:
             while not self._must_stop() and (now := time.monotonic()) < self._until:
                 try:

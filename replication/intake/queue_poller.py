@@ -1,8 +1,8 @@
-"""Polls one queue: receives, commits and deletes go on at the same time, each at its own pace.
+"""Polls one queue: receives, commits and deletes run concurrently, each at its own rate.
 
-The poller's own thread alone decides, and talks to the database: what all receives since the last
-commit have brought it commits in one transaction. Threads of a pool talk to SQS, and put what came
-of it into the inbox.
+Only the poller's own thread makes decisions and uses the database. It commits the messages of all
+receives since the last commit in one transaction. Pool threads call SQS, and put a callback with
+the result into the inbox.
 """
 
 import math
@@ -19,23 +19,29 @@ from django.db import Error, connection
 from django.db.models.functions import Now
 
 from replication.errors import ReplicationError
-from replication.intake.messages import NOT_THE_MESSAGES_FAULT, delete_messages, take_in_hand
-from replication.intake.receive_rate import COMMIT_SECONDS, Appetite, Trouble, wait_seconds
+from replication.intake.messages import DATABASE_FAULTS, delete_messages, take_in_flight
+from replication.intake.receive_rate import (
+    COMMIT_INTERVAL_SECONDS,
+    Backoff,
+    ReceiveRate,
+    wait_seconds,
+)
 from replication.intake.sqs import MAX_BATCH, Message, Queue, QueueError
-from replication.intake.sqs_client import CALLS_AT_ONCE
-from replication.intake.visibility import InHand
+from replication.intake.sqs_client import MAX_CONCURRENT_CALLS
+from replication.intake.visibility import InFlight
 from replication.models import EventQueue
 
 log = structlog.get_logger(__name__)
 
-# Received and not yet deleted. A message has some 1 KB as a rule, but may have 1 MiB.
-MOST_MESSAGES = 1000
-MOST_CHARACTERS = 32 * 1024 * 1024
-# A message whose jobs are committed waits so long for nine others to be deleted with.
+# Limits for messages that are received and not deleted yet. A message usually has about 1 KB, but
+# may have 1 MiB.
+MAX_MESSAGES = 1000
+MAX_CHARACTERS = 32 * 1024 * 1024
+# How long a message with committed jobs waits for nine others, to be deleted in one request.
 DELETE_WITHIN_SECONDS = 0.1
-# How often the queue's row says that all is well, and how many messages wait.
-NOTE_SECONDS = 5.0
-DEPTH_SECONDS = 60.0
+# How often the queue's row is updated: that polling works, and how many messages wait.
+STATUS_INTERVAL_SECONDS = 5.0
+DEPTH_INTERVAL_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -47,33 +53,38 @@ class QueuePoller:
         self._queue = event_queue
         self._until = until
         self._is_told_to_stop = False
-        # What to do on the poller's thread, now that a call of SQS has ended.
+        # Callbacks for the poller's thread, each with the result of a call to SQS.
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._in_hand = InHand(event_queue)
+        self._in_flight = InFlight(event_queue)
         self._undeleted: list[Message] = []
         self._receives = 0  # calls under way
         self._being_deleted = 0  # messages
-        self._appetite = Appetite()
-        self._receiving, self._committing, self._deleting = Trouble(), Trouble(), Trouble()
+        self._receive_rate = ReceiveRate()
+        self._receive_backoff = Backoff()
+        self._database_backoff = Backoff()
+        self._delete_backoff = Backoff()
         self._commit_at = self._delete_at = -math.inf
-        self._note_at = math.inf  # until something succeeds
+        self._status_at = math.inf  # until something succeeds
         self._depth_at = -math.inf
 
     def stop(self) -> None:
-        """Have `run` begin nothing new, finish what is under way, and return; from any thread."""
+        """Make `run` start nothing new, finish the calls under way, and return. Thread-safe."""
         self._is_told_to_stop = True
         self._inbox.put(lambda: None)
 
     def run(self) -> None:
         """Poll until the time is up or `stop` is called; never raises."""
         try:
-            with self._in_hand, ThreadPoolExecutor(CALLS_AT_ONCE, self._queue.name) as self._pool:
+            with (
+                self._in_flight,
+                ThreadPoolExecutor(MAX_CONCURRENT_CALLS, self._queue.name) as self._pool,
+            ):
                 while not self._is_done():
-                    self._take_answers()
-                    self._receive_if_hungry()
+                    self._handle_results()
+                    self._receive_if_due()
                     self._commit_if_due()
                     self._delete_if_due()
-                    self._note_if_due()
+                    self._update_status_if_due()
         finally:
             connection.close()
 
@@ -82,17 +93,20 @@ class QueuePoller:
         return self._is_told_to_stop or time.monotonic() >= self._until
 
     def _is_done(self) -> bool:
-        """Whether all that was begun has ended. What can't be committed now is given back after."""
-        is_committed = not self._in_hand or self._is_stuck
+        """Whether everything that was started has ended.
+
+        Messages that can't be committed do not delay the end: they are given back on exit.
+        """
+        is_committed = not self._in_flight or self._is_stuck
         is_deleted = not self._undeleted and not self._being_deleted
         return self._is_ending and not self._receives and is_committed and is_deleted
 
-    def _take_answers(self) -> None:
-        """Wait until a call has ended or something is due, and see to all calls that have ended."""
+    def _handle_results(self) -> None:
+        """Wait until a call has ended or work is due, then handle all results that are there."""
         due_at = [self._next_receive_at()]
         if not self._is_ending:
             due_at.append(self._until)
-        if self._in_hand:
+        if self._in_flight:
             due_at.append(self._next_commit_at())
         if self._undeleted:
             due_at.append(self._delete_at)
@@ -103,7 +117,7 @@ class QueuePoller:
                 self._inbox.get_nowait()()
 
     def _call(self, call: Callable[[], T], then: Callable[[T | Exception], None]) -> None:
-        """Call SQS on a thread of the pool, and `then` on the poller's own with what came of it."""
+        """Run `call` on a pool thread, and `then` with its result on the poller's thread."""
 
         def run() -> None:
             result: T | Exception
@@ -118,73 +132,77 @@ class QueuePoller:
     # -- receive -------------------------------------------------------------------------------
 
     def _next_receive_at(self) -> float:
-        """When one more receive may begin; infinite if not before something else has ended."""
-        held = len(self._in_hand) + len(self._undeleted) + self._being_deleted
-        has_room = held < MOST_MESSAGES and self._in_hand.characters < MOST_CHARACTERS
-        is_full = not has_room or self._receives >= self._appetite.at_once
+        """When one more receive may start; infinite while something else must end first."""
+        undeleted = len(self._in_flight) + len(self._undeleted) + self._being_deleted
+        has_room = undeleted < MAX_MESSAGES and self._in_flight.characters < MAX_CHARACTERS
+        is_full = not has_room or self._receives >= self._receive_rate.max_receives
         if self._is_ending or self._is_stuck or is_full:
             return math.inf
-        troubles = (self._receiving, self._committing, self._deleting)
-        return max(self._appetite.next_at, *(trouble.until for trouble in troubles))
+        backoffs = (self._receive_backoff, self._database_backoff, self._delete_backoff)
+        return max(self._receive_rate.next_at, *(backoff.until for backoff in backoffs))
 
-    def _receive_if_hungry(self) -> None:
+    def _receive_if_due(self) -> None:
         while (now := time.monotonic()) >= self._next_receive_at():
             seconds = wait_seconds(is_alone=not self._receives, left_seconds=self._until - now)
             self._receives += 1
             self._call(partial(self._receive, seconds), partial(self._received, now))
 
     def _receive(self, seconds: int) -> int:
-        """On a thread of the pool; returns how many messages there were."""
+        """Receive on a pool thread; returns the number of messages."""
         messages = Queue(self._queue).receive(wait_seconds=seconds)
-        self._in_hand.take(messages)
+        self._in_flight.add(messages)
         return len(messages)
 
-    def _received(self, asked_at: float, result: int | Exception) -> None:
+    def _received(self, started_at: float, result: int | Exception) -> None:
         self._receives -= 1
         if isinstance(result, Exception):
-            self._appetite.spoil()
-            self._fail(self._receiving, result, tried_at=asked_at, event="queue.poll_failed")
+            self._receive_rate.note_failed()
+            self._fail(
+                self._receive_backoff, result, started_at=started_at, event="queue.poll_failed"
+            )
         else:
-            self._appetite.is_fed(result, asked_at=asked_at)
-            self._succeed(self._receiving, tried_at=asked_at)
+            self._receive_rate.note_received(result, started_at=started_at)
+            self._succeed(self._receive_backoff, started_at=started_at)
 
     # -- commit --------------------------------------------------------------------------------
 
     @property
     def _is_stuck(self) -> bool:
-        """Whether what is in hand can't be committed; then no more is received."""
-        return bool(self._in_hand) and self._committing.is_on
+        """Whether the messages in flight can't be committed; no more are received then."""
+        return bool(self._in_flight) and self._database_backoff.is_on
 
     def _next_commit_at(self) -> float:
-        return max(self._commit_at, self._committing.until)
+        return max(self._commit_at, self._database_backoff.until)
 
     def _commit_if_due(self) -> None:
         now = time.monotonic()
-        if self._in_hand and now >= self._next_commit_at():
-            self._commit_at = now + COMMIT_SECONDS
-            self._ask_database(
-                lambda: take_in_hand(self._queue, self._in_hand, then_delete=self._delete_soon)
+        if self._in_flight and now >= self._next_commit_at():
+            self._commit_at = now + COMMIT_INTERVAL_SECONDS
+            self._use_database(
+                lambda: take_in_flight(self._queue, self._in_flight, then_delete=self._delete_soon)
             )
 
-    def _ask_database(self, work: Callable[[], object]) -> None:
-        """Do something that needs the database. Where it can't be done, begin nothing for a while.
+    def _use_database(self, work: Callable[[], object]) -> None:
+        """Do work that needs the database; back off if the database is unavailable.
 
-        Nothing was deleted then. What is in hand is taken when the database is back; if this
-        process ends first, SQS delivers it again.
+        After such a failure nothing was deleted. The messages stay in flight and are committed when
+        the database is back. If this process ends first, SQS delivers them again.
         """
-        tried_at = time.monotonic()
+        started_at = time.monotonic()
         try:
             work()
-        except NOT_THE_MESSAGES_FAULT as error:
+        except DATABASE_FAULTS as error:
             log.warning("queue.database_unavailable", queue=self._queue.name, reason=str(error))
             connection.close()
-            self._report(self._committing, f"the database: {error}", tried_at=tried_at)
+            self._report(self._database_backoff, f"the database: {error}", started_at=started_at)
         except Exception as error:
-            # Whatever it was, it must not end the polling of its queue.
-            self._in_hand.let_go(self._in_hand.messages)
-            self._fail(self._committing, error, tried_at=tried_at, event="queue.poll_failed")
+            # An unknown error must not end the polling of its queue.
+            self._in_flight.remove(self._in_flight.messages)
+            self._fail(
+                self._database_backoff, error, started_at=started_at, event="queue.poll_failed"
+            )
         else:
-            self._succeed(self._committing, tried_at=tried_at)
+            self._succeed(self._database_backoff, started_at=started_at)
 
     # -- delete --------------------------------------------------------------------------------
 
@@ -204,35 +222,37 @@ class QueuePoller:
                 partial(delete_messages, self._queue, batch), partial(self._deleted, now, batch)
             )
 
-    def _deleted(self, asked_at: float, batch: Sequence[Message], result: Exception | None) -> None:
+    def _deleted(
+        self, started_at: float, batch: Sequence[Message], result: Exception | None
+    ) -> None:
         self._being_deleted -= len(batch)
         if isinstance(result, Exception):
-            # They are delivered again, which is harmless.
+            # SQS delivers the messages again, which is harmless.
             event = "queue.messages_not_deleted"
-            self._fail(self._deleting, result, tried_at=asked_at, event=event)
+            self._fail(self._delete_backoff, result, started_at=started_at, event=event)
         else:
-            self._succeed(self._deleting, tried_at=asked_at)
+            self._succeed(self._delete_backoff, started_at=started_at)
 
-    # -- what the operator sees ----------------------------------------------------------------
+    # -- status for operators ------------------------------------------------------------------
 
-    def _succeed(self, trouble: Trouble, *, tried_at: float) -> None:
-        trouble.end(tried_at=tried_at)
-        if math.isinf(self._note_at):
-            self._note_at = time.monotonic()
+    def _succeed(self, backoff: Backoff, *, started_at: float) -> None:
+        backoff.note_success(started_at=started_at)
+        if math.isinf(self._status_at):
+            self._status_at = time.monotonic()
 
-    def _fail(self, trouble: Trouble, error: Exception, *, tried_at: float, event: str) -> None:
+    def _fail(self, backoff: Backoff, error: Exception, *, started_at: float, event: str) -> None:
         if isinstance(error, (QueueError, ReplicationError)):
             reason = str(error)
             log.warning(event, queue=self._queue.name, reason=reason)
         else:
             reason = f"{type(error).__name__}: {error}"
             log.error(f"{event}_unexpectedly", queue=self._queue.name, exc_info=error)
-        self._report(trouble, reason, tried_at=tried_at)
+        self._report(backoff, reason, started_at=started_at)
 
-    def _report(self, trouble: Trouble, reason: str, *, tried_at: float) -> None:
-        """Wait before the next try, and leave the reason where the operator looks."""
-        trouble.grow(tried_at=tried_at)
-        self._note_at = math.inf
+    def _report(self, backoff: Backoff, reason: str, *, started_at: float) -> None:
+        """Back off before the next attempt, and write the reason into the queue's row."""
+        backoff.note_failure(started_at=started_at)
+        self._status_at = math.inf
         try:
             EventQueue.objects.filter(pk=self._queue.pk).update(
                 last_error=reason, last_error_at=Now()
@@ -240,21 +260,22 @@ class QueuePoller:
         except Error:
             connection.close()
 
-    def _note_if_due(self) -> None:
-        """Say now and then that all is well, if it is."""
+    def _update_status_if_due(self) -> None:
+        """Write into the queue's row, at intervals, that polling works, if it does."""
         now = time.monotonic()
-        is_due = now >= max(self._note_at, self._committing.until)
-        if not is_due or self._receiving.is_on or self._deleting.is_on or self._is_stuck:
+        is_due = now >= max(self._status_at, self._database_backoff.until)
+        is_failing = self._receive_backoff.is_on or self._delete_backoff.is_on or self._is_stuck
+        if not is_due or is_failing:
             return
-        self._note_at = now + NOTE_SECONDS
-        self._ask_database(lambda: self._update(last_polled_at=Now(), last_error=""))
+        self._status_at = now + STATUS_INTERVAL_SECONDS
+        self._use_database(lambda: self._update(last_polled_at=Now(), last_error=""))
         if now >= self._depth_at and not self._is_ending:
-            self._depth_at = now + DEPTH_SECONDS
+            self._depth_at = now + DEPTH_INTERVAL_SECONDS
             self._call(lambda: Queue(self._queue).depth(), self._depth_found)
 
     def _depth_found(self, result: int | Exception | None) -> None:
         depth = None if isinstance(result, Exception) else result
-        self._ask_database(lambda: self._update(depth=depth))
+        self._use_database(lambda: self._update(depth=depth))
 
-    def _update(self, **found: object) -> None:
-        EventQueue.objects.filter(pk=self._queue.pk).update(**found)
+    def _update(self, **fields: object) -> None:
+        EventQueue.objects.filter(pk=self._queue.pk).update(**fields)

@@ -1,4 +1,5 @@
-"""How often SQS is asked: one long poll while nothing comes, many receives at once while much does.
+"""How often to receive from SQS: one long poll while the queue is idle, up to 16 concurrent
+receives under load, and a backoff after errors.
 
 Pure arithmetic on the times of `time.monotonic`; touches no network.
 """
@@ -8,66 +9,72 @@ import time
 from dataclasses import dataclass
 
 from replication.intake.sqs import MAX_BATCH, MAX_WAIT_SECONDS
-from replication.intake.sqs_client import CALLS_AT_ONCE
+from replication.intake.sqs_client import MAX_CONCURRENT_CALLS
 
-MOST_AT_ONCE = CALLS_AT_ONCE // 2  # the others delete
-# How long a receive waits that has another one beside it. A queue that falls silent costs each of
-# them one request more, and a stop waits no longer than that for them.
+MAX_RECEIVES = MAX_CONCURRENT_CALLS // 2  # the other half is for deletes
+# The wait of a receive that is not the only one. When the queue falls silent, each of these costs
+# one more request, and a stop waits at most this long for them.
 SHORT_WAIT_SECONDS = 1
-# A stream of single events is taken in gulps, or each of them would cost as much as ten.
-# An event that comes after a silence waits for nothing.
-GULP_SECONDS = 0.02
-# From the beginning of a commit to that of the next one. Shorter than a gulp: as long, the two
-# would drift apart, and an event wait for both.
-COMMIT_SECONDS = 0.01
+# The least time between the starts of two receives that are not full: a stream of single events
+# is received in batches, as a receive of one event costs as much as one of ten.
+# An event that comes after a silence is not delayed.
+RECEIVE_INTERVAL_SECONDS = 0.02
+# From the start of a commit to the start of the next. Shorter than the interval between receives:
+# if both were equal, they would drift apart, and an event would wait for both.
+COMMIT_INTERVAL_SECONDS = 0.01
+# After this many full receives in a row one more receive runs concurrently: more messages wait
+# than the present receives can fetch.
+FULL_RECEIVES_PER_STEP = 4
 
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 20.0
-
-
-# So many full receives in a row are no gulp any more: there is more than the receives under way
-# can carry, and one more joins them.
-FULL_RECEIVES = 4
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 20.0
 
 
 @dataclass
-class Appetite:
-    """How many receives may be under way at once, and when the next one may begin."""
+class ReceiveRate:
+    """How many receives may run concurrently, and when the next one may start."""
 
     next_at: float = -math.inf
-    _full: int = 0  # receives that were, less what was forgotten
+    _full_receives: int = 0  # rises with each full receive, falls with receives that are not
 
     @property
-    def at_once(self) -> int:
-        return min(1 + self._full // FULL_RECEIVES, MOST_AT_ONCE)
+    def max_receives(self) -> int:
+        return min(1 + self._full_receives // FULL_RECEIVES_PER_STEP, MAX_RECEIVES)
 
-    def is_fed(self, messages: int, *, asked_at: float) -> None:
-        """A receive that began then has brought so many."""
+    def note_received(self, messages: int, *, started_at: float) -> None:
+        """Adapt to a receive that started at `started_at` and returned this many messages."""
         if messages == MAX_BATCH:
-            # Over a distance one receive alone can't carry even a gulp: the next joins at once.
-            is_far = time.monotonic() - asked_at >= GULP_SECONDS
-            weight = FULL_RECEIVES if is_far else 1
-            self._full = min(self._full + weight, MOST_AT_ONCE * FULL_RECEIVES)
+            # On a slow connection one receive alone can't keep up: add another at once.
+            is_slow = time.monotonic() - started_at >= RECEIVE_INTERVAL_SECONDS
+            weight = FULL_RECEIVES_PER_STEP if is_slow else 1
+            self._full_receives = min(
+                self._full_receives + weight, MAX_RECEIVES * FULL_RECEIVES_PER_STEP
+            )
             return
         if messages < MAX_BATCH / 2:
-            self._full //= 2
-        self.next_at = max(self.next_at, asked_at + GULP_SECONDS)
+            self._full_receives //= 2
+        self.next_at = max(self.next_at, started_at + RECEIVE_INTERVAL_SECONDS)
 
-    def spoil(self) -> None:
-        """A receive has failed: where one is refused, the others would be, too."""
-        self._full = 0
+    def note_failed(self) -> None:
+        """Return to a single receive: SQS would refuse concurrent ones as well."""
+        self._full_receives = 0
 
 
 def wait_seconds(*, is_alone: bool, left_seconds: float) -> int:
-    """How long a receive may wait for its first message, with so much of the poller's time left."""
-    # One of 0 seconds would be a short poll, and we would ask in a frenzy.
+    """How long a receive may wait for its first message.
+
+    Args:
+        is_alone: no other receive is in flight.
+        left_seconds: what is left of the poller's time.
+    """
+    # Never 0: that is a short poll, and an idle queue would be polled without pause.
     longest = MAX_WAIT_SECONDS if is_alone else SHORT_WAIT_SECONDS
     return max(1, int(min(left_seconds, longest)))
 
 
 @dataclass
-class Trouble:
-    """Failures in a row of one kind of work, each followed by a longer pause."""
+class Backoff:
+    """A pause after each failure of one kind of work, doubled with each failure in a row."""
 
     until: float = -math.inf
     _pause_seconds: float = 0.0
@@ -75,22 +82,22 @@ class Trouble:
 
     @property
     def is_on(self) -> bool:
-        """Whether the last try failed."""
+        """Whether the last attempt failed."""
         return self._pause_seconds > 0
 
-    def grow(self, *, tried_at: float) -> None:
-        """A try that began then has failed; those that were under way together count once."""
-        if tried_at < self._failed_at:
+    def note_failure(self, *, started_at: float) -> None:
+        """Note that an attempt failed; concurrent attempts that fail count as one failure."""
+        if started_at < self._failed_at:
             return
         self._failed_at = now = time.monotonic()
         self._pause_seconds = min(
-            max(FIRST_PAUSE_SECONDS, self._pause_seconds * 2), LONGEST_PAUSE_SECONDS
+            max(FIRST_BACKOFF_SECONDS, self._pause_seconds * 2), MAX_BACKOFF_SECONDS
         )
         self.until = now + self._pause_seconds
 
-    def end(self, *, tried_at: float) -> None:
-        """A try that began then has succeeded; it says nothing if others have failed since."""
-        if tried_at < self._failed_at:
+    def note_success(self, *, started_at: float) -> None:
+        """End the backoff, unless another attempt failed after this one had started."""
+        if started_at < self._failed_at:
             return
         self._pause_seconds = 0.0
         self.until = -math.inf

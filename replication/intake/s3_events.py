@@ -1,7 +1,8 @@
-"""Pure parser: the text of a message → the objects it tells of. Touches no network, no database.
+"""Pure parser: the text of a message → the events in it. Touches no network and no database.
 
-Understands S3's own notifications, the same wrapped by SNS, EventBridge's, S3's test message, and
-Lambda's record of an invocation with any of them. https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+Understands S3's own notifications, also wrapped by SNS; EventBridge's events; S3's test message;
+and Lambda's record of an invocation with any of these.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
 """
 
 import json
@@ -13,8 +14,8 @@ from urllib.parse import unquote_plus
 MAX_KEY_BYTES = 1024  # S3's own limit
 SUPPORTED_MAJOR_VERSION = "2"
 
-# EventBridge's names for what S3 calls by another. Only whether the object's state can have
-# changed matters here, for a job looks at the source itself.
+# EventBridge's names → S3's names. All that matters is whether the object can have changed: a job
+# looks at the source itself.
 _EVENTBRIDGE_NAMES = {
     "Object Created": "ObjectCreated",
     "Object Deleted": "ObjectRemoved",
@@ -28,8 +29,11 @@ _EVENTBRIDGE_NAMES = {
     "Object Access Tier Changed": "IntelligentTiering",
 }
 
-# After these, a GET of the key may answer something else than before.
 _CHANGES = ("ObjectCreated", "ObjectRemoved", "LifecycleExpiration", "ObjectRestore:Completed")
+
+
+class UnparseableMessage(Exception):
+    """The parser does not understand this message; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class ObjectEvent:
 
     @property
     def is_change(self) -> bool:
+        """Whether a GET of the key may return something else than before."""
         return self.name.startswith(_CHANGES)
 
 
@@ -49,7 +54,7 @@ def parse_message(body: str) -> list[ObjectEvent]:
     """Return the events in a message's body; S3's test message has none.
 
     Raises:
-        UnparseableMessage: the body is in no format that is known; its text says why.
+        UnparseableMessage: the body is in no known format.
     """
     return list(_events(_json_object(body, what="the message")))
 
@@ -76,7 +81,7 @@ def _events(message: dict[str, Any]) -> Iterator[ObjectEvent]:
 
 
 def _failed_invocation(message: dict[str, Any]) -> Iterator[ObjectEvent]:
-    """What a function's on-failure destination gets: the event that it was invoked with.
+    """Lambda's record of a failed invocation: it holds the event that the function was given.
 
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
     """
@@ -87,7 +92,7 @@ def _failed_invocation(message: dict[str, Any]) -> Iterator[ObjectEvent]:
     if not (isinstance(records, list) and any(map(_is_of_sns, records))):
         yield from _events(payload)
         return
-    for number, record in enumerate(records):  # SNS invokes a function with a shape of its own
+    for number, record in enumerate(records):  # SNS invokes a function with its own format
         notification = _mapping(record, "Sns", where=f"requestPayload.Records[{number}]")
         yield from _events({"Type": "Notification", "Message": notification.get("Message")})
 
@@ -137,10 +142,10 @@ def _eventbridge(message: dict[str, Any]) -> ObjectEvent:
 
 
 def check_key(key: str, *, where: str) -> str:
-    """Return the key if S3 can have an object of that name and PostgreSQL can store it.
+    """Return the key if it is a valid S3 key that PostgreSQL can store.
 
     Raises:
-        UnparseableMessage: it can't.
+        UnparseableMessage: the key is too long, empty, or not storable.
     """
     size = len(_storable(key, where=where).encode())
     if not 1 <= size <= MAX_KEY_BYTES:
@@ -154,7 +159,7 @@ def _bucket(container: dict[str, Any], *, where: str) -> str:
 
 
 def _storable(text: str, *, where: str) -> str:
-    """Return the text if PostgreSQL can be asked about it."""
+    """Return the text if PostgreSQL accepts it."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -188,7 +193,3 @@ def _text(container: Any, name: str, *, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise UnparseableMessage(f"{where}.{name} is missing or not text")
     return value
-
-
-class UnparseableMessage(Exception):
-    """No parser understands this message; the text says why."""

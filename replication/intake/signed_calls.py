@@ -1,6 +1,6 @@
-"""Each signature is taken once, whatever web process it comes to; and when the last one came.
+"""Accepts each signature once, across all web processes, and notes when the last call came.
 
-Why that is in PostgreSQL, and yet not flushed to its disk: docs/decisions/signed-calls.md.
+Why PostgreSQL holds the signatures, without a flush to disk: docs/decisions/signed-calls.md.
 """
 
 from datetime import datetime
@@ -10,17 +10,17 @@ from django.db import connection, transaction
 from replication.intake.signatures import MAX_SKEW_SECONDS, Signature
 from replication.models import LambdaContact
 
-# Until the web server whose clock is furthest behind takes it for stale, too.
+# Until the signature is stale on every web server, even the one whose clock is furthest behind.
 KEPT_SECONDS = 2 * MAX_SKEW_SECONDS
 
 
 def take_once(signature: Signature) -> bool:
-    """Whether this call comes for the first time; it is noted that Lambda was heard from, then.
+    """Return whether this signature is new, and record it; if so, note the contact with Lambda.
 
-    Give it only what a key has made: whoever could write here without one could fill the disk.
+    Call it with verified signatures only: otherwise a caller without a key could fill the disk.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        # Other processes see the row all the same; only PostgreSQL's crash may forget the last.
+        # Other processes see the row anyway; only a crash of PostgreSQL may lose the last ones.
         cursor.execute("SET LOCAL synchronous_commit = off")
         cursor.execute(
             "INSERT INTO replication_signedcall (signature, expires_at) "
@@ -29,7 +29,7 @@ def take_once(signature: Signature) -> bool:
         )
         if not cursor.rowcount:
             return False
-        # A write, and the row's lock, once a minute only.
+        # Writes, and locks the row, only once a minute.
         cursor.execute(
             "INSERT INTO replication_lambdacontact (id, heard_at) SELECT 1, now() "
             "WHERE NOT EXISTS (SELECT FROM replication_lambdacontact "
@@ -40,12 +40,12 @@ def take_once(signature: Signature) -> bool:
 
 
 def lambda_heard_at() -> datetime | None:
-    """When the last signed call came, to the minute; None if there never was one."""
+    """When the last signed call came, to the minute; None if there was none."""
     return LambdaContact.objects.values_list("heard_at", flat=True).first()
 
 
 def delete_expired(*, limit: int) -> int:
-    """Forget so many signatures at most that are too old to be used again; how many it were."""
+    """Delete at most `limit` expired signatures; returns how many it deleted."""
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM replication_signedcall WHERE signature IN ("

@@ -1,5 +1,8 @@
-"""Receive, hide and delete, nothing else: with the queue's URL alone, and no other permission than
-sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility."""
+"""Receives messages, extends their visibility timeout and deletes them.
+
+Needs only the queue's URL and the permissions sqs:ReceiveMessage, sqs:DeleteMessage and
+sqs:ChangeMessageVisibility.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,22 +11,22 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from replication.intake.sqs_client import Calls
+from replication.intake.sqs_client import SqsClient
 from replication.models import EventQueue
 from replication.stores.transport import TransportError
 
 MAX_BATCH = 10
 MAX_WAIT_SECONDS = 20
-LONGEST_HIDDEN_SECONDS = 12 * 3600  # from the receipt on; SQS refuses more
+MAX_VISIBILITY_SECONDS = 12 * 3600  # since the message was received; SQS refuses more
 
 
 class QueueError(Exception):
-    """SQS refused or could not be reached; the text says what it answered."""
+    """SQS refused or could not be reached; the text says which, in the words of SQS."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """A received message. SQS delivers it again unless it is deleted by its receipt."""
+    """A received message. SQS delivers it again unless it is deleted by its receipt handle."""
 
     id: str
     receipt_handle: str
@@ -35,20 +38,21 @@ class Queue:
     """One SQS queue. Safe to use from many threads."""
 
     def __init__(self, queue: EventQueue) -> None:
-        self._calls = Calls(
+        self._client = SqsClient(
             url=queue.url,
             region=queue.region,
             profile=queue.credential_profile,
-            longest_wait_seconds=MAX_WAIT_SECONDS,
+            max_wait_seconds=MAX_WAIT_SECONDS,
         )
 
     def receive(self, *, wait_seconds: int) -> list[Message]:
-        """Up to 10 messages, waiting for the first as long as told, at most 20 seconds.
+        """Return up to 10 messages; waits at most `wait_seconds` (0 to 20) for the first.
 
         Raises:
-            QueueError: see there.
+            QueueError: SQS refused or could not be reached.
+            ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
         """
-        answer = self._ask(
+        answer = self._call(
             "ReceiveMessage",
             MaxNumberOfMessages=MAX_BATCH,
             WaitTimeSeconds=wait_seconds,
@@ -67,49 +71,53 @@ class Queue:
         ]
 
     def delete(self, messages: Sequence[Message]) -> list[str]:
-        """Delete up to 10 messages; returns why each of the rest could not be deleted.
+        """Delete up to 10 messages; returns one reason for each that was not deleted.
 
         Raises:
-            QueueError: see there.
+            QueueError, ReplicationError: as for `receive`.
         """
-        return self._ask_for_each("DeleteMessageBatch", messages)
+        return self._call_batch("DeleteMessageBatch", messages)
 
     def change_visibility(self, messages: Sequence[Message], *, seconds: int) -> list[str]:
-        """Hide up to 10 messages from others for so long from now on; 0 gives them back at once.
+        """Hide up to 10 messages from other receivers for `seconds` from now; 0 ends the hiding.
 
-        Returns why it could not be done for each of the rest.
+        Returns one reason for each message that was not changed.
 
         Raises:
-            QueueError: see there.
+            QueueError, ReplicationError: as for `receive`.
         """
-        return self._ask_for_each(
-            "ChangeMessageVisibilityBatch", messages, VisibilityTimeout=seconds
-        )
+        return self._call_batch("ChangeMessageVisibilityBatch", messages, VisibilityTimeout=seconds)
 
     def depth(self) -> int | None:
-        """Messages that wait; None where sqs:GetQueueAttributes is not granted, or on any error."""
+        """Return how many messages wait; None on any error, as sqs:GetQueueAttributes is optional.
+
+        Raises:
+            ReplicationError: as for `receive`.
+        """
         try:
-            answer = self._ask("GetQueueAttributes", AttributeNames=["ApproximateNumberOfMessages"])
+            answer = self._call(
+                "GetQueueAttributes", AttributeNames=["ApproximateNumberOfMessages"]
+            )
         except QueueError:
             return None
         return int(answer["Attributes"]["ApproximateNumberOfMessages"])
 
-    def _ask_for_each(
+    def _call_batch(
         self, operation: str, messages: Sequence[Message], **arguments: int
     ) -> list[str]:
-        """A batch operation; why it failed for single messages."""
+        """Run a batch operation; returns one reason for each message that it failed for."""
         entries = [
             {"Id": str(number), "ReceiptHandle": message.receipt_handle, **arguments}
             for number, message in enumerate(messages)
         ]
-        answer = self._ask(operation, Entries=entries)
+        answer = self._call(operation, Entries=entries)
         return [
             f"{failed['Code']}: {failed.get('Message', '')}" for failed in answer.get("Failed", [])
         ]
 
-    def _ask(self, operation: str, **arguments: object) -> dict[str, Any]:
+    def _call(self, operation: str, **arguments: object) -> dict[str, Any]:
         try:
-            return self._calls.ask(operation, arguments)
+            return self._client.call(operation, arguments)
         except ClientError as error:
             answer = error.response["Error"]
             raise QueueError(f"{answer.get('Code', '')}: {answer.get('Message', '')}") from error

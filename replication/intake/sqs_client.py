@@ -1,6 +1,6 @@
-"""Calls of SQS's JSON protocol, signed by botocore and carried by our transport.
+"""Calls SQS's JSON protocol: botocore signs the requests, our own transport sends them.
 
-boto3's whole way takes several times the CPU. It is still taken where a proxy stands between.
+A call through boto3 takes several times the CPU; it is only used behind a proxy.
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-json.html
 """
 
@@ -23,60 +23,60 @@ from django.conf import settings
 from replication.stores.aws import aws_client, aws_credentials, sqs_endpoint
 from replication.stores.transport import Pool, Timeouts, TransportError
 
-CALLS_AT_ONCE = 32  # of one queue; so many connections are kept
+MAX_CONCURRENT_CALLS = 32  # for one queue; this many connections are kept
 
 
-class Calls:
-    """What can be asked of one queue. Safe to use from many threads."""
+class SqsClient:
+    """Calls the operations of one queue. Safe to use from many threads."""
 
-    def __init__(self, *, url: str, region: str, profile: str, longest_wait_seconds: float) -> None:
+    def __init__(self, *, url: str, region: str, profile: str, max_wait_seconds: float) -> None:
         """
         Args:
-            url: the queue's.
-            longest_wait_seconds: how long SQS may hold an answer back by agreement.
+            url: the queue's URL.
+            max_wait_seconds: the longest long poll; added to the read timeout.
         """
         self._url = url
         self._host = urlsplit(url).netloc
         self._endpoint_url = sqs_endpoint(url)
         self._region = region
         self._profile = profile
-        self._longest_wait_seconds = longest_wait_seconds
+        self._max_wait_seconds = max_wait_seconds
 
-    def ask(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask it of the queue; what SQS answered.
+    def call(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Call an operation on the queue; returns the answer of SQS.
 
         Raises:
             ClientError: SQS refused.
-            BotoCoreError: the request could not be signed, or not be sent through a proxy.
-            TransportError: there was no answer.
+            BotoCoreError: the request could not be signed, or not sent through the proxy.
+            TransportError: there was no answer, or one that is not JSON.
             ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
         """
-        asked = {"QueueUrl": self._url, **arguments}
+        payload = {"QueueUrl": self._url, **arguments}
         if _has_proxy(self._endpoint_url):
-            return self._ask_through_boto3(operation, asked)
+            return self._call_through_boto3(operation, payload)
         credentials = aws_credentials(region=self._region, profile=self._profile)
         if credentials is None:
             raise NoCredentialsError
-        body = json.dumps(asked).encode()
+        body = json.dumps(payload).encode()
         url = f"{self._endpoint_url}/"
         request = AWSRequest(
             method="POST",
             url=url,
             data=body,
             headers={
-                # Named, the signer need not find it out of the URL, which it does twice.
+                # Given here, or else the signer parses the URL for it, twice.
                 "Host": self._host,
                 "Content-Type": "application/x-amz-json-1.0",
                 "X-Amz-Target": f"AmazonSQS.{operation}",
             },
         )
-        # Frozen, for the key and the secret must be of the same renewal.
+        # Frozen, so that a refresh can't come between reading the key id and the secret.
         SigV4Auth(credentials.get_frozen_credentials(), "sqs", self._region).add_auth(request)
         limits = settings.S3SYNC
         pool = _pool(
             limits.connect_timeout_seconds,
-            limits.read_timeout_seconds + self._longest_wait_seconds,
-            os.environ.get("AWS_CA_BUNDLE", ""),  # as boto3
+            limits.read_timeout_seconds + self._max_wait_seconds,
+            os.environ.get("AWS_CA_BUNDLE", ""),  # as in boto3
         )
         headers = [("User-Agent", "s3sync"), *request.headers.items()]
         with pool.request("POST", url, headers=headers, body=body) as answer:
@@ -89,36 +89,36 @@ class Calls:
             raise TransportError(f"the answer is not JSON: {content[:100]!r}") from error
         return found
 
-    def _ask_through_boto3(self, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _call_through_boto3(self, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         client = aws_client(
             "sqs",
             region=self._region,
             endpoint_url=self._endpoint_url,
             profile=self._profile,
-            holds_back_seconds=self._longest_wait_seconds,
-            connections=CALLS_AT_ONCE,
+            long_poll_seconds=self._max_wait_seconds,
+            connections=MAX_CONCURRENT_CALLS,
         )
-        found: dict[str, Any] = getattr(client, xform_name(operation))(**asked)
+        found: dict[str, Any] = getattr(client, xform_name(operation))(**payload)
         return found
 
 
 @lru_cache(maxsize=8)
 def _pool(connect_seconds: float, read_seconds: float, ca_file: str) -> Pool:
-    """One for all queues of a process."""
+    """One pool for all queues of a process."""
     return Pool(
         timeouts=Timeouts(connect_seconds, read_seconds),
-        kept_at_most=CALLS_AT_ONCE,
+        kept_at_most=MAX_CONCURRENT_CALLS,
         ca_file=ca_file,
     )
 
 
 @lru_cache(maxsize=128)
 def _has_proxy(endpoint_url: str) -> bool:
-    """By the environment, which is looked at once; it has no other words for it than botocore's."""
+    """Whether the environment names a proxy for this URL, by botocore's rules. Read only once."""
     return urlsplit(endpoint_url).scheme in get_environ_proxies(endpoint_url)
 
 
 def _raise(operation: str, status: int, headers: Mapping[str, str], body: bytes) -> NoReturn:
     response = {"status_code": status, "headers": headers, "body": body}
-    nothing_else = StructureShape("Error", {"type": "structure", "members": {}})
-    raise ClientError(create_parser("json").parse(response, nothing_else), operation)
+    no_members = StructureShape("Error", {"type": "structure", "members": {}})
+    raise ClientError(create_parser("json").parse(response, no_members), operation)

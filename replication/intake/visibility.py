@@ -1,4 +1,4 @@
-"""While a poller has messages in hand, SQS delivers them to nobody else, however long it takes."""
+"""Extends the visibility timeout of messages in flight, however long their commit takes."""
 
 import math
 import threading
@@ -11,33 +11,34 @@ from typing import Self
 import structlog
 
 from replication.errors import ReplicationError
-from replication.intake.sqs import LONGEST_HIDDEN_SECONDS, MAX_BATCH, Message, Queue, QueueError
+from replication.intake.sqs import MAX_BATCH, MAX_VISIBILITY_SECONDS, Message, Queue, QueueError
 from replication.models import EventQueue
 
 log = structlog.get_logger(__name__)
 
-# The queue's own timeout is unknown (no GetQueueAttributes), and 30 s unless somebody set it.
+# The queue's own timeout is unknown (GetQueueAttributes may not be granted); SQS's default is 30 s.
 EXTEND_AFTER_SECONDS = 10.0
-HIDDEN_SECONDS = 60
-# Those that are due so soon are extended with the ones that are due, ten in one request.
+VISIBILITY_SECONDS = 60
+# Messages that are due this soon are extended with those that are due now, ten in one request.
 SOON_SECONDS = 1.0
 
 
 @dataclass
-class _Held:
+class _Entry:
     message: Message
     received_at: float
     extend_at: float
 
 
-class InHand:
-    """The messages of a queue that were received and whose jobs are not committed.
+class InFlight:
+    """The messages of a queue that are received and whose jobs are not committed yet.
 
-    Within its context a thread hides them from other receivers: once they have been in hand for
-    `extend_after_seconds`, for `hidden_seconds` from then, and again at half of that. On leaving,
-    what is still in hand is given back. Outside it merely holds them.
+    Within its context a thread hides the messages from other receivers: each message after
+    `extend_after_seconds` in flight for `visibility_seconds`, and again after half of that time.
+    On exit the messages still in flight are given back: SQS may deliver them at once.
+    Outside the context it only holds the messages.
 
-    Any thread may take and let go.
+    Any thread may call `add` and `remove`.
     """
 
     def __init__(
@@ -45,21 +46,21 @@ class InHand:
         queue: EventQueue,
         *,
         extend_after_seconds: float = EXTEND_AFTER_SECONDS,
-        hidden_seconds: int = HIDDEN_SECONDS,
+        visibility_seconds: int = VISIBILITY_SECONDS,
     ) -> None:
         self._queue = queue
         self._extend_after_seconds = extend_after_seconds
-        self._hidden_seconds = hidden_seconds
+        self._visibility_seconds = visibility_seconds
         self._changed = threading.Condition()
-        # Held while SQS is asked to hide some, so that none is hidden after it was deleted.
-        self._hiding = threading.Lock()
-        # By receipt: a message that is delivered twice has two.
-        self._held: dict[str, _Held] = {}
+        # Held during a request, so that no message is extended after it was deleted.
+        self._extending = threading.Lock()
+        # By receipt handle: a message that is delivered twice has two.
+        self._entries: dict[str, _Entry] = {}
         self._characters = 0
-        self._extends_next_at = math.inf  # as far as its thread knows, which may sleep till then
+        self._extends_next_at = math.inf  # the thread may sleep until then
         self._is_left = False
-        # It never touches the database: connections belong to the threads that poll.
-        self._thread = threading.Thread(target=self._extend_when_due, name=f"hide-{queue.name}")
+        # The thread never uses the database: connections belong to the threads that poll.
+        self._thread = threading.Thread(target=self._extend_when_due, name=f"extend-{queue.name}")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -75,87 +76,91 @@ class InHand:
             self._is_left = True
             self._changed.notify()
         self._thread.join()
-        for batch in _batches(list(self._held.values())):
+        for batch in _batches(list(self._entries.values())):
             if self._change_visibility(batch, seconds=0) is None:
-                break  # SQS is out of reach, and each request would wait for it
+                break  # SQS is out of reach: each further request would wait for its timeout
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._entries)
 
     @property
     def characters(self) -> int:
-        """How large they are together."""
+        """The total size of the bodies, in characters."""
         return self._characters
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What is in hand, in the order of receipt."""
+        """The messages in flight, in the order in which they were received."""
         with self._changed:
-            return tuple(held.message for held in self._held.values())
+            return tuple(entry.message for entry in self._entries.values())
 
-    def take(self, messages: Sequence[Message]) -> None:
-        """Have these in hand as well, which were received just now."""
+    def add(self, messages: Sequence[Message]) -> None:
+        """Add messages that were received just now."""
         now = time.monotonic()
         with self._changed:
             for message in messages:
-                self._held[message.receipt_handle] = _Held(
+                self._entries[message.receipt_handle] = _Entry(
                     message, now, now + self._extend_after_seconds
                 )
                 self._characters += len(message.body)
             if now + self._extend_after_seconds < self._extends_next_at:
                 self._changed.notify()
 
-    def let_go(self, messages: Sequence[Message]) -> None:
-        """Have these in hand no more, nor hide them; what was hidden stays so."""
-        with self._hiding, self._changed:
+    def remove(self, messages: Sequence[Message]) -> None:
+        """Remove messages, and extend them no more; an extension that was made stays in force."""
+        with self._extending, self._changed:
             for message in messages:
-                del self._held[message.receipt_handle]
+                del self._entries[message.receipt_handle]
                 self._characters -= len(message.body)
 
     def _extend_when_due(self) -> None:
         while (due := self._wait_for_due()) is not None:
             for some in _batches(due):
-                with self._hiding:
-                    batch = [held for held in some if held.message.receipt_handle in self._held]
-                    failures = self._change_visibility(batch, seconds=self._hidden_seconds)
-                asked_at = time.monotonic()
-                is_done = failures == []
-                again_after = self._hidden_seconds / 2 if is_done else self._extend_after_seconds
-                # Where SQS is out of reach each request waits for it: the others later, too.
-                for held in due if failures is None else batch:
-                    held.extend_at = asked_at + again_after
+                with self._extending:
+                    # Some may have been removed meanwhile.
+                    batch = [one for one in some if one.message.receipt_handle in self._entries]
+                    failures = self._change_visibility(batch, seconds=self._visibility_seconds)
+                extended_at = time.monotonic()
+                again_after = self._extend_after_seconds
+                if failures == []:
+                    again_after = self._visibility_seconds / 2
+                # If SQS is out of reach, each request waits for its timeout: postpone all.
+                for entry in due if failures is None else batch:
+                    entry.extend_at = extended_at + again_after
                 if failures is None:
                     break
 
-    def _wait_for_due(self) -> list[_Held] | None:
-        """Some that are due to be hidden for longer; None once the context is left."""
+    def _wait_for_due(self) -> list[_Entry] | None:
+        """Wait for messages that are due to be extended; None once the context is left."""
         with self._changed:
             while not self._is_left:
-                next_at = min((held.extend_at for held in self._held.values()), default=math.inf)
+                next_at = min(
+                    (entry.extend_at for entry in self._entries.values()), default=math.inf
+                )
                 self._extends_next_at = next_at
                 now = time.monotonic()
                 if next_at <= now:
-                    return [held for held in self._held.values() if self._is_due(held, now)]
+                    return [entry for entry in self._entries.values() if self._is_due(entry, now)]
                 self._changed.wait(None if math.isinf(next_at) else next_at - now)
         return None
 
-    def _is_due(self, held: _Held, now: float) -> bool:
-        if held.received_at + LONGEST_HIDDEN_SECONDS - now < self._hidden_seconds:
+    def _is_due(self, entry: _Entry, now: float) -> bool:
+        if entry.received_at + MAX_VISIBILITY_SECONDS - now < self._visibility_seconds:
             log.warning("queue.messages_in_hand_for_too_long", queue=self._queue.name)
-            held.extend_at = math.inf
-        return held.extend_at <= now + SOON_SECONDS
+            entry.extend_at = math.inf
+        return entry.extend_at <= now + SOON_SECONDS
 
-    def _change_visibility(self, batch: Sequence[_Held], *, seconds: int) -> list[str] | None:
-        """Why it failed, for each for which it did; None if SQS gave no answer.
+    def _change_visibility(self, batch: Sequence[_Entry], *, seconds: int) -> list[str] | None:
+        """Return one reason for each message that was not changed; None if SQS did not answer.
 
-        They are delivered again: harmless.
+        SQS delivers those messages again, which is harmless.
         """
         if not batch:
-            return []  # SQS refuses to be asked for nothing
+            return []  # SQS refuses an empty batch
         failures: list[str] | None = None
         try:
             failures = Queue(self._queue).change_visibility(
-                [held.message for held in batch], seconds=seconds
+                [entry.message for entry in batch], seconds=seconds
             )
             reasons = failures
         except (QueueError, ReplicationError) as error:
@@ -168,6 +173,6 @@ class InHand:
         return failures
 
 
-def _batches(all_held: Sequence[_Held]) -> Iterator[Sequence[_Held]]:
-    for start in range(0, len(all_held), MAX_BATCH):
-        yield all_held[start : start + MAX_BATCH]
+def _batches(entries: Sequence[_Entry]) -> Iterator[Sequence[_Entry]]:
+    for start in range(0, len(entries), MAX_BATCH):
+        yield entries[start : start + MAX_BATCH]

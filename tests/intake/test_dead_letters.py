@@ -152,5 +152,5 @@ def test_a_letter_that_fails_unexpectedly_stays_and_does_not_hold_up_the_others(
     with refusing("poison"):
         assert replay_all() == Replayed(letters=2, jobs=2, still_unparseable=1)
     poison.refresh_from_db()
-    assert poison.reason.startswith("it could not be taken in: DataError: poison")
+    assert poison.reason.startswith("it could not be processed: DataError: poison")
     assert replay_all() == Replayed(letters=1, jobs=1)

@@ -15,9 +15,9 @@ from pytest_django import Settings
 from replication.cluster import loops
 from replication.intake.messages import Polled, poll_once
 from replication.intake.poll_loop import poll_until
-from replication.intake.receive_rate import FIRST_PAUSE_SECONDS
+from replication.intake.receive_rate import FIRST_BACKOFF_SECONDS
 from replication.intake.sqs import Queue, QueueError
-from replication.intake.visibility import InHand
+from replication.intake.visibility import InFlight
 from replication.models import DeadLetter, EventQueue, LoopKind, ReplicationRule, TransferJob
 from tests.support.http_origin import http_origin
 from tests.support.policies import a_user_who_may
@@ -154,18 +154,18 @@ def test_a_message_stays_in_the_queue_until_its_jobs_are_committed(road: Road) -
 def test_messages_in_hand_while_the_database_is_away_are_taken_when_it_is_back(road: Road) -> None:
     hide_for(road, seconds=600)
     send(road, put_event(road.source.bucket, "a"))
-    in_hand = InHand(road.queue)
+    in_flight = InFlight(road.queue)
     with failing_commits():
         for _ in range(2):
             with pytest.raises(InternalError, match="refused"):
-                poll_once(road.queue, wait_seconds=1, in_hand=in_hand)
+                poll_once(road.queue, wait_seconds=1, in_flight=in_flight)
         send(road, put_event(road.source.bucket, "b"))
     assert Queue(road.queue).depth() == 1  # no more is received than can be taken
     for key in ("a", "b"):
-        polled = poll_once(road.queue, wait_seconds=1, in_hand=in_hand)
+        polled = poll_once(road.queue, wait_seconds=1, in_flight=in_flight)
         assert polled == Polled(messages=1, jobs=1, unmatched=0, dead_letters=0)
         assert TransferJob.objects.filter(key=key).exists()
-    assert in_hand.messages == ()
+    assert in_flight.messages == ()
     hide_for(road, seconds=0)
     assert left_in(road) == 0
 
@@ -249,14 +249,14 @@ def test_a_message_that_fails_unexpectedly_becomes_a_dead_letter_and_the_others_
     send(road, *(put_event(bucket, key) for key in ("a", "poison", "b")), "what?")
     messages = Queue(road.queue).receive(wait_seconds=1)
     assert len(messages) == 4
-    in_hand = InHand(road.queue)
-    in_hand.take(messages)
+    in_flight = InFlight(road.queue)
+    in_flight.add(messages)
     with refusing("poison"):
-        polled = poll_once(road.queue, wait_seconds=0, in_hand=in_hand)
+        polled = poll_once(road.queue, wait_seconds=0, in_flight=in_flight)
     assert polled == Polled(messages=4, jobs=2, unmatched=0, dead_letters=2)
     assert {job.key for job in TransferJob.objects.all()} == {"a", "b"}
     letter = DeadLetter.objects.get(body=put_event(bucket, "poison"))
-    assert letter.reason.startswith("it could not be taken in: DataError: poison")
+    assert letter.reason.startswith("it could not be processed: DataError: poison")
     assert "Traceback" in logged.text
     assert left_in(road) == 0
     road.queue.refresh_from_db()
@@ -443,9 +443,9 @@ def test_sqs_that_throttles_is_asked_less_and_less_often(road: Road) -> None:
             EventQueue.objects.update(url=right)
             eventually(TransferJob.objects.exists)
     pauses = [later - earlier for earlier, later in pairwise(asked_at)]
-    assert pauses[0] >= FIRST_PAUSE_SECONDS
-    assert pauses[1] >= 2 * FIRST_PAUSE_SECONDS
-    assert pauses[2] >= 4 * FIRST_PAUSE_SECONDS
+    assert pauses[0] >= FIRST_BACKOFF_SECONDS
+    assert pauses[1] >= 2 * FIRST_BACKOFF_SECONDS
+    assert pauses[2] >= 4 * FIRST_BACKOFF_SECONDS
 
 
 def test_two_pollers_of_one_queue_take_each_message_once(road: Road) -> None:

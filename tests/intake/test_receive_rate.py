@@ -5,60 +5,62 @@ import time
 import pytest
 
 from replication.intake.receive_rate import (
-    FIRST_PAUSE_SECONDS,
-    FULL_RECEIVES,
-    GULP_SECONDS,
-    LONGEST_PAUSE_SECONDS,
-    MOST_AT_ONCE,
-    Appetite,
-    Trouble,
+    FIRST_BACKOFF_SECONDS,
+    FULL_RECEIVES_PER_STEP,
+    MAX_BACKOFF_SECONDS,
+    MAX_RECEIVES,
+    RECEIVE_INTERVAL_SECONDS,
+    Backoff,
+    ReceiveRate,
     wait_seconds,
 )
 from replication.intake.sqs import MAX_BATCH, MAX_WAIT_SECONDS
 
 
 def test_receives_that_are_full_bring_on_more_of_them_up_to_a_limit() -> None:
-    appetite = Appetite()
-    assert appetite.at_once == 1
-    for _ in range(FULL_RECEIVES):
-        appetite.is_fed(MAX_BATCH, asked_at=time.monotonic())
-    assert appetite.at_once == 2
+    rate = ReceiveRate()
+    assert rate.max_receives == 1
+    for _ in range(FULL_RECEIVES_PER_STEP):
+        rate.note_received(MAX_BATCH, started_at=time.monotonic())
+    assert rate.max_receives == 2
     for _ in range(1000):
-        appetite.is_fed(MAX_BATCH, asked_at=time.monotonic())
-    assert appetite.at_once == MOST_AT_ONCE
-    assert appetite.next_at < 0  # there is more, so nobody waits
+        rate.note_received(MAX_BATCH, started_at=time.monotonic())
+    assert rate.max_receives == MAX_RECEIVES
+    assert rate.next_at < 0  # there is more, so nobody waits
 
 
 def test_over_a_distance_one_full_receive_brings_on_another() -> None:
-    appetite = Appetite()
-    appetite.is_fed(MAX_BATCH, asked_at=time.monotonic() - GULP_SECONDS)
-    assert appetite.at_once == 2
+    rate = ReceiveRate()
+    rate.note_received(MAX_BATCH, started_at=time.monotonic() - RECEIVE_INTERVAL_SECONDS)
+    assert rate.max_receives == 2
 
 
 def test_a_queue_that_falls_silent_is_asked_by_one_again_after_a_few_receives() -> None:
-    appetite = Appetite()
+    rate = ReceiveRate()
     for _ in range(1000):
-        appetite.is_fed(MAX_BATCH, asked_at=time.monotonic())
+        rate.note_received(MAX_BATCH, started_at=time.monotonic())
     receives = 0
-    while appetite.at_once > 1:
-        appetite.is_fed(0, asked_at=0.0)
+    while rate.max_receives > 1:
+        rate.note_received(0, started_at=0.0)
         receives += 1
-    assert receives <= MOST_AT_ONCE
+    assert receives <= MAX_RECEIVES
 
 
 def test_a_gulp_that_is_nearly_full_is_no_reason_to_ask_more_or_less() -> None:
-    appetite = Appetite()
-    for _ in range(3 * FULL_RECEIVES):
-        appetite.is_fed(MAX_BATCH, asked_at=time.monotonic())
+    rate = ReceiveRate()
+    for _ in range(3 * FULL_RECEIVES_PER_STEP):
+        rate.note_received(MAX_BATCH, started_at=time.monotonic())
     for _ in range(100):
-        appetite.is_fed(MAX_BATCH - 1, asked_at=0.0)
-    assert appetite.at_once == 4
+        rate.note_received(MAX_BATCH - 1, started_at=0.0)
+    assert rate.max_receives == 4
 
 
 def test_single_events_are_taken_in_gulps_unless_they_were_waited_for() -> None:
-    appetite = Appetite()
-    appetite.is_fed(1, asked_at=100.0)
-    assert appetite.next_at == 100.0 + GULP_SECONDS  # long past, where the receive took long
+    rate = ReceiveRate()
+    rate.note_received(1, started_at=100.0)
+    assert (
+        rate.next_at == 100.0 + RECEIVE_INTERVAL_SECONDS
+    )  # long past, where the receive took long
 
 
 def test_only_a_receive_that_is_alone_waits_for_long_and_never_beyond_the_end() -> None:
@@ -70,16 +72,16 @@ def test_only_a_receive_that_is_alone_waits_for_long_and_never_beyond_the_end() 
 
 
 def test_pauses_grow_with_each_failure_in_a_row_and_those_together_count_once() -> None:
-    trouble = Trouble()
-    tried_at = time.monotonic()
+    backoff = Backoff()
+    started_at = time.monotonic()
     for _ in range(16):  # as many receives are under way as there may be, and SQS goes away
-        trouble.grow(tried_at=tried_at)
-    assert trouble.until - tried_at == pytest.approx(FIRST_PAUSE_SECONDS, abs=0.1)
+        backoff.note_failure(started_at=started_at)
+    assert backoff.until - started_at == pytest.approx(FIRST_BACKOFF_SECONDS, abs=0.1)
     for _ in range(10):
-        trouble.grow(tried_at=time.monotonic())
-    assert trouble.until - time.monotonic() == pytest.approx(LONGEST_PAUSE_SECONDS, abs=0.1)
-    trouble.end(tried_at=tried_at)
-    assert trouble.until > time.monotonic()  # what succeeded had begun before
-    trouble.end(tried_at=time.monotonic())
-    assert not trouble.is_on
-    assert trouble.until < time.monotonic()
+        backoff.note_failure(started_at=time.monotonic())
+    assert backoff.until - time.monotonic() == pytest.approx(MAX_BACKOFF_SECONDS, abs=0.1)
+    backoff.note_success(started_at=started_at)
+    assert backoff.until > time.monotonic()  # what succeeded had begun before
+    backoff.note_success(started_at=time.monotonic())
+    assert not backoff.is_on
+    assert backoff.until < time.monotonic()
