@@ -1,1 +1,1 @@
-"""S3 to OSS, as pure functions: keys, metadata, tags, storage classes, parts, filters."""
+"""Pure functions from S3 to OSS: keys, metadata, tags, storage classes, parts, filters."""

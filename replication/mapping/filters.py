@@ -1,20 +1,20 @@
-"""Which keys a rule is for: a prefix, a suffix, and globs that keys must or must not match.
+"""Key filters: a prefix, a suffix, and globs that a key must or must not match.
 
-A glob is about the whole key, case and all:
+A glob matches the whole key, and is case-sensitive:
 
-| in a glob | stands for |
+| in a glob | matches |
 |---|---|
 | `?` | one character other than `/` |
-| `*` | any number of characters other than `/`, none too |
-| `**` | any number of characters, `/` too |
-| `**/` at the start or behind a `/` | any number of folders, none too: `**/a` matches `a` |
-| `[abc]`, `[a-z]`, `[!abc]` | one character of these, or not of these; never `/` |
+| `*` | zero or more characters other than `/` |
+| `**` | zero or more characters, including `/` |
+| `**/` at the start or after a `/` | zero or more folders: `**/a` matches `a` |
+| `[abc]`, `[a-z]`, `[!abc]` | one character in the set, or not in the set; never `/` |
 
-Everything else is itself, backslash and braces too; `[*]` is a star, `[[]` a bracket. Character
-means code point: é may be one or two.
+Every other character matches itself, including backslash and braces; `[*]` matches a star, `[[]` a
+bracket. A character is a code point: é may be one or two.
 
-A key is read once from left to right whatever the glob, in time proportional to its length: there
-is no glob that is slow on some keys, as there are regular expressions.
+Matching reads a key once from left to right, in time proportional to its length. Unlike a regular
+expression, no glob is slow on some keys.
 """
 
 from collections.abc import Callable
@@ -27,65 +27,65 @@ _Accepts = Callable[[str], bool]
 
 
 class Glob:
-    """A glob, ready to match. As states: state i is "the first i steps are done".
+    """A compiled glob: a nondeterministic automaton. State i means "the first i steps are done".
 
-    Each step takes one character. The states that the key read so far can be in are the bits of a
-    number, so that all of them move on at once.
+    Each step consumes one character. The set of states that are possible after the characters read
+    so far is a bit mask, so that all states advance at once.
     """
 
     def __init__(self, pattern: str) -> None:
-        """Read the pattern.
+        """Compile the pattern.
 
         Raises:
-            ValueError: what is wrong with it, in words for the person who wrote it.
+            ValueError: the pattern is not valid; the text tells its author why.
         """
-        self._literals: dict[str, int] = {}  # for a character, the states whose step is just it
+        self._literals: dict[str, int] = {}  # by character: the states whose step is that character
         self._choices: list[tuple[int, _Accepts]] = []
-        self._stay = 0  # states that any character leaves as they are
-        self._stay_in_folder = 0  # the same for any but a slash
-        self._skip = 0  # states that are left by two steps for nothing: "**/" may be no folder
+        self._loops = 0  # states that loop on any character
+        self._loops_in_folder = 0  # states that loop on any character but a slash
+        self._skip = 0  # states at the start of a "**/", which may match no folder
         self._steps = 0
-        self._known: dict[str, int] = {}  # _steps_of, for ASCII: the usual, and few
-        self._read(pattern)
+        self._ascii_states: dict[str, int] = {}  # cache of _states_taking for ASCII characters
+        self._compile(pattern)
 
     def matches(self, key: str) -> bool:
-        """Whether the whole key is matched."""
-        states = self._entered(1)
+        """Whether the glob matches the whole key."""
+        states = self._with_skips(1)
         for character in key:
-            stay = self._stay if character == "/" else self._stay | self._stay_in_folder
-            moved = states & self._steps_of(character)
-            states = (states & stay) | self._entered(moved << 1)
+            loops = self._loops if character == "/" else self._loops | self._loops_in_folder
+            moved = states & self._states_taking(character)
+            states = (states & loops) | self._with_skips(moved << 1)
             if not states:
                 return False
         return bool(states >> self._steps & 1)
 
-    def _entered(self, states: int) -> int:
-        # Into the stars of "**/", or past it.
-        entered = states & self._skip
-        return states | entered << 1 | entered << 2
+    def _with_skips(self, states: int) -> int:
+        # The states at the start of a "**/" also enter its stars, and skip it.
+        at_start = states & self._skip
+        return states | at_start << 1 | at_start << 2
 
-    def _steps_of(self, character: str) -> int:
+    def _states_taking(self, character: str) -> int:
         """The states whose step takes this character."""
-        states = self._known.get(character)
+        states = self._ascii_states.get(character)
         if states is None:
             states = self._literals.get(character, 0)
             for bit, accepts in self._choices:
                 if accepts(character):
                     states |= bit
             if character.isascii():
-                self._known[character] = states
+                self._ascii_states[character] = states
         return states
 
-    def _read(self, pattern: str) -> None:
+    def _compile(self, pattern: str) -> None:
         if len(pattern) > MAX_GLOB_CHARACTERS:
             raise ValueError(
-                f"it has {len(pattern)} characters; {MAX_GLOB_CHARACTERS} are the limit"
+                f"it has {len(pattern)} characters; the limit is {MAX_GLOB_CHARACTERS}"
             )
         at = 0
         while at < len(pattern):
             character = pattern[at]
             if character == "*":
-                at = self._read_stars(pattern, at)
+                at = self._compile_stars(pattern, at)
             elif character == "[":
                 end = _end_of_class(pattern, at)
                 self._choices.append((1 << self._steps, _class(pattern[at + 1 : end])))
@@ -99,27 +99,27 @@ class Glob:
                 self._steps += 1
                 at += 1
 
-    def _read_stars(self, pattern: str, start: int) -> int:
-        """Read the stars at `start`; returns where to go on."""
+    def _compile_stars(self, pattern: str, start: int) -> int:
+        """Compile the stars at `start`. Returns the index after what it consumed."""
         end = start
         while pattern[end : end + 1] == "*":
             end += 1
         if end - start > 2:
             raise ValueError("it has more than two stars in a row")
         if end - start == 1:
-            self._stay_in_folder |= 1 << self._steps
+            self._loops_in_folder |= 1 << self._steps
             return end
         if pattern[end : end + 1] == "/" and pattern[start - 1 : start] in {"", "/"}:
-            # No step leads here but the skip; "**/**/" is the same as "**/".
+            # Only the skip enters the star state; a repeated "**/" adds nothing.
             while pattern.startswith("**/", end + 1):
                 end += 3
             self._skip |= 1 << self._steps
             self._steps += 1
-            self._stay |= 1 << self._steps
+            self._loops |= 1 << self._steps
             self._add_literal("/")
             self._steps += 1
             return end + 1
-        self._stay |= 1 << self._steps
+        self._loops |= 1 << self._steps
         return end
 
     def _add_literal(self, character: str) -> None:
@@ -131,17 +131,17 @@ def _not_a_slash(character: str) -> bool:
 
 
 def _end_of_class(pattern: str, start: int) -> int:
-    """Where the class that begins at `start` ends. As its first character, `]` is one of it."""
+    """The index of the class's closing `]`. A `]` as the first character is a member."""
     first = start + 2 if pattern.startswith("!", start + 1) else start + 1
     end = pattern.find("]", first + 1)
     if end < 0:
-        raise ValueError("a '[' has no ']'; write '[[]' for the character itself")
+        raise ValueError("a '[' has no closing ']'; write '[[]' to match the character '['")
     return end
 
 
 def _class(content: str) -> _Accepts:
     if content[0] == "^":
-        raise ValueError("write '[!…]' for characters that are not to match, not '[^…]'")
+        raise ValueError("'[^…]' is not supported; write '[!…]' for characters that must not match")
     wanted = content[0] != "!"
     members = content if wanted else content[1:]
     singles: set[str] = set()
@@ -151,14 +151,14 @@ def _class(content: str) -> _Accepts:
         if members[at + 1 : at + 2] == "-" and at + 2 < len(members):
             first, last = members[at], members[at + 2]
             if first > last:
-                raise ValueError(f"the range '{first}-{last}' is the wrong way round")
+                raise ValueError(f"the range '{first}-{last}' is in reverse order")
             spans.append((first, last))
             at += 3
         else:
             singles.add(members[at])
             at += 1
     if "/" in singles:
-        raise ValueError("a '/' stands in brackets, which never match one")
+        raise ValueError("there is a '/' in brackets, but brackets never match a '/'")
 
     def accepts(character: str) -> bool:
         is_member = character in singles or any(first <= character <= last for first, last in spans)
@@ -169,17 +169,17 @@ def _class(content: str) -> _Accepts:
 
 @lru_cache(maxsize=1024)
 def glob(pattern: str) -> Glob:
-    """The glob; a repeated one is read once. ValueError as Glob's."""
+    """The compiled glob, from a cache. Raises ValueError like Glob."""
     return Glob(pattern)
 
 
 def parse_globs(text: str) -> tuple[str, ...]:
-    """The globs of a text with one on each line; space around them and empty lines don't count.
+    """The globs in a text with one on each line; surrounding space and empty lines are ignored.
 
-    A space at the end of a glob is written `[ ]`.
+    Write a space at the end of a glob as `[ ]`.
 
     Raises:
-        ValueError: a line is no glob; the text names the line and says why.
+        ValueError: a line is not a valid glob; the text names the line and says why.
     """
     patterns = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -196,7 +196,7 @@ def parse_globs(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class KeyFilter:
-    """The keys that begin and end so, match one of `include` if there is any, and no `exclude`."""
+    """Keys with this prefix and suffix that match an `include`, if any, and no `exclude`."""
 
     prefix: str = ""
     suffix: str = ""
@@ -204,7 +204,7 @@ class KeyFilter:
     exclude: tuple[str, ...] = ()
 
     def matches(self, key: str) -> bool:
-        """Whether the key is one of them; prefix and suffix may overlap in it."""
+        """Whether the filter accepts the key; prefix and suffix may overlap."""
         return (
             key.startswith(self.prefix)
             and key.endswith(self.suffix)
@@ -215,9 +215,9 @@ class KeyFilter:
 
 @lru_cache(maxsize=1024)
 def key_filter(prefix: str, suffix: str, include: str, exclude: str) -> KeyFilter:
-    """The filter of a rule, whose globs stand one on each line; a repeated one is read once.
+    """A rule's filter, from a cache; `include` and `exclude` have one glob on each line.
 
     Raises:
-        ValueError: as parse_globs.
+        ValueError: see parse_globs.
     """
     return KeyFilter(prefix, suffix, parse_globs(include), parse_globs(exclude))

@@ -1,18 +1,18 @@
-"""What S3 allows as an object's name and OSS does not, found before a byte moves.
+"""Finds the keys that S3 allows and OSS does not accept, before a byte moves, and rewrites them.
 
-Every other key survives byte for byte: `a//b`, `a/./b`, `a/../b`, a slash at the end, spaces,
-plus, percent, any normal form of Unicode. https://help.aliyun.com/document_detail/31827.html
-has OSS's rules; the rest is about the way there:
+Every other key is kept byte for byte: `a//b`, `a/./b`, `a/../b`, a trailing slash, spaces, plus,
+percent, any Unicode normal form. https://help.aliyun.com/document_detail/31827.html lists OSS's
+rules. The other rules come from the transport:
 
-- `.` and `..` as a whole key collapse to a request on the bucket itself.
+- `.` or `..` as a whole key collapses to a request for the bucket itself.
 - Control characters other than tab and line feed, U+FFFE and U+FFFF do not exist in XML 1.0, and
-  XML's readers turn a carriage return into a line feed. OSS itself seems to store them: its
-  documents offer `encoding-type=url` to have such keys back. But an answer without that, such as
-  oss2's to the begin of a multipart upload, the request of a batch delete, or the console's
-  list can't carry them. A replica that the usual tools can't list or delete is none.
-- Half a surrogate pair has no UTF-8.
+  XML parsers turn a carriage return into a line feed. OSS itself seems to store such keys: its
+  documentation offers `encoding-type=url` to list them. But XML without that encoding can't carry
+  them: the response when oss2 begins a multipart upload, a batch delete request, the console's
+  list. A replica that common tools can't list or delete is useless.
+- A lone surrogate has no UTF-8 encoding.
 
-docs/decisions/reversible-keys.md says why keys are rewritten as they are here.
+docs/decisions/reversible-keys.md explains the form of rewritten keys.
 """
 
 import hashlib
@@ -51,8 +51,8 @@ __all__ = [
 
 MAX_OSS_KEY_BYTES = 1023
 
-# Where rewritten keys live, below the rule's own prefix. A key of the source that contains the
-# mark is rewritten too, so what stands behind a mark is always ours.
+# Rewritten keys have this mark after the rule's destination prefix. A source key that contains the
+# mark is rewritten too, so only s3sync writes keys with the mark.
 REWRITTEN_MARK = ".s3sync-key/"
 _ESCAPED = REWRITTEN_MARK + "escaped/"
 _HASHED = REWRITTEN_MARK + "sha256/"
@@ -62,16 +62,16 @@ _DOTS = {".", ".."}
 
 
 class KeyPolicy(StrEnum):
-    """What becomes of an object whose key OSS can't have. The values are stored."""
+    """What to do with an object whose key OSS does not accept. The values are stored."""
 
     FAIL = "fail"  # the job fails, with the reason
-    SKIP = "skip"  # the object is left out, with the reason on record
-    REWRITE = "rewrite"  # it gets another key, from which the wanted one can be had back
+    SKIP = "skip"  # the object is not copied, and the reason is recorded
+    REWRITE = "rewrite"  # the replica gets another key, from which the wanted key can be restored
 
 
 @dataclass(frozen=True)
 class PlannedKey:
-    """The key at the destination, and the wanted one if it is another."""
+    """The destination key, and the wanted key if that is different."""
 
     key: str
     original: str | None = None
@@ -82,7 +82,7 @@ class PlannedKey:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """The user metadata that a rewritten replica must carry; `original_key` reads it."""
+        """The user metadata that a replica with a rewritten key must have, for `original_key`."""
         if self.original is None:
             return {}
         return {PROVENANCE_KEY: percent.encode(_bytes(self.original))}
@@ -90,29 +90,29 @@ class PlannedKey:
 
 @dataclass(frozen=True)
 class SkippedKey:
-    """The object is to be left out."""
+    """The object must not be copied."""
 
     reason: str
 
 
 def plan_key(wanted_key: str, *, policy: KeyPolicy, prefix: str = "") -> PlannedKey | SkippedKey:
-    """Where the replica goes whose key should be `wanted_key`.
+    """Plan the destination key of a replica that should have the key `wanted_key`.
 
-    A possible key is never changed, but for one under REWRITE that contains REWRITTEN_MARK; a
-    rewritten key is possible. Two wanted keys never meet at one, also not those of rules with
-    different prefixes in the same bucket; where a hash stands for a key that is too long, that is
-    short of two keys with one SHA-256. A rule with another policy that has keys with the mark can
-    break this for the rules beside it: it copies them as they are.
+    A valid key is never changed, except a key with REWRITTEN_MARK under REWRITE. A rewritten key is
+    always valid. Two wanted keys never get the same destination key, not even from rules with
+    different prefixes in the same bucket; for keys so long that a hash replaces them, this holds
+    unless two keys have the same SHA-256. A rule with another policy copies keys with the mark
+    unchanged, and can so break this guarantee for other rules of the bucket.
 
     Args:
-        wanted_key: prefix and all.
-        prefix: what it begins with that is to be kept in front, where that is possible: the
-            rule's destination prefix, so that a rewritten key stays inside it.
+        wanted_key: the whole key, including the prefix.
+        prefix: the rule's destination prefix, with which `wanted_key` begins. A rewritten key
+            keeps it in front if the result is valid.
 
     Raises:
         ReplicationError: KEY_INCOMPATIBLE, under FAIL.
     """
-    assert wanted_key.startswith(prefix), "the prefix is what the key begins with"
+    assert wanted_key.startswith(prefix), "the key must begin with the prefix"
     problem = key_problem(wanted_key)
     if policy == KeyPolicy.REWRITE and (problem or REWRITTEN_MARK in wanted_key):
         return PlannedKey(_rewritten(wanted_key, prefix=prefix), original=wanted_key)
@@ -124,11 +124,11 @@ def plan_key(wanted_key: str, *, policy: KeyPolicy, prefix: str = "") -> Planned
 
 
 def original_key(destination_key: str, metadata: Mapping[str, str]) -> str:
-    """The key that a replica should have had; its own if it was not rewritten.
+    """The wanted key of a replica; the replica's own key if it was not rewritten.
 
     Args:
-        metadata: the replica's user metadata. The key alone would not do: a hash can't be read
-            back, and under FAIL and SKIP a key with the mark is nothing but a key.
+        metadata: the replica's user metadata. The key alone is not enough: a hash can't be
+            reversed, and under FAIL and SKIP a key with the mark is an ordinary key.
     """
     head, mark, _ = destination_key.rpartition(REWRITTEN_MARK)
     if not mark or PROVENANCE_KEY not in metadata:
@@ -136,28 +136,28 @@ def original_key(destination_key: str, metadata: Mapping[str, str]) -> str:
     try:
         original = percent.decode(metadata[PROVENANCE_KEY]).decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        return destination_key  # somebody else's field
-    # One that went along when the replica was copied to another name means nothing there.
+        return destination_key  # s3sync did not write the field
+    # If somebody copied the replica to another key, the metadata went along but no longer applies.
     is_ours = original.startswith(head) and _rewritten(original, prefix=head) == destination_key
     return original if is_ours else destination_key
 
 
 def key_problem(key: str) -> str:
-    """Why OSS, or the way to it, can't carry this key; empty if it can."""
+    """Why OSS or the transport can't carry this key; empty if they can."""
     if match := _NOT_IN_XML.search(key):
         return f"it has the character U+{ord(match[0]):04X}, which OSS's XML can't carry"
     size = len(key.encode())
     if not 1 <= size <= MAX_OSS_KEY_BYTES:
         return f"it has {size} bytes; OSS allows 1 to {MAX_OSS_KEY_BYTES}"
     if key[0] in "/\\":
-        return f"it begins with {key[0]!r}; OSS refuses that"
+        return f"it begins with {key[0]!r}, which OSS refuses"
     if key in _DOTS:
-        return "as a URL path it would mean the bucket itself"
+        return "as a URL path, it means the bucket itself"
     return ""
 
 
 def check_destination_key(key: str) -> None:
-    """Refuse a key that OSS, or the way to it, can't carry.
+    """Refuse a key that OSS or the transport can't carry.
 
     Raises:
         ReplicationError: KEY_INCOMPATIBLE, with the reason.
@@ -167,19 +167,19 @@ def check_destination_key(key: str) -> None:
 
 
 def _rewritten(wanted_key: str, *, prefix: str) -> str:
-    head = prefix if _can_stand_in_front(prefix) else ""
+    head = prefix if _is_usable_prefix(prefix) else ""
     escaped = f"{head}{_ESCAPED}{_escaped(wanted_key.removeprefix(head))}"
     if len(escaped.encode()) <= MAX_OSS_KEY_BYTES:
         return escaped
     return f"{head}{_HASHED}{hashlib.sha256(_bytes(wanted_key)).hexdigest()}"
 
 
-def _can_stand_in_front(prefix: str) -> bool:
+def _is_usable_prefix(prefix: str) -> bool:
     return not key_problem(f"{prefix}{_HASHED}{'0' * 64}")
 
 
 def _escaped(tail: str) -> str:
-    """The text with the least possible of it as `%XX`, and no mark in it."""
+    """The text with as few characters as possible as `%XX`, and without the mark."""
     if tail[:1] in {"/", "\\"} or tail in _DOTS:
         first, rest = f"%{ord(tail[0]):02X}", tail[1:]
     else:
@@ -194,5 +194,5 @@ def _bytes(text: str) -> bytes:
 
 def _incompatible(problem: str) -> ReplicationError:
     return ReplicationError(
-        ErrorCode.KEY_INCOMPATIBLE, f"the destination key is not possible: {problem}"
+        ErrorCode.KEY_INCOMPATIBLE, f"OSS does not accept the destination key: {problem}"
     )

@@ -1,21 +1,20 @@
-"""What S3 keeps beside an object's bytes and OSS would refuse or mangle, and what to do about it.
+"""Finds the user metadata and content headers that OSS would refuse or alter, and rewrites them.
 
-Values are what Python's HTTP client makes of the bytes of a header: one character for each byte
-(Latin-1). Printable ASCII goes from S3 to OSS byte for byte; so do values that S3 hands out in the
-form of RFC 2047 (`=?UTF-8?B?…?=`), as it does where a value was not ASCII: they are not decoded.
-Other bytes would leave here as they came if the text were sent as it was received, for the client
-writes Latin-1 too. But OSS takes visible ASCII alone in user metadata, says nothing about other
-headers, and a signature over them depends on how each side reads them; so they are never sent.
-Text beyond Latin-1 stands for its UTF-8.
+A value is the text that Python's HTTP client makes of a header's bytes: one character for each byte
+(Latin-1). Printable ASCII goes from S3 to OSS byte for byte. So do values in the form of RFC 2047
+(`=?UTF-8?B?…?=`), in which S3 returns values that are not ASCII: they are not decoded. Other bytes
+are never sent. The HTTP client writes Latin-1 too and would send them unchanged, but OSS accepts
+only visible ASCII in user metadata, does not document other headers, and a signature over such
+bytes depends on how each side reads them. Text beyond Latin-1 stands for its UTF-8 bytes.
 
-Under REWRITE a field of user metadata becomes `s3sync-meta-<name>: <value>`: in the name each byte
-but a-z and 0-9 is a hyphen and two hexadecimal digits (`taken_by` → `s3sync-meta-taken-5fby`), in
-the value each byte but visible ASCII is `%XX`, as is the percent sign. All names that begin with
-`s3sync-` are rewritten, so no field of the source can be taken for one of ours, not even where the
-source is a replica itself.
+REWRITE turns a user metadata field into `s3sync-meta-<name>: <value>`. In the name, each byte other
+than a-z and 0-9 becomes a hyphen and two hexadecimal digits (`taken_by` →
+`s3sync-meta-taken-5fby`). In the value, each byte other than visible ASCII, and the percent sign,
+becomes `%XX`. All names that begin with `s3sync-` are rewritten, so that a field of the source is
+never mistaken for a field of s3sync, even if the source object is itself a replica.
 
-A content header keeps its name and its printable characters, and has the others as `%XX`, which is
-what OSS advises for file names; its exact bytes are kept in `s3sync-header-<name>`.
+A content header keeps its name and its printable characters. Its other bytes become `%XX`, as OSS
+advises for file names, and `s3sync-header-<name>` holds its exact bytes.
 """
 
 import re
@@ -26,10 +25,10 @@ from enum import StrEnum
 from replication.errors import ErrorCode, ReplicationError
 from replication.mapping import percent
 
-# Names and values; whether OSS counts `x-oss-meta-` too is not known.
+# For names and values together; it is not known whether OSS counts `x-oss-meta-` too.
 MAX_OSS_METADATA_BYTES = 8 * 1024
 
-# Where the replica says what it is a copy of, so that a comparison needs no ledger.
+# These fields of a replica say what it is a copy of, so that a comparison needs no other record.
 RESERVED_PREFIX = "s3sync-"
 PROVENANCE_ETAG = "s3sync-etag"
 PROVENANCE_VERSION = "s3sync-version"
@@ -44,16 +43,16 @@ _HEX_IN_NAME = re.compile(rb"-([0-9a-f]{2})")
 
 
 class MetadataPolicy(StrEnum):
-    """What becomes of metadata that OSS can't keep. The values are stored."""
+    """What to do with metadata that OSS does not accept. The values are stored."""
 
     FAIL = "fail"  # the job fails, with the reason
-    DROP = "drop"  # the object is copied without those fields, which are put on record
-    REWRITE = "rewrite"  # the fields are written so that they can be had back
+    DROP = "drop"  # the object is copied without those fields, and their names are recorded
+    REWRITE = "rewrite"  # the fields are written in a form from which they can be restored
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A metadata field, tag or header that the replica goes without, and why."""
+    """A metadata field, tag or header that the replica lacks, and why."""
 
     name: str
     reason: str
@@ -61,7 +60,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class PlannedMetadata:
-    """The user metadata to write, and what became of fields of the source, by their names there."""
+    """The user metadata to write; `rewritten` and `dropped` have the source's names."""
 
     fields: dict[str, str]
     rewritten: tuple[str, ...] = ()
@@ -70,7 +69,7 @@ class PlannedMetadata:
 
 @dataclass(frozen=True)
 class PlannedHeaders:
-    """The content headers to write, and the provenance that goes with rewritten ones."""
+    """The content headers to write, and the provenance fields of rewritten headers."""
 
     headers: dict[str, str]
     provenance: dict[str, str]
@@ -81,15 +80,16 @@ class PlannedHeaders:
 def plan_metadata(
     metadata: Mapping[str, str], *, policy: MetadataPolicy, provenance: Mapping[str, str]
 ) -> PlannedMetadata:
-    """The replica's user metadata: the source's, as the policy says, and our own.
+    """Plan the replica's user metadata: the source's under the policy, and the provenance.
 
     Args:
         metadata: the source's fields, without `x-amz-meta-`.
-        provenance: our own fields; their names begin with RESERVED_PREFIX.
+        provenance: s3sync's own fields; their names begin with RESERVED_PREFIX.
 
     Raises:
-        ReplicationError: METADATA_INCOMPATIBLE: under FAIL for the first field that OSS can't keep;
-            under FAIL and REWRITE if all together are too large. DROP leaves out the largest then.
+        ReplicationError: METADATA_INCOMPATIBLE: under FAIL, for the first field that OSS does not
+            accept; under FAIL and REWRITE, if the fields together are too large. DROP then drops
+            the largest fields.
     """
     assert all(name.startswith(RESERVED_PREFIX) for name in provenance)
     fields, rewritten, dropped = {}, [], []
@@ -102,35 +102,38 @@ def plan_metadata(
         elif policy == MetadataPolicy.DROP:
             dropped.append(Dropped(name, problem))
         else:
-            fields[_rewritten_name(name)] = percent.encode(_wire(value))
+            fields[_rewritten_name(name)] = percent.encode(_header_bytes(value))
             rewritten.append(name)
     if policy == MetadataPolicy.DROP:
-        dropped += _drop_until_it_fits(fields, len_of_ours=_size(provenance))
+        dropped += _drop_until_it_fits(fields, provenance_size=_size(provenance))
     fields |= provenance
     check_user_metadata(fields)
     return PlannedMetadata(fields, tuple(rewritten), tuple(dropped))
 
 
 def original_metadata(fields: Mapping[str, str]) -> dict[str, str]:
-    """The user metadata of the source, of that of a replica; without what was dropped.
+    """The source's user metadata, restored from that of a replica; dropped fields are missing.
 
-    Fields that begin with `s3sync-` and are not of a form that we write are taken for ours.
+    Fields that begin with `s3sync-` and are not rewritten fields are left out as s3sync's own.
     """
     original = {}
     for name, value in fields.items():
-        if name.startswith(REWRITTEN_PREFIX) and (name_there := _name_of(name)) is not None:
-            original[name_there] = percent.decode(value).decode("latin-1")
+        if (
+            name.startswith(REWRITTEN_PREFIX)
+            and (original_name := _original_name(name)) is not None
+        ):
+            original[original_name] = percent.decode(value).decode("latin-1")
         elif not name.startswith(RESERVED_PREFIX):
             original[name] = value
     return original
 
 
 def plan_content_headers(headers: Mapping[str, str], *, policy: MetadataPolicy) -> PlannedHeaders:
-    """The content headers to send: Content-Type, Cache-Control, Content-Disposition and the like.
+    """Plan the content headers to send: Content-Type, Cache-Control, Content-Disposition, etc.
 
-    What a value means is not looked at: OSS keeps any Expires or Content-Encoding, as far as is
-    known (its older documents do not name Content-Language). Without a Content-Type OSS goes by
-    the key's ending; S3 always gives one.
+    The meaning of a value is not checked: as far as is known, OSS keeps any Expires or
+    Content-Encoding (its older documentation does not mention Content-Language). Without a
+    Content-Type, OSS derives one from the key's ending; S3 always sends one.
 
     Raises:
         ReplicationError: METADATA_INCOMPATIBLE, under FAIL, naming the header.
@@ -145,8 +148,8 @@ def plan_content_headers(headers: Mapping[str, str], *, policy: MetadataPolicy) 
         elif policy == MetadataPolicy.DROP:
             dropped.append(Dropped(name, problem))
         else:
-            planned[name] = _readable(value)
-            provenance[_header_field(name)] = percent.encode(_wire(value))
+            planned[name] = _printable(value)
+            provenance[_header_field(name)] = percent.encode(_header_bytes(value))
             rewritten.append(name)
     return PlannedHeaders(planned, provenance, tuple(rewritten), tuple(dropped))
 
@@ -154,7 +157,7 @@ def plan_content_headers(headers: Mapping[str, str], *, policy: MetadataPolicy) 
 def original_content_headers(
     headers: Mapping[str, str], metadata: Mapping[str, str]
 ) -> dict[str, str]:
-    """The content headers of the source, of those and the user metadata of a replica."""
+    """The source's content headers, restored from a replica's headers and user metadata."""
     return {
         name: percent.decode(metadata[field]).decode("latin-1")
         if (field := _header_field(name)) in metadata
@@ -164,7 +167,7 @@ def original_content_headers(
 
 
 def check_user_metadata(metadata: Mapping[str, str]) -> None:
-    """Refuse user metadata that OSS would refuse or mangle.
+    """Refuse user metadata that OSS would refuse or alter.
 
     Raises:
         ReplicationError: METADATA_INCOMPATIBLE, naming the field.
@@ -181,28 +184,28 @@ def check_user_metadata(metadata: Mapping[str, str]) -> None:
 
 def _source_field_problem(name: str, value: str) -> str:
     if name.startswith(RESERVED_PREFIX):
-        return f"its name is one of those that s3sync keeps for itself: {name!r}"
+        return f"its name begins with {RESERVED_PREFIX!r}, which is reserved for s3sync: {name!r}"
     return _field_problem(name, value)
 
 
 def _field_problem(name: str, value: str) -> str:
     if not _NAME.fullmatch(name):
-        return f"its name has other characters than letters, digits and hyphen: {name!r}"
+        return f"its name has characters other than a-z, 0-9 and hyphen: {name!r}"
     return _value_problem(name, value)
 
 
 def _value_problem(name: str, value: str) -> str:
     if not (value.isascii() and value.isprintable()):
-        return f"the value of {name!r} has other characters than printable ASCII"
+        return f"the value of {name!r} has characters other than printable ASCII"
     if value != value.strip(" "):
-        return f"the value of {name!r} begins or ends with a space, which HTTP takes off"
+        return f"the value of {name!r} begins or ends with a space, which HTTP removes"
     return ""
 
 
-def _drop_until_it_fits(fields: dict[str, str], *, len_of_ours: int) -> list[Dropped]:
-    """Take the largest fields out until there is room for ours."""
+def _drop_until_it_fits(fields: dict[str, str], *, provenance_size: int) -> list[Dropped]:
+    """Remove the largest fields until the provenance fits too; returns the removed fields."""
     dropped = []
-    while fields and _size(fields) + len_of_ours > MAX_OSS_METADATA_BYTES:
+    while fields and _size(fields) + provenance_size > MAX_OSS_METADATA_BYTES:
         name = max(fields, key=lambda name: (len(name) + len(fields[name]), name))
         del fields[name]
         dropped.append(
@@ -215,18 +218,19 @@ def _size(fields: Mapping[str, str]) -> int:
     return sum(len(name) + len(value) for name, value in fields.items())
 
 
-def _wire(value: str) -> bytes:
-    """The bytes that the value was, or would be, as a header."""
+def _header_bytes(value: str) -> bytes:
+    """The bytes of the value as a header."""
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
         return value.encode("utf-8", "surrogatepass")
 
 
-def _readable(value: str) -> str:
-    """The value with `%XX` for what is not printable ASCII; a percent sign stays one."""
+def _printable(value: str) -> str:
+    """The value with all but printable ASCII as `%XX`; a percent sign stays as it is."""
     return "".join(
-        chr(byte) if 0x20 <= byte <= 0x7E else f"%{byte:02X}" for byte in _wire(value).strip(b" ")
+        chr(byte) if 0x20 <= byte <= 0x7E else f"%{byte:02X}"
+        for byte in _header_bytes(value).strip(b" ")
     )
 
 
@@ -241,8 +245,8 @@ def _rewritten_name(name: str) -> str:
     return REWRITTEN_PREFIX + encoded.decode("ascii")
 
 
-def _name_of(rewritten_name: str) -> str | None:
-    """The name that was rewritten; None if none was: somebody else wrote it."""
+def _original_name(rewritten_name: str) -> str | None:
+    """The name before rewriting; None if s3sync did not write the field."""
     decoded = _HEX_IN_NAME.sub(
         lambda match: bytes.fromhex(match[1].decode("ascii")),
         rewritten_name.removeprefix(REWRITTEN_PREFIX).encode(),

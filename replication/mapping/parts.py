@@ -1,8 +1,8 @@
-"""How an object is cut into parts, within OSS's limits.
+"""Cuts objects into parts within OSS's limits.
 
-https://help.aliyun.com/document_detail/31850.html. The largest object that 10,000 parts of 5 GiB
-can make has 48.8 TiB, in OSS as in S3, which had raised its own limit from 5 TiB to that ("50 TB")
-by December 2025. So every object of S3 fits into OSS.
+https://help.aliyun.com/document_detail/31850.html. The largest object, 10,000 parts of 5 GiB, has
+48.8 TiB in OSS and in S3, which had raised its own limit from 5 TiB to that ("50 TB") by December
+2025. So every S3 object fits into OSS.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from replication.errors import ErrorCode, ReplicationError
 MIB = 1024**2
 MAX_PUT_BYTES = 5 * 1024**3
 MAX_PARTS = 10_000
-MIN_PART_BYTES = 100 * 1024  # but for the last part
+MIN_PART_BYTES = 100 * 1024  # except for the last part
 MAX_PART_BYTES = 5 * 1024**3
 MAX_OBJECT_BYTES = MAX_PARTS * MAX_PART_BYTES
 
 
 @dataclass(frozen=True)
 class PartPlan:
-    """An object cut into equal parts; the last one may be smaller. Parts count from 1."""
+    """An object in equal parts; the last part may be smaller. Part numbers start at 1."""
 
     size_bytes: int
     part_size_bytes: int
@@ -38,7 +38,7 @@ class PartPlan:
         return -(-self.size_bytes // self.part_size_bytes)
 
     def part(self, number: int) -> tuple[int, int]:
-        """The offsets of the part's first and last byte, as HTTP's `Range` counts.
+        """The offsets of the part's first and last byte, as in HTTP's `Range`.
 
         Raises:
             IndexError: there is no such part.
@@ -49,7 +49,7 @@ class PartPlan:
         return first, min(first + self.part_size_bytes, self.size_bytes) - 1
 
     def part_bytes(self, number: int) -> int:
-        """How long the part is; IndexError if there is no such part."""
+        """The length of the part; raises IndexError if there is no such part."""
         first, last = self.part(number)
         return last - first + 1
 
@@ -61,10 +61,10 @@ class PartPlan:
 def plan_parts(
     size_bytes: int, *, threshold_bytes: int, preferred_part_bytes: int
 ) -> PartPlan | None:
-    """How to cut the object; None where one PUT carries it, which is up to the threshold.
+    """Plan the parts of an object; None up to the threshold, where one PUT sends the object.
 
-    Parts are whole multiples of 1 MiB: the preferred size, or the smallest with which 10,000 parts
-    do. A threshold above what one PUT carries (5 GiB) counts as that.
+    The part size is a multiple of 1 MiB: the preferred size, or the smallest size with which
+    10,000 parts are enough. A threshold above 5 GiB, the limit of one PUT, counts as 5 GiB.
 
     Raises:
         ReplicationError: OBJECT_TOO_LARGE, for more than MAX_OBJECT_BYTES.
@@ -78,7 +78,7 @@ def plan_parts(
 
 
 def check_size(size_bytes: int) -> None:
-    """Refuse an object that one PUT can't carry.
+    """Refuse an object that is too large for one PUT.
 
     Raises:
         ReplicationError: OBJECT_TOO_LARGE.

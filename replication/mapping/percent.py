@@ -1,4 +1,4 @@
-"""Any bytes as visible ASCII, and back: the form of what OSS can't keep as it is."""
+"""Percent-encodes bytes as visible ASCII, for values that OSS does not accept as they are."""
 
 import re
 from urllib.parse import unquote_to_bytes
@@ -7,10 +7,10 @@ _OTHER = re.compile(rb"[^!-~]|%")
 
 
 def encode(data: bytes) -> str:
-    """The bytes with all but visible ASCII, and the percent sign itself, as `%XX`."""
+    """Encode the percent sign and all bytes other than visible ASCII as `%XX`."""
     return _OTHER.sub(lambda match: b"%%%02X" % match[0][0], data).decode("ascii")
 
 
 def decode(text: str) -> bytes:
-    """The bytes that `encode` was given."""
+    """Decode a text that `encode` returned."""
     return unquote_to_bytes(text)

@@ -1,8 +1,8 @@
-"""Which OSS storage class a replica gets, by that of its source.
+"""Maps the S3 storage class of an object to the OSS storage class of its replica.
 
-Standard for all, unless a rule says otherwise: the colder classes are billed for a minimum of days
-(IA 30, Archive 60, ColdArchive and DeepColdArchive 180) even if the next event overwrites the
-object before, and the archive classes can't be read until they are restored.
+The default is Standard for all objects. OSS bills the colder classes for a minimum number of days
+(IA 30, Archive 60, ColdArchive and DeepColdArchive 180) even if an event overwrites the object
+earlier, and objects in the archive classes can't be read until they are restored.
 https://help.aliyun.com/document_detail/51374.html
 """
 
@@ -15,7 +15,7 @@ NATURAL = "natural"
 
 
 class OssStorageClass(StrEnum):
-    """As OSS writes them in `x-oss-storage-class`."""
+    """OSS's storage classes, as in `x-oss-storage-class`."""
 
     STANDARD = "Standard"
     IA = "IA"
@@ -26,21 +26,21 @@ class OssStorageClass(StrEnum):
 
 _STANDARD, _IA = OssStorageClass.STANDARD, OssStorageClass.IA
 
-# What each S3 class is closest to: first in whether it can be read at once, then in price.
+# The closest OSS class for each S3 class: compared first by immediate access, then by price.
 NATURAL_CLASSES: dict[str, OssStorageClass] = {
     "STANDARD": _STANDARD,
-    "REDUCED_REDUNDANCY": _STANDARD,  # OSS has nothing less durable
-    "EXPRESS_ONEZONE": _STANDARD,  # OSS has nothing faster that is a class of objects
+    "REDUCED_REDUNDANCY": _STANDARD,  # OSS has no less durable class
+    "EXPRESS_ONEZONE": _STANDARD,  # OSS has no faster class for objects
     "STANDARD_IA": _IA,
-    # How many zones an OSS object is in is the bucket's to say, not the object's.
+    # In OSS, the bucket and not the object decides the number of zones.
     "ONEZONE_IA": _IA,
-    # Its objects may be hot, and S3 asks nothing for reading them; IA does.
+    # The objects may be hot; IA charges for reading them, S3 does not.
     "INTELLIGENT_TIERING": _STANDARD,
-    "GLACIER_IR": _IA,  # read at once, like no archive of OSS's by default
+    "GLACIER_IR": _IA,  # immediate access, which OSS's archive classes lack by default
     "GLACIER": OssStorageClass.ARCHIVE,  # restored within minutes or hours
-    # Restored within 12 hours: ColdArchive does that, DeepColdArchive takes up to 48.
+    # Restored within 12 hours, like ColdArchive; DeepColdArchive takes up to 48.
     "DEEP_ARCHIVE": OssStorageClass.COLD_ARCHIVE,
-    # On devices or by way of other services; seen in listings at most.
+    # Used on devices or by other services; they appear in listings at most.
     "OUTPOSTS": _STANDARD,
     "SNOW": _STANDARD,
     "FSX_OPENZFS": _STANDARD,
@@ -54,29 +54,29 @@ _SEPARATOR = re.compile(r"[,\n]")
 
 @dataclass(frozen=True)
 class StorageClassMapping:
-    """From S3's storage classes to OSS's."""
+    """A mapping from S3 storage classes to OSS storage classes."""
 
     classes: dict[str, OssStorageClass] = field(default_factory=dict)
     otherwise: OssStorageClass = _STANDARD
 
     def of(self, s3_class: str) -> OssStorageClass:
-        """The class for a replica.
+        """The OSS class of a replica.
 
         Args:
-            s3_class: the value of `x-amz-storage-class`; empty for STANDARD, where S3 sends none.
+            s3_class: the value of `x-amz-storage-class`; empty for STANDARD, which S3 omits.
         """
         return self.classes.get(s3_class or "STANDARD", self.otherwise)
 
 
 def parse_storage_classes(text: str) -> StorageClassMapping:
-    """The mapping of a rule's text, such as `STANDARD_IA=IA, GLACIER=Archive, *=Standard`.
+    """Parse a rule's mapping, such as `STANDARD_IA=IA, GLACIER=Archive, *=Standard`.
 
-    Entries stand between commas or on lines of their own. `*` is for every class that is not named;
-    without it that is Standard. The word `natural` stands for NATURAL_CLASSES, of which entries
-    change single ones. The empty text makes everything Standard.
+    Commas or line ends separate the entries. `*` stands for every class without an entry; its
+    default is Standard. The word `natural` stands for NATURAL_CLASSES; other entries override
+    single classes of it. An empty text maps every class to Standard.
 
     Raises:
-        ValueError: what is wrong, in words for the person who wrote it.
+        ValueError: the mapping is not valid; the text tells its author why.
     """
     named: dict[str, OssStorageClass] = {}
     natural = False
@@ -87,12 +87,12 @@ def parse_storage_classes(text: str) -> StorageClassMapping:
         s3_class, equals, oss_class = (part.strip() for part in entry.partition("="))
         if not equals:
             raise ValueError(
-                f"{entry!r} is neither '{NATURAL}' nor like STANDARD_IA=IA (S3's class = OSS's)"
+                f"{entry!r} is neither '{NATURAL}' nor like STANDARD_IA=IA (S3 class = OSS class)"
             )
         _check_known(s3_class, {ANY, *NATURAL_CLASSES}, whose="S3")
         _check_known(oss_class, set(OssStorageClass), whose="OSS")
         if s3_class in named:
-            raise ValueError(f"{s3_class} stands there twice")
+            raise ValueError(f"{s3_class} has two entries")
         named[s3_class] = OssStorageClass(oss_class)
     otherwise = named.pop(ANY, _STANDARD)
     return StorageClassMapping((NATURAL_CLASSES if natural else {}) | named, otherwise)
@@ -103,7 +103,7 @@ def _check_known(name: str, known: set[str], *, whose: str) -> None:
         return
     for candidate in known:
         if candidate.lower() == name.lower():
-            raise ValueError(f"{name!r} is written {candidate}")
+            raise ValueError(f"write {candidate} instead of {name!r}")
     raise ValueError(
-        f"{name!r} is no storage class of {whose}'s; there are {', '.join(sorted(known))}"
+        f"{name!r} is not a storage class of {whose}; use one of {', '.join(sorted(known))}"
     )

@@ -1,9 +1,10 @@
-"""Which tags of an S3 object an OSS object can have.
+"""Selects the tags of an S3 object that OSS accepts.
 
-OSS: 10 tags; keys of 1 to 128 bytes, values of up to 256; letters, digits, space and `+-=._:/`.
-https://help.aliyun.com/document_detail/106678.html. S3 counts characters instead of bytes, and has
-`@` and the letters of all alphabets. OSS's "letters" are taken for a to z and A to Z: its documents
-speak of upper and lower case, and the stricter reading is found before a byte moves.
+OSS allows 10 tags, with keys of 1 to 128 bytes and values of up to 256 bytes, of letters, digits,
+space and `+-=._:/`. https://help.aliyun.com/document_detail/106678.html. S3 counts characters
+instead of bytes, and also allows `@` and the letters of all alphabets. OSS's "letters" are read as
+a-z and A-Z, because its documentation speaks of upper and lower case, and because with the stricter
+reading a problem is found before a byte moves.
 """
 
 import re
@@ -22,36 +23,36 @@ _TEXT = re.compile(r"[A-Za-z0-9 +\-=._:/]*")
 
 
 class TagPolicy(StrEnum):
-    """What becomes of tags that OSS can't have. The values are stored.
+    """What to do with tags that OSS does not accept. The values are stored.
 
-    They are never rewritten: tags are what lifecycle rules and policies go by, and a tag by another
-    name would do what nobody asked for.
+    Tags are never rewritten: lifecycle rules and policies act on tags, and a tag with another name
+    could trigger an action that nobody wants.
     """
 
     FAIL = "fail"  # the job fails, with the reason
-    DROP = "drop"  # the object is copied without those tags, which are put on record
+    DROP = "drop"  # the object is copied without those tags, and their keys are recorded
 
 
 @dataclass(frozen=True)
 class PlannedTags:
-    """The tags to write, and those that the replica goes without."""
+    """The tags to write, and the tags that the replica lacks."""
 
     tags: dict[str, str]
     dropped: tuple[Dropped, ...] = ()
 
 
 def plan_tags(tags: Mapping[str, str], *, policy: TagPolicy) -> PlannedTags:
-    """The replica's tags: the source's, as the policy says.
+    """Plan the replica's tags: the source's tags under the policy.
 
     Raises:
-        ReplicationError: METADATA_INCOMPATIBLE, under FAIL, naming the first tag.
+        ReplicationError: METADATA_INCOMPATIBLE, under FAIL, naming the first tag refused.
     """
     kept: dict[str, str] = {}
     dropped = []
     for key, value in tags.items():
         problem = _problem(key, value)
         if not problem and len(kept) == MAX_TAGS:
-            problem = f"the tag {key!r} is one too many; OSS allows {MAX_TAGS}"
+            problem = f"the tag {key!r} is one tag too many; OSS allows {MAX_TAGS}"
         if not problem:
             kept[key] = value
         elif policy == TagPolicy.FAIL:
@@ -62,13 +63,13 @@ def plan_tags(tags: Mapping[str, str], *, policy: TagPolicy) -> PlannedTags:
 
 
 def _problem(key: str, value: str) -> str:
-    """Why OSS can't have the tag; empty if it can."""
+    """Why OSS does not accept the tag; empty if it does."""
     for what, text, limit in (
         (f"the key of the tag {key!r}", key, MAX_TAG_KEY_BYTES),
         (f"the value of the tag {key!r}", value, MAX_TAG_VALUE_BYTES),
     ):
         if not _TEXT.fullmatch(text):
-            return f"{what} has other characters than letters, digits, space and +-=._:/"
-        if len(text) > limit:  # all ASCII by now
+            return f"{what} has characters other than letters, digits, space and +-=._:/"
+        if len(text) > limit:  # all ASCII here, so characters are bytes
             return f"{what} has {len(text)} bytes; OSS allows {limit}"
     return "" if key else "a tag has an empty key"

@@ -1,4 +1,4 @@
-"""Which keys a rule is for."""
+"""Key filters: globs, prefixes and suffixes."""
 
 import re
 import time
@@ -88,15 +88,18 @@ def test_a_glob_does_not_match(pattern: str, key: str) -> None:
     assert not Glob(pattern).matches(key)
 
 
-SIGNS = re.compile(r"(?:^|(?<=/))(?:\*\*/)+|\*\*|.")
-WORDS = {"*": "[^/]*", "**": ".*", "?": "[^/]"}
+TOKENS = re.compile(r"(?:^|(?<=/))(?:\*\*/)+|\*\*|.")
+EXPRESSIONS = {"*": "[^/]*", "**": ".*", "?": "[^/]"}
 
 
 def regular_expression(pattern: str) -> re.Pattern[str]:
-    """The same glob by other means, which are slow on some keys."""
-    signs = SIGNS.findall(pattern)
-    words = ["(?:.*/)?" if sign.startswith("**/") else WORDS.get(sign, sign) for sign in signs]
-    return re.compile("".join(words))
+    """The same glob as a regular expression, which is slow on some keys."""
+    return re.compile(
+        "".join(
+            "(?:.*/)?" if token.startswith("**/") else EXPRESSIONS.get(token, token)
+            for token in TOKENS.findall(pattern)
+        )
+    )
 
 
 @given(
@@ -105,22 +108,22 @@ def regular_expression(pattern: str) -> re.Pattern[str]:
     .filter(lambda pattern: "***" not in pattern),
     st.text("ab/", max_size=10),
 )
-def test_a_glob_matches_what_the_regular_expression_does(pattern: str, key: str) -> None:
+def test_a_glob_matches_the_same_keys_as_the_regular_expression(pattern: str, key: str) -> None:
     expected = regular_expression(pattern).fullmatch(key) is not None
     assert Glob(pattern).matches(key) == expected
 
 
 @given(st.text(st.characters(exclude_characters="*?["), max_size=40))
-def test_a_glob_without_signs_is_the_key_itself(key: str) -> None:
+def test_a_glob_without_wildcards_matches_only_itself(key: str) -> None:
     assert Glob(key).matches(key)
     assert not Glob(key).matches(key + "x")
 
 
-def test_no_glob_is_slow_on_the_key_that_would_be_the_worst() -> None:
+def test_a_glob_is_fast_even_on_the_worst_key() -> None:
     pattern = "**a" * 300 + "b"
     started_at = time.process_time()
     assert not Glob(pattern).matches("a" * 1024)
-    # Backtracking would take longer than the universe has been there; this takes milliseconds.
+    # Backtracking would take longer than the age of the universe; this takes milliseconds.
     assert time.process_time() - started_at < 1
 
 
@@ -128,31 +131,31 @@ def test_no_glob_is_slow_on_the_key_that_would_be_the_worst() -> None:
     ("pattern", "reason"),
     [
         ("a***", "more than two stars in a row"),
-        ("[abc", "a '[' has no ']'"),
-        ("[]", "a '[' has no ']'"),
-        ("[!]", "a '[' has no ']'"),
+        ("[abc", "a '[' has no closing ']'"),
+        ("[]", "a '[' has no closing ']'"),
+        ("[!]", "a '[' has no closing ']'"),
         ("[^a]", "write '[!…]'"),
-        ("[z-a]", "the range 'z-a' is the wrong way round"),
-        ("[a/]", "a '/' stands in brackets"),
-        ("x" * (MAX_GLOB_CHARACTERS + 1), "1025 characters; 1024 are the limit"),
+        ("[z-a]", "the range 'z-a' is in reverse order"),
+        ("[a/]", "there is a '/' in brackets"),
+        ("x" * (MAX_GLOB_CHARACTERS + 1), "1025 characters; the limit is 1024"),
     ],
 )
-def test_a_bad_glob_is_refused_in_words(pattern: str, reason: str) -> None:
+def test_an_invalid_glob_is_refused_with_a_reason(pattern: str, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(reason)):
         Glob(pattern)
 
 
-def test_a_text_has_a_glob_on_each_line() -> None:
+def test_each_line_of_a_text_is_a_glob() -> None:
     assert parse_globs("") == ()
     assert parse_globs("  \r\n*.jpg \r\n\n\ta b/**\n[ ]\n") == ("*.jpg", "a b/**", "[ ]")
 
 
-def test_a_bad_line_of_a_text_is_named() -> None:
+def test_the_error_names_the_invalid_line() -> None:
     with pytest.raises(ValueError, match=r"^line 3, 'a\*\*\*': it has more than two stars"):
         parse_globs("*.jpg\n\na***")
 
 
-def test_a_glob_is_read_once() -> None:
+def test_a_glob_is_compiled_once() -> None:
     assert glob("**/*.png") is glob("**/*.png")
 
 
@@ -176,5 +179,7 @@ def test_a_glob_is_read_once() -> None:
         (KeyFilter(prefix="a/", include=("a/b",)), "a/b", True),
     ],
 )
-def test_a_filter_asks_for_all_that_it_has(key_filter: KeyFilter, key: str, expected: bool) -> None:
+def test_a_filter_accepts_a_key_that_meets_all_its_conditions(
+    key_filter: KeyFilter, key: str, expected: bool
+) -> None:
     assert key_filter.matches(key) == expected

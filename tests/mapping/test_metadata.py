@@ -1,4 +1,4 @@
-"""User metadata and content headers on their way from S3 to OSS."""
+"""User metadata and content headers: validity, policies and rewriting."""
 
 import pytest
 from hypothesis import example, given
@@ -19,7 +19,7 @@ from sandbox.oss import names
 
 FAIL, DROP, REWRITE = MetadataPolicy.FAIL, MetadataPolicy.DROP, MetadataPolicy.REWRITE
 OURS = {"s3sync-etag": "e", "s3sync-version": "v"}
-POSSIBLE = [
+VALID = [
     {},
     {"a": ""},
     {"taken-by": "some one"},
@@ -27,10 +27,10 @@ POSSIBLE = [
     {"a": "~!\"#$%&'()=?"},
     {"place": "=?UTF-8?B?5pel5pys?="},
 ]
-IMPOSSIBLE = [
+INVALID = [
     ({"taken_by": "x"}, "'taken_by'"),
     ({"ok": "x", "a.b": "x"}, r"'a\.b'"),
-    ({"": "x"}, "letters, digits and hyphen: ''"),
+    ({"": "x"}, "a-z, 0-9 and hyphen: ''"),
     ({"Upper": "x"}, "'Upper'"),
     ({"place": "日本"}, "'place'"),
     ({"place": "\xe6\x97\xa5"}, "'place'"),
@@ -54,21 +54,21 @@ fields = st.dictionaries(field_names, byte_values, max_size=8)
 
 
 def sent(metadata: dict[str, str]) -> dict[str, str]:
-    """The fields as a strict server reads them."""
+    """The fields as a strict server parses them."""
     return names.user_meta({f"x-oss-meta-{name}": value for name, value in metadata.items()})
 
 
-# -- what is possible --------------------------------------------------------------------------
+# -- validity ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metadata", POSSIBLE)
-def test_metadata_that_oss_takes_is_possible(metadata: dict[str, str]) -> None:
+@pytest.mark.parametrize("metadata", VALID)
+def test_metadata_that_oss_accepts_is_valid(metadata: dict[str, str]) -> None:
     check_user_metadata(metadata)
     assert sent(metadata) == metadata
 
 
-@pytest.mark.parametrize(("metadata", "reason"), IMPOSSIBLE)
-def test_metadata_that_oss_refuses_is_refused_by_name(
+@pytest.mark.parametrize(("metadata", "reason"), INVALID)
+def test_metadata_that_oss_refuses_is_refused_and_the_field_is_named(
     metadata: dict[str, str], reason: str
 ) -> None:
     with pytest.raises(ReplicationError, match=reason) as caught:
@@ -80,29 +80,25 @@ def test_metadata_that_oss_refuses_is_refused_by_name(
 
 
 @pytest.mark.parametrize("policy", MetadataPolicy)
-@pytest.mark.parametrize("metadata", [each for each in POSSIBLE if "a1-" not in each])
-def test_possible_metadata_stays_what_it_is_whatever_the_policy(
-    metadata: dict[str, str], policy: MetadataPolicy
-) -> None:
+@pytest.mark.parametrize("metadata", [each for each in VALID if "a1-" not in each])
+def test_no_policy_changes_valid_metadata(metadata: dict[str, str], policy: MetadataPolicy) -> None:
     planned = plan_metadata(metadata, policy=policy, provenance=OURS)
     assert planned.fields == metadata | OURS
     assert (planned.rewritten, planned.dropped) == ((), ())
 
 
-@pytest.mark.parametrize(("metadata", "reason"), IMPOSSIBLE)
-def test_where_the_policy_is_to_fail_the_field_is_named(
-    metadata: dict[str, str], reason: str
-) -> None:
+@pytest.mark.parametrize(("metadata", "reason"), INVALID)
+def test_under_fail_the_error_names_the_field(metadata: dict[str, str], reason: str) -> None:
     with pytest.raises(ReplicationError, match=reason):
         plan_metadata(metadata, policy=FAIL, provenance={})
 
 
-def test_dropped_fields_are_on_record_and_the_others_stay() -> None:
+def test_dropped_fields_are_recorded_and_the_others_stay() -> None:
     planned = plan_metadata({"a_b": "1", "c": "é", "d": "2"}, policy=DROP, provenance=OURS)
     assert planned.fields == {"d": "2"} | OURS
     assert [field.name for field in planned.dropped] == ["a_b", "c"]
     assert planned.dropped[1] == Dropped(
-        "c", "the value of 'c' has other characters than printable ASCII"
+        "c", "the value of 'c' has characters other than printable ASCII"
     )
 
 
@@ -118,7 +114,7 @@ def test_dropped_fields_are_on_record_and_the_others_stay() -> None:
         ("s3sync-meta-a-5fb", "x", "s3sync-meta-s3sync-2dmeta-2da-2d5fb", "x"),
     ],
 )
-def test_a_rewritten_field_can_still_be_read(
+def test_a_rewritten_field_is_still_readable(
     name: str, value: str, expected_name: str, expected_value: str
 ) -> None:
     planned = plan_metadata({name: value}, policy=REWRITE, provenance=OURS)
@@ -129,17 +125,17 @@ def test_a_rewritten_field_can_still_be_read(
 @given(fields)
 @example({"a_b": "1", "s3sync-meta-a-5fb": "2", "a-5fb": "3"})
 @example({"s3sync-etag": "theirs", "s3sync-key": "%00", "s3sync-header-expires": "x"})
-def test_rewritten_metadata_is_possible_and_leads_back(metadata: dict[str, str]) -> None:
+def test_rewritten_metadata_is_valid_and_reversible(metadata: dict[str, str]) -> None:
     planned = plan_metadata(metadata, policy=REWRITE, provenance=OURS)
     check_user_metadata(planned.fields)
     assert sent(planned.fields) == planned.fields
-    assert len(planned.fields) == len(metadata) + len(OURS)  # no two met
+    assert len(planned.fields) == len(metadata) + len(OURS)  # no two fields collide
     assert original_metadata(planned.fields) == metadata
     assert planned.fields.items() >= OURS.items()
 
 
 @given(st.text())
-def test_text_beyond_a_byte_a_character_goes_as_its_utf_8(value: str) -> None:
+def test_text_beyond_latin_1_is_written_as_utf_8(value: str) -> None:
     planned = plan_metadata({"a_": value}, policy=REWRITE, provenance={})
     original = original_metadata(planned.fields)["a_"]
     if max(map(ord, value), default=0) < 256:
@@ -149,7 +145,7 @@ def test_text_beyond_a_byte_a_character_goes_as_its_utf_8(value: str) -> None:
 
 
 @given(fields)
-def test_what_is_dropped_and_what_is_kept_is_everything(metadata: dict[str, str]) -> None:
+def test_each_field_is_either_kept_or_recorded_as_dropped(metadata: dict[str, str]) -> None:
     planned = plan_metadata(metadata, policy=DROP, provenance=OURS)
     kept = set(planned.fields) - set(OURS)
     assert kept | {field.name for field in planned.dropped} == set(metadata)
@@ -157,15 +153,15 @@ def test_what_is_dropped_and_what_is_kept_is_everything(metadata: dict[str, str]
 
 
 @given(fields)
-def test_a_replica_of_a_replica_leads_back_in_two_steps(metadata: dict[str, str]) -> None:
+def test_a_replica_of_a_replica_is_reversible_in_two_steps(metadata: dict[str, str]) -> None:
     first = plan_metadata(metadata, policy=REWRITE, provenance=OURS)
     again = plan_metadata(first.fields, policy=REWRITE, provenance={"s3sync-etag": "second"})
     assert again.fields["s3sync-etag"] == "second"
     assert original_metadata(original_metadata(again.fields)) == metadata
 
 
-def test_our_own_names_in_a_source_are_not_overwritten_unseen() -> None:
-    with pytest.raises(ReplicationError, match="keeps for itself: 's3sync-etag'"):
+def test_a_source_field_with_a_reserved_name_is_never_overwritten_silently() -> None:
+    with pytest.raises(ReplicationError, match="reserved for s3sync: 's3sync-etag'"):
         plan_metadata({"s3sync-etag": "theirs"}, policy=FAIL, provenance=OURS)
     planned = plan_metadata({"s3sync-etag": "theirs"}, policy=DROP, provenance=OURS)
     assert planned.fields == OURS
@@ -173,16 +169,16 @@ def test_our_own_names_in_a_source_are_not_overwritten_unseen() -> None:
 
 
 @pytest.mark.parametrize("name", ["s3sync-meta--ff", "s3sync-meta-a-b", "s3sync-meta-é"])
-def test_a_field_that_only_looks_rewritten_is_no_field_of_the_source(name: str) -> None:
+def test_a_field_that_only_looks_rewritten_is_not_restored(name: str) -> None:
     assert original_metadata({name: "x", "a": "1"}) == {"a": "1"}
 
 
-def test_metadata_that_grows_too_large_by_rewriting_is_refused() -> None:
+def test_metadata_that_rewriting_makes_too_large_is_refused() -> None:
     with pytest.raises(ReplicationError, match="OSS allows 8192"):
         plan_metadata({"a": "é" * 2800}, policy=REWRITE, provenance={})
 
 
-def test_where_fields_are_dropped_the_largest_make_room() -> None:
+def test_under_drop_the_largest_fields_make_room() -> None:
     metadata = {"small": "x", "large": "x" * 5000, "larger": "x" * 6000}
     planned = plan_metadata(metadata, policy=DROP, provenance=OURS)
     assert planned.fields == {"small": "x", "large": "x" * 5000} | OURS
@@ -194,18 +190,20 @@ def test_where_fields_are_dropped_the_largest_make_room() -> None:
 
 # -- content headers ---------------------------------------------------------------------------
 
-FILE_NAME = 'attachment; filename="\xe6\x97\xa5 50%.txt"'  # UTF-8 as the HTTP client gives it
+FILE_NAME = (
+    'attachment; filename="\xe6\x97\xa5 50%.txt"'  # UTF-8 bytes as the HTTP client returns them
+)
 
 
 @pytest.mark.parametrize("policy", MetadataPolicy)
-def test_printable_content_headers_stay_what_they_are(policy: MetadataPolicy) -> None:
+def test_no_policy_changes_printable_content_headers(policy: MetadataPolicy) -> None:
     headers = {"content-type": "text/plain; charset=utf-8", "expires": "not even a date"}
     planned = plan_content_headers(headers, policy=policy)
     assert planned.headers == headers
     assert (planned.provenance, planned.rewritten, planned.dropped) == ({}, (), ())
 
 
-def test_a_file_name_beyond_ascii_is_written_as_oss_advises_and_kept_exactly() -> None:
+def test_a_non_ascii_file_name_is_written_as_oss_advises_and_also_kept_exactly() -> None:
     planned = plan_content_headers({"content-disposition": FILE_NAME}, policy=REWRITE)
     assert planned.headers == {
         "content-disposition": 'attachment; filename="%E6%97%A5 50%.txt"',
@@ -216,7 +214,7 @@ def test_a_file_name_beyond_ascii_is_written_as_oss_advises_and_kept_exactly() -
     assert planned.rewritten == ("content-disposition",)
 
 
-def test_a_header_beyond_ascii_fails_or_is_dropped_as_the_policy_says() -> None:
+def test_a_non_ascii_header_fails_or_is_dropped_as_the_policy_says() -> None:
     headers = {"content-disposition": FILE_NAME, "content-type": "image/png"}
     with pytest.raises(ReplicationError, match="'content-disposition'") as caught:
         plan_content_headers(headers, policy=FAIL)
@@ -227,7 +225,7 @@ def test_a_header_beyond_ascii_fails_or_is_dropped_as_the_policy_says() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["content-type", "Expires", "x"]), byte_values))
-def test_rewritten_headers_are_possible_and_lead_back(headers: dict[str, str]) -> None:
+def test_rewritten_headers_are_valid_and_reversible(headers: dict[str, str]) -> None:
     planned = plan_content_headers(headers, policy=REWRITE)
     for value in planned.headers.values():
         assert value.isascii() and value.isprintable() and value == value.strip()

@@ -1,4 +1,4 @@
-"""How objects are cut into parts."""
+"""Part plans of large objects."""
 
 import pytest
 from hypothesis import example, given
@@ -28,12 +28,12 @@ def planned(
     return plan_parts(size_bytes, threshold_bytes=threshold_bytes, preferred_part_bytes=preferred)
 
 
-def test_the_largest_object_is_that_of_s3() -> None:
+def test_the_size_limit_is_the_size_limit_of_s3() -> None:
     assert MAX_OBJECT_BYTES == 53_687_091_200_000  # 48.8 TiB
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, THRESHOLD - 1, THRESHOLD])
-def test_up_to_the_threshold_one_put_does(size_bytes: int) -> None:
+def test_up_to_the_threshold_one_put_is_enough(size_bytes: int) -> None:
     assert planned(size_bytes) is None
 
 
@@ -50,7 +50,7 @@ def test_up_to_the_threshold_one_put_does(size_bytes: int) -> None:
         (MAX_OBJECT_BYTES, 5 * GIB, 10_000),
     ],
 )
-def test_parts_grow_only_where_ten_thousand_would_not_do(
+def test_parts_grow_only_if_ten_thousand_are_not_enough(
     size_bytes: int, part_size_bytes: int, count: int
 ) -> None:
     plan = planned(size_bytes)
@@ -64,7 +64,7 @@ def test_an_object_over_the_limit_is_refused() -> None:
     assert caught.value.code == ErrorCode.OBJECT_TOO_LARGE
 
 
-def test_a_threshold_over_what_one_put_carries_counts_as_that() -> None:
+def test_a_threshold_over_the_limit_of_one_put_counts_as_that_limit() -> None:
     assert planned(5 * GIB, threshold_bytes=MAX_OBJECT_BYTES) is None
     assert planned(5 * GIB + 1, threshold_bytes=MAX_OBJECT_BYTES) is not None
 
@@ -100,7 +100,7 @@ def test_every_plan_is_within_the_limits_of_oss(size: int, threshold: int, prefe
 @given(st.integers(1, 3000 * MIN_PART_BYTES), st.integers(MIN_PART_BYTES, 9 * MIB))
 @example(2 * MIB, MIB)
 @example(2 * MIB + 1, MIB)
-def test_the_parts_are_the_object_without_gap_or_overlap(size: int, part_size: int) -> None:
+def test_the_parts_cover_the_object_without_gap_or_overlap(size: int, part_size: int) -> None:
     plan = PartPlan(size, part_size)
     ranges = list(plan.ranges())
     assert len(ranges) == plan.count
@@ -115,7 +115,7 @@ def test_the_parts_are_the_object_without_gap_or_overlap(size: int, part_size: i
 
 
 @pytest.mark.parametrize("number", [-1, 0, 4])
-def test_there_is_no_part_before_the_first_or_behind_the_last(number: int) -> None:
+def test_there_is_no_part_before_the_first_or_after_the_last(number: int) -> None:
     with pytest.raises(IndexError, match=f"part {number} of 3"):
         PartPlan(3 * MIB, MIB).part(number)
 
@@ -124,14 +124,12 @@ def test_there_is_no_part_before_the_first_or_behind_the_last(number: int) -> No
     ("size_bytes", "part_size_bytes"),
     [(0, MIB), (1, MIN_PART_BYTES - 1), (1, MAX_PART_BYTES + 1), (MAX_PARTS * MIB + 1, MIB)],
 )
-def test_a_plan_that_oss_would_refuse_can_not_be_made(
-    size_bytes: int, part_size_bytes: int
-) -> None:
+def test_a_plan_that_oss_would_refuse_is_an_error(size_bytes: int, part_size_bytes: int) -> None:
     with pytest.raises(ValueError, match=r"bytes|parts"):
         PartPlan(size_bytes, part_size_bytes)
 
 
-def test_an_object_of_5_gb_is_the_largest_for_one_put() -> None:
+def test_one_put_is_limited_to_5_gib() -> None:
     check_size(0)
     check_size(MAX_PUT_BYTES)
     with pytest.raises(ReplicationError, match="5,368,709,121 bytes") as caught:

@@ -1,4 +1,4 @@
-"""What the rules plan is written by OSS's own SDK, read again, and leads back to the source."""
+"""Planned keys and metadata, written and read with OSS's own SDK, lead back to the source."""
 
 import oss2
 import pytest
@@ -18,7 +18,7 @@ from tests.support.road import OSS_REGION
 
 METADATA = {
     "plain": "as it is",
-    "taken_by": "\xe6\x97\xa5",  # UTF-8 as the HTTP client gives it
+    "taken_by": "\xe6\x97\xa5",  # UTF-8 bytes as the HTTP client returns them
     "s3sync-etag": "of an earlier copy",
     "s3sync-meta-taken-5fby": "looks rewritten",
     "line": " a\nb ",

@@ -1,4 +1,4 @@
-"""Which storage class a replica gets."""
+"""The storage class of a replica."""
 
 import re
 from typing import Any
@@ -15,17 +15,17 @@ from replication.mapping.storage_classes import (
 from sandbox.oss import names
 
 
-def test_every_class_of_s3_has_a_natural_one() -> None:
+def test_every_s3_class_has_a_natural_oss_class() -> None:
     service: Any = botocore.session.get_session().get_service_model("s3")
     assert set(NATURAL_CLASSES) == set(service.shape_for("StorageClass").enum)
 
 
-def test_the_classes_are_those_of_oss() -> None:
+def test_the_classes_are_the_classes_of_the_oss_stand_in() -> None:
     assert tuple(OssStorageClass) == names.STORAGE_CLASSES
 
 
 @pytest.mark.parametrize("s3_class", ["", "STANDARD", "GLACIER", "DEEP_ARCHIVE", "OF_TOMORROW"])
-def test_all_is_standard_unless_the_rule_says_otherwise(s3_class: str) -> None:
+def test_every_class_maps_to_standard_by_default(s3_class: str) -> None:
     assert StorageClassMapping().of(s3_class) == OssStorageClass.STANDARD
     assert parse_storage_classes(" \n").of(s3_class) == OssStorageClass.STANDARD
 
@@ -49,7 +49,7 @@ def test_all_is_standard_unless_the_rule_says_otherwise(s3_class: str) -> None:
         ("natural, *=IA", "STANDARD", "Standard"),
     ],
 )
-def test_a_rules_text_says_which_class(text: str, s3_class: str, expected: str) -> None:
+def test_a_rules_mapping_decides_the_class(text: str, s3_class: str, expected: str) -> None:
     assert parse_storage_classes(text).of(s3_class) == expected
 
 
@@ -57,16 +57,16 @@ def test_a_rules_text_says_which_class(text: str, s3_class: str, expected: str) 
     ("text", "reason"),
     [
         ("GLACIER", "'GLACIER' is neither 'natural' nor like STANDARD_IA=IA"),
-        ("GLACIER=Archive; STANDARD=IA", "'Archive; STANDARD=IA' is no storage class of OSS's"),
-        ("GLACIAL=Archive", "'GLACIAL' is no storage class of S3's; there are *, AWS_BACKUP"),
-        ("GLACIER=Glacier", "'Glacier' is no storage class of OSS's; there are Archive, Cold"),
-        ("GLACIER=archive", "'archive' is written Archive"),
-        ("glacier=Archive", "'glacier' is written GLACIER"),
-        ("GLACIER=Archive, GLACIER=IA", "GLACIER stands there twice"),
-        ("=IA", "'' is no storage class of S3's"),
-        ("GLACIER=", "'' is no storage class of OSS's"),
+        ("GLACIER=Archive; STANDARD=IA", "'Archive; STANDARD=IA' is not a storage class of OSS"),
+        ("GLACIAL=Archive", "'GLACIAL' is not a storage class of S3; use one of *, AWS_BACKUP"),
+        ("GLACIER=Glacier", "'Glacier' is not a storage class of OSS; use one of Archive, Cold"),
+        ("GLACIER=archive", "write Archive instead of 'archive'"),
+        ("glacier=Archive", "write GLACIER instead of 'glacier'"),
+        ("GLACIER=Archive, GLACIER=IA", "GLACIER has two entries"),
+        ("=IA", "'' is not a storage class of S3"),
+        ("GLACIER=", "'' is not a storage class of OSS"),
     ],
 )
-def test_a_wrong_text_is_refused_in_words(text: str, reason: str) -> None:
+def test_an_invalid_mapping_is_refused_with_a_reason(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(reason)):
         parse_storage_classes(text)
