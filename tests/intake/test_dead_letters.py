@@ -1,4 +1,4 @@
-"""A dead letter gets another chance: understood, it becomes jobs; if not, it stays."""
+"""A replayed dead letter becomes jobs if it can be parsed now, and stays if not."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -50,7 +50,7 @@ def a_letter(queue: EventQueue, body: str) -> DeadLetter:
         queue=queue,
         message_id=str(uuid4()),
         body=body,
-        reason="the reason of that day",
+        reason="the first reason",
         received_at=RECEIVED_AT,
     )
 
@@ -59,7 +59,7 @@ def replay_all() -> Replayed:
     return replay(DeadLetter.objects.all())
 
 
-def test_a_letter_that_is_understood_now_becomes_jobs_and_goes(
+def test_a_letter_that_can_be_parsed_now_becomes_jobs_and_is_deleted(
     rule: ReplicationRule, queue: EventQueue
 ) -> None:
     a_letter(queue, put_event("a+b.jpg", "c.jpg"))
@@ -70,7 +70,7 @@ def test_a_letter_that_is_understood_now_becomes_jobs_and_goes(
     assert {(job.origin, job.event_at) for job in jobs} == {(JobOrigin.EVENT, RECEIVED_AT)}
 
 
-def test_a_letter_that_nobody_understands_yet_stays_with_the_reason_of_today(
+def test_a_letter_that_still_can_not_be_parsed_stays_with_the_current_reason(
     rule: ReplicationRule, queue: EventQueue
 ) -> None:
     letter = a_letter(queue, '{"Records": 7}')
@@ -80,31 +80,29 @@ def test_a_letter_that_nobody_understands_yet_stays_with_the_reason_of_today(
     assert letter.received_at == RECEIVED_AT
 
 
-def test_records_that_no_rule_asks_for_are_counted(
-    rule: ReplicationRule, queue: EventQueue
-) -> None:
+def test_records_that_match_no_rule_are_counted(rule: ReplicationRule, queue: EventQueue) -> None:
     a_letter(queue, put_event("a.jpg", bucket="nobodys"))
     a_letter(queue, put_event("a.jpg"))
     assert replay_all() == Replayed(letters=2, jobs=1, unmatched=1)
 
 
-def test_only_the_letters_asked_for_are_replayed(rule: ReplicationRule, queue: EventQueue) -> None:
+def test_only_the_given_letters_are_replayed(rule: ReplicationRule, queue: EventQueue) -> None:
     wanted, other = a_letter(queue, put_event("a")), a_letter(queue, put_event("b"))
     assert replay(DeadLetter.objects.filter(pk=wanted.pk)) == Replayed(letters=1, jobs=1)
     assert DeadLetter.objects.get() == other
 
 
-def test_no_letters_make_nothing() -> None:
+def test_replaying_no_letters_does_nothing() -> None:
     assert replay_all() == Replayed()
 
 
-def test_many_letters_are_replayed_a_batch_at_a_time(
+def test_many_letters_are_replayed_in_batches(
     rule: ReplicationRule, queue: EventQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "REPLAY_BATCH", 3)
     for number in range(7):
         a_letter(queue, put_event(f"{number}.jpg"))
-        a_letter(queue, "what?")
+        a_letter(queue, "no JSON")
     assert replay_all() == Replayed(letters=7, jobs=7, still_unparseable=7)
 
 
@@ -118,7 +116,9 @@ def test_a_letter_stays_if_its_jobs_are_not_committed(
     assert not TransferJob.objects.exists()
 
 
-def test_of_many_who_replay_a_letter_one_does(rule: ReplicationRule, queue: EventQueue) -> None:
+def test_a_letter_that_is_replayed_concurrently_is_replayed_once(
+    rule: ReplicationRule, queue: EventQueue
+) -> None:
     for number in range(20):
         a_letter(queue, put_event(f"{number}.jpg"))
     counts = at_once(*[replay_all] * 4)
@@ -126,10 +126,10 @@ def test_of_many_who_replay_a_letter_one_does(rule: ReplicationRule, queue: Even
     assert TransferJob.objects.count() == 20
 
 
-def test_replaying_and_polling_the_same_messages_and_keys_at_once_is_harmless(
+def test_a_replay_and_a_poller_may_handle_the_same_messages_concurrently(
     rule: ReplicationRule, queue: EventQueue
 ) -> None:
-    """SQS delivers again what is being replayed, among events of the same keys."""
+    """SQS delivers the messages of the letters again, among events of the same keys."""
     keys = [f"{number}.jpg" for number in range(10)]
 
     def message(message_id: str, body: str) -> Message:
@@ -138,12 +138,12 @@ def test_replaying_and_polling_the_same_messages_and_keys_at_once_is_harmless(
     for _ in range(10):
         letters = [a_letter(queue, put_event(*keys)) for _ in range(10)]
         polled = [message("fresh", put_event(*keys))]
-        polled += [message(letter.message_id, "what?") for letter in letters]
+        polled += [message(letter.message_id, "no JSON") for letter in letters]
         at_once(replay_all, lambda: take_messages(queue, polled), replay_all)  # noqa: B023
         assert TransferJob.objects.count() == len(keys)
 
 
-def test_a_letter_that_fails_unexpectedly_stays_and_does_not_hold_up_the_others(
+def test_a_letter_that_fails_unexpectedly_stays_and_does_not_block_the_others(
     rule: ReplicationRule, queue: EventQueue
 ) -> None:
     a_letter(queue, put_event("a"))

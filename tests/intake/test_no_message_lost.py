@@ -1,4 +1,4 @@
-"""Whatever a queue holds, each message becomes jobs, or counted records, or a dead letter."""
+"""Each message of any content becomes jobs, counted records or a dead letter."""
 
 import re
 from collections import Counter
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 BATCHES = 1_000
 PARTS = 2  # 20,000 messages in all
 
-# PostgreSQL stores neither; what a dead letter has in their place is not told here.
+# PostgreSQL stores neither NUL nor lone surrogates; a dead letter has a replacement for them.
 NOT_STORABLE = re.compile("[\0\ud800-\udfff]+")
 
 
 @pytest.fixture
 def queue() -> EventQueue:
-    """A queue, and the rules that its messages may match."""
+    """A queue, and the rules that the generated messages may match."""
     source = a_rule("another", bucket="another-bucket").source
     source.pk, source.name, source.bucket = None, BUCKET, BUCKET
     source.save()
@@ -36,8 +36,8 @@ def queue() -> EventQueue:
     return EventQueue.objects.create(name="events", url="http://127.0.0.1:9/q", region="ap-east-1")
 
 
-def forget() -> None:
-    """Start anew, as if no message had come before."""
+def delete_all_results() -> None:
+    """Reset the database, as if no message had come before."""
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM replication_transferjob; DELETE FROM replication_deadletter;"
@@ -46,9 +46,9 @@ def forget() -> None:
 
 
 def check_balance(queue: EventQueue, batch: list[Sent], *, deliveries: int) -> Polled:
-    """Deliver the messages so often, and compare what is in the database with what was sent.
+    """Deliver the messages `deliveries` times, and compare the database with the sent messages.
 
-    Returns what one delivery brought.
+    Returns the result of one delivery.
     """
     messages = [
         Message(id=f"{number}", receipt_handle="r", body=sent.body, sent_at=datetime.now(UTC))
@@ -78,13 +78,13 @@ def check_balance(queue: EventQueue, batch: list[Sent], *, deliveries: int) -> P
     return expected
 
 
-@pytest.mark.timeout(600)  # some 20 s where nobody else works
+@pytest.mark.timeout(600)  # about 20 s on an idle machine
 @pytest.mark.parametrize("part", range(PARTS))
-def test_of_ten_thousand_messages_none_is_lost(queue: EventQueue, part: int) -> None:
+def test_none_of_ten_thousand_messages_is_lost(queue: EventQueue, part: int) -> None:
     taken: Counter[str] = Counter()
     made: Counter[str] = Counter()
 
-    @seed(part)  # the same messages in each run, and other ones in each part
+    @seed(part)  # the same messages in each run, different ones in each part
     @settings(
         max_examples=BATCHES,
         deadline=None,
@@ -96,13 +96,13 @@ def test_of_ten_thousand_messages_none_is_lost(queue: EventQueue, part: int) -> 
         st.sampled_from([1, 1, 1, 1, 1, 2]),
     )
     def deliver(batch: list[Sent], deliveries: int) -> None:
-        forget()
+        delete_all_results()
         polled = check_balance(queue, batch, deliveries=deliveries)
         taken.update(sent.kind for sent in batch)
         made.update(asdict(polled))
 
     deliver()
     assert made["messages"] == sum(taken.values()) >= BATCHES * MAX_BATCH
-    # Else the messages were too much alike to show anything.
+    # The messages are diverse enough: each kind of result and each kind of damage occurs.
     assert min(made.values()) > BATCHES / 2, made
     assert {kind.partition(", ")[2] for kind in taken} >= {"whole", *WOUNDS}, taken

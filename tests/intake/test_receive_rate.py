@@ -1,4 +1,4 @@
-"""How often SQS is asked, as arithmetic."""
+"""How the number of concurrent receives and the backoff adapt."""
 
 import time
 
@@ -17,7 +17,7 @@ from replication.intake.receive_rate import (
 from replication.intake.sqs import MAX_BATCH, MAX_WAIT_SECONDS
 
 
-def test_receives_that_are_full_bring_on_more_of_them_up_to_a_limit() -> None:
+def test_full_receives_add_concurrent_ones_up_to_a_limit() -> None:
     rate = ReceiveRate()
     assert rate.max_receives == 1
     for _ in range(FULL_RECEIVES_PER_STEP):
@@ -26,16 +26,16 @@ def test_receives_that_are_full_bring_on_more_of_them_up_to_a_limit() -> None:
     for _ in range(1000):
         rate.note_received(MAX_BATCH, started_at=time.monotonic())
     assert rate.max_receives == MAX_RECEIVES
-    assert rate.next_at < 0  # there is more, so nobody waits
+    assert rate.next_at < 0  # more messages wait: the next receive may start at once
 
 
-def test_over_a_distance_one_full_receive_brings_on_another() -> None:
+def test_a_slow_full_receive_adds_another_at_once() -> None:
     rate = ReceiveRate()
     rate.note_received(MAX_BATCH, started_at=time.monotonic() - RECEIVE_INTERVAL_SECONDS)
     assert rate.max_receives == 2
 
 
-def test_a_queue_that_falls_silent_is_asked_by_one_again_after_a_few_receives() -> None:
+def test_an_idle_queue_is_back_to_a_single_receive_after_a_few() -> None:
     rate = ReceiveRate()
     for _ in range(1000):
         rate.note_received(MAX_BATCH, started_at=time.monotonic())
@@ -46,7 +46,7 @@ def test_a_queue_that_falls_silent_is_asked_by_one_again_after_a_few_receives() 
     assert receives <= MAX_RECEIVES
 
 
-def test_a_gulp_that_is_nearly_full_is_no_reason_to_ask_more_or_less() -> None:
+def test_nearly_full_receives_keep_their_number() -> None:
     rate = ReceiveRate()
     for _ in range(3 * FULL_RECEIVES_PER_STEP):
         rate.note_received(MAX_BATCH, started_at=time.monotonic())
@@ -55,33 +55,31 @@ def test_a_gulp_that_is_nearly_full_is_no_reason_to_ask_more_or_less() -> None:
     assert rate.max_receives == 4
 
 
-def test_single_events_are_taken_in_gulps_unless_they_were_waited_for() -> None:
+def test_single_events_are_received_in_batches_unless_the_receive_waited() -> None:
     rate = ReceiveRate()
     rate.note_received(1, started_at=100.0)
-    assert (
-        rate.next_at == 100.0 + RECEIVE_INTERVAL_SECONDS
-    )  # long past, where the receive took long
+    assert rate.next_at == 100.0 + RECEIVE_INTERVAL_SECONDS  # past already, if the receive waited
 
 
-def test_only_a_receive_that_is_alone_waits_for_long_and_never_beyond_the_end() -> None:
+def test_only_a_lone_receive_uses_a_long_poll_and_it_ends_with_the_poller() -> None:
     assert wait_seconds(is_alone=True, left_seconds=1e9) == MAX_WAIT_SECONDS
     assert wait_seconds(is_alone=True, left_seconds=float("inf")) == MAX_WAIT_SECONDS
     assert wait_seconds(is_alone=False, left_seconds=1e9) == 1
     assert wait_seconds(is_alone=True, left_seconds=7.9) == 7
-    assert wait_seconds(is_alone=True, left_seconds=0.1) == 1  # 0 would be asking in a frenzy
+    assert wait_seconds(is_alone=True, left_seconds=0.1) == 1  # 0 would be a short poll
 
 
-def test_pauses_grow_with_each_failure_in_a_row_and_those_together_count_once() -> None:
+def test_the_backoff_doubles_with_each_failure_and_concurrent_failures_count_once() -> None:
     backoff = Backoff()
     started_at = time.monotonic()
-    for _ in range(16):  # as many receives are under way as there may be, and SQS goes away
+    for _ in range(16):  # as many concurrent receives as there may be, and SQS goes away
         backoff.note_failure(started_at=started_at)
     assert backoff.until - started_at == pytest.approx(FIRST_BACKOFF_SECONDS, abs=0.1)
     for _ in range(10):
         backoff.note_failure(started_at=time.monotonic())
     assert backoff.until - time.monotonic() == pytest.approx(MAX_BACKOFF_SECONDS, abs=0.1)
     backoff.note_success(started_at=started_at)
-    assert backoff.until > time.monotonic()  # what succeeded had begun before
+    assert backoff.until > time.monotonic()  # the success had started before the failures
     backoff.note_success(started_at=time.monotonic())
     assert not backoff.is_on
     assert backoff.until < time.monotonic()

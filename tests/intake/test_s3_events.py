@@ -1,4 +1,4 @@
-"""The parser: every shape in which S3's events arrive, and only its own error for the rest."""
+"""The parser understands every format of S3's events, and refuses all else with its own error."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ S3_PUT = (DATA / "s3-put.json").read_text()
 
 
 def record(key: str = "a.txt", *, bucket: str = "photos", **fields: Any) -> dict[str, Any]:
-    """One record of a notification; the key as it stands there, form-encoded."""
+    """One record of a notification; `key` is form-encoded."""
     return {
         "eventVersion": "2.1",
         "eventName": "ObjectCreated:Put",
@@ -45,16 +45,16 @@ def by_eventbridge(detail_type: str = "Object Created", key: str = "a.txt", **fi
     )
 
 
-# -- shapes ------------------------------------------------------------------------------------
+# -- formats -----------------------------------------------------------------------------------
 
 
-def test_s3s_own_notification_is_understood() -> None:
+def test_s3s_own_notification_is_parsed() -> None:
     assert parse_message(S3_PUT) == [
         ObjectEvent("hk-bucket-huachun", "aa.txt", "ObjectCreated:Put")
     ]
 
 
-def test_a_notification_that_sns_wrapped_is_understood() -> None:
+def test_a_notification_wrapped_by_sns_is_parsed() -> None:
     assert parse_message(by_sns(S3_PUT)) == parse_message(S3_PUT)
 
 
@@ -81,7 +81,7 @@ def test_s3s_test_message_has_no_events(wrapped: bool) -> None:
         ("Object Something New", "Object Something New", False),
     ],
 )
-def test_eventbridges_event_is_understood(detail_type: str, name: str, is_change: bool) -> None:
+def test_an_eventbridge_event_is_parsed(detail_type: str, name: str, is_change: bool) -> None:
     [event] = parse_message(by_eventbridge(detail_type))
     assert event == ObjectEvent("photos", "a.txt", name)
     assert event.is_change == is_change
@@ -103,19 +103,19 @@ def test_eventbridges_event_is_understood(detail_type: str, name: str, is_change
         ("ReducedRedundancyLostObject", False),
     ],
 )
-def test_only_what_a_get_can_see_is_a_change(name: str, is_change: bool) -> None:
+def test_only_an_event_that_can_alter_a_get_is_a_change(name: str, is_change: bool) -> None:
     [event] = parse_message(notification(record(eventName=name)))
     assert event.name == name.removeprefix("s3:")
     assert event.is_change == is_change
 
 
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.99", "2"])
-def test_every_minor_version_is_understood(version: str) -> None:
+def test_every_minor_version_is_parsed(version: str) -> None:
     assert len(parse_message(notification(record(eventVersion=version)))) == 1
 
 
 @pytest.mark.parametrize("version", ["1.0", "3.0", "20.1", "two"])
-def test_another_major_version_is_refused_by_name(version: str) -> None:
+def test_another_major_version_is_refused_and_named(version: str) -> None:
     with pytest.raises(UnparseableMessage, match=f"eventVersion is '{version}'; only 2.x"):
         parse_message(notification(record(eventVersion=version)))
 
@@ -146,12 +146,12 @@ def test_a_key_is_form_decoded(encoded: str, key: str) -> None:
     assert parse_message(notification(record(encoded)))[0].key == key
 
 
-def test_eventbridge_does_not_encode_its_keys() -> None:
+def test_an_eventbridge_key_is_not_decoded() -> None:
     assert parse_message(by_eventbridge(key="a+b%2B c"))[0].key == "a+b%2B c"
 
 
 @pytest.mark.parametrize("key", ["a" * 1024, "图" * 341 + "a"], ids=["ASCII", "UTF-8"])
-def test_a_key_of_1024_bytes_is_taken(key: str) -> None:
+def test_a_key_of_1024_bytes_is_accepted(key: str) -> None:
     assert parse_message(notification(record(quote_plus(key))))[0].key == key
     assert parse_message(by_eventbridge(key=key))[0].key == key
 
@@ -168,30 +168,30 @@ def test_a_key_of_1024_bytes_is_taken(key: str) -> None:
         ("a\ud800b", "not valid Unicode"),
     ],
 )
-def test_a_key_that_can_not_be_is_refused(encoded: str, reason: str) -> None:
+def test_an_invalid_key_is_refused(encoded: str, reason: str) -> None:
     with pytest.raises(UnparseableMessage, match=reason):
         parse_message(notification(record(encoded)))
 
 
 @pytest.mark.parametrize("key", ["a" * 1025, "a\0b", "a\ud800b"])
-def test_eventbridges_keys_are_held_to_the_same_rules(key: str) -> None:
+def test_an_invalid_eventbridge_key_is_refused(key: str) -> None:
     with pytest.raises(UnparseableMessage, match=r"detail\.object\.key"):
         parse_message(by_eventbridge(key=key))
 
 
 @pytest.mark.parametrize("bucket", ["a\0b", "a\ud800b"])
-def test_a_bucket_that_the_database_can_not_be_asked_about_is_refused(bucket: str) -> None:
+def test_a_bucket_name_that_postgresql_does_not_accept_is_refused(bucket: str) -> None:
     with pytest.raises(UnparseableMessage, match=r"bucket\.name"):
         parse_message(notification(record(bucket=bucket)))
 
 
-# -- what is none of these ---------------------------------------------------------------------
+# -- anything else -----------------------------------------------------------------------------
 
 WRONG: list[Any] = [None, 0, 1.5, True, "", "text", [], ["a"], {}, {"a": 1}]
 
 
 @pytest.mark.parametrize("body", ["", "text", "[]", "1", "null", '"text"', "{", "\0", "{}", "nan"])
-def test_what_is_no_json_object_of_a_known_shape_is_refused(body: str) -> None:
+def test_a_body_that_is_no_json_object_of_a_known_format_is_refused(body: str) -> None:
     with pytest.raises(UnparseableMessage):
         parse_message(body)
 
@@ -214,10 +214,10 @@ def test_what_is_no_json_object_of_a_known_shape_is_refused(body: str) -> None:
 def test_a_wrong_type_anywhere_is_refused_and_named(path: tuple[Any, ...]) -> None:
     for wrong in WRONG:
         message: Any = json.loads(S3_PUT)
-        place = message
+        container = message
         for step in path[:-1]:
-            place = place[step]
-        place[path[-1]] = wrong
+            container = container[step]
+        container[path[-1]] = wrong
         if path == ("Records",) and wrong == []:
             continue
         if isinstance(wrong, str) and wrong and path[-1] in {"eventName", "name", "key"}:
@@ -227,7 +227,7 @@ def test_a_wrong_type_anywhere_is_refused_and_named(path: tuple[Any, ...]) -> No
 
 
 @pytest.mark.parametrize("inner", WRONG)
-def test_an_sns_notification_around_anything_else_is_refused(inner: Any) -> None:
+def test_an_sns_notification_of_anything_else_is_refused(inner: Any) -> None:
     with pytest.raises(UnparseableMessage):
         parse_message(json.dumps({"Type": "Notification", "Message": inner}))
 
@@ -237,17 +237,17 @@ def test_sns_inside_sns_is_refused() -> None:
         parse_message(by_sns(by_sns(S3_PUT)))
 
 
-def test_another_services_event_by_eventbridge_is_refused() -> None:
+def test_an_eventbridge_event_of_another_service_is_refused() -> None:
     with pytest.raises(UnparseableMessage, match=r"aws\.s3"):
         parse_message(by_eventbridge(source="aws.ec2"))
 
 
-def test_one_record_that_is_not_understood_refuses_the_whole_message() -> None:
+def test_one_malformed_record_refuses_the_whole_message() -> None:
     with pytest.raises(UnparseableMessage, match=r"Records\[1\]"):
         parse_message(notification(record(), {}))
 
 
-def test_a_message_too_deep_or_with_too_long_a_number_is_refused() -> None:
+def test_a_message_with_deep_nesting_or_a_huge_number_is_refused() -> None:
     for body in ("[" * 100_000, '{"Records": ' + "9" * 10_000 + "}"):
         with pytest.raises(UnparseableMessage):
             parse_message(body)
@@ -286,7 +286,7 @@ almost_messages = st.one_of(
 )
 
 
-def parses_or_is_refused(body: str) -> None:
+def assert_parsed_or_refused(body: str) -> None:
     try:
         events = parse_message(body)
     except UnparseableMessage as refusal:
@@ -299,19 +299,19 @@ def parses_or_is_refused(body: str) -> None:
 
 @settings(max_examples=1000, deadline=None, database=None)
 @given(st.text(st.characters(), max_size=60))
-def test_any_text_is_understood_or_refused(body: str) -> None:
-    parses_or_is_refused(body)
+def test_any_text_is_parsed_or_refused(body: str) -> None:
+    assert_parsed_or_refused(body)
 
 
 @settings(max_examples=1500, deadline=None, database=None)
 @given(almost_messages)
-def test_anything_like_a_message_is_understood_or_refused(message: Any) -> None:
-    parses_or_is_refused(json.dumps(message))
+def test_anything_like_a_message_is_parsed_or_refused(message: Any) -> None:
+    assert_parsed_or_refused(json.dumps(message))
 
 
 @settings(max_examples=2000, deadline=None, database=None, derandomize=True)
 @given(sent_messages())
-def test_a_message_of_any_kind_says_what_its_sender_meant_or_is_refused(sent: Sent) -> None:
+def test_a_generated_message_yields_its_events_or_is_refused(sent: Sent) -> None:
     if sent.told is None:
         with pytest.raises(UnparseableMessage):
             parse_message(sent.body)
@@ -322,7 +322,7 @@ def test_a_message_of_any_kind_says_what_its_sender_meant_or_is_refused(sent: Se
 
 
 def by_lambda(payload: Any) -> str:
-    """What a function's on-failure destination gets."""
+    """Lambda's record of a failed invocation, as an on-failure destination gets it."""
     return json.dumps(
         {
             "version": "1.0",
@@ -335,7 +335,7 @@ def by_lambda(payload: Any) -> str:
     )
 
 
-def test_what_a_function_could_not_deliver_is_the_event_that_it_was_invoked_with():
+def test_lambdas_record_of_a_failed_invocation_yields_the_events_of_its_payload():
     put = ObjectEvent("photos", "a b.txt", "ObjectCreated:Put")
     native = notification(record("a+b.txt"))
     sns = {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": native}}] * 2}
@@ -358,6 +358,6 @@ def test_what_a_function_could_not_deliver_is_the_event_that_it_was_invoked_with
         json.loads(by_lambda({"Event": "s3:TestEvent"})),
     ],
 )
-def test_another_record_of_lambda_is_refused(payload):
+def test_lambdas_record_with_an_invalid_payload_is_refused(payload):
     with pytest.raises(UnparseableMessage):
         parse_message(by_lambda(payload))

@@ -1,4 +1,4 @@
-"""Signatures: what the function makes the server takes, in one spelling and for one body."""
+"""The server accepts the Lambda function's signatures: one spelling, one body, once."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from replication.intake.signatures import MAX_SKEW_SECONDS, SCHEME, Signature, r
 from replication.models import LambdaContact, SignedCall
 from replication.operations import retention
 from tests.support.environment import LAMBDA_KEY, NEXT_LAMBDA_KEY
-from tests.support.signed import authorization, the_function
+from tests.support.signed import authorization, lambda_function
 from tests.support.threads import at_once
 
 API_DOCUMENT = (settings.BASE_DIR / "docs/reference/api.md").read_text()
@@ -28,7 +28,7 @@ def a_signature(body: bytes = BODY) -> Signature:
     return signature
 
 
-def test_either_key_is_found_whichever_made_it():
+def test_the_key_that_signed_a_call_is_found():
     for number, key in enumerate((LAMBDA_KEY, NEXT_LAMBDA_KEY), start=1):
         signature = read_signature(authorization(BODY, key=key).partition(" ")[2])
         assert signature
@@ -38,7 +38,7 @@ def test_either_key_is_found_whichever_made_it():
         assert signature.number_of_key(BODY, []) is None
 
 
-def test_version_time_and_nonce_are_signed():
+def test_time_and_nonce_are_signed():
     signature = a_signature()
     for other in (
         Signature(signature.signed_at + 1, signature.nonce, signature.digest),
@@ -47,7 +47,7 @@ def test_version_time_and_nonce_are_signed():
         assert other.number_of_key(BODY, [LAMBDA_KEY]) is None
 
 
-def test_the_shell_lines_of_the_document_sign_as_the_function_does():
+def test_the_shell_example_in_the_api_docs_makes_a_valid_signature():
     lines = re.search(r"```sh\n(now=.*?)\ncurl", API_DOCUMENT, re.DOTALL)
     assert lines
     done = subprocess.run(
@@ -79,20 +79,20 @@ def test_the_shell_lines_of_the_document_sign_as_the_function_does():
         ("^", " "),
     ],
 )
-def test_another_spelling_is_none(old, new):
+def test_another_spelling_is_refused(old, new):
     right = authorization(BODY).partition(" ")[2]
     assert read_signature(right)
     assert read_signature(re.sub(old, new, right, count=1)) is None
 
 
-def test_two_signatures_of_one_body_at_one_moment_differ():
+def test_two_signatures_of_one_body_at_the_same_time_differ():
     now = time.time()
-    made = {the_function().sign(BODY, key=b"k" * 32, now=now) for _ in range(2)}
+    made = {lambda_function().sign(BODY, key=b"k" * 32, now=now) for _ in range(2)}
     assert len(made) == 2
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_processes_that_get_the_same_call_at_once_one_takes_it():
+def test_a_signature_that_arrives_many_times_at_once_is_accepted_once():
     signature = a_signature()
     taken = at_once(*[lambda: signed_calls.take_once(signature)] * 8)
     assert sorted(taken) == [False] * 7 + [True]
@@ -100,7 +100,7 @@ def test_of_many_processes_that_get_the_same_call_at_once_one_takes_it():
 
 
 @pytest.mark.django_db
-def test_that_lambda_was_heard_from_is_noted_once_a_minute_and_not_for_a_replay():
+def test_a_contact_with_lambda_is_noted_once_a_minute_and_not_for_a_replay():
     assert signed_calls.lambda_heard_at() is None
     signature = a_signature()
     signed_calls.take_once(signature)
@@ -115,11 +115,11 @@ def test_that_lambda_was_heard_from_is_noted_once_a_minute_and_not_for_a_replay(
     signed_calls.take_once(signature)
     assert signed_calls.lambda_heard_at() == noted
     signed_calls.take_once(a_signature())
-    assert signed_calls.lambda_heard_at() == first  # by the database's clock: this transaction's
+    assert signed_calls.lambda_heard_at() == first  # now() is constant in this transaction
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_signature_is_kept_until_no_server_would_take_its_time(monkeypatch):
+def test_a_signature_is_kept_until_it_is_stale_on_every_server(monkeypatch):
     monkeypatch.setattr(retention, "BATCH_ROWS", 2)
     now = int(time.time())
     for age_seconds in (0, 2 * MAX_SKEW_SECONDS - 60):

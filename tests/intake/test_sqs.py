@@ -1,4 +1,4 @@
-"""Calls of SQS on the wire. What they ask for is tested where it is used, against a real queue."""
+"""Calls to SQS on the wire. Other tests run the operations against a queue of the stand-in."""
 
 import json
 
@@ -14,7 +14,7 @@ def a_queue(url: str) -> Queue:
     return Queue(EventQueue(name="q", url=url, region="ap-east-1"))
 
 
-def test_a_call_is_signed_for_the_queue_s_region_and_names_the_queue() -> None:
+def test_a_call_is_signed_for_the_queues_region_and_names_the_queue() -> None:
     with http_origin() as sqs:
         sqs.answers(b"{}", Content_Type="application/x-amz-json-1.0")
         url = f"{sqs.url}/123456789012/events"
@@ -41,14 +41,14 @@ def test_a_call_is_signed_for_the_queue_s_region_and_names_the_queue() -> None:
         ("200 OK", b"<html>a portal's</html>", "not JSON"),
     ],
 )
-def test_what_sqs_refuses_is_told_in_its_own_words(status: str, body: bytes, words: str) -> None:
+def test_an_error_of_sqs_is_reported_in_its_own_words(status: str, body: bytes, words: str) -> None:
     with http_origin() as sqs:
         sqs.answers(body, status=status)
         with pytest.raises(QueueError, match=words):
             a_queue(f"{sqs.url}/queue").receive(wait_seconds=0)
 
 
-def test_a_proxy_of_the_environment_is_taken(monkeypatch: MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_used(monkeypatch: MonkeyPatch) -> None:
     with http_origin() as proxy:
         proxy.answers(b"{}", Content_Type="application/x-amz-json-1.0")
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
