@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from replication.jobs import claiming
 from replication.jobs.claiming import ClaimedJob
 from replication.models import ReplicationRule
-from replication.stores.transport.fibers import away
+from replication.stores.transport.fibers import run_blocking
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +164,7 @@ class ByteAllowance:
             if has_some:
                 self._left -= size_bytes
         if not has_some:
-            away(partial(self._wait_and_spend, size_bytes, may_go_on))
+            run_blocking(partial(self._wait_and_spend, size_bytes, may_go_on))
 
     def _wait_and_spend(self, size_bytes: int, may_go_on: Callable[[], None]) -> None:
         with self._changed:

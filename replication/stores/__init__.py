@@ -1,1 +1,1 @@
-"""The outside stores: one protocol for sources, one for destinations, one package for each kind."""
+"""Object stores: one protocol for sources, one for destinations, and a package for each kind."""

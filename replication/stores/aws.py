@@ -17,13 +17,13 @@ from django.conf import settings
 
 from replication.stores.credentials import AccessKey, access_key
 
-_making = threading.Lock()  # clients may be used by many threads, but not made by many
-# The descriptions of AWS's services, which else each session would read anew.
-_descriptions = botocore.session.Session().get_component("data_loader")
+_creation_lock = threading.Lock()  # clients are safe to use from many threads, but not to create
+# Loads and caches the models of AWS's services; with its own loader, each session reads them again.
+_data_loader = botocore.session.Session().get_component("data_loader")
 
 
-def load_descriptions() -> None:
-    """Read the descriptions of the services that are used; children of a fork have them, too."""
+def load_service_models() -> None:
+    """Load the models of the services we use, so that the children of a fork inherit them."""
     session = boto3.Session("id", "secret", botocore_session=_botocore_session())
     for service in ("s3", "sqs"):
         session.client(service, region_name="us-east-1")
@@ -35,37 +35,39 @@ def aws_client(
     region: str,
     endpoint_url: str,
     profile: str,
-    holds_back_seconds: float = 0,
+    long_poll_seconds: float = 0,
     connections: int | None = None,
 ) -> Any:
-    """A thread-safe client, one for each distinct configuration in a process.
+    """Return a thread-safe client; a process has one for each distinct configuration.
 
-    `holds_back_seconds` is how long the service may hold an answer back by agreement, as in a long
-    poll: that much is added to the read timeout. So many `connections` are kept; by default those
-    that a lane needs.
-    Its retries are off: jobs/ has the one retry policy.
+    The client does not retry: `jobs/` has the only retry policy.
+
+    Args:
+        long_poll_seconds: how long the service may hold an answer back, as in a long poll; added
+            to the read timeout.
+        connections: how many connections to keep; by default as many as a lane needs.
 
     Raises:
         ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
     """
-    with _making:
+    with _creation_lock:
         return _client(
             service,
             region,
             endpoint_url,
             access_key(profile),
-            holds_back_seconds=holds_back_seconds,
+            long_poll_seconds=long_poll_seconds,
             connections=connections,
         )
 
 
 def aws_credentials(*, region: str, profile: str) -> Any:
-    """A profile's credentials as botocore has them, which renew themselves; None if it has none.
+    """Return a profile's botocore credentials, which renew themselves; None if there are none.
 
     Raises:
-        ReplicationError: CREDENTIAL_PROFILE, if the profile is not known.
+        ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
     """
-    with _making:
+    with _creation_lock:
         return _session(access_key(profile), region).get_credentials()
 
 
@@ -76,18 +78,19 @@ def _client(
     endpoint_url: str,
     key: AccessKey | None,
     *,
-    holds_back_seconds: float,
+    long_poll_seconds: float,
     connections: int | None,
 ) -> Any:
     limits = settings.S3SYNC
     config = Config(
         retries={"total_max_attempts": 1},
         connect_timeout=limits.connect_timeout_seconds,
-        read_timeout=limits.read_timeout_seconds + holds_back_seconds,
+        read_timeout=limits.read_timeout_seconds + long_poll_seconds,
         max_pool_connections=connections or limits.connections_at_most,
-        # Else it is put together anew, from fifteen parts, for each request: a fifth of its cost.
+        # Fixed, because botocore otherwise builds it from fifteen parts for each request, a fifth
+        # of the request's cost.
         user_agent="s3sync",
-        # Bodies are checked by transfer.py, in the same pass as the CRC-64.
+        # transfer/verified_body.py checks the bodies, in the same pass as the CRC-64.
         response_checksum_validation="when_required",
         request_checksum_calculation="when_required",
     )
@@ -106,13 +109,13 @@ def _session(key: AccessKey | None, region: str) -> Any:
             key.id, key.secret, key.session_token or None, botocore_session=session
         )
     fetcher = AssumeRoleCredentialFetcher(
-        # STS is asked in the region of what the role is for; there is no other region to ask.
+        # Ask STS in the region that the role is used in; we know no other.
         client_creator=partial(session.create_client, region_name=region),
         source_credentials=Credentials(key.id, key.secret, key.session_token or None),
         role_arn=key.role_arn,
         extra_args={"RoleSessionName": "s3sync"},
     )
-    # botocore has no public way to hand a session credentials that renew themselves.
+    # botocore has no public way to give a session credentials that renew themselves.
     session._credentials = DeferredRefreshableCredentials(
         fetcher.fetch_credentials, method="assume-role"
     )
@@ -121,11 +124,11 @@ def _session(key: AccessKey | None, region: str) -> Any:
 
 def _botocore_session() -> Any:
     session = botocore.session.Session()
-    session.register_component("data_loader", _descriptions)
+    session.register_component("data_loader", _data_loader)
     return session
 
 
 def sqs_endpoint(queue_url: str) -> str:
-    """Where SQS is that has this queue."""
+    """Return the endpoint of the SQS service that has this queue."""
     url = urlsplit(queue_url)
     return f"{url.scheme}://{url.netloc}"

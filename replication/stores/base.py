@@ -1,4 +1,4 @@
-"""What a transfer asks of a store, whatever is behind it."""
+"""The protocols of sources and destinations that every kind of store implements."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
-# The headers that describe an object's content and travel with it, in lower case.
+# The headers that describe an object's content and are copied with it, in lower case.
 CONTENT_HEADERS = (
     "content-type",
     "cache-control",
@@ -17,67 +17,72 @@ CONTENT_HEADERS = (
     "expires",
 )
 
-# A server that asks for a longer pause is asked again after this one.
-LONGEST_HINT_SECONDS = 3600.0
+MAX_RETRY_AFTER_SECONDS = 3600.0
 
 
-def hint_seconds(text: str, *, unit_seconds: float = 1.0) -> float:
-    """When a server wants to be asked again: its header's whole units; 0 if it does not say."""
-    return min(float(text) * unit_seconds, LONGEST_HINT_SECONDS) if text.isdecimal() else 0.0
+def parse_retry_after(text: str, *, unit_seconds: float = 1.0) -> float:
+    """The seconds after which a server wants the next request; 0 if the header does not say.
+
+    At most MAX_RETRY_AFTER_SECONDS.
+
+    Args:
+        text: the header's value, a whole number of units.
+    """
+    return min(float(text) * unit_seconds, MAX_RETRY_AFTER_SECONDS) if text.isdecimal() else 0.0
 
 
 # -- sources -----------------------------------------------------------------------------------
 
 
 class RestoreStatus(StrEnum):
-    """How far the restoring of an archived object is."""
+    """How far the restore of an archived object is."""
 
     NONE = ""
     ONGOING = "ongoing"
-    DONE = "done"  # it can be read, for the days that were asked for
+    DONE = "done"  # the object can be read, for the requested number of days
 
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What the source says about an object as a whole, also where only a part of it is read.
+    """What the source says about the whole object, even if only a range of it is read.
 
-    Headers and user metadata are what was on the wire, one character for each byte (Latin-1). So
-    what S3 writes as an encoded word of RFC 2047 (`=?UTF-8?B?…?=`), because it is not ASCII, is
-    still one: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+    Headers and user metadata are as received, one character for each byte (Latin-1). S3 sends
+    metadata that is not ASCII as an encoded word of RFC 2047 (`=?UTF-8?B?…?=`); it is not decoded:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
     """
 
     size_bytes: int
     etag: str  # without quotes
-    version_id: str = ""  # empty where the bucket is not versioned, or for the version "null"
-    # Whether `open_range` can hold on to exactly this object.
+    version_id: str = ""  # empty if the bucket is not versioned, or for the version "null"
+    # Whether `open_range` can make sure that it reads exactly this object.
     is_pinnable: bool = False
-    md5: str = ""  # hexadecimal; empty where the source gives no MD5 of the whole object
-    # Of the whole object, in base64 by algorithm: CRC64NVME, CRC32C, CRC32, SHA256, SHA1.
+    md5: str = ""  # hexadecimal; empty if the source gives no MD5 of the whole object
+    # Of the whole object, in base64, by algorithm: CRC64NVME, CRC32C, CRC32, SHA256, SHA1.
     checksums: Mapping[str, str] = field(default_factory=dict)
     content_headers: dict[str, str] = field(default_factory=dict)
     user_metadata: dict[str, str] = field(default_factory=dict)
-    # How many fields of user metadata S3 has and can't show.
+    # How many fields of user metadata S3 has but can't return.
     missing_metadata_count: int = 0
-    # S3 says 0 as well to those who may not read tags (s3:GetObjectTagging).
+    # S3 also says 0 if we may not read tags (s3:GetObjectTagging).
     tag_count: int = 0
-    storage_class: str = "STANDARD"  # S3's words
-    is_archived: bool = False  # it can't be read until it is restored
+    storage_class: str = "STANDARD"  # S3's name
+    is_archived: bool = False  # the object can't be read until it is restored
     restore: RestoreStatus = RestoreStatus.NONE
-    encryption: str = ""  # S3's words: AES256, aws:kms, aws:kms:dsse; SSE-C
+    encryption: str = ""  # S3's name: AES256, aws:kms or aws:kms:dsse; or SSE-C
     last_modified: datetime | None = None
     request_id: str = ""
 
 
 class Reader(Protocol):
-    """Bytes being read, once, in order. Close it in any case."""
+    """Bytes that are read once, in order. Always close the reader."""
 
-    length_bytes: int  # how many there are to read
+    length_bytes: int  # the number of bytes to read
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes, as they are stored (never decompressed); empty at the end.
+        """Return up to `size` bytes as they are stored, never decompressed; empty at the end.
 
         Raises:
-            ReplicationError: the other side failed or closed the connection early.
+            ReplicationError: the other side failed, or closed the connection early.
         """
 
     def __enter__(self) -> Self: ...
@@ -90,7 +95,7 @@ class Reader(Protocol):
 
 
 class SourceObject(Reader, Protocol):
-    """An object of the source being read, whole or a range of it."""
+    """Reads an object of the source, or a range of it."""
 
     info: ObjectInfo
 
@@ -99,53 +104,54 @@ class SourceStore(Protocol):
     """A bucket or web server to read from. Safe to use from many threads."""
 
     def open(self, key: str) -> SourceObject:
-        """One GET of the object as it is now.
+        """Open the object as it is now, by one GET.
 
         Raises:
-            ObjectMissing: a clean "there is no such object".
-            ReplicationError: anything else.
+            ObjectMissing: the source clearly says that there is no such object.
+            ReplicationError: any other failure.
         """
 
     def open_range(
         self, key: str, *, first_byte: int, last_byte: int, pin: ObjectInfo
     ) -> SourceObject:
-        """One GET of the bytes from `first_byte` up to and including `last_byte`.
+        """Open the bytes from `first_byte` up to and including `last_byte`, by one GET.
 
         Args:
-            pin: what `open` or `head` said: the range is of exactly that version, or else ETag.
+            pin: what `open` or `head` returned. The range is of exactly that version; without
+                versions, of the object with that ETag.
 
         Raises:
-            ReplicationError: SOURCE_CHANGED, where there is something else by now, or nothing;
-                SOURCE_RANGE_IGNORED, where the whole object came instead; SOURCE_UNSUPPORTED, if
-                the object is not pinnable; or anything else.
+            ReplicationError: SOURCE_CHANGED, if the object was changed or deleted;
+                SOURCE_RANGE_IGNORED, if the whole object came instead; SOURCE_UNSUPPORTED, if
+                the object is not pinnable; or any other failure.
         """
 
     def head(self, key: str) -> ObjectInfo:
-        """What there is now, without its content; also of archived objects.
+        """Describe the object as it is now, without its content; works for archived objects too.
 
         Raises:
-            ObjectMissing: a clean "there is no such object".
-            ReplicationError: SOURCE_UNSUPPORTED, or anything else.
+            ObjectMissing: the source clearly says that there is no such object.
+            ReplicationError: SOURCE_UNSUPPORTED, or any other failure.
         """
 
     def tags(self, key: str, *, version_id: str) -> dict[str, str]:
-        """The object's tags, by one request; worth it only where `tag_count` is not 0.
+        """Return the object's tags, by one request; needed only if `tag_count` is not 0.
 
         Raises:
-            ReplicationError: SOURCE_CHANGED, where the version (the object, if `version_id` is
-                empty) is gone; or anything else.
+            ReplicationError: SOURCE_CHANGED, if the version (the object, if `version_id` is empty)
+                no longer exists; or any other failure.
         """
 
     def request_restore(self, key: str, *, days: int, tier: str) -> None:
-        """Ask for an archived object; no error if that was done before, or is not needed.
+        """Ask for the restore of an archived object; no error if one is under way or not needed.
 
         Args:
-            days: how long it shall be readable then.
-            tier: S3's words: Standard, Bulk or Expedited.
+            days: how long the restored object stays readable.
+            tier: S3's name: Standard, Bulk or Expedited.
 
         Raises:
-            ObjectMissing: a clean "there is no such object".
-            ReplicationError: SOURCE_UNSUPPORTED, or anything else.
+            ObjectMissing: the source clearly says that there is no such object.
+            ReplicationError: SOURCE_UNSUPPORTED, or any other failure.
         """
 
 
@@ -153,7 +159,7 @@ class SourceStore(Protocol):
 
 
 class Body(Protocol):
-    """The bytes to write: `len` of them, read in order."""
+    """The `len` bytes to write, read in order."""
 
     @property
     def len(self) -> int: ...
@@ -162,30 +168,30 @@ class Body(Protocol):
 
 @dataclass(frozen=True)
 class Encryption:
-    """How OSS shall encrypt a replica."""
+    """How OSS encrypts a replica."""
 
-    method: str  # OSS's words: AES256, KMS or SM4
+    method: str  # OSS's name: AES256, KMS or SM4
     kms_key_id: str = ""  # with KMS; empty for the key that OSS manages
 
 
 @dataclass(frozen=True)
 class ReplicaAttributes:
-    """All that is written with an object beside its bytes, by the same request.
+    """Everything that the request which writes an object carries besides its bytes.
 
-    Empty, `storage_class` and `acl` are the bucket's, and `encryption` is what the bucket says.
+    If `storage_class`, `acl` or `encryption` is empty, the bucket decides.
     """
 
     content_headers: Mapping[str, str] = field(default_factory=dict)
     user_metadata: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    storage_class: str = ""  # OSS's words: Standard, IA, Archive, ColdArchive, DeepColdArchive
-    acl: str = ""  # OSS's words: private, public-read, public-read-write, default
+    storage_class: str = ""  # OSS's name: Standard, IA, Archive, ColdArchive, DeepColdArchive
+    acl: str = ""  # OSS's name: private, public-read, public-read-write, default
     encryption: Encryption | None = None
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What the destination answered to a write. Checksums are decimal, as OSS writes them."""
+    """The destination's answer to a write. The checksum is decimal, as OSS writes it."""
 
     request_id: str
     etag: str = ""  # without quotes
@@ -194,18 +200,18 @@ class Receipt:
 
 @dataclass(frozen=True)
 class PartReceipt:
-    """A part that the destination has: what it answered to its upload, or lists of it."""
+    """A part that the destination has, from the answer to its upload or from a listing."""
 
     number: int
     etag: str  # without quotes
-    crc64: str  # decimal; empty where a listing does not tell
+    crc64: str  # decimal; empty if a listing does not give it
     size_bytes: int
-    request_id: str = ""  # empty if listed
+    request_id: str = ""  # empty if the part comes from a listing
 
 
 @dataclass(frozen=True)
 class UnfinishedUpload:
-    """A multipart upload that was neither completed nor aborted."""
+    """A multipart upload that is neither completed nor aborted."""
 
     key: str
     upload_id: str
@@ -214,7 +220,7 @@ class UnfinishedUpload:
 
 @dataclass(frozen=True)
 class ReplicaInfo:
-    """What the destination says of an object; headers and metadata as in ObjectInfo."""
+    """What the destination says about an object; headers and metadata as in ObjectInfo."""
 
     size_bytes: int
     etag: str  # without quotes
@@ -222,14 +228,14 @@ class ReplicaInfo:
     content_headers: dict[str, str]
     user_metadata: dict[str, str]
     tag_count: int
-    storage_class: str  # OSS's words
+    storage_class: str  # OSS's name
     encryption: Encryption | None
     last_modified: datetime | None
     request_id: str
 
 
 class ReplicaObject(Reader, Protocol):
-    """An object of the destination being read back."""
+    """Reads back an object of the destination."""
 
     info: ReplicaInfo
 
@@ -237,87 +243,86 @@ class ReplicaObject(Reader, Protocol):
 class DestinationStore(Protocol):
     """A bucket to write to. Safe to use from many threads.
 
-    An error of `put`, `delete`, `upload_part` or `complete_upload` has `may_still_land` set where
-    the request may be carried out yet.
+    An error of `put`, `delete`, `upload_part` or `complete_upload` has `may_still_land` set if the
+    destination may yet carry out the request.
     """
 
     def put(self, key: str, body: Body, attributes: ReplicaAttributes) -> Receipt:
-        """One PUT of the whole object, atomic: a failed one leaves what was there before.
+        """Write the object by one PUT, atomically: it is replaced as a whole, or left as it was.
 
         Raises:
-            ReplicationError: whatever the destination refuses; and what `body.read` raises.
+            ReplicationError: the request failed, or `body.read` raised the error.
         """
 
     def delete(self, key: str) -> Receipt:
         """Delete the object; no error if there is none.
 
         Raises:
-            ReplicationError: whatever the destination refuses.
+            ReplicationError: the request failed.
         """
 
     def create_upload(self, key: str, attributes: ReplicaAttributes) -> str:
-        """Begin a multipart upload; its id. What is there stays until it is completed.
+        """Begin a multipart upload, and return its id. The object changes when it is completed.
 
         Raises:
-            ReplicationError: whatever the destination refuses.
+            ReplicationError: the request failed.
         """
 
     def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> PartReceipt:
-        """Write a part, counted from 1; one of the same number is replaced.
+        """Write a part; parts are numbered from 1. It replaces a part of the same number.
 
         Raises:
-            ReplicationError: UPLOAD_GONE, whatever the destination refuses, and what `body.read`
-                raises.
+            ReplicationError: UPLOAD_GONE, any other failure, or an error that `body.read` raised.
         """
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[PartReceipt]) -> Receipt:
-        """Make the parts the object, atomically; the CRC-64 is that of the whole.
+        """Turn the parts into the object, atomically. The receipt's CRC-64 is of the whole object.
 
         Raises:
-            ReplicationError: UPLOAD_GONE, where the upload was completed or aborted, or does not
-                have these parts; or whatever the destination refuses.
+            ReplicationError: UPLOAD_GONE, if the upload was completed or aborted, or does not have
+                these parts; or any other failure.
         """
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """Give an upload up, with its parts; no error if there is none.
+        """Discard an upload and its parts; no error if there is none.
 
-        A part that is still on its way may outlive it: list, and abort again.
+        A part that is in flight may survive this: `list_parts` shows it; abort again.
 
         Raises:
-            ReplicationError: whatever the destination refuses.
+            ReplicationError: the request failed.
         """
 
     def list_parts(self, key: str, upload_id: str) -> list[PartReceipt]:
-        """The parts that an upload has, in order.
+        """List the parts of an upload, in order.
 
         Raises:
-            ReplicationError: UPLOAD_GONE, or whatever the destination refuses.
+            ReplicationError: UPLOAD_GONE, or any other failure.
         """
 
     def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        """The unfinished uploads of keys that begin so, in the order of keys.
+        """List the unfinished uploads of the keys that begin with `prefix`, in the order of keys.
 
         Raises:
-            ReplicationError: whatever the destination refuses, on the way.
+            ReplicationError: a request failed; raised during the iteration.
         """
 
     def head(self, key: str) -> ReplicaInfo | None:
-        """What there is now; None for a clean "there is no such object".
+        """Describe the object as it is now; None if OSS clearly says that there is none.
 
         Raises:
-            ReplicationError: anything else.
+            ReplicationError: any other failure.
         """
 
     def tags(self, key: str) -> dict[str, str]:
-        """The object's tags; empty if there is no such object.
+        """Return the object's tags; empty if there is no such object.
 
         Raises:
-            ReplicationError: anything else.
+            ReplicationError: any other failure.
         """
 
     def open(self, key: str) -> ReplicaObject | None:
-        """One GET of the object as it is now; None for a clean "there is no such object".
+        """Open the object as it is now, by one GET; None if OSS clearly says that there is none.
 
         Raises:
-            ReplicationError: DESTINATION_ARCHIVED, or anything else.
+            ReplicationError: DESTINATION_ARCHIVED, or any other failure.
         """

@@ -1,4 +1,4 @@
-"""Checksums that are computed as the bytes pass: the source's own, and OSS's CRC-64.
+"""Checksums that are computed while the bytes pass: the source's own, and OSS's CRC-64.
 
 OSS's CRC-64 is ECMA-182, reflected (CRC-64/XZ). S3's CRC64NVME is another polynomial.
 """
@@ -14,8 +14,8 @@ from anycrc import Model
 
 from replication.stores.base import ObjectInfo
 
-# Each of them takes less time than the MD5, and can be put together of those of the parts.
-# S3 computes CRC64NVME by itself for what is uploaded without another.
+# Each CRC takes less time than MD5, and that of an object can be combined from those of its parts.
+# S3 computes CRC64NVME itself for objects that are uploaded without another checksum.
 _CRCS = {
     "CRC64NVME": (Model("CRC64-NVME"), 8),
     "CRC32C": (Model("CRC32C"), 4),
@@ -30,28 +30,28 @@ _DIGESTS: dict[str, Callable[[], Any]] = {
 
 @dataclass(frozen=True)
 class SourceChecksum:
-    """What the source says; `expected` is in base64, as S3 writes checksums."""
+    """A checksum that the source gives; `expected` is in base64, as S3 writes checksums."""
 
     algorithm: str
     expected: str
 
     @property
     def is_combinable(self) -> bool:
-        """Whether that of the whole follows from those of parts that were read apart."""
+        """Whether checksums of separately read parts combine to that of the whole object."""
         return self.algorithm in _CRCS
 
     def shown(self, value: str) -> str:
-        """A value as people know it: MD5 in hexadecimal, with the algorithm in front."""
+        """Format a value for people: the algorithm, and the value in base64 (MD5: hexadecimal)."""
         if self.algorithm == "MD5":
             value = base64.b64decode(value).hex()
         return f"{self.algorithm} {value}"
 
     def begin(self) -> "RunningChecksum":
-        """A computation that has seen nothing yet."""
+        """Start to compute a checksum of this algorithm."""
         return RunningChecksum(self.algorithm)
 
     def combine(self, parts: Iterable[tuple[int, int]]) -> str:
-        """The checksum of the whole, in base64.
+        """Return the checksum of the whole object, in base64.
 
         Args:
             parts: `RunningChecksum.crc` and the length in bytes of each part, in order.
@@ -72,24 +72,24 @@ class RunningChecksum:
         self.crc = 0  # stays 0 for a digest
 
     def update(self, data: bytes) -> None:
-        """Take the next bytes in."""
+        """Add the next bytes."""
         if self._digest is not None:
             self._digest.update(data)
         else:
             self.crc = _CRCS[self._algorithm][0].calc(data, self.crc)
 
     def value(self) -> str:
-        """In base64, to compare with `SourceChecksum.expected`."""
+        """Return the checksum in base64, to compare with `SourceChecksum.expected`."""
         if self._digest is not None:
             return _base64(self._digest.digest())
         return _base64(self.crc.to_bytes(_CRCS[self._algorithm][1], "big"))
 
 
 def source_checksum(info: ObjectInfo, *, must_combine: bool = False) -> SourceChecksum | None:
-    """The cheapest that the source gives; None if it gives none.
+    """Return the cheapest usable checksum that the source gives; None if there is none.
 
     Args:
-        must_combine: the object will be read in parts that are not one after the other.
+        must_combine: the object is read in parts, in any order, so only a CRC is usable.
     """
     given = dict(info.checksums)
     if info.md5:
@@ -108,15 +108,17 @@ CRC64 = Model("CRC64-XZ")
 
 
 def combine_crc64(parts: Iterable[tuple[str, int]]) -> str:
-    """The CRC-64 of an object, of those of its parts in order. Microseconds, whatever the size.
+    """Combine the CRC-64s of parts, in order, to that of the object, in decimal.
+
+    It takes microseconds, whatever the size.
 
     Args:
-        parts: the CRC-64 and the length in bytes of each; checksums in decimal, as OSS writes them.
+        parts: the CRC-64, in decimal as OSS writes it, and the length in bytes of each part.
 
     Raises:
-        ValueError: a checksum is no decimal number of 64 bits, or a length is negative.
+        ValueError: a checksum is not a decimal number of at most 64 bits, or a length is negative.
     """
-    whole = 0  # of no bytes
+    whole = 0  # the CRC-64 of no bytes
     for text, size_bytes in parts:
         if not (text.isascii() and text.isdecimal() and int(text) < 1 << 64):
             raise ValueError(f"not a CRC-64 in decimal: {text!r}")

@@ -1,8 +1,8 @@
-"""The store behind a source or destination of the database, one for each in a process.
+"""Opens the store of a source or destination, and keeps one per configuration in each process.
 
-Opened after the fork, for network sessions don't survive one. What identifies a store is its
-whole configuration, credentials included: when an operator corrects either, the next transfer
-opens another.
+Stores are opened after the fork, because network sessions don't survive one. The whole
+configuration, credentials included, identifies a store: after an operator corrects any of it, the
+next transfer opens a new store.
 """
 
 import threading
@@ -11,43 +11,44 @@ from functools import partial
 from typing import Any, TypeVar
 
 from replication.models import Destination, Source, SourceKind
-from replication.stores.aws import load_descriptions
+from replication.stores.aws import load_service_models
 from replication.stores.base import DestinationStore, SourceStore
 from replication.stores.credentials import access_key
 from replication.stores.http.store import HttpStore
 from replication.stores.oss.store import OssStore
 from replication.stores.s3.store import S3Store
 from replication.stores.transport import tls_context
-from replication.stores.transport.fibers import away
+from replication.stores.transport.fibers import run_blocking
 
-# More than that are the configurations of a long past, or there are very many buckets.
+# More stores than this are of outdated configurations, unless there are very many buckets.
 STORES_AT_MOST = 512
 
 T = TypeVar("T")
 
 _stores: dict[Hashable, Any] = {}  # by kind and whole configuration, the oldest first
-# Or each transfer of a lane that begins would open the same store, with connections of its own.
-_opening = threading.Lock()
+# Without this lock, each transfer of a starting lane would open the same store again, with its own
+# connections.
+_open_lock = threading.Lock()
 
 
 def preload() -> None:
-    """Read what every store needs and any process may share, a quarter of a second's worth.
+    """Load what every store needs and processes can share. It takes a quarter of a second.
 
-    Called before the fork: children begin with it.
+    Call it before the fork, so that child processes inherit the result.
     """
-    load_descriptions()
+    load_service_models()
     tls_context()
 
 
 def source_store(source: Source) -> SourceStore:
-    """The store that a source is read from.
+    """Return the store to read this source from.
 
     Raises:
         ReplicationError: CREDENTIAL_PROFILE.
     """
     if source.kind == SourceKind.HTTP:
-        return _opened(HttpStore, endpoint_url=source.endpoint_url)
-    return _opened(
+        return _get_store(HttpStore, endpoint_url=source.endpoint_url)
+    return _get_store(
         S3Store,
         bucket=source.bucket,
         region=source.region,
@@ -57,12 +58,12 @@ def source_store(source: Source) -> SourceStore:
 
 
 def destination_store(destination: Destination) -> DestinationStore:
-    """The store that a destination is written to.
+    """Return the store to write to this destination.
 
     Raises:
         ReplicationError: CREDENTIAL_PROFILE.
     """
-    return _opened(
+    return _get_store(
         OssStore,
         bucket=destination.bucket,
         endpoint=destination.endpoint,
@@ -72,16 +73,22 @@ def destination_store(destination: Destination) -> DestinationStore:
     )
 
 
-def _opened(kind: Callable[..., T], **configuration: str) -> T:
-    """The store of this configuration. To open one may take seconds: credentials are sought."""
+def _get_store(kind: Callable[..., T], **configuration: str) -> T:
+    """Return the store of this configuration, and open it if needed.
+
+    Opening may take seconds, while the SDK looks for credentials. So a fiber opens it on a worker
+    thread.
+    """
     profile = configuration.get("profile")
     key = (kind, access_key(profile) if profile is not None else None, *configuration.values())
     found: T | None = _stores.get(key)
-    return found if found is not None else away(partial(_open, key, partial(kind, **configuration)))
+    if found is not None:
+        return found
+    return run_blocking(partial(_open, key, partial(kind, **configuration)))
 
 
 def _open(key: Hashable, store: Callable[[], T]) -> T:
-    with _opening:
+    with _open_lock:
         if key not in _stores:
             if len(_stores) >= STORES_AT_MOST:
                 del _stores[next(iter(_stores))]

@@ -1,4 +1,4 @@
-"""HTTP headers that several stores share: ranges of an object, and times."""
+"""HTTP headers that several stores share: byte ranges and dates."""
 
 import re
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
 
 
 def range_headers(*, first_byte: int, last_byte: int, pin: ObjectInfo) -> dict[str, str]:
-    """The request headers for a range, the last byte included, of the object with this ETag.
+    """Return the request headers for a range of exactly this object, the last byte included.
 
     Raises:
-        ReplicationError: SOURCE_UNSUPPORTED, if nothing tells this object from the next.
+        ReplicationError: SOURCE_UNSUPPORTED, if the object is not pinnable.
     """
     if not pin.is_pinnable:
         raise ReplicationError(
             ErrorCode.SOURCE_UNSUPPORTED,
-            "it can't be read in parts: the source gives no strong ETag, or accepts no ranges",
+            "can't read the object in parts: the source gives no strong ETag, or no byte ranges",
         )
     return {"Range": f"bytes={first_byte}-{last_byte}", "If-Match": f'"{pin.etag}"'}
 
@@ -34,39 +34,44 @@ def check_range(
     pin: ObjectInfo,
     request_id: str,
 ) -> None:
-    """Refuse an answer which is not those bytes of that object.
+    """Check that an answer has exactly these bytes of this object.
 
     Raises:
         ReplicationError: SOURCE_CHANGED, SOURCE_RANGE_IGNORED or SOURCE_TRUNCATED.
     """
 
-    def refuse(code: ErrorCode, detail: str) -> ReplicationError:
+    def error(code: ErrorCode, detail: str) -> ReplicationError:
         return ReplicationError(code, detail, request_id=request_id)
 
     etag = headers.get("etag", "").strip('"')
     if etag != pin.etag:
-        raise refuse(ErrorCode.SOURCE_CHANGED, f"its ETag was {pin.etag} and is {etag or 'none'}")
+        raise error(
+            ErrorCode.SOURCE_CHANGED, f"the ETag was {pin.etag}, and is now {etag or 'none'}"
+        )
     if status != 206:
-        raise refuse(
+        raise error(
             ErrorCode.SOURCE_RANGE_IGNORED,
-            f"asked for bytes {first_byte}-{last_byte}, the answer is a plain {status}",
+            f"asked for bytes {first_byte}-{last_byte}, got the whole object (status {status})",
         )
     found = headers.get("content-range", "")
     match = _CONTENT_RANGE.fullmatch(found)
     if match is None:
-        # A head that broke off is taken for a whole one, so it may lack any header.
-        raise refuse(ErrorCode.SOURCE_TRUNCATED, f"no usable Content-Range: {found!r}")
+        # If the connection breaks off in the headers, http.client takes them as complete, so any
+        # header may be missing.
+        raise error(ErrorCode.SOURCE_TRUNCATED, f"no valid Content-Range: {found!r}")
     if tuple(map(int, match.groups())) != (first_byte, last_byte, pin.size_bytes):
-        raise refuse(
+        raise error(
             ErrorCode.SOURCE_CHANGED,
             f"asked for bytes {first_byte}-{last_byte}/{pin.size_bytes}, got {found}",
         )
     if headers.get("content-length") != str(last_byte - first_byte + 1):
-        raise refuse(ErrorCode.SOURCE_TRUNCATED, "the range is not as long as it says")
+        raise error(
+            ErrorCode.SOURCE_TRUNCATED, "the length of the answer is not that of its Content-Range"
+        )
 
 
 def http_date(text: str) -> datetime | None:
-    """The time of a header, in UTC; None for what is none."""
+    """Return the time of a header, in UTC; None if the text is not a date."""
     try:
         time = parsedate_to_datetime(text)
     except ValueError:

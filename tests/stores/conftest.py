@@ -1,4 +1,4 @@
-"""The sources and the destination that the contract suites run over, each by real HTTP."""
+"""The sources and the destination of the contract tests, each over real HTTP."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -21,17 +21,17 @@ from tests.support.road import OSS_REGION
 
 
 @pytest.fixture(params=["thread", "fiber"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What the test's function runs on; see below."""
-    monkeypatch.setattr(fibers, "LOOK_SECONDS", 0.05)
-    way: str = request.param
-    return way
+def thread_or_fiber(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs the test function twice: on a plain thread, and in a fiber."""
+    monkeypatch.setattr(fibers, "TIMEOUT_CHECK_SECONDS", 0.05)
+    where: str = request.param
+    return where
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test in a fiber, where its fixture `way` says so."""
-    if pyfuncitem.funcargs.get("way") != "fiber":
+    """Run a test in a fiber if its fixture `thread_or_fiber` says so."""
+    if pyfuncitem.funcargs.get("thread_or_fiber") != "fiber":
         return None
     taken = pyfuncitem._fixtureinfo.argnames
     test = partial(pyfuncitem.obj, **{name: pyfuncitem.funcargs[name] for name in taken})
@@ -51,7 +51,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @dataclass(frozen=True)
 class SourceCase:
-    """A store, and the bucket behind it as its owner sees it."""
+    """A source store, and direct access to the bucket behind it."""
 
     store: SourceStore
     server: AwsServer
@@ -71,8 +71,7 @@ class SourceCase:
     def delete(self, key: str) -> None:
         self.s3.delete_object(Bucket=self.bucket, Key=key)
 
-    def version(self) -> None:
-        """From now on the bucket keeps versions."""
+    def enable_versioning(self) -> None:
         self.s3.put_bucket_versioning(
             Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"}
         )
@@ -93,7 +92,7 @@ def s3_store(server: AwsServer, bucket: str) -> S3Store:
 
 
 def s3_case(server: AwsServer) -> SourceCase:
-    """A bucket of its own."""
+    """A new bucket."""
     bucket = f"t{uuid4().hex[:12]}"
     server.client("s3").create_bucket(Bucket=bucket)
     return SourceCase(s3_store(server, bucket), server, bucket)
@@ -101,13 +100,13 @@ def s3_case(server: AwsServer) -> SourceCase:
 
 @pytest.fixture(params=["aws", "moto"], ids=["MiniStack", "moto"])
 def s3_source(request: pytest.FixtureRequest) -> SourceCase:
-    """A bucket of its own, through S3's protocol."""
+    """A new bucket, read by S3's protocol."""
     return s3_case(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(params=["s3:aws", "s3:moto", "http:moto"])
 def source(request: pytest.FixtureRequest) -> SourceCase:
-    """A bucket of its own, through S3's protocol or as the web server that moto is as well."""
+    """A new bucket, read by S3's protocol, or from moto as from a plain web server."""
     kind, _, name = request.param.partition(":")
     case = s3_case(request.getfixturevalue(name))
     if kind == "s3":
@@ -118,14 +117,14 @@ def source(request: pytest.FixtureRequest) -> SourceCase:
 
 @pytest.fixture
 def origin() -> Iterator[HttpOrigin]:
-    """A server that says what the test has it say."""
+    """A web server that answers exactly what the test tells it to."""
     with http_origin() as server:
         yield server
 
 
 @pytest.fixture(params=["s3", "http"])
 def scripted_source(request: pytest.FixtureRequest, origin: HttpOrigin) -> SourceStore:
-    """A source of either kind, whose answers are the origin's."""
+    """A source of either kind that gets its answers from `origin`."""
     if request.param == "http":
         return HttpStore(endpoint_url=origin.url)
     return scripted_s3(origin)

@@ -1,4 +1,4 @@
-"""The source's own checksum is computed as S3 computes it, in one go or part by part."""
+"""The source's own checksum is computed as S3 computes it, in one pass or part by part."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from tests.stores.conftest import SourceCase
 
 CONTENT = b"123456789"
 
-# The check values of the catalogue of parametrised CRC algorithms (reveng), and of hashlib.
+# Check values from the catalogue of parametrised CRC algorithms (reveng), zlib and hashlib.
 KNOWN = {
     "CRC64NVME": bytes.fromhex("ae8b14860a799888"),
     "CRC32C": bytes.fromhex("e3069283"),
@@ -29,7 +29,7 @@ def text(digest: bytes) -> str:
 
 
 @pytest.mark.parametrize("algorithm", KNOWN)
-def test_a_checksum_is_the_known_one_however_the_bytes_come(algorithm: str) -> None:
+def test_a_checksum_has_the_known_value_however_the_bytes_are_cut(algorithm: str) -> None:
     checksum = SourceChecksum(algorithm, text(KNOWN[algorithm]))
     for cuts in ([0, 9], [0, 1, 9], [0, 4, 4, 9]):
         running = checksum.begin()
@@ -39,7 +39,7 @@ def test_a_checksum_is_the_known_one_however_the_bytes_come(algorithm: str) -> N
 
 
 @pytest.mark.parametrize("algorithm", ["CRC64NVME", "CRC32C", "CRC32"])
-def test_a_crc_of_the_whole_follows_from_those_of_parts(algorithm: str) -> None:
+def test_the_crcs_of_parts_combine_to_that_of_the_whole(algorithm: str) -> None:
     checksum = SourceChecksum(algorithm, text(KNOWN[algorithm]))
     assert checksum.is_combinable
     parts = []
@@ -50,7 +50,7 @@ def test_a_crc_of_the_whole_follows_from_those_of_parts(algorithm: str) -> None:
     assert checksum.combine(parts) == checksum.expected
 
 
-def test_the_cheapest_is_taken() -> None:
+def test_the_cheapest_checksum_is_chosen() -> None:
     md5 = KNOWN["MD5"].hex()
     both = ObjectInfo(9, "e", md5=md5, checksums={"SHA256": "s", "CRC32": "c"})
     assert source_checksum(both) == SourceChecksum("CRC32", "c")
@@ -61,7 +61,9 @@ def test_the_cheapest_is_taken() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1"])
-def test_it_is_what_a_server_accepts_and_gives_back(s3_source: SourceCase, algorithm: str) -> None:
+def test_a_server_accepts_the_checksum_and_returns_it(
+    s3_source: SourceCase, algorithm: str
+) -> None:
     expected = text(KNOWN[algorithm])
     s3_source.put(
         "a.txt", CONTENT, ChecksumAlgorithm=algorithm, **{f"Checksum{algorithm}": expected}

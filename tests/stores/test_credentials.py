@@ -1,4 +1,4 @@
-"""Credential profiles: found in mounted files or the environment, anew, and never shown."""
+"""Credential profiles: read from files or the environment, refreshed when changed, never shown."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_a_profile_is_read_from_mounted_files(folder: Path) -> None:
     assert access_key("files") == AccessKey("id", "secret", "t")
 
 
-def test_mounted_files_go_before_the_environment(
+def test_mounted_files_take_precedence_over_the_environment(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("S3SYNC_PROFILE_BOTH_ACCESS_KEY_ID", "from the environment")
@@ -63,7 +63,7 @@ def test_a_rotated_secret_takes_effect_at_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("half", ["access_key_id", "access_key_secret"])
-def test_half_a_profile_is_none_and_the_message_says_where_to_put_it(
+def test_an_incomplete_profile_is_refused_and_the_message_names_the_locations(
     folder: Path, half: str
 ) -> None:
     mount(folder, f"half_{half}", **{half: "a value that is not shown"})
@@ -75,7 +75,7 @@ def test_half_a_profile_is_none_and_the_message_says_where_to_put_it(
     assert "not shown" not in caught.value.detail
 
 
-def test_a_secret_that_can_not_be_read_is_a_plain_reason(folder: Path) -> None:
+def test_an_unreadable_secret_is_a_clear_error(folder: Path) -> None:
     (folder / "broken").mkdir()
     (folder / "broken" / "access_key_id").write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ReplicationError, match="access_key_id can't be read") as caught:
@@ -91,7 +91,7 @@ def test_an_access_key_does_not_show_its_secrets() -> None:
 
 
 def a_role(aws: MiniStack, name: str, *, allowed: str) -> str:
-    """A role that everybody in the account may assume, and that may do one thing."""
+    """A role that anyone in the account can assume, with permission for one action."""
     iam = aws.client("iam")
     trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
     allow = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
@@ -106,7 +106,7 @@ def policy(*statements: dict[str, Any]) -> str:
 
 @pytest.fixture
 def source(aws: MiniStack) -> Source:
-    """A bucket with one object, to be read by the profile `roled`; not in the database."""
+    """A bucket with one object and the profile `roled`; the source is not in the database."""
     aws.client("s3").create_bucket(Bucket="roles")
     aws.client("s3").put_object(Bucket="roles", Key="a", Body=b"content")
     return Source(

@@ -1,4 +1,4 @@
-"""What the OSS store promises, over the strict stand-in."""
+"""The contract of the OSS store, tested with the strict stand-in."""
 
 import gzip
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from tests.support.failing import failing
 
 KEY = "a b+c%/日本.txt"
 CONTENT = bytes(range(256)) * 20
-PART = 100 * 1024  # the smallest that OSS takes, but for the last
+PART = 100 * 1024  # the smallest part that OSS accepts, except for the last
 PLAIN = ReplicaAttributes()
 CRC64 = Model("CRC64-XZ")
 
@@ -45,7 +45,7 @@ FULL = ReplicaAttributes(
 
 
 class Bytes:
-    """Content as a body, read once."""
+    """Bytes as a request body, read once."""
 
     def __init__(self, content: bytes) -> None:
         self._stream = BytesIO(content)
@@ -77,7 +77,7 @@ def read_back(store: OssStore) -> bytes:
 
 
 def uploaded(store: OssStore, *contents: bytes) -> tuple[str, list[PartReceipt]]:
-    """An upload that has these parts."""
+    """Create an upload with these parts."""
     upload_id = store.create_upload(KEY, PLAIN)
     parts = [
         store.upload_part(KEY, upload_id, number, Bytes(content))
@@ -89,7 +89,7 @@ def uploaded(store: OssStore, *contents: bytes) -> tuple[str, list[PartReceipt]]
 # -- one PUT -----------------------------------------------------------------------------------
 
 
-def test_what_was_put_can_be_read_back(destination: OssStore) -> None:
+def test_an_object_can_be_put_and_read_back(destination: OssStore) -> None:
     receipt = destination.put(KEY, Bytes(CONTENT), PLAIN)
     info = headed(destination)
     assert receipt.crc64 == info.crc64 == crc64(CONTENT)
@@ -113,16 +113,14 @@ def test_compressed_content_is_read_back_as_it_is_stored(destination: OssStore) 
     assert read_back(destination) == stored
 
 
-def test_all_attributes_go_with_one_put(oss: OssServer, destination: OssStore) -> None:
+def test_one_put_carries_all_attributes(oss: OssServer, destination: OssStore) -> None:
     oss.add_kms_key("my-key")
     destination.put(KEY, Bytes(CONTENT), FULL)
     assert len(oss.requests()) == 1
     expect_full(oss, destination)
 
 
-def test_all_attributes_go_with_the_start_of_an_upload(
-    oss: OssServer, destination: OssStore
-) -> None:
+def test_starting_an_upload_carries_all_attributes(oss: OssServer, destination: OssStore) -> None:
     oss.add_kms_key("my-key")
     upload_id = destination.create_upload(KEY, FULL)
     part = destination.upload_part(KEY, upload_id, 1, Bytes(CONTENT))
@@ -142,7 +140,7 @@ def expect_full(oss: OssServer, destination: OssStore) -> None:
     assert destination._bucket.get_object_acl(KEY).acl == "public-read"
 
 
-def test_without_a_word_the_bucket_decides(destination: OssStore) -> None:
+def test_empty_attributes_leave_the_choice_to_the_bucket(destination: OssStore) -> None:
     put(destination)
     info = headed(destination)
     assert (info.storage_class, info.encryption, info.tag_count) == ("Standard", None, 0)
@@ -151,7 +149,7 @@ def test_without_a_word_the_bucket_decides(destination: OssStore) -> None:
 
 
 @pytest.mark.parametrize("method", ["AES256", "SM4", "KMS"])
-def test_a_method_of_encryption_needs_no_key(destination: OssStore, method: str) -> None:
+def test_an_encryption_method_needs_no_key(destination: OssStore, method: str) -> None:
     put(destination, encryption=Encryption(method))
     assert headed(destination).encryption == Encryption(method)
 
@@ -169,7 +167,7 @@ def test_a_method_of_encryption_needs_no_key(destination: OssStore, method: str)
         ({"user_metadata": {"a_b": "c"}}, ErrorCode.DESTINATION_REFUSED),
     ],
 )
-def test_what_oss_refuses_has_a_name_and_leaves_what_was_there(
+def test_a_refused_write_has_an_error_code_and_leaves_the_object_unchanged(
     destination: OssStore, attributes: dict[str, Any], code: ErrorCode
 ) -> None:
     put(destination, b"old")
@@ -184,7 +182,9 @@ def test_what_oss_refuses_has_a_name_and_leaves_what_was_there(
 # -- multipart ---------------------------------------------------------------------------------
 
 
-def test_parts_become_an_object_with_the_checksum_of_the_whole(destination: OssStore) -> None:
+def test_completed_parts_become_an_object_with_the_checksum_of_the_whole(
+    destination: OssStore,
+) -> None:
     contents = [b"a" * PART, b"b" * (PART + 1), b"c"]
     upload_id, parts = uploaded(destination, *contents)
     assert destination.head(KEY) is None
@@ -213,7 +213,7 @@ def test_the_parts_of_an_upload_are_listed_with_their_checksums(destination: Oss
     "key",
     ["a b+c%", "a//b", "a/../b", "?a=b", "a#b", "%2F", "quote'\"<&>", "line\nbreak", "\x01\t"],
 )
-def test_an_odd_key_can_be_written_by_parts(destination: OssStore, key: str) -> None:
+def test_an_object_with_an_odd_key_can_be_written_in_parts(destination: OssStore, key: str) -> None:
     upload_id = destination.create_upload(key, PLAIN)
     assert [upload.key for upload in destination.list_uploads()] == [key]
     destination.upload_part(key, upload_id, 1, Bytes(b"content"))
@@ -224,11 +224,11 @@ def test_an_odd_key_can_be_written_by_parts(destination: OssStore, key: str) -> 
         assert read_all(found) == b"content"
 
 
-def test_an_upload_of_no_parts_yet_lists_none(destination: OssStore) -> None:
+def test_an_upload_without_parts_lists_none(destination: OssStore) -> None:
     assert destination.list_parts(KEY, destination.create_upload(KEY, PLAIN)) == []
 
 
-def test_more_parts_than_one_page_are_all_listed(destination: OssStore) -> None:
+def test_parts_beyond_the_first_page_are_listed(destination: OssStore) -> None:
     upload_id = destination.create_upload(KEY, PLAIN)
     for number in range(1, 1003):
         destination.upload_part(KEY, upload_id, number, Bytes(b"x"))
@@ -243,7 +243,7 @@ def test_a_part_sent_again_replaces_the_first(destination: OssStore) -> None:
     assert read_back(destination) == b"second"
 
 
-def test_an_upload_that_is_over_is_gone(destination: OssStore) -> None:
+def test_a_completed_upload_is_gone(destination: OssStore) -> None:
     upload_id, parts = uploaded(destination, b"content")
     destination.complete_upload(KEY, upload_id, parts)
     for ask in (
@@ -265,7 +265,7 @@ def test_an_aborted_upload_is_gone_and_can_be_aborted_again(destination: OssStor
     assert destination.head(KEY) is None
 
 
-def test_parts_that_the_upload_lacks_mean_that_it_is_gone(destination: OssStore) -> None:
+def test_completing_with_unknown_parts_means_that_the_upload_is_gone(destination: OssStore) -> None:
     upload_id, (part,) = uploaded(destination, b"content")
     for wrong in (PartReceipt(2, part.etag, "", 7), PartReceipt(1, "0" * 32, "", 7)):
         with failing(ErrorCode.UPLOAD_GONE):
@@ -306,17 +306,17 @@ def test_a_part_or_completion_without_an_answer_may_still_land(
     assert caught.value.may_still_land
 
 
-# -- what is there -----------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------
 
 
-def test_where_nothing_is_nothing_is_found(destination: OssStore) -> None:
+def test_a_missing_object_is_not_an_error(destination: OssStore) -> None:
     assert destination.head(KEY) is None
     assert destination.open(KEY) is None
     assert destination.tags(KEY) == {}
     destination.delete(KEY)
 
 
-def test_a_deleted_object_is_not_there(destination: OssStore) -> None:
+def test_a_deleted_object_is_missing(destination: OssStore) -> None:
     put(destination)
     assert destination.delete(KEY).request_id
     assert destination.head(KEY) is None
@@ -331,13 +331,13 @@ READS: list[Callable[[OssStore], Any]] = [
 
 
 @pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags", "list_uploads"])
-def test_a_bucket_that_is_not_there_is_no_missing_object(oss: OssServer, ask) -> None:
+def test_a_missing_bucket_is_not_a_missing_object(oss: OssServer, ask) -> None:
     with failing(ErrorCode.DESTINATION_BUCKET_MISSING):
         ask(oss_store(oss.endpoint, bucket="no-such-bucket"))
 
 
 @pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags", "list_uploads"])
-def test_what_may_not_be_read_is_no_missing_object(
+def test_a_forbidden_object_is_not_a_missing_object(
     oss: OssServer, destination: OssStore, ask
 ) -> None:
     put(destination)
@@ -347,7 +347,9 @@ def test_what_may_not_be_read_is_no_missing_object(
 
 
 @pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags", "list_uploads"])
-def test_a_read_is_tried_once_and_never_lands(oss: OssServer, destination: OssStore, ask) -> None:
+def test_a_failed_read_is_not_repeated_and_can_not_still_land(
+    oss: OssServer, destination: OssStore, ask
+) -> None:
     put(destination)
     before = len(oss.requests())
     oss.add_fault(Fault(status=500, code="InternalError", times=None))
@@ -364,14 +366,14 @@ def test_an_archived_replica_can_be_described_but_not_read(destination: OssStore
         destination.open(KEY)
 
 
-def test_an_answer_that_breaks_off_is_noticed(oss: OssServer, destination: OssStore) -> None:
+def test_an_answer_that_breaks_off_is_an_error(oss: OssServer, destination: OssStore) -> None:
     put(destination)
     oss.add_fault(Fault(operation="GetObject", truncate_bytes=100))
     with failing(ErrorCode.DESTINATION_UNREACHABLE):
         read_back(destination)
 
 
-def test_a_listing_that_breaks_off_is_noticed(oss: OssServer, destination: OssStore) -> None:
+def test_a_listing_that_breaks_off_is_an_error(oss: OssServer, destination: OssStore) -> None:
     upload_id, _ = uploaded(destination, b"content")
     oss.add_fault(Fault(operation="ListParts", truncate_bytes=60))
     with pytest.raises(ReplicationError) as caught:
@@ -380,8 +382,8 @@ def test_a_listing_that_breaks_off_is_noticed(oss: OssServer, destination: OssSt
     assert not caught.value.may_still_land
 
 
-def test_connections_are_used_again(oss: OssServer, destination: OssStore) -> None:
-    """An answer that nobody reads to its end would cost a connection each time."""
+def test_connections_are_reused(oss: OssServer, destination: OssStore) -> None:
+    """An answer that is not read to its end costs its connection."""
     for _ in range(3):
         upload_id, parts = uploaded(destination, b"content")
         destination.list_parts(KEY, upload_id)

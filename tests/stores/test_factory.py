@@ -1,4 +1,4 @@
-"""A store is opened once in a process, however many ask for it first, and holds up no fiber."""
+"""Each store is opened once in a process, and opening it blocks no fiber."""
 
 import threading
 from queue import SimpleQueue
@@ -15,21 +15,21 @@ from tests.support.threads import at_once
 THREADS = 16
 
 
-def test_threads_that_begin_together_share_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_start_together_share_one_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("OSS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "secret")
-    source = Source(bucket="opened-at-once", region="eu-west-3")
+    source = Source(bucket="shared-store", region="eu-west-3")
     destination = Destination(
-        bucket="opened-at-once", endpoint="https://oss-cn-beijing.aliyuncs.com", region="cn-beijing"
+        bucket="shared-store", endpoint="https://oss-cn-beijing.aliyuncs.com", region="cn-beijing"
     )
     assert len(set(map(id, at_once(*[lambda: source_store(source)] * THREADS)))) == 1
     assert len(set(map(id, at_once(*[lambda: destination_store(destination)] * THREADS)))) == 1
 
 
-def test_a_fiber_has_its_store_opened_on_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For credentials may be sought for seconds, while other transfers are under way."""
+def test_a_store_for_a_fiber_is_opened_on_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK may look for credentials for seconds; other transfers must go on meanwhile."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     opened_on: SimpleQueue[int] = SimpleQueue()
@@ -44,7 +44,7 @@ def test_a_fiber_has_its_store_opened_on_another_thread(monkeypatch: pytest.Monk
 
     def ask() -> None:
         asked_on.put(threading.get_ident())
-        assert isinstance(source_store(Source(bucket="away", region="eu-west-3")), Store)
+        assert isinstance(source_store(Source(bucket="blocking", region="eu-west-3")), Store)
 
     with Fibers(1, "transfers") as some:
         some.start(ask)

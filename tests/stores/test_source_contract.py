@@ -1,4 +1,4 @@
-"""What every source store promises, over MiniStack, moto and a plain web server."""
+"""The contract of source stores, tested with MiniStack, moto and a plain web server."""
 
 import gzip
 import hashlib
@@ -20,7 +20,7 @@ ODD_KEYS = [
 ]
 
 
-def test_an_object_comes_with_what_describes_it(source: SourceCase) -> None:
+def test_an_object_comes_with_its_headers_and_attributes(source: SourceCase) -> None:
     source.put(
         KEY,
         CONTENT,
@@ -48,7 +48,7 @@ def test_an_object_comes_with_what_describes_it(source: SourceCase) -> None:
     assert abs(datetime.now(UTC) - info.last_modified) < timedelta(minutes=5)
 
 
-def test_the_time_of_expiry_is_the_text_that_was_stored(source: SourceCase) -> None:
+def test_the_expires_header_is_the_stored_text(source: SourceCase) -> None:
     source.put(KEY, Expires=datetime(2094, 12, 1, 16, tzinfo=UTC))
     with source.store.open(KEY) as found:
         assert found.info.content_headers["expires"] == "Wed, 01 Dec 2094 16:00:00 GMT"
@@ -62,7 +62,7 @@ def test_an_empty_object_is_empty(source: SourceCase) -> None:
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_an_odd_key_is_found_under_its_own_name(source: SourceCase, key: str) -> None:
+def test_an_object_with_an_odd_key_can_be_read(source: SourceCase, key: str) -> None:
     source.put(key, key.encode())
     assert source.read(key) == key.encode()
 
@@ -78,7 +78,7 @@ def test_compressed_content_stays_compressed(source: SourceCase) -> None:
         assert read_all(part) == stored[:10]
 
 
-def test_an_object_that_is_not_there_is_missing(source: SourceCase) -> None:
+def test_an_object_that_does_not_exist_is_missing(source: SourceCase) -> None:
     with pytest.raises(ObjectMissing):
         source.store.open(KEY)
 
@@ -98,7 +98,7 @@ def info_of(source: SourceCase, key: str = KEY) -> ObjectInfo:
         return found.info
 
 
-def test_ranges_are_the_object_cut_in_pieces(source: SourceCase) -> None:
+def test_consecutive_ranges_make_up_the_object(source: SourceCase) -> None:
     source.put(KEY, CONTENT)
     pin = info_of(source)
     pieces = []
@@ -122,7 +122,7 @@ def test_a_range_can_be_one_byte(source: SourceCase, at: int) -> None:
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_a_range_of_an_odd_key_is_of_that_object(source: SourceCase, key: str) -> None:
+def test_a_range_of_an_object_with_an_odd_key_can_be_read(source: SourceCase, key: str) -> None:
     source.put(key, key.encode())
     with source.store.open_range(
         key, first_byte=0, last_byte=len(key.encode()) - 1, pin=info_of(source, key)
@@ -143,7 +143,7 @@ def shortened(source: SourceCase) -> None:
 
 
 @pytest.mark.parametrize("change", [overwritten, deleted, shortened])
-def test_a_range_of_what_has_changed_is_refused(source: SourceCase, change) -> None:
+def test_a_range_of_a_changed_object_is_refused(source: SourceCase, change) -> None:
     source.put(KEY, CONTENT)
     pin = info_of(source)
     change(source)
@@ -151,7 +151,7 @@ def test_a_range_of_what_has_changed_is_refused(source: SourceCase, change) -> N
         source.store.open_range(KEY, first_byte=100, last_byte=199, pin=pin)
 
 
-# -- servers that don't keep to the rules ------------------------------------------------------
+# -- servers that break the rules of HTTP ------------------------------------------------------
 
 PIN = ObjectInfo(size_bytes=10, etag="e", is_pinnable=True)
 
@@ -161,23 +161,21 @@ def second_to_fourth(source: SourceStore) -> bytes:
         return read_all(piece)
 
 
-def test_what_can_not_be_pinned_is_not_read_in_parts(
+def test_an_object_that_can_not_be_pinned_is_not_read_in_parts(
     scripted_source: SourceStore, origin: HttpOrigin
 ) -> None:
-    loose = ObjectInfo(size_bytes=10, etag="", is_pinnable=False)
+    unpinnable = ObjectInfo(size_bytes=10, etag="", is_pinnable=False)
     with failing(ErrorCode.SOURCE_UNSUPPORTED):
-        scripted_source.open_range(KEY, first_byte=2, last_byte=4, pin=loose)
+        scripted_source.open_range(KEY, first_byte=2, last_byte=4, pin=unpinnable)
     assert origin.targets == []
 
 
-def test_the_range_that_was_asked_for_is_taken(
-    scripted_source: SourceStore, origin: HttpOrigin
-) -> None:
+def test_the_requested_range_is_accepted(scripted_source: SourceStore, origin: HttpOrigin) -> None:
     origin.answers(b"234", status="206 Partial", Content_Range="bytes 2-4/10", ETag='"e"')
     assert second_to_fourth(scripted_source) == b"234"
 
 
-def test_a_server_that_ignores_ranges_is_noticed(
+def test_a_server_that_ignores_ranges_is_an_error(
     scripted_source: SourceStore, origin: HttpOrigin
 ) -> None:
     origin.answers(b"0123456789", ETag='"e"')
@@ -205,7 +203,7 @@ def test_another_range_or_object_is_refused(
         second_to_fourth(scripted_source)
 
 
-def test_a_range_of_another_length_than_it_says_is_refused(
+def test_a_range_whose_length_contradicts_its_headers_is_refused(
     scripted_source: SourceStore, origin: HttpOrigin
 ) -> None:
     origin.answers(b"23456", status="206 Partial", Content_Range="bytes 2-4/10", ETag='"e"')
@@ -213,7 +211,7 @@ def test_a_range_of_another_length_than_it_says_is_refused(
         second_to_fourth(scripted_source)
 
 
-def test_a_range_that_breaks_off_is_noticed(
+def test_a_range_that_breaks_off_is_an_error(
     scripted_source: SourceStore, origin: HttpOrigin
 ) -> None:
     origin.answers(b"2", length=3, status="206 Partial", Content_Range="bytes 2-4/10", ETag='"e"')
@@ -222,7 +220,7 @@ def test_a_range_that_breaks_off_is_noticed(
 
 
 @pytest.mark.parametrize("status", ["412 Precondition Failed", "416 Range Not Satisfiable"])
-def test_a_condition_that_fails_means_a_change(
+def test_a_failed_precondition_means_a_changed_source(
     scripted_source: SourceStore, origin: HttpOrigin, status: str
 ) -> None:
     origin.answers(status=status)
@@ -238,7 +236,7 @@ def test_a_condition_that_fails_means_a_change(
         ("503 Slow Down", ErrorCode.SOURCE_THROTTLED),
     ],
 )
-def test_other_answers_to_a_range_mean_what_they_mean_else(
+def test_other_errors_mean_the_same_for_a_range_as_for_an_object(
     scripted_source: SourceStore, origin: HttpOrigin, status: str, code: ErrorCode
 ) -> None:
     origin.answers(status=status)

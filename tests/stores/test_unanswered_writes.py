@@ -1,4 +1,4 @@
-"""A write whose answer never came is told apart from one that OSS surely never carries out."""
+"""`may_still_land` tells a write that OSS may yet carry out from one that it surely won't."""
 
 import socket
 import threading
@@ -15,14 +15,14 @@ from replication.stores.oss.store import OssStore
 from sandbox.oss import Fault, OssServer
 from tests.support.road import OSS_REGION
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("thread_or_fiber")
 
 KEY = "a.txt"
 READ_TIMEOUT_SECONDS = 0.3
 
 
 class Bytes:
-    """Content as the body of a PUT."""
+    """Bytes as the body of a PUT."""
 
     def __init__(self, content: bytes) -> None:
         self._stream = BytesIO(content)
@@ -33,14 +33,14 @@ class Bytes:
 
 
 class BrokenBody(Bytes):
-    """A body whose source ends the PUT before its last byte."""
+    """A body whose source fails before its last byte."""
 
     def read(self, size: int = -1) -> bytes:
         raise ReplicationError(ErrorCode.SOURCE_TRUNCATED)
 
 
 class EndlessBody:
-    """More than any socket's buffers take."""
+    """A body that is larger than any socket's buffers."""
 
     def __init__(self, size: int) -> None:
         self.len = size
@@ -66,7 +66,7 @@ every_write = pytest.mark.parametrize("write", [put, put_nothing, delete])
 
 
 @pytest.fixture(autouse=True)
-def impatience(settings: Settings) -> None:
+def short_timeouts(settings: Settings) -> None:
     limits = {"read_timeout_seconds": READ_TIMEOUT_SECONDS, "connect_timeout_seconds": 5}
     settings.S3SYNC = settings.S3SYNC.model_copy(update=limits)
 
@@ -83,7 +83,7 @@ def store_at(endpoint: str) -> OssStore:
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[str]:
-    """The endpoint of a server that reads something, says `answer` and closes, each time."""
+    """The endpoint of a server that reads once, sends `answer` and closes, for each connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -94,7 +94,7 @@ def answering(answer: bytes) -> Iterator[str]:
                     return
                 with client, suppress(ConnectionResetError):
                     client.recv(65536)
-                    if answer:  # without one, what is unread makes it a reset
+                    if answer:  # without an answer, the unread bytes turn the close into a reset
                         client.sendall(answer)
                         client.shutdown(socket.SHUT_WR)
                         while client.recv(65536):
@@ -134,7 +134,7 @@ def test_a_write_without_an_answer_may_still_land(
     ("status", "code"),
     [(500, "InternalError"), (503, "TotalQpsLimitExceeded"), (403, "AccessDenied")],
 )
-def test_a_write_that_oss_refused_will_not_land(
+def test_a_write_that_oss_refuses_will_not_land(
     oss: OssServer, write: Write, status: int, code: str
 ) -> None:
     oss.add_fault(Fault(status=status, code=code))
@@ -147,19 +147,19 @@ def test_a_write_that_oss_refused_will_not_land(
     ["http://127.0.0.1:9", "http://nowhere.invalid"],
     ids=["refused", "unknown name"],
 )
-def test_a_write_that_found_no_server_will_not_land(write: Write, endpoint: str) -> None:
+def test_a_write_that_reaches_no_server_will_not_land(write: Write, endpoint: str) -> None:
     error = failed(write, store_at(endpoint))
     assert error.code == ErrorCode.DESTINATION_UNREACHABLE
     assert not error.may_still_land
 
 
 @every_write
-def test_a_write_whose_connection_timed_out_will_not_land(settings: Settings, write: Write) -> None:
+def test_a_write_whose_connection_times_out_will_not_land(settings: Settings, write: Write) -> None:
     settings.S3SYNC = settings.S3SYNC.model_copy(update={"connect_timeout_seconds": 0.2})
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         address = listener.getsockname()
         fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:  # until the kernel takes no more of them
+        for filler in fillers:  # fill the backlog, so that the kernel accepts no more connections
             filler.setblocking(False)
             filler.connect_ex(address)
         try:
@@ -172,7 +172,7 @@ def test_a_write_whose_connection_timed_out_will_not_land(settings: Settings, wr
 
 
 @every_write
-def test_a_write_that_failed_in_the_tls_handshake_will_not_land(write: Write) -> None:
+def test_a_write_whose_tls_handshake_fails_will_not_land(write: Write) -> None:
     with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as endpoint:
         error = failed(write, store_at(endpoint.replace("http:", "https:")))
     assert error.code == ErrorCode.DESTINATION_UNREACHABLE
@@ -188,14 +188,14 @@ def test_a_write_that_failed_in_the_tls_handshake_will_not_land(write: Write) ->
         b"no HTTP at all\r\n\r\n",
         b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
     ],
-    ids=["broken off", "contradictory", "nonsense", "of a gateway"],
+    ids=["truncated", "contradictory", "nonsense", "from a gateway"],
 )
-def test_a_write_whose_answer_is_not_understood_may_still_land(write: Write, answer: bytes) -> None:
+def test_a_write_without_a_valid_answer_of_oss_may_still_land(write: Write, answer: bytes) -> None:
     with answering(answer) as endpoint:
         assert failed(write, store_at(endpoint)).may_still_land
 
 
-def test_a_put_that_its_own_source_broke_off_will_not_land(oss: OssServer) -> None:
+def test_a_put_whose_source_fails_will_not_land(oss: OssServer) -> None:
     store = store_at(oss.endpoint)
     with pytest.raises(ReplicationError) as caught:
         store.put(KEY, BrokenBody(b"content"), ReplicaAttributes())
@@ -203,7 +203,7 @@ def test_a_put_that_its_own_source_broke_off_will_not_land(oss: OssServer) -> No
     assert not caught.value.may_still_land
 
 
-def test_a_put_that_was_cut_before_its_last_byte_will_not_land() -> None:
+def test_a_put_that_is_cut_before_its_last_byte_will_not_land() -> None:
     with answering(b"") as endpoint:
         store = store_at(endpoint)
         with pytest.raises(ReplicationError) as caught:

@@ -1,1 +1,1 @@
-"""A web server as a source."""
+"""Web servers as sources."""

@@ -1,8 +1,7 @@
-"""Connections of a web client to public addresses alone, and to networks that were allowed.
+"""Lets an HTTP client connect to public addresses and to allowed networks only.
 
-A source's domain is answered for by somebody else's DNS. The address that was checked is the one
-that is connected to, so a name which leads elsewhere at the second look (DNS rebinding) gains
-nothing.
+Someone else's DNS resolves a source's domain. The client connects to the very address that was
+checked, so a name that resolves differently the second time (DNS rebinding) gains nothing.
 """
 
 import ipaddress
@@ -25,17 +24,17 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class GuardedPoolManager(urllib3.PoolManager):
-    """As urllib3's, for whose connections ReplicationError SOURCE_ADDRESS_REFUSED may be raised.
+    """urllib3's PoolManager; a request may raise ReplicationError SOURCE_ADDRESS_REFUSED.
 
     Args:
-        allowed: networks that may be connected to although they are not public.
+        allowed: networks that the client may connect to although they are not public.
     """
 
     def __init__(self, *, allowed: Iterable[str], **arguments: Any) -> None:
         super().__init__(**arguments)
         networks = tuple(map(ipaddress.ip_network, allowed))
 
-        # urllib3 makes connections of a class, without a way to hand them an argument.
+        # urllib3 creates connections from a class, and can't pass them an argument.
         class GuardedHttp(_GuardedHttp):
             allowed = networks
 
@@ -51,16 +50,16 @@ class GuardedPoolManager(urllib3.PoolManager):
         self.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
 
 
-def is_reachable(address: Address, *, allowed: Iterable[Network] = ()) -> bool:
-    """Whether we may connect there: a public address, or one of an allowed network."""
-    inner = _inner(address)
-    if any(inner in network or address in network for network in allowed):
+def may_connect_to(address: Address, *, allowed: Iterable[Network] = ()) -> bool:
+    """Whether the address is public, or in an allowed network."""
+    target = _unwrapped(address)
+    if any(target in network or address in network for network in allowed):
         return True
-    return inner.is_global and not inner.is_multicast
+    return target.is_global and not target.is_multicast
 
 
-def _inner(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one leads to, if it is such a one."""
+def _unwrapped(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 address embeds, or else the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:
@@ -83,7 +82,11 @@ class _GuardedHttps(HTTPSConnection):
 
 
 def _connect(connection: HTTPConnection, allowed: tuple[Network, ...]) -> socket.socket:
-    """A connection to the first reachable address that answers, as urllib3's own raises."""
+    """Connect to the first allowed address that accepts; raises what urllib3's own method does.
+
+    Raises:
+        ReplicationError: SOURCE_ADDRESS_REFUSED, if no address of the name is allowed.
+    """
     host = connection.host.strip("[]")
     try:
         found = socket.getaddrinfo(host, connection.port, type=socket.SOCK_STREAM)
@@ -91,17 +94,17 @@ def _connect(connection: HTTPConnection, allowed: tuple[Network, ...]) -> socket
         reason = error if isinstance(error, socket.gaierror) else socket.gaierror(str(error))
         raise NameResolutionError(host, connection, reason) from error
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    reachable = [
+    permitted = [
         address
         for address in addresses
-        if is_reachable(ipaddress.ip_address(address.partition("%")[0]), allowed=allowed)
+        if may_connect_to(ipaddress.ip_address(address.partition("%")[0]), allowed=allowed)
     ]
-    if not reachable:
+    if not permitted:
         raise ReplicationError(
-            ErrorCode.SOURCE_ADDRESS_REFUSED, f"{host} is {', '.join(addresses)}"
+            ErrorCode.SOURCE_ADDRESS_REFUSED, f"{host} resolves to {', '.join(addresses)}"
         )
     failure: Exception | None = None
-    for address in reachable:
+    for address in permitted:
         try:
             return create_connection(
                 (address, connection.port),

@@ -1,1 +1,1 @@
-"""OSS as a destination."""
+"""OSS buckets as destinations."""

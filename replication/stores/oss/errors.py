@@ -1,4 +1,4 @@
-"""What OSS's answers and oss2's errors mean; translated here, once."""
+"""Translates the errors of OSS and oss2 into ours."""
 
 from typing import NoReturn
 from xml.etree import ElementTree
@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import oss2.exceptions
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.stores.base import hint_seconds
+from replication.stores.base import parse_retry_after
 from replication.stores.transport import TransportError
 
 # https://help.aliyun.com/document_detail/32005.html
@@ -47,14 +47,14 @@ _CODES = {
     "ActiveRequestLimitExceeded": ErrorCode.DESTINATION_THROTTLED,
 }
 
-# The EC codes of an AccessDenied or InvalidArgument that a grant can't mend.
+# The EC codes of an AccessDenied or InvalidArgument whose cause is the endpoint: no grant helps.
 # https://api.aliyun.com/troubleshoot?q=<EC>
 _WRONG_ENDPOINT_ECS = {
     "0003-00001403",  # must be addressed using the specified endpoint
     "0002-00000226",  # the region of the V4 signature is not the bucket's
 }
 
-# The groups of EC codes that are about encryption, and about tags.
+# The prefixes of the EC codes about encryption and about tags.
 # https://help.aliyun.com/zh/oss/user-guide/0005-00000208 and .../0010-00000217
 _KMS_ECS = "0005-"
 _TAG_ECS = "0010-"
@@ -63,17 +63,19 @@ _NO_SUCH_KEY_EC = "0026-00000001"
 
 _DELAY_HEADER = "x-oss-qos-delay-time"  # milliseconds
 
-# A gateway's answers, which say nothing of what OSS behind it does with the request.
+# Answers of a gateway: they don't say whether OSS behind it carries the request out.
 _GATEWAY_STATUSES = {502, 504}
 
-# What oss2 and the transport under it raise; and the former's XML parser, of what is no XML.
+# The errors of oss2, of the transport under it, and of oss2's XML parser for an invalid document.
 FAILURES = (oss2.exceptions.OssError, TransportError, ElementTree.ParseError)
 
 
 def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
-    """Raise the ReplicationError that one of FAILURES means.
+    """Raise the ReplicationError for one of FAILURES.
 
-    `is_write` says that a request was ready to leave as a whole which changes the bucket.
+    Args:
+        is_write: the request changes an object, and was handed to the transport with its whole
+            body. So OSS may carry it out even without an answer.
     """
     if not isinstance(error, oss2.exceptions.OssError):
         was_sent = not (isinstance(error, TransportError) and error.is_surely_unsent)
@@ -84,25 +86,28 @@ def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
         raise ReplicationError(ErrorCode.DESTINATION_REFUSED, error.body) from error
     detail = f"{error.status} {error.code}: {error.message}"
     raise ReplicationError(
-        _code(error),
+        _error_code(error),
         f"{detail} (EC {error.ec})" if error.ec else detail,
         request_id=error.request_id,
-        retry_after_seconds=hint_seconds(error.headers.get(_DELAY_HEADER, ""), unit_seconds=0.001),
-        may_still_land=is_write and not _is_of_oss(error),
+        retry_after_seconds=parse_retry_after(
+            error.headers.get(_DELAY_HEADER, ""), unit_seconds=0.001
+        ),
+        may_still_land=is_write and not _comes_from_oss(error),
     ) from error
 
 
-def _is_of_oss(error: oss2.exceptions.OssError) -> bool:
-    """Whether an answer is one of OSS itself, which has a code, and not one of a gateway."""
+def _comes_from_oss(error: oss2.exceptions.OssError) -> bool:
+    """Whether the answer comes from OSS itself, with an error code, and not from a gateway."""
     return error.status < 500 or (bool(error.code) and error.status not in _GATEWAY_STATUSES)
 
 
-def _code(error: oss2.exceptions.OssError) -> ErrorCode:
-    return _named(error) or _by_status(error)
+def _error_code(error: oss2.exceptions.OssError) -> ErrorCode:
+    return _by_code(error) or _by_status(error)
 
 
-def _named(error: oss2.exceptions.OssError) -> ErrorCode | None:
-    """What OSS's own codes mean. It names the right endpoint where ours is wrong."""
+def _by_code(error: oss2.exceptions.OssError) -> ErrorCode | None:
+    """Translate OSS's own codes; None for an unknown code."""
+    # OSS names the right endpoint if ours is wrong.
     if "Endpoint" in error.details or error.ec in _WRONG_ENDPOINT_ECS:
         return ErrorCode.DESTINATION_ENDPOINT
     if error.ec.startswith(_KMS_ECS) and error.status < 500:
@@ -123,7 +128,7 @@ def _by_status(error: oss2.exceptions.OssError) -> ErrorCode:
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether OSS says, cleanly, that there is no such object; a HEAD may say it in a header."""
+    """Whether OSS clearly says that there is no such object; for a HEAD, a header may say so."""
     return isinstance(error, oss2.exceptions.ServerError) and (
         error.status == 404
         and (error.code == "NoSuchKey" or error.headers.get("x-oss-ec") == _NO_SUCH_KEY_EC)

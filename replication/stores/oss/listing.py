@@ -1,4 +1,4 @@
-"""Pages of OSS's ListParts, with the checksums.
+"""Parses pages of OSS's ListParts, with the checksums that oss2 drops.
 
 https://help.aliyun.com/document_detail/31998.html
 """
@@ -12,7 +12,7 @@ from replication.stores.base import PartReceipt
 
 @dataclass(frozen=True)
 class PartsPage:
-    """Parts in order, and where the next page begins."""
+    """Parts in order, and the marker of the next page."""
 
     parts: list[PartReceipt]
     is_truncated: bool
@@ -20,13 +20,13 @@ class PartsPage:
 
 
 def parts_of_page(document: bytes) -> PartsPage:
-    """Read one page.
+    """Parse one page.
 
     Raises:
-        ReplicationError: DESTINATION_UNREACHABLE, for what is no such page: it broke off.
+        ReplicationError: DESTINATION_UNREACHABLE, if the document is not a page: it broke off.
     """
     try:
-        root = ElementTree.fromstring(document)  # noqa: S314  OSS's own, and expat bounds entities
+        root = ElementTree.fromstring(document)  # noqa: S314  from OSS, and expat limits entities
         return PartsPage(
             [
                 PartReceipt(

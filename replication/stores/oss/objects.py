@@ -1,4 +1,4 @@
-"""An OSS object: the headers it is written with, the headers it answers, and its body."""
+"""An OSS object: the headers of its requests and of its answers, and its body."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -21,9 +21,9 @@ _KMS_KEY_ID = "x-oss-server-side-encryption-key-id"
 
 
 def request_headers(attributes: ReplicaAttributes) -> dict[str, str]:
-    """The headers of a PutObject or InitiateMultipartUpload.
+    """Return the headers of a PutObject or InitiateMultipartUpload.
 
-    Tags go along with them, which takes no request of its own.
+    They include the tags, so that tags need no request of their own.
     https://help.aliyun.com/document_detail/31978.html
     """
     headers = dict(attributes.content_headers)
@@ -46,7 +46,7 @@ def request_headers(attributes: ReplicaAttributes) -> dict[str, str]:
 
 
 def replica_info(headers: Mapping[str, str]) -> ReplicaInfo:
-    """The object as OSS describes it; `headers` in any case."""
+    """Return the object as OSS describes it; header names may be in any case."""
     found = {name.lower(): value for name, value in headers.items()}
     method = found.get(_ENCRYPTION, "")
     return ReplicaInfo(
@@ -68,16 +68,16 @@ def replica_info(headers: Mapping[str, str]) -> ReplicaInfo:
 
 
 class OssObject:
-    """The answer to a GET, byte by byte as it is stored."""
+    """Reads the answer to a GET, with the bytes as they are stored."""
 
     def __init__(self, answer: Any) -> None:
         self.info = replica_info(answer.headers)
         self.length_bytes = self.info.size_bytes
-        # Below oss2, which decompresses what is stored compressed.
+        # Read below oss2, because oss2 decompresses compressed objects.
         self._answer: Answer = answer.resp.answer
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; see Reader."""
+        """Return up to `size` bytes; see Reader."""
         try:
             return self._answer.read(size)
         except TransportError as error:

@@ -1,4 +1,4 @@
-"""What carries oss2's requests: our transport, in the place of requests."""
+"""Lets oss2 send its requests by our own transport instead of the requests library."""
 
 from collections.abc import Iterator
 from urllib.parse import quote, urlencode
@@ -7,22 +7,22 @@ import oss2.http
 
 from replication.stores.transport import Answer, Pool
 
-# An error says what it has to say in less.
+# Error documents are shorter.
 _ERROR_BYTES_AT_MOST = 64 * 1024
-_PIECE_BYTES = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 
 class OssSession:
-    """Stands for an oss2.Session: `do_request` is all that oss2 asks of one."""
+    """Replaces oss2.Session. oss2 only calls `do_request`."""
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
 
     def do_request(self, request: oss2.http.Request, timeout: object) -> "OssAnswer":
-        """Send a request that oss2 has signed. The timeouts are the pool's.
+        """Send a request that oss2 has signed. The pool's timeouts apply, not `timeout`.
 
         Raises:
-            TransportError: there was no answer; and what the reading of the body raises.
+            TransportError: there was no answer. An error from reading the body is raised too.
         """
         url = request.url
         if request.params:
@@ -33,13 +33,13 @@ class OssSession:
         headers = [
             (name, value if isinstance(value, str) else value.decode())
             for name, value in request.headers.items()
-            if value is not None  # oss2's way of saying that there is to be none
+            if value is not None  # with None, oss2 says not to send the header
         ]
         return OssAnswer(self.pool.request(request.method, url, headers=headers, body=body))
 
 
 class OssAnswer:
-    """Stands for an oss2.http.Response."""
+    """Replaces oss2.http.Response."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -48,21 +48,22 @@ class OssAnswer:
         self.request_id = answer.headers.get("x-oss-request-id", "")
         self._error = b""
         if not 200 <= answer.status < 300:
-            # Read here, for oss2 reads its beginning alone, and the connection is to be used again.
+            # Read the error here: oss2 reads only its beginning, and then the connection could not
+            # be reused.
             try:
                 self._error = self._read(_ERROR_BYTES_AT_MOST)
             finally:
                 answer.close()
 
     def read(self, size: int | None = None) -> bytes:
-        """The next `size` bytes of the body, less at its end only; all of it by default."""
+        """Return `size` bytes of the body, fewer only at its end; by default all of them."""
         if self._error:
             data, self._error = self._error, b""
             return data
         return self.answer.read() if size is None else self._read(size)
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(lambda: self.answer.read(_PIECE_BYTES), b"")
+        return iter(lambda: self.answer.read(_CHUNK_BYTES), b"")
 
     def _read(self, size: int) -> bytes:
         data = b""

@@ -29,12 +29,12 @@ from replication.stores.transport import Pool, Timeouts
 
 _Answer = TypeVar("_Answer")
 
-# Or a control character in a key makes the answer that repeats it no XML.
+# Without this, a control character in a key makes the answer, which repeats the key, invalid XML.
 _URL_ENCODED = {"encoding-type": "url"}
 
 
 class OssStore:
-    """One OSS bucket as a destination."""
+    """An OSS bucket as a destination."""
 
     def __init__(
         self, *, bucket: str, endpoint: str, region: str, addressing: str, profile: str
@@ -52,15 +52,15 @@ class OssStore:
             is_path_style=addressing == Addressing.PATH,
             region=region,
             session=OssSession(pool),
-            # transfer.py computes the CRC-64 while it reads, and compares it.
+            # transfer/verified_body.py computes the CRC-64 while it reads, and compares it.
             enable_crc=False,
         )
 
     def put(self, key: str, body: Body, attributes: ReplicaAttributes) -> Receipt:
-        """One PUT of the whole object; see DestinationStore."""
+        """Write the whole object by one PUT; see DestinationStore."""
         headers = request_headers(attributes)
         return _receipt(
-            _sent(body, lambda data: self._bucket.put_object(key, data, headers=headers))
+            _send_body(body, lambda data: self._bucket.put_object(key, data, headers=headers))
         )
 
     def delete(self, key: str) -> Receipt:
@@ -71,7 +71,8 @@ class OssStore:
     def create_upload(self, key: str, attributes: ReplicaAttributes) -> str:
         """Begin a multipart upload; see DestinationStore."""
         headers = request_headers(attributes)
-        # One that we don't hear of is an unfinished upload, which changes no object.
+        # Treated as a read: without an answer it may leave an unfinished upload, but no object
+        # changes.
         answer = _read(
             lambda: self._bucket.init_multipart_upload(key, headers=headers, params=_URL_ENCODED)
         )
@@ -80,23 +81,23 @@ class OssStore:
     def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> PartReceipt:
         """Write a part; see DestinationStore."""
         receipt = _receipt(
-            _sent(body, lambda data: self._bucket.upload_part(key, upload_id, number, data))
+            _send_body(body, lambda data: self._bucket.upload_part(key, upload_id, number, data))
         )
         return PartReceipt(number, receipt.etag, receipt.crc64, body.len, receipt.request_id)
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[PartReceipt]) -> Receipt:
-        """Make the parts the object; see DestinationStore."""
+        """Turn the parts into the object; see DestinationStore."""
         listed = [oss2.models.PartInfo(part.number, part.etag) for part in parts]
 
         def complete() -> Any:
             answer = self._bucket.complete_multipart_upload(key, upload_id, listed)
-            answer.resp.read()  # or the connection can't be used again
+            answer.resp.read()  # otherwise the connection can't be reused
             return answer
 
         return _receipt(_write(complete))
 
     def abort_upload(self, key: str, upload_id: str) -> None:
-        """Give an upload up; see DestinationStore."""
+        """Discard an upload and its parts; see DestinationStore."""
         try:
             _read(lambda: self._bucket.abort_multipart_upload(key, upload_id))
         except ReplicationError as error:
@@ -104,40 +105,40 @@ class OssStore:
                 raise
 
     def list_parts(self, key: str, upload_id: str) -> list[PartReceipt]:
-        """The parts that an upload has; see DestinationStore."""
+        """List the parts of an upload; see DestinationStore."""
         parts: list[PartReceipt] = []
         marker = 0
         while True:
-            page = parts_of_page(_read(partial(self._page, key, upload_id, marker)))
+            page = parts_of_page(_read(partial(self._parts_page, key, upload_id, marker)))
             parts += page.parts
             if not page.is_truncated or page.next_marker <= marker:
                 return parts
             marker = page.next_marker
 
     def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        """The unfinished uploads; see DestinationStore."""
+        """List the unfinished uploads; see DestinationStore."""
         listing = oss2.MultipartUploadIterator(self._bucket, prefix=prefix, max_retries=1)
         while (upload := _read(lambda: next(listing, None))) is not None:
             initiated_at = datetime.fromtimestamp(upload.initiation_date, UTC)
             yield UnfinishedUpload(upload.key, upload.upload_id, initiated_at)
 
     def head(self, key: str) -> ReplicaInfo | None:
-        """What there is now; see DestinationStore."""
-        answer = _found(lambda: self._bucket.head_object(key))
+        """Describe the object as it is now; see DestinationStore."""
+        answer = _read_if_exists(lambda: self._bucket.head_object(key))
         return replica_info(answer.headers) if answer else None
 
     def tags(self, key: str) -> dict[str, str]:
-        """The object's tags; see DestinationStore."""
-        answer = _found(lambda: self._bucket.get_object_tagging(key))
+        """Return the object's tags; see DestinationStore."""
+        answer = _read_if_exists(lambda: self._bucket.get_object_tagging(key))
         return dict(answer.tag_set.tagging_rule) if answer else {}
 
     def open(self, key: str) -> OssObject | None:
-        """One GET of the object as it is now; see DestinationStore."""
-        answer = _found(lambda: self._bucket.get_object(key))
+        """Open the object as it is now; see DestinationStore."""
+        answer = _read_if_exists(lambda: self._bucket.get_object(key))
         return OssObject(answer) if answer else None
 
-    def _page(self, key: str, upload_id: str, marker: int) -> bytes:
-        """A page of ListParts as it is: what oss2 makes of it is without the checksums."""
+    def _parts_page(self, key: str, upload_id: str, marker: int) -> bytes:
+        """Return a raw page of ListParts; oss2's parsed result has no checksums."""
         parameters = {
             "uploadId": upload_id,
             "part-number-marker": str(marker),
@@ -148,12 +149,12 @@ class OssStore:
         return bytes(answer.read())
 
 
-class _Outgoing:
-    """A body on its way. Unless its last byte was handed over, OSS can't carry the request out."""
+class _TrackedBody:
+    """A body that notes when its last byte is handed over: before, OSS can't carry the PUT out."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
-        self._left_bytes = body.len
+        self._remaining_bytes = body.len
 
     @property
     def len(self) -> int:
@@ -161,24 +162,24 @@ class _Outgoing:
 
     @property
     def is_handed_over(self) -> bool:
-        return not self._left_bytes
+        return not self._remaining_bytes
 
     def read(self, size: int = -1) -> bytes:
         data = self._body.read(size)
-        self._left_bytes -= len(data)
+        self._remaining_bytes -= len(data)
         return data
 
 
 def _read(request: Callable[[], _Answer]) -> _Answer:
-    """The answer to a request that changes no object."""
+    """Make a request that changes no object."""
     try:
         return request()
     except FAILURES as error:
         raise_translated(error, is_write=False)
 
 
-def _found(request: Callable[[], Any]) -> Any:
-    """The same of one about an object; None if there is no such object."""
+def _read_if_exists(request: Callable[[], Any]) -> Any:
+    """Make a request that reads an object; None if there is no such object."""
     try:
         return request()
     except FAILURES as error:
@@ -188,20 +189,20 @@ def _found(request: Callable[[], Any]) -> Any:
 
 
 def _write(request: Callable[[], _Answer]) -> _Answer:
-    """The answer to a request without a body of ours to watch."""
+    """Make a request that changes an object, without a body to track."""
     try:
         return request()
     except FAILURES as error:
         raise_translated(error, is_write=True)
 
 
-def _sent(body: Body, request: Callable[[Any], _Answer]) -> _Answer:
-    """The answer to a request that carries the body."""
-    outgoing = _Outgoing(body)
+def _send_body(body: Body, request: Callable[[Any], _Answer]) -> _Answer:
+    """Make a request that carries this body."""
+    tracked = _TrackedBody(body)
     try:
-        return request(outgoing)
+        return request(tracked)
     except FAILURES as error:
-        raise_translated(error, is_write=outgoing.is_handed_over)
+        raise_translated(error, is_write=tracked.is_handed_over)
 
 
 def _receipt(answer: Any) -> Receipt:
@@ -213,7 +214,7 @@ def _receipt(answer: Any) -> Receipt:
 
 
 def _provider(key: AccessKey | None) -> oss2.credentials.CredentialsProvider:
-    """oss2's credentials of an access key; by default those of its own environment variables.
+    """Return oss2's credentials for an access key; without one, from oss2's environment variables.
 
     Raises:
         ReplicationError: CREDENTIAL_PROFILE, if the variables are not set.

@@ -1,1 +1,1 @@
-"""S3 as a source."""
+"""S3 buckets as sources."""

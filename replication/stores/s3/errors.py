@@ -1,4 +1,4 @@
-"""What S3's answers and boto3's errors mean; translated here, once."""
+"""Translates the errors of S3 and boto3 into ours."""
 
 from typing import Any, NoReturn
 
@@ -48,9 +48,9 @@ FAILURES = (ClientError, BotoCoreError, TransportError)
 
 
 def raise_translated(error: Exception) -> NoReturn:
-    """Raise what one of FAILURES means: ObjectMissing or ReplicationError."""
+    """Raise the ObjectMissing or ReplicationError for one of FAILURES."""
     if isinstance(error, ClientError):
-        _raise_answer(error)
+        _raise_error_answer(error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         raise ReplicationError(ErrorCode.SOURCE_CREDENTIALS, str(error)) from error
     if isinstance(error, AnswerBroken):
@@ -60,8 +60,8 @@ def raise_translated(error: Exception) -> NoReturn:
     raise ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}") from error
 
 
-def _raise_answer(error: ClientError) -> NoReturn:
-    """Translate an answer of S3's."""
+def _raise_error_answer(error: ClientError) -> NoReturn:
+    """Translate an error that S3 answered."""
     answer: Any = error.response
     name = answer["Error"].get("Code", "")
     status = answer["ResponseMetadata"].get("HTTPStatusCode", 0)
@@ -76,10 +76,10 @@ def _raise_answer(error: ClientError) -> NoReturn:
     elif name.startswith("KMS.") and status < 500:
         code = ErrorCode.SOURCE_KMS
     elif name == "InvalidRequest" and status == 400:
-        # What S3 answers to a GET without the key of an SSE-C object.
+        # S3 answers this to a GET of an SSE-C object without its key.
         code = ErrorCode.SOURCE_CUSTOMER_KEY
     elif status == 403:
-        # Also where only the KMS key is denied: S3 tells that apart in its message alone.
+        # Also if only the KMS key is denied: nothing but S3's message would tell that apart.
         code = ErrorCode.SOURCE_ACCESS_DENIED
     elif status in {412, 416}:
         code = ErrorCode.SOURCE_CHANGED

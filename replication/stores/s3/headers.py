@@ -1,6 +1,6 @@
-"""From the headers of an answer of S3's to what they say about the object.
+"""Parses the headers of S3's answers into an ObjectInfo.
 
-They are read raw: boto3's own parsing loses what it does not know, and alters dates.
+It reads the raw headers: boto3's parsing drops headers that it does not know, and alters dates.
 """
 
 import re
@@ -17,7 +17,12 @@ _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 
 
 def object_info(headers: Mapping[str, str], *, size_bytes: int) -> ObjectInfo:
-    """The object as S3 describes it; `headers` in lower case, `size_bytes` of the whole."""
+    """Return the object as S3 describes it.
+
+    Args:
+        headers: with names in lower case.
+        size_bytes: of the whole object.
+    """
     etag = headers.get("etag", "").strip('"')
     storage_class = headers.get("x-amz-storage-class", "STANDARD")
     restore = _restore(headers)
@@ -48,7 +53,8 @@ def object_info(headers: Mapping[str, str], *, size_bytes: int) -> ObjectInfo:
 
 def _content_headers(headers: Mapping[str, str]) -> dict[str, str]:
     kept = {name: headers[name] for name in CONTENT_HEADERS if headers.get(name)}
-    # How the upload was sent, not what was stored; some clients' uploads keep it.
+    # aws-chunked says how the upload was sent, not how the content is encoded. S3 keeps it for
+    # some clients' uploads.
     first, _, rest = kept.get("content-encoding", "").partition(",")
     if first.strip().lower() == "aws-chunked":
         del kept["content-encoding"]
@@ -58,7 +64,7 @@ def _content_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _version(headers: Mapping[str, str]) -> str:
-    """Empty for "null", the version of what was put while the bucket was not versioned."""
+    """Empty for "null", the version of an object put while the bucket was not versioned."""
     version_id = headers.get("x-amz-version-id", "")
     return "" if version_id == "null" else version_id
 
@@ -70,14 +76,14 @@ def _encryption(headers: Mapping[str, str]) -> str:
 
 
 def _md5(headers: Mapping[str, str]) -> str:
-    """The ETag where it is the content's MD5: single-part, and not encrypted with KMS or SSE-C."""
+    """The ETag if it is the content's MD5: a single part, not encrypted with KMS or SSE-C."""
     etag = headers.get("etag", "").strip('"')
     is_content = _encryption(headers) in {"", "AES256"}
     return etag if is_content and _MD5.fullmatch(etag) else ""
 
 
 def _checksums(headers: Mapping[str, str], etag: str) -> dict[str, str]:
-    """Those of the whole object. A COMPOSITE one is a checksum of the parts' checksums."""
+    """Checksums of the whole object; not COMPOSITE ones, which are of the parts' checksums."""
     kind = headers.get("x-amz-checksum-type", "")
     if kind == "COMPOSITE" or (not kind and "-" in etag):
         return {}

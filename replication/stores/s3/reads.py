@@ -1,12 +1,12 @@
-"""GETs of one bucket, signed by botocore and carried by our transport.
+"""GETs objects of one bucket: botocore signs the requests, our own transport sends them.
 
-The whole of boto3's way to a GET takes several times the CPU of what is done here. It is still
-there for what this does not do: see `S3Reads.is_possible`.
+A GET through boto3 takes several times the CPU. It is only used where this module can't be: see
+`S3Reads.is_supported`.
 """
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from botocore.auth import S3SigV4Auth
@@ -17,43 +17,43 @@ from botocore.parsers import create_parser
 from botocore.utils import get_environ_proxies
 
 from replication.stores.transport import Answer, Pool
-from replication.stores.transport.fibers import away
+from replication.stores.transport.fibers import run_blocking
 
 _OPERATION = "GetObject"
-# An error says what it has to say in less.
+# Error documents are shorter.
 _ERROR_BYTES_AT_MOST = 64 * 1024
-# The directory buckets of S3 Express take other signatures.
+# Directory buckets (S3 Express) need another kind of signature.
 _DIRECTORY_BUCKET = "--x-s3"
 
 
 class S3Reads:
-    """GETs of one bucket through `client`'s configuration."""
+    """GETs objects of one bucket, with the configuration of `client`."""
 
     def __init__(self, client: Any, credentials: Any, *, bucket: str, pool: Pool) -> None:
         """
         Args:
-            credentials: botocore's, which renew themselves; None if there are none.
+            credentials: botocore credentials, which renew themselves; None if there are none.
         """
         self._client = client
         self._credentials = credentials
         self._bucket = bucket
         self._pool = pool
-        self._found_base_url = ""
+        self._cached_base_url = ""
 
     @property
-    def is_possible(self) -> bool:
-        """Whether these are a bucket and a network for the short way; else take boto3's."""
+    def is_supported(self) -> bool:
+        """False for access points, directory buckets and proxies, which need boto3."""
         is_plain = ":" not in self._bucket and not self._bucket.endswith(_DIRECTORY_BUCKET)
         endpoint_url = self._client.meta.endpoint_url
         has_proxy = urlsplit(endpoint_url).scheme in get_environ_proxies(endpoint_url)
         return is_plain and not has_proxy
 
     def get(self, key: str, *, headers: Mapping[str, str], version_id: str = "") -> Answer:
-        """One GET; the answer is that of an object, or of a range of one.
+        """GET an object, or the range that `headers` name.
 
         Raises:
-            ClientError: S3 refused; as boto3 raises it.
-            BotoCoreError: it could not be signed.
+            ClientError: S3 refused; the same error as boto3 raises.
+            BotoCoreError: the request could not be signed.
             TransportError: there was no answer.
         """
         if self._credentials is None:
@@ -63,10 +63,10 @@ class S3Reads:
         if version_id:
             url += f"?versionId={quote(version_id, safe='~')}"
         request = AWSRequest(method="GET", url=url, headers=headers)
-        # Named, the signer need not find it out of the URL, which it does twice.
+        # With a Host header the signer does not parse the URL for it, which it does twice.
         request.headers["Host"] = urlsplit(base_url).netloc
         if "Range" not in headers:
-            request.headers["x-amz-checksum-mode"] = "ENABLED"  # costs nothing
+            request.headers["x-amz-checksum-mode"] = "ENABLED"  # costs nothing extra
         S3SigV4Auth(self._frozen_credentials, "s3", self._client.meta.region_name).add_auth(request)
         answer = self._pool.request(
             "GET",
@@ -78,35 +78,39 @@ class S3Reads:
             ],
         )
         if answer.status not in {200, 206}:
-            self._raise(answer)
+            self._raise_client_error(answer)
         return answer
 
     @property
     def _frozen_credentials(self) -> Any:
-        """Frozen, for the key and the secret must be of the same renewal."""
+        """Frozen, so that the key and the secret are of the same renewal.
+
+        A renewal is a request to AWS, so in a fiber it runs on a worker thread.
+        """
         credentials = self._credentials
         if isinstance(credentials, RefreshableCredentials) and credentials.refresh_needed():
-            return away(credentials.get_frozen_credentials)
+            return run_blocking(credentials.get_frozen_credentials)
         return credentials.get_frozen_credentials()
 
     def _base_url(self) -> str:
-        """Where botocore's rules of regions, styles and endpoints say that the keys are.
+        """The URL before the key, by botocore's rules for regions, addressing and endpoints.
 
-        Away, for botocore signs what it is asked for, and may renew the credentials for that; and
-        no cached_property, which has one lock for all stores before Python 3.12.
+        botocore can only give a signed URL, and signing may renew the credentials by a request to
+        AWS. So in a fiber it runs on a worker thread. Not a cached_property: before Python 3.12,
+        that has one lock for all stores.
         """
-        if not self._found_base_url:
-            url = away(
+        if not self._cached_base_url:
+            url = run_blocking(
                 partial(
                     self._client.generate_presigned_url,
                     "get_object",
                     Params={"Bucket": self._bucket, "Key": "k"},
                 )
             )
-            self._found_base_url = str(url).partition("?")[0].removesuffix("k")
-        return self._found_base_url
+            self._cached_base_url = str(url).partition("?")[0].removesuffix("k")
+        return self._cached_base_url
 
-    def _raise(self, answer: Answer) -> None:
+    def _raise_client_error(self, answer: Answer) -> NoReturn:
         with answer:
             body = b""
             while len(body) < _ERROR_BYTES_AT_MOST and (more := answer.read(_ERROR_BYTES_AT_MOST)):

@@ -23,25 +23,25 @@ from replication.stores.s3.errors import FAILURES, raise_translated
 from replication.stores.s3.headers import object_info
 from replication.stores.s3.reads import S3Reads
 from replication.stores.transport import AnswerBroken, Pool, Timeouts
-from replication.stores.transport.fibers import away
+from replication.stores.transport.fibers import run_blocking
 
 _TOTAL = re.compile(r".*/([0-9]+)")
 
-# What S3 answers to a request that was sent to another region than the bucket's.
-_OF_ANOTHER_REGION = {
+# S3's error codes for a request that was sent to another region than the bucket's.
+_WRONG_REGION_CODES = {
     "PermanentRedirect",
     "TemporaryRedirect",
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
 }
-_BOTO3S_NAMES = {"Range": "Range", "If-Match": "IfMatch"}
+_BOTO3_PARAMETERS = {"Range": "Range", "If-Match": "IfMatch"}  # by header
 
-# What S3 answers to a request to restore what it is restoring, or what is no archived object.
-_NOTHING_TO_RESTORE = {"RestoreAlreadyInProgress", "ObjectAlreadyInActiveTierError"}
+# S3's error codes for a restore of an object that is being restored already, or is not archived.
+_NOTHING_TO_RESTORE_CODES = {"RestoreAlreadyInProgress", "ObjectAlreadyInActiveTierError"}
 
 
 class S3Store:
-    """One S3 bucket as a source."""
+    """An S3 bucket as a source."""
 
     def __init__(self, *, bucket: str, region: str, endpoint_url: str, profile: str) -> None:
         limits = settings.S3SYNC
@@ -60,13 +60,13 @@ class S3Store:
             pool=Pool(
                 timeouts=Timeouts(limits.connect_timeout_seconds, limits.read_timeout_seconds),
                 kept_at_most=limits.connections_at_most,
-                ca_file=os.environ.get("AWS_CA_BUNDLE", ""),  # as boto3
+                ca_file=os.environ.get("AWS_CA_BUNDLE", ""),  # as boto3 does
             ),
         )
-        self._takes_boto3s_way = not self._reads.is_possible
+        self._uses_boto3 = not self._reads.is_supported
 
     def open(self, key: str) -> "S3Object":
-        """One GET of the object as it is now; see SourceStore."""
+        """Open the object as it is now; see SourceStore."""
         try:
             return self._get(key, {})
         except FAILURES as error:
@@ -75,13 +75,13 @@ class S3Store:
     def open_range(
         self, key: str, *, first_byte: int, last_byte: int, pin: ObjectInfo
     ) -> "S3Object":
-        """One GET of a range of exactly this object; see SourceStore."""
-        wanted = range_headers(first_byte=first_byte, last_byte=last_byte, pin=pin)
+        """Open a range of exactly this object; see SourceStore."""
+        headers = range_headers(first_byte=first_byte, last_byte=last_byte, pin=pin)
         if pin.version_id:
-            # A version never changes, and can be read after it was overwritten.
-            del wanted["If-Match"]
+            # A version never changes, and can be read after it is overwritten.
+            del headers["If-Match"]
         try:
-            found = self._get(key, wanted, version_id=pin.version_id)
+            found = self._get(key, headers, version_id=pin.version_id)
         except FAILURES as error:
             try:
                 raise_translated(error)
@@ -102,33 +102,36 @@ class S3Store:
         return found
 
     def _get(self, key: str, headers: Mapping[str, str], *, version_id: str = "") -> "S3Object":
-        if not self._takes_boto3s_way:
+        if not self._uses_boto3:
             try:
                 answer = self._reads.get(key, headers=headers, version_id=version_id)
             except ClientError as error:
-                if error.response["Error"].get("Code") not in _OF_ANOTHER_REGION:
+                if error.response["Error"].get("Code") not in _WRONG_REGION_CODES:
                     raise
-                # boto3 finds out of which, and keeps it in mind.
-                self._takes_boto3s_way = True
+                # boto3 finds the right region, and remembers it.
+                self._uses_boto3 = True
             else:
                 return S3Object(answer.status, answer.headers.lower, answer)
-        arguments = {_BOTO3S_NAMES[name]: value for name, value in headers.items()}
+        arguments = {_BOTO3_PARAMETERS[name]: value for name, value in headers.items()}
         if version_id:
             arguments["VersionId"] = version_id
-        response = away(partial(self._client.get_object, Bucket=self._bucket, Key=key, **arguments))
-        about = response["ResponseMetadata"]
+        response = run_blocking(
+            partial(self._client.get_object, Bucket=self._bucket, Key=key, **arguments)
+        )
+        metadata = response["ResponseMetadata"]
         return S3Object(
-            about["HTTPStatusCode"], about["HTTPHeaders"], _Boto3sBody(response["Body"])
+            metadata["HTTPStatusCode"], metadata["HTTPHeaders"], _Boto3Body(response["Body"])
         )
 
     def head(self, key: str) -> ObjectInfo:
-        """What there is now, without its content; see SourceStore."""
+        """Describe the object without its content; see SourceStore."""
         try:
-            response = away(partial(self._client.head_object, Bucket=self._bucket, Key=key))
+            response = run_blocking(partial(self._client.head_object, Bucket=self._bucket, Key=key))
         except ClientError as error:
             if not error.response["Error"].get("Code", "").isdecimal():
                 raise_translated(error)
-            # The answer to a HEAD has no body to say what is wrong, a missing bucket for example.
+            # The answer to a HEAD has no body, so it can't say what is wrong, such as a missing
+            # bucket. A GET can.
             with self.open(key) as found:
                 return found.info
         except BotoCoreError as error:
@@ -137,11 +140,11 @@ class S3Store:
         return object_info(headers, size_bytes=_length(headers))
 
     def tags(self, key: str, *, version_id: str) -> dict[str, str]:
-        """The object's tags; see SourceStore."""
-        held = {"VersionId": version_id} if version_id else {}
+        """Return the object's tags; see SourceStore."""
+        version = {"VersionId": version_id} if version_id else {}
         try:
-            answer = away(
-                partial(self._client.get_object_tagging, Bucket=self._bucket, Key=key, **held)
+            answer = run_blocking(
+                partial(self._client.get_object_tagging, Bucket=self._bucket, Key=key, **version)
             )
         except (ClientError, BotoCoreError) as error:
             try:
@@ -151,19 +154,19 @@ class S3Store:
         return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
 
     def request_restore(self, key: str, *, days: int, tier: str) -> None:
-        """Ask for an archived object; see SourceStore."""
-        wanted = {"Days": days, "GlacierJobParameters": {"Tier": tier}}
+        """Ask for the restore of an archived object; see SourceStore."""
+        request = {"Days": days, "GlacierJobParameters": {"Tier": tier}}
         try:
-            away(
+            run_blocking(
                 partial(
                     self._client.restore_object,
                     Bucket=self._bucket,
                     Key=key,
-                    RestoreRequest=wanted,
+                    RestoreRequest=request,
                 )
             )
         except ClientError as error:
-            if error.response["Error"].get("Code") not in _NOTHING_TO_RESTORE:
+            if error.response["Error"].get("Code") not in _NOTHING_TO_RESTORE_CODES:
                 raise_translated(error)
         except BotoCoreError as error:
             raise_translated(error)
@@ -174,19 +177,19 @@ class _Body(Protocol):
     def close(self) -> None: ...
 
 
-class _Boto3sBody:
-    """The body of boto3's answer, which blocks."""
+class _Boto3Body:
+    """The body of an answer from boto3. In a fiber, each read blocks a worker thread instead."""
 
     def __init__(self, body: _Body) -> None:
         self._body = body
         self.close = body.close
 
     def read(self, size: int = -1, /) -> bytes:
-        return away(self._body.read if size < 0 else partial(self._body.read, size))
+        return run_blocking(self._body.read if size < 0 else partial(self._body.read, size))
 
 
 class S3Object:
-    """An S3 object being read."""
+    """Reads an S3 object, or a range of it."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: _Body) -> None:
         self.status = status
@@ -200,10 +203,10 @@ class S3Object:
         total = _TOTAL.fullmatch(headers.get("content-range", ""))
         self.info = object_info(headers, size_bytes=int(total[1]) if total else self.length_bytes)
         if not self.length_bytes:
-            self._body.read()  # nobody else will, and the connection is to be used again
+            self._body.read()  # no caller reads zero bytes, and only then is the connection reused
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; see Reader."""
+        """Return up to `size` bytes; see Reader."""
         try:
             return self._body.read(size)
         except (IncompleteReadError, ResponseStreamingError, AnswerBroken) as error:
@@ -230,7 +233,10 @@ class S3Object:
 
 
 def _ask_for_checksums(params: dict[str, Any], **_: Any) -> None:
-    """Costs nothing; as boto3's own parameter it would have boto3 compute them once more."""
+    """Ask S3 for its checksums, which costs nothing extra.
+
+    With boto3's own parameter for this, boto3 would compute the checksums once more.
+    """
     if "Range" not in params["headers"]:
         params["headers"]["x-amz-checksum-mode"] = "ENABLED"
 
@@ -238,10 +244,11 @@ def _ask_for_checksums(params: dict[str, Any], **_: Any) -> None:
 def _length(headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "")
     if not text.isdecimal():
-        # S3 always says it; http.client takes a head that broke off for a whole one.
+        # S3 always sends it. If the connection breaks off in the headers, http.client takes them
+        # as complete.
         raise ReplicationError(
             ErrorCode.SOURCE_TRUNCATED,
-            "the connection broke in the head of the answer",
+            "the connection broke in the headers of the answer",
             request_id=headers.get("x-amz-request-id", ""),
         )
     return int(text)
@@ -249,5 +256,5 @@ def _length(headers: Mapping[str, str]) -> int:
 
 def _gone(missing: ObjectMissing) -> ReplicationError:
     return ReplicationError(
-        ErrorCode.SOURCE_CHANGED, "it was deleted meanwhile", request_id=missing.request_id
+        ErrorCode.SOURCE_CHANGED, "the object was deleted meanwhile", request_id=missing.request_id
     )

@@ -1,8 +1,8 @@
-"""HTTP/1.1 for what a lane does most: a GET here, a PUT there, on connections that are kept.
+"""HTTP/1.1 for the frequent calls: S3 GETs, SQS calls and all OSS requests, on kept connections.
 
-The SDKs sign the requests and say what the answers mean; this carries them, for a fraction of the
-CPU of requests, urllib3 and http.client (docs/reports/performance.md). It follows no redirect,
-retries nothing that may have been carried out, and decompresses nothing.
+The SDKs sign the requests and interpret the answers. This package carries them, at a fraction of
+the CPU cost of requests, urllib3 and http.client (docs/reports/performance.md). It follows no
+redirects, repeats only a GET or HEAD whose kept connection had closed, and decompresses nothing.
 """
 
 from replication.stores.transport.answer import Answer, Headers

@@ -1,4 +1,4 @@
-"""An answer being read: its head is there, its body comes as it is asked for."""
+"""Reads a server's answer: the head at once, the body on demand."""
 
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
@@ -9,13 +9,13 @@ import httptools
 from replication.stores.transport.connection import RECEIVE_BYTES, Connection
 from replication.stores.transport.errors import AnswerBroken, NoAnswer, TransportError
 
-HEAD_BYTES_AT_MOST = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024  # status line and headers
 
 _Default = TypeVar("_Default")
 
 
 class Headers(Mapping[str, str]):
-    """Header fields by name in any case, one character for each byte of a value (Latin-1)."""
+    """Header fields. Names match in any case; values have one character per byte (Latin-1)."""
 
     def __init__(self) -> None:
         self.lower: dict[str, str] = {}  # by name in lower case
@@ -24,7 +24,7 @@ class Headers(Mapping[str, str]):
         return self.lower[name.lower()]
 
     def get(self, name: str, default: _Default = None) -> str | _Default:  # type: ignore[assignment]
-        """Not by way of an exception, as Mapping's own."""
+        """As Mapping's own `get`, but without the cost of an exception."""
         return self.lower.get(name.lower(), default)
 
     def __iter__(self) -> Iterator[str]:
@@ -35,50 +35,54 @@ class Headers(Mapping[str, str]):
 
 
 class Answer:
-    """What a server answered. Close it in any case; read to its end, it is closed already."""
+    """A server's answer. Always close it; once the body is read to its end, that does nothing."""
 
     def __init__(
-        self, connection: Connection, *, method: str, give_back: Callable[[Connection], None]
+        self, connection: Connection, *, method: str, release: Callable[[Connection], None]
     ) -> None:
         """Read the head.
 
+        Args:
+            method: of the request. An answer to a HEAD has no body.
+            release: is given the connection once the answer is complete.
+
         Raises:
-            TransportError: it did not come, or is no head of HTTP.
+            TransportError: the head did not come, or is not HTTP.
         """
         self.status = 0
         self.headers = Headers()
         self._connection = connection
-        self._give_back = give_back
+        self._release = release
         self._has_body = method != "HEAD"
-        self._pending = b""  # of the body: received, and not yet read
-        # Of a body whose length the head gives, so much is to come. It is read past the parser,
-        # which would copy each byte once more.
-        self._left_bytes: int | None = None
+        self._unread = b""  # bytes of the body that were received, but not read by the caller
+        # How many bytes of the body are still to come; None if the head gives no length. With a
+        # length, the body bypasses the parser, which would copy each byte once more.
+        self._remaining_bytes: int | None = None
         self._has_begun = self._has_head = self._is_complete = self._is_closed = False
         self._parser = httptools.HttpResponseParser(self)
-        # User metadata may be any characters. What ends a field stays as strict as it is.
+        # User metadata may hold any characters. The end of a field stays strict.
         self._parser.set_dangerous_leniencies(lenient_headers=True)
         self._read_head()
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes of the body, at most `size` of them, as they come; all if it is negative.
+        """Return the next bytes of the body as they come, at most `size`; empty at the end.
 
-        Empty at the end.
+        A negative `size` reads the whole rest.
 
         Raises:
-            AnswerBroken: the connection ended first.
-            TransportError: nothing came for as long as the read timeout is.
+            AnswerBroken: the connection ended before the body.
+            TransportError: no bytes came within the read timeout.
         """
         if size < 0:
             return b"".join(iter(lambda: self.read(RECEIVE_BYTES), b""))
-        while not self._pending and not self._is_complete:
+        while not self._unread and not self._is_complete:
             self._receive(size)
-        data, self._pending = self._pending[:size], self._pending[size:]
+        data, self._unread = self._unread[:size], self._unread[size:]
         self._release_if_complete()
         return data
 
     def close(self) -> None:
-        """Read no more. That ends the connection, unless all was read."""
+        """Stop reading. This closes the connection, unless the whole answer was received."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -101,28 +105,28 @@ class Answer:
         received = 0
         try:
             while not self._has_head:
-                if received > HEAD_BYTES_AT_MOST:
-                    raise TransportError("the head of the answer has no end")
-                received += self._receive(HEAD_BYTES_AT_MOST)
+                if received > MAX_HEAD_BYTES:
+                    raise TransportError(f"the answer's headers exceed {MAX_HEAD_BYTES} bytes")
+                received += self._receive(MAX_HEAD_BYTES)
         except TransportError:
             self.close()
             raise
         self._release_if_complete()
 
     def _receive(self, size: int) -> int:
-        left = self._left_bytes
+        remaining = self._remaining_bytes
         try:
-            data = self._connection.receive(size if left is None else min(size, left))
+            data = self._connection.receive(size if remaining is None else min(size, remaining))
         except TimeoutError as error:
             self.close()
-            raise TransportError("nothing came for as long as the read timeout is") from error
+            raise TransportError("the server sent no bytes within the read timeout") from error
         except OSError as error:
             raise self._broken(f"the connection broke: {error}") from error
         if not data:
             self._note_end()
             return 0
         self._has_begun = True
-        if left is not None:
+        if remaining is not None:
             self.on_body(data)
             return len(data)
         try:
@@ -130,15 +134,16 @@ class Answer:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self._is_complete:
                 self.close()
-                raise TransportError(f"not understood as HTTP: {error}") from error
-            # More came than the answer: who knows whose it is.
+                raise TransportError(f"the answer is not valid HTTP: {error}") from error
+            # More bytes came than the answer has: the next answer could not be told apart.
             self._connection.is_reusable = False
         return len(data)
 
     def _note_end(self) -> None:
+        # Without either header, the end of the connection is the end of the body.
         has_end = "content-length" in self.headers or "transfer-encoding" in self.headers
         if not self._has_head or has_end:
-            raise self._broken("the connection was closed before the answer was whole")
+            raise self._broken("the connection was closed before the answer was complete")
         self._connection.is_reusable = False
         self._is_complete = True
 
@@ -149,9 +154,9 @@ class Answer:
     def _release_if_complete(self) -> None:
         if self._is_complete and not self._is_closed:
             self._is_closed = True
-            self._give_back(self._connection)
+            self._release(self._connection)
 
-    # -- what httptools calls ------------------------------------------------------------------
+    # -- callbacks of httptools ----------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
         fields = self.headers.lower
@@ -160,7 +165,7 @@ class Answer:
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
-        if self.status < 200:  # more of it is to come
+        if self.status < 200:  # an interim answer: the final one follows
             self.headers.lower.clear()
             return
         self._has_head = True
@@ -170,15 +175,15 @@ class Answer:
             self._is_complete = True
         elif "transfer-encoding" not in self.headers:
             length = self.headers.get("content-length", "")
-            self._left_bytes = int(length) if length.isdecimal() else None
+            self._remaining_bytes = int(length) if length.isdecimal() else None
 
     def on_body(self, data: bytes) -> None:
         if not self._has_body:
             return
-        self._pending = self._pending + data if self._pending else data
-        if self._left_bytes is not None:
-            self._left_bytes -= len(data)
-            self._is_complete = self._left_bytes <= 0
+        self._unread = self._unread + data if self._unread else data
+        if self._remaining_bytes is not None:
+            self._remaining_bytes -= len(data)
+            self._is_complete = self._remaining_bytes <= 0
 
     def on_message_complete(self) -> None:
         if self._has_head:

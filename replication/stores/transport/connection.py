@@ -1,4 +1,4 @@
-"""One connection to a server: bytes out, bytes in, and nothing that waits for ever."""
+"""One connection to a server: it sends and receives bytes, and each wait has a time limit."""
 
 import errno
 import select
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from replication.stores.transport import fibers
 from replication.stores.transport.errors import TransportError
 
-# What one call into the kernel moves of a long body. More gained nothing, less cost CPU.
+# How much of a long body one system call moves. More gained nothing, less cost CPU.
 RECEIVE_BYTES = SEND_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where connections go; two requests to the same one may share them."""
+    """Where a connection leads. Requests to the same origin may share connections."""
 
     scheme: str  # http or https
     host: str
@@ -26,89 +26,17 @@ class Origin:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long to wait, in seconds, for a connection and then for each sending and receiving."""
+    """Time limits in seconds: for connecting, and then for each send and receive."""
 
     connect_seconds: float
     read_seconds: float
 
 
 class Connection:
-    """A connected socket, used by one thread at a time, which waits in the kernel."""
+    """A connected socket, for one thread at a time.
 
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        timeouts: Timeouts,
-        tls: ssl.SSLContext,
-        resumed: ssl.SSLSession | None,
-    ) -> None:
-        """Connect.
-
-        Args:
-            resumed: of an earlier connection to the same origin, to spare a round trip's work.
-
-        Raises:
-            TransportError: nobody is there, or is who it should be.
-        """
-        self.origin = origin
-        self.is_reusable = True
-        self.is_used = False  # whether an exchange went over it already
-        self.idle_since = 0.0
-        self._socket = _connected(origin, timeouts=timeouts, tls=tls, resumed=resumed)
-
-    @property
-    def tls_session(self) -> ssl.SSLSession | None:
-        """What a later connection can resume."""
-        return self._socket.session if isinstance(self._socket, ssl.SSLSocket) else None
-
-    def send(self, data: bytes) -> None:
-        """Send all of it.
-
-        Raises:
-            TimeoutError: nothing was taken in time.
-            OSError: the connection broke.
-        """
-        try:
-            self._socket.sendall(data)
-        except BlockingIOError as error:
-            raise TimeoutError from error
-
-    def receive(self, size: int) -> bytes:
-        """The next bytes, at most `size`; empty where the other side ended the connection.
-
-        Raises:
-            TimeoutError: none came in time.
-            OSError: the connection broke.
-        """
-        try:
-            return self._socket.recv(size)
-        except BlockingIOError as error:
-            raise TimeoutError from error
-
-    def rest(self) -> None:
-        """It waits for its next exchange from now on."""
-        self.is_used = True
-        self.idle_since = time.monotonic()
-
-    def is_fit(self, *, idle_seconds_at_most: float) -> bool:
-        """Whether nothing came in its rest, its end included, and the rest was short."""
-        if time.monotonic() - self.idle_since > idle_seconds_at_most:
-            return False
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
-
-    def close(self) -> None:
-        """End it."""
-        self.is_reusable = False
-        self._socket.close()
-
-
-class FiberConnection(Connection):
-    """A connection for fibers: while one waits for it, its thread goes on with the others.
-
-    To connect, it blocks.
+    Connecting, `send` and `receive` block that thread, in the kernel and without the interpreter's
+    lock.
     """
 
     def __init__(
@@ -117,20 +45,97 @@ class FiberConnection(Connection):
         *,
         timeouts: Timeouts,
         tls: ssl.SSLContext,
-        resumed: ssl.SSLSession | None,
+        session: ssl.SSLSession | None,
     ) -> None:
-        super().__init__(origin, timeouts=timeouts, tls=tls, resumed=resumed)
+        """Connect.
+
+        Args:
+            session: a TLS session of an earlier connection to the same origin. Resuming it spares
+                most of the handshake's work.
+
+        Raises:
+            TransportError: no server accepted the connection, or the TLS handshake failed.
+        """
+        self.origin = origin
+        self.is_reusable = True
+        self.was_used = False  # whether an exchange has gone over it
+        self.idle_since = 0.0
+        self._socket = _connect(origin, timeouts=timeouts, tls=tls, session=session)
+
+    @property
+    def tls_session(self) -> ssl.SSLSession | None:
+        """The session for a later connection to resume; None without TLS."""
+        return self._socket.session if isinstance(self._socket, ssl.SSLSocket) else None
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`.
+
+        Raises:
+            TimeoutError: the other side did not accept the data in time.
+            OSError: the connection broke.
+        """
+        try:
+            self._socket.sendall(data)
+        except BlockingIOError as error:
+            raise TimeoutError from error
+
+    def receive(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; empty if the other side ended the connection.
+
+        Raises:
+            TimeoutError: no bytes came in time.
+            OSError: the connection broke.
+        """
+        try:
+            return self._socket.recv(size)
+        except BlockingIOError as error:
+            raise TimeoutError from error
+
+    def mark_idle(self) -> None:
+        """Note that an exchange is over, and that the connection is idle from now on."""
+        self.was_used = True
+        self.idle_since = time.monotonic()
+
+    def is_usable(self, *, idle_seconds_at_most: float) -> bool:
+        """Whether it was idle for a short time only, and the server neither sent nor closed."""
+        if time.monotonic() - self.idle_since > idle_seconds_at_most:
+            return False
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.is_reusable = False
+        self._socket.close()
+
+
+class FiberConnection(Connection):
+    """A connection for fibers: while one fiber waits for its socket, the thread runs the others.
+
+    Only connecting blocks the calling thread, so `Pool` connects by `fibers.run_blocking`.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        timeouts: Timeouts,
+        tls: ssl.SSLContext,
+        session: ssl.SSLSession | None,
+    ) -> None:
+        super().__init__(origin, timeouts=timeouts, tls=tls, session=session)
         self._socket.setblocking(False)
         self._descriptor = self._socket.fileno()
         self._read_seconds = timeouts.read_seconds
-        self._received_bytes = 0  # since it waited last
+        self._received_bytes = 0  # since the last wait
 
     def send(self, data: bytes) -> None:
         """See Connection."""
-        left = memoryview(data)
-        while left:
+        remaining = memoryview(data)
+        while remaining:
             try:
-                left = left[self._socket.send(left) :]
+                remaining = remaining[self._socket.send(remaining) :]
             except (BlockingIOError, ssl.SSLWantWriteError):
                 self._wait(select.EPOLLOUT)
             except ssl.SSLWantReadError:
@@ -138,7 +143,7 @@ class FiberConnection(Connection):
 
     def receive(self, size: int) -> bytes:
         """See Connection."""
-        if self._is_others_turn:
+        if self._waits_before_receiving:
             self._wait(select.EPOLLIN)
         while True:
             try:
@@ -154,14 +159,15 @@ class FiberConnection(Connection):
     def close(self) -> None:
         """See Connection."""
         super().close()
-        self._descriptor = -1  # the number may be another's at once
+        self._descriptor = -1  # the kernel may give the number to another file at once
 
     @property
-    def _is_others_turn(self) -> bool:
-        """Whether to wait before a look: nearly always there is nothing yet, or there is much.
+    def _waits_before_receiving(self) -> bool:
+        """Whether to let other fibers run before trying to receive.
 
-        TLS gives a record of 16 KiB at a time, and may have one already that the kernel does not
-        know of.
+        Without TLS always: nearly always no data is there yet, or so much that other fibers must
+        have a turn. TLS returns one record of 16 KiB at a time, and may hold a record that epoll
+        can't see: so wait only after RECEIVE_BYTES, and not while TLS holds data.
         """
         if not isinstance(self._socket, ssl.SSLSocket):
             return True
@@ -169,32 +175,33 @@ class FiberConnection(Connection):
 
     def _wait(self, events: int) -> None:
         own = fibers.current()
-        assert own is not None, "a fiber's connection is used by a fiber"
+        assert own is not None, "a FiberConnection is used outside of a fiber"
         if self._descriptor < 0:
             raise OSError(errno.EBADF, "the connection was closed")
         self._received_bytes = 0
         own.wait(self._descriptor, events, seconds=self._read_seconds)
 
 
-def _connected(
-    origin: Origin, *, timeouts: Timeouts, tls: ssl.SSLContext, resumed: ssl.SSLSession | None
+def _connect(
+    origin: Origin, *, timeouts: Timeouts, tls: ssl.SSLContext, session: ssl.SSLSession | None
 ) -> socket.socket:
     try:
-        # One after the other, all addresses that the name has.
+        # Tries all addresses of the name, one after the other.
         connected = socket.create_connection(
             (origin.host, origin.port), timeout=timeouts.connect_seconds
         )
-    except (OSError, UnicodeError) as error:  # a label of a name may be too long to be encoded
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of the name is too long
         raise TransportError(
             f"no connection to {origin.host}:{origin.port}: {error}", is_surely_unsent=True
         ) from error
     try:
-        # Or the kernel would hold the end of a request back until its beginning is acknowledged.
+        # Without TCP_NODELAY the kernel holds back the end of a request until the server has
+        # acknowledged the beginning.
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if origin.scheme == "https":
-            connected = tls.wrap_socket(connected, server_hostname=origin.host, session=resumed)
-        _limit_waiting(connected, timeouts.read_seconds)
-    except (OSError, ValueError) as error:  # a ValueError is a name that TLS can't ask for
+            connected = tls.wrap_socket(connected, server_hostname=origin.host, session=session)
+        _set_timeouts(connected, timeouts.read_seconds)
+    except (OSError, ValueError) as error:  # ValueError: TLS can't name this server
         connected.close()
         raise TransportError(
             f"no TLS with {origin.host}:{origin.port}: {error}", is_surely_unsent=True
@@ -202,11 +209,12 @@ def _connected(
     return connected
 
 
-def _limit_waiting(connected: socket.socket, seconds: float) -> None:
-    """Let each sending and receiving wait so long.
+def _set_timeouts(connected: socket.socket, seconds: float) -> None:
+    """Limit how long each send and receive may block.
 
-    With Python's own timeout each is two calls into the kernel, a poll before it, and each call
-    gives the interpreter's lock away. The kernel's timeout takes one; under TLS it has no effect.
+    With Python's own timeout, each of them takes two system calls (a poll first), and each system
+    call releases the interpreter's lock. With the kernel's timeout it takes one. The kernel's
+    timeout has no effect under TLS, so TLS sockets use Python's.
     """
     if isinstance(connected, ssl.SSLSocket):
         connected.settimeout(seconds)

@@ -1,10 +1,11 @@
-"""How an exchange over HTTP fails."""
+"""The ways in which an HTTP exchange fails."""
 
 
 class TransportError(Exception):
-    """The request got no answer, or the answer no end.
+    """The request got no answer, or only part of one.
 
-    `is_surely_unsent` says that no byte of it left, so that it was surely not carried out.
+    `is_surely_unsent` means that no byte of the request was sent, so the server can't have carried
+    it out.
     """
 
     def __init__(self, reason: str, *, is_surely_unsent: bool = False) -> None:
@@ -13,7 +14,7 @@ class TransportError(Exception):
 
 
 class NoAnswer(TransportError):
-    """The connection ended before anything of an answer came."""
+    """The connection ended before the first byte of the answer."""
 
 
 class AnswerBroken(TransportError):

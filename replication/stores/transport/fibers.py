@@ -1,12 +1,17 @@
-"""Fibers: many transfers on one thread. One runs until it has to wait for a socket; then another.
+"""Fibers: many transfers take turns on one thread. A fiber runs until it has to wait.
 
-With a thread for each, every sending and receiving gives the interpreter's lock and the processor
-to another, sixteen times an object, and finds its caches cold after each: a third of the CPU of a
-small object (docs/reports/performance.md).
+Why: with one thread per transfer, each send and receive hands the interpreter's lock and the
+processor to another thread, sixteen times an object, and resumes with cold caches. That is a third
+of the CPU cost of a small object (docs/reports/performance.md).
 
-What runs in a fiber is written as if it were alone on a thread. Only who waits has to know, and
-there are two kinds: `stores/transport/` waits for its sockets by `wait`, and all else that may take
-long goes `away`, to a thread of its own. Who forgets, holds up all fibers of the thread.
+Code in a fiber is written as if it were alone on its thread. It waits in one of two ways:
+
+- For a socket: `stores/transport/` calls `Fibers.wait`. The thread runs other fibers until epoll
+  reports that the socket is ready.
+- For anything else that may take long (DNS, connecting, TLS handshakes, the SDKs' own requests,
+  sleeping): `run_blocking`. The call blocks a worker thread, and the fibers' thread goes on.
+
+A call that blocks without `run_blocking` stalls every fiber on the thread.
 """
 
 import os
@@ -25,52 +30,60 @@ from greenlet import getcurrent, greenlet
 
 log = structlog.get_logger(__name__)
 
-# How exact the timeouts of waiting are.
-LOOK_SECONDS = 1.0
+# The shortest time between two checks for timed-out waits, and the longest sleep of the loop: a
+# timeout is noticed late by less than twice this.
+TIMEOUT_CHECK_SECONDS = 1.0
 
 T = TypeVar("T")
 
-_here = threading.local()
+_local = threading.local()
 
 
 def current() -> "Fibers | None":
-    """Those of which one is running here; None on a thread of another kind."""
-    return getattr(_here, "fibers", None)
+    """The Fibers that own this thread; None on any other thread."""
+    return getattr(_local, "fibers", None)
 
 
-def away(call: Callable[[], T]) -> T:
-    """What the call returns or raises, where it may block: in a fiber on another thread."""
+def run_blocking(call: Callable[[], T]) -> T:
+    """Run a call that may block; return what it returns, raise what it raises.
+
+    In a fiber, the call runs on a worker thread and the fiber waits for it, so that the other
+    fibers go on. On any other thread, it runs right here.
+    """
     fibers = current()
-    return call() if fibers is None else fibers.away(call)
+    return call() if fibers is None else fibers.run_blocking(call)
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Wait:
     fiber: greenlet
-    gives_up_at: float  # time.monotonic()
+    deadline: float  # time.monotonic()
 
 
 class Fibers:
-    """So many fibers at once, on a thread of their own; on exit what was started is waited for."""
+    """At most `count` fibers at a time, on one thread of their own.
+
+    Leaving the context waits for all work that was started.
+    """
 
     def __init__(self, count: int, name: str) -> None:
         self._count = count
         self._name = name
         self._running: set[greenlet] = set()
         self._is_open = True
-        # Other threads append to these two, and ring.
-        self._work: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._back: deque[greenlet] = deque()
-        self._waiting: dict[int, _Waiting] = {}  # by file descriptor
-        self._look_at = 0.0
+        # Other threads append to these two queues, and then call `_wake_loop`.
+        self._queued: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._resumable: deque[greenlet] = deque()
+        self._waits: dict[int, _Wait] = {}  # by file descriptor
+        self._next_timeout_check_at = 0.0
         self._is_asleep = False
 
     def __enter__(self) -> Self:
         self._poll = select.epoll()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._bell, select.EPOLLIN)
-        self._elsewhere = ThreadPoolExecutor(self._count, thread_name_prefix=f"{self._name}-away")
-        self._thread = threading.Thread(target=self._run, name=self._name)
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._wakeup, select.EPOLLIN)
+        self._workers = ThreadPoolExecutor(self._count, thread_name_prefix=f"{self._name}-blocking")
+        self._thread = threading.Thread(target=self._run_loop, name=self._name)
         self._thread.start()
         return self
 
@@ -81,71 +94,73 @@ class Fibers:
         trace: TracebackType | None,
     ) -> None:
         self._is_open = False
-        self._ring()
+        self._wake_loop()
         self._thread.join()
-        self._elsewhere.shutdown()
+        self._workers.shutdown()
         self._poll.close()
-        os.close(self._bell)
+        os.close(self._wakeup)
 
     def start(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Do this as soon as a fiber is free, after what was started before."""
-        self._work.append((work, arguments))
-        self._ring()
+        """Queue this work. It runs as soon as a fiber is free, in the order of the calls."""
+        self._queued.append((work, arguments))
+        self._wake_loop()
 
-    # -- in a fiber ----------------------------------------------------------------------------
+    # -- called in a fiber ---------------------------------------------------------------------
 
     def wait(self, descriptor: int, events: int, *, seconds: float) -> None:
-        """Wait for one of these events (select.EPOLLIN, …) of a socket.
+        """Suspend this fiber until the socket has one of these events (select.EPOLLIN, …).
 
         Raises:
-            TimeoutError: none came in time, or within LOOK_SECONDS after it.
+            TimeoutError: no event came within `seconds`, or before the timeout was noticed (see
+                TIMEOUT_CHECK_SECONDS).
         """
-        assert descriptor not in self._waiting, "two fibers wait for one socket"
+        assert descriptor not in self._waits, "two fibers wait for one socket"
         try:
             self._poll.modify(descriptor, events | select.EPOLLONESHOT)
-        except FileNotFoundError:  # it is the first time
+        except FileNotFoundError:  # the first wait for this socket
             self._poll.register(descriptor, events | select.EPOLLONESHOT)
-        self._waiting[descriptor] = _Waiting(getcurrent(), time.monotonic() + seconds)
+        self._waits[descriptor] = _Wait(getcurrent(), time.monotonic() + seconds)
         self._loop.switch()
 
-    def away(self, call: Callable[[], T]) -> T:
-        """See `away` above."""
+    def run_blocking(self, call: Callable[[], T]) -> T:
+        """See `run_blocking` above."""
         fiber = getcurrent()
-        future = self._elsewhere.submit(call)
+        future = self._workers.submit(call)
         future.add_done_callback(lambda _: self._resume(fiber))
         self._loop.switch()
         try:
             return future.result()
         finally:
-            del future  # or the error would hold this frame, and this frame the error
+            del future  # else an error's traceback holds this frame, and the frame the error
 
-    # -- the thread ----------------------------------------------------------------------------
+    # -- the event loop, on the thread of the fibers -------------------------------------------
 
-    def _run(self) -> None:
-        _here.fibers = self
+    def _run_loop(self) -> None:
+        _local.fibers = self
         self._loop = getcurrent()
         try:
-            while self._is_open or self._work or self._running:
-                while self._may_begin:
-                    self._begin(*self._work.popleft())
-                for _ in range(len(self._back)):
-                    self._back.popleft().switch()
-                self._wake_whom_it_concerns()
+            while self._is_open or self._queued or self._running:
+                while self._can_start_fiber:
+                    self._start_fiber(*self._queued.popleft())
+                for _ in range(len(self._resumable)):
+                    self._resumable.popleft().switch()
+                self._wait_for_events()
         except BaseException:
-            # No transfer would ever end. Without the process, others take them over.
+            # Without the loop no transfer would ever end. End the process: other lanes then take
+            # the jobs over.
             log.exception("fibers.failed_unexpectedly", thread=self._name)
             os._exit(1)
 
     @property
-    def _may_begin(self) -> bool:
-        return bool(self._work) and len(self._running) < self._count
+    def _can_start_fiber(self) -> bool:
+        return bool(self._queued) and len(self._running) < self._count
 
-    def _begin(self, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        fiber = greenlet(self._do)
-        self._running.add(fiber)  # also while nobody else knows of it
+    def _start_fiber(self, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        fiber = greenlet(self._run_work)
+        self._running.add(fiber)  # this may be the only reference that keeps the fiber alive
         fiber.switch(work, arguments)
 
-    def _do(self, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def _run_work(self, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         try:
             work(*arguments)
         except Exception:
@@ -153,35 +168,36 @@ class Fibers:
         finally:
             self._running.remove(getcurrent())
 
-    def _wake_whom_it_concerns(self) -> None:
-        """Sleep until a socket is ready, or somebody rings; those whose socket is go on."""
-        # Set before we look: who appends after that, rings.
+    def _wait_for_events(self) -> None:
+        """Sleep until a socket is ready or `_wake_loop` is called; resume the fibers concerned."""
+        # Set before the check for work, so that an append after the check wakes the loop.
         self._is_asleep = True
-        has_work = self._may_begin or self._back or not (self._is_open or self._running)
-        ready = self._poll.poll(0 if has_work else LOOK_SECONDS)
-        # Before the ready go on, which may take a while: what comes meanwhile is not late.
+        has_work = self._can_start_fiber or self._resumable or not (self._is_open or self._running)
+        ready = self._poll.poll(0 if has_work else TIMEOUT_CHECK_SECONDS)
+        # Read the clock before fibers resume, for they may run long: a wait whose event comes
+        # meanwhile must not time out.
         now = time.monotonic()
         self._is_asleep = False
         for descriptor, _ in ready:
-            if descriptor == self._bell:
-                os.eventfd_read(self._bell)
-            # Who gave up waiting has left it.
-            elif waiting := self._waiting.pop(descriptor, None):
-                waiting.fiber.switch()
-        if now >= self._look_at:
-            self._time_out(now)
+            if descriptor == self._wakeup:
+                os.eventfd_read(self._wakeup)
+            # There is no entry if the fiber's wait has timed out.
+            elif wait := self._waits.pop(descriptor, None):
+                wait.fiber.switch()
+        if now >= self._next_timeout_check_at:
+            self._time_out_waits(now)
 
-    def _time_out(self, now: float) -> None:
-        self._look_at = now + LOOK_SECONDS
-        late = [each for each, waiting in self._waiting.items() if waiting.gives_up_at <= now]
+    def _time_out_waits(self, now: float) -> None:
+        self._next_timeout_check_at = now + TIMEOUT_CHECK_SECONDS
+        late = [descriptor for descriptor, wait in self._waits.items() if wait.deadline <= now]
         for descriptor in late:
-            self._waiting.pop(descriptor).fiber.throw(TimeoutError)
+            self._waits.pop(descriptor).fiber.throw(TimeoutError)
 
     def _resume(self, fiber: greenlet) -> None:
-        self._back.append(fiber)
-        self._ring()
+        self._resumable.append(fiber)
+        self._wake_loop()
 
-    def _ring(self) -> None:
+    def _wake_loop(self) -> None:
         if self._is_asleep:
-            self._is_asleep = False  # once is enough
-            os.eventfd_write(self._bell, 1)
+            self._is_asleep = False  # one wake-up is enough
+            os.eventfd_write(self._wakeup, 1)

@@ -1,4 +1,4 @@
-"""What is special about web servers as sources: pins, redirects, and where they may be."""
+"""What only web servers as sources have: pins, redirects, and allowed addresses."""
 
 import ipaddress
 import socket
@@ -8,7 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from replication.errors import ErrorCode
-from replication.stores.http.addresses import is_reachable
+from replication.stores.http.addresses import may_connect_to
 from replication.stores.http.store import HttpStore
 from tests.stores.conftest import read_all
 from tests.support.failing import failing
@@ -35,7 +35,7 @@ def store(origin: HttpOrigin) -> HttpStore:
         ({"ETag": '"e"'}, False),
     ],
 )
-def test_only_a_strong_etag_and_ranges_make_an_object_pinnable(
+def test_an_object_is_pinnable_only_with_a_strong_etag_and_ranges(
     origin: HttpOrigin, store: HttpStore, headers: dict[str, Any], is_pinnable: bool
 ) -> None:
     origin.answers(b"x", **headers)
@@ -44,7 +44,7 @@ def test_only_a_strong_etag_and_ranges_make_an_object_pinnable(
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "Tue, 32 Nov 2026 00:00:00 GMT"])
-def test_a_time_that_is_none_is_left_out(origin: HttpOrigin, store: HttpStore, text: str) -> None:
+def test_an_invalid_time_is_left_out(origin: HttpOrigin, store: HttpStore, text: str) -> None:
     origin.answers(b"x", Last_Modified=text)
     with store.open(KEY) as found:
         assert found.info.last_modified is None
@@ -57,7 +57,7 @@ def test_a_redirect_is_not_followed(origin: HttpOrigin, store: HttpStore) -> Non
     assert origin.targets == [f"/{KEY}"]
 
 
-def test_what_only_s3_can_is_not_supported(store: HttpStore) -> None:
+def test_operations_of_s3_alone_are_not_supported(store: HttpStore) -> None:
     for ask in (
         lambda: store.head(KEY),
         lambda: store.tags(KEY, version_id=""),
@@ -79,31 +79,31 @@ def test_what_only_s3_can_is_not_supported(store: HttpStore) -> None:
         *["::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::10.0.0.1", "2002:7f00:1::"],
     ],
 )
-def test_an_address_that_is_not_public_is_refused(address: str) -> None:
-    assert not is_reachable(ipaddress.ip_address(address))
+def test_connecting_to_a_private_address_is_refused(address: str) -> None:
+    assert not may_connect_to(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
-def test_a_public_address_is_reachable(address: str) -> None:
-    assert is_reachable(ipaddress.ip_address(address))
+def test_connecting_to_a_public_address_is_allowed(address: str) -> None:
+    assert may_connect_to(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize("address", ["10.20.1.1", "::ffff:10.20.1.1", "fd00:20::1"])
-def test_an_allowed_network_is_reachable(address: str) -> None:
+def test_connecting_to_a_configured_network_is_allowed(address: str) -> None:
     allowed = [ipaddress.ip_network("10.20.0.0/16"), ipaddress.ip_network("fd00:20::/32")]
-    assert is_reachable(ipaddress.ip_address(address), allowed=allowed)
-    assert not is_reachable(ipaddress.ip_address("10.21.0.1"), allowed=allowed)
+    assert may_connect_to(ipaddress.ip_address(address), allowed=allowed)
+    assert not may_connect_to(ipaddress.ip_address("10.21.0.1"), allowed=allowed)
 
 
 @pytest.fixture
-def nothing_private(settings: Settings) -> None:
+def no_private_networks(settings: Settings) -> None:
     settings.S3SYNC = settings.S3SYNC.model_copy(update={"http_private_networks": []})
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"])
-@pytest.mark.usefixtures("nothing_private")
-def test_a_web_server_that_is_not_public_is_never_contacted(scheme: str, host: str) -> None:
+@pytest.mark.usefixtures("no_private_networks")
+def test_a_web_server_with_a_private_address_is_never_contacted(scheme: str, host: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with failing(ErrorCode.SOURCE_ADDRESS_REFUSED) as caught:
@@ -114,9 +114,9 @@ def test_a_web_server_that_is_not_public_is_never_contacted(scheme: str, host: s
     assert "127.0.0.1" in caught.value.detail or "::1" in caught.value.detail
 
 
-def names(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """What a DNS was asked that answers for photos.example with the next of these each time."""
-    asked = []
+def fake_dns(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Resolve photos.example to the next of `answers` each time; the list grows by each query."""
+    asked: list[str] = []
     real = socket.getaddrinfo
     turns = iter(answers)
 
@@ -132,10 +132,10 @@ def names(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
     return asked
 
 
-def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
+def test_the_connection_goes_to_the_address_that_was_checked(
     monkeypatch: pytest.MonkeyPatch, origin: HttpOrigin
 ) -> None:
-    asked = names(monkeypatch, ["127.0.0.1"], ["10.0.0.1"])
+    asked = fake_dns(monkeypatch, ["127.0.0.1"], ["10.0.0.1"])
     origin.answers(b"content")
     store = HttpStore(endpoint_url=origin.url.replace("127.0.0.1", "photos.example"))
     with store.open(KEY) as found:
@@ -145,21 +145,21 @@ def test_the_address_that_was_checked_is_the_one_that_is_connected_to(
         store.open(KEY)
 
 
-def test_among_several_addresses_only_the_reachable_are_tried(
+def test_only_the_allowed_addresses_of_several_are_tried(
     monkeypatch: pytest.MonkeyPatch, origin: HttpOrigin
 ) -> None:
-    names(monkeypatch, ["10.0.0.1", "127.0.0.9", "127.0.0.1"])
+    fake_dns(monkeypatch, ["10.0.0.1", "127.0.0.9", "127.0.0.1"])
     origin.answers(b"content")
     store = HttpStore(endpoint_url=origin.url.replace("127.0.0.1", "photos.example"))
     with store.open(KEY) as found:
         assert read_all(found) == b"content"
 
 
-def test_a_name_that_is_unknown_is_unreachable() -> None:
+def test_an_unknown_name_is_unreachable() -> None:
     with failing(ErrorCode.SOURCE_UNREACHABLE):
         HttpStore(endpoint_url="http://nowhere.invalid").open(KEY)
 
 
-def test_a_port_that_is_closed_is_unreachable() -> None:
+def test_a_closed_port_is_unreachable() -> None:
     with failing(ErrorCode.SOURCE_UNREACHABLE):
         HttpStore(endpoint_url="http://127.0.0.1:9").open(KEY)

@@ -1,4 +1,4 @@
-"""What S3 sources have beyond other sources, over MiniStack and moto."""
+"""What only S3 sources have, tested with MiniStack and moto."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ def opened(source: SourceCase, key: str = KEY) -> ObjectInfo:
         return found.info
 
 
-def test_a_bucket_that_is_not_there_is_no_missing_object(s3_source: SourceCase) -> None:
+def test_a_missing_bucket_is_not_a_missing_object(s3_source: SourceCase) -> None:
     store = s3_store(s3_source.server, "no-such-bucket")
     for ask in (store.open, store.head):
         with failing(ErrorCode.SOURCE_BUCKET_MISSING):
@@ -33,20 +33,20 @@ def test_a_bucket_that_is_not_there_is_no_missing_object(s3_source: SourceCase) 
 # -- versions ----------------------------------------------------------------------------------
 
 
-def test_the_version_is_told_where_there_are_versions(s3_source: SourceCase) -> None:
+def test_the_version_id_is_given_for_versioned_objects(s3_source: SourceCase) -> None:
     assert s3_source.put("before")
-    s3_source.version()
+    s3_source.enable_versioning()
     version_id = s3_source.put(KEY)["VersionId"]
     assert opened(s3_source).version_id == version_id
     assert opened(s3_source, "before").version_id == ""
 
 
-def test_a_range_of_a_version_can_be_read_after_it_was_overwritten(s3_source: SourceCase) -> None:
-    s3_source.version()
+def test_a_range_of_an_overwritten_version_can_be_read(s3_source: SourceCase) -> None:
+    s3_source.enable_versioning()
     s3_source.put(KEY, CONTENT)
     pin = opened(s3_source)
     s3_source.put(KEY, b"something else")
-    if isinstance(s3_source.server, MiniStack):  # it ignores Range for a version: noticed
+    if isinstance(s3_source.server, MiniStack):  # it ignores Range for a version
         with failing(ErrorCode.SOURCE_RANGE_IGNORED):
             s3_source.store.open_range(KEY, first_byte=2, last_byte=4, pin=pin)
         return
@@ -55,8 +55,8 @@ def test_a_range_of_a_version_can_be_read_after_it_was_overwritten(s3_source: So
         assert (piece.info.version_id, piece.info.size_bytes) == (pin.version_id, len(CONTENT))
 
 
-def test_a_range_of_a_version_that_was_deleted_is_refused(s3_source: SourceCase) -> None:
-    s3_source.version()
+def test_a_range_of_a_deleted_version_is_refused(s3_source: SourceCase) -> None:
+    s3_source.enable_versioning()
     s3_source.put(KEY, CONTENT)
     pin = opened(s3_source)
     s3_source.s3.delete_object(Bucket=s3_source.bucket, Key=KEY, VersionId=pin.version_id)
@@ -65,7 +65,7 @@ def test_a_range_of_a_version_that_was_deleted_is_refused(s3_source: SourceCase)
 
 
 def test_a_delete_marker_is_a_missing_object(s3_source: SourceCase) -> None:
-    s3_source.version()
+    s3_source.enable_versioning()
     s3_source.put(KEY)
     s3_source.delete(KEY)
     for ask in (s3_source.store.open, s3_source.store.head):
@@ -76,7 +76,7 @@ def test_a_delete_marker_is_a_missing_object(s3_source: SourceCase) -> None:
 # -- head --------------------------------------------------------------------------------------
 
 
-def test_a_head_says_what_a_get_says(s3_source: SourceCase) -> None:
+def test_head_and_get_describe_the_object_alike(s3_source: SourceCase) -> None:
     s3_source.put(KEY, CONTENT, Metadata={"a": "b"}, CacheControl="no-store")
     headed, got = s3_source.store.head(KEY), opened(s3_source)
     assert headed.request_id == "" or headed.request_id != got.request_id
@@ -84,7 +84,7 @@ def test_a_head_says_what_a_get_says(s3_source: SourceCase) -> None:
         assert getattr(headed, name) == getattr(got, name), name
 
 
-def test_a_head_of_what_is_not_there_is_a_missing_object(s3_source: SourceCase) -> None:
+def test_head_of_a_missing_object_says_so(s3_source: SourceCase) -> None:
     with pytest.raises(ObjectMissing):
         s3_source.store.head(KEY)
 
@@ -92,7 +92,7 @@ def test_a_head_of_what_is_not_there_is_a_missing_object(s3_source: SourceCase) 
 # -- tags --------------------------------------------------------------------------------------
 
 
-def test_tags_are_counted_and_told(s3_source: SourceCase) -> None:
+def test_tags_are_counted_and_returned(s3_source: SourceCase) -> None:
     s3_source.put(KEY, Tagging="team=a%20b&stage=%E6%97%A5&empty=")
     assert opened(s3_source).tag_count == 3
     tags = s3_source.store.tags(KEY, version_id="")
@@ -105,15 +105,15 @@ def test_an_object_without_tags_has_none(s3_source: SourceCase) -> None:
     assert s3_source.store.tags(KEY, version_id="") == {}
 
 
-def test_tags_are_those_of_the_version(s3_source: SourceCase) -> None:
-    s3_source.version()
+def test_tags_are_of_the_given_version(s3_source: SourceCase) -> None:
+    s3_source.enable_versioning()
     version_id = s3_source.put(KEY, Tagging="a=old")["VersionId"]
     s3_source.put(KEY, Tagging="a=new")
     assert s3_source.store.tags(KEY, version_id=version_id) == {"a": "old"}
 
 
-def test_tags_of_what_is_gone_are_a_change(s3_source: SourceCase) -> None:
-    s3_source.version()
+def test_tags_of_a_deleted_object_mean_a_changed_source(s3_source: SourceCase) -> None:
+    s3_source.enable_versioning()
     version_id = s3_source.put(KEY, Tagging="a=1")["VersionId"]
     s3_source.s3.delete_object(Bucket=s3_source.bucket, Key=KEY, VersionId=version_id)
     for wanted in (version_id, ""):
@@ -141,14 +141,14 @@ def crc(model: str, size_bytes: int) -> str:
 def test_a_checksum_of_the_whole_object_comes_with_it(
     s3_source: SourceCase, algorithm: str, value: str
 ) -> None:
-    # boto3 would name the algorithm by itself, but for a value that is given; moto needs the name.
+    # With a value given, boto3 does not add the algorithm's name; moto needs it.
     s3_source.put(KEY, CONTENT, ChecksumAlgorithm=algorithm, **{f"Checksum{algorithm}": value})
     assert opened(s3_source).checksums == {algorithm: value}
     assert s3_source.store.head(KEY).checksums == {algorithm: value}
     assert s3_source.read(KEY) == CONTENT
 
 
-def test_a_checksum_of_checksums_is_none_of_the_object(s3_source: SourceCase) -> None:
+def test_a_composite_checksum_is_not_one_of_the_object(s3_source: SourceCase) -> None:
     upload = {"Bucket": s3_source.bucket, "Key": KEY}
     upload_id = s3_source.s3.create_multipart_upload(
         **upload, ChecksumAlgorithm="CRC32", ChecksumType="COMPOSITE"
@@ -167,14 +167,14 @@ def test_a_checksum_of_checksums_is_none_of_the_object(s3_source: SourceCase) ->
 # -- storage classes, archives, encryption -----------------------------------------------------
 
 
-def test_the_storage_class_is_told(s3_source: SourceCase) -> None:
+def test_the_storage_class_is_given(s3_source: SourceCase) -> None:
     s3_source.put(KEY, StorageClass="STANDARD_IA")
     assert opened(s3_source).storage_class == "STANDARD_IA"
     assert not opened(s3_source).is_archived
 
 
 @pytest.mark.parametrize("storage_class", ["GLACIER", "DEEP_ARCHIVE"])
-def test_an_archived_object_can_be_asked_about_but_not_read(
+def test_an_archived_object_can_be_described_but_not_read(
     s3_source: SourceCase, storage_class: str
 ) -> None:
     s3_source.put(KEY, CONTENT, StorageClass=storage_class)
@@ -195,12 +195,12 @@ def test_an_archived_object_is_restored_on_request(s3_source: SourceCase) -> Non
     s3_source.store.request_restore(KEY, days=2, tier="Bulk")  # no error the second time
 
 
-def test_nothing_can_be_restored_where_nothing_is(s3_source: SourceCase) -> None:
+def test_a_missing_object_can_not_be_restored(s3_source: SourceCase) -> None:
     with pytest.raises(ObjectMissing):
         s3_source.store.request_restore(KEY, days=1, tier="Standard")
 
 
-def test_an_etag_is_the_md5_only_where_s3_makes_it_so(s3_source: SourceCase) -> None:
+def test_an_etag_is_the_md5_unless_kms_encrypts_the_object(s3_source: SourceCase) -> None:
     s3_source.put(KEY, CONTENT)
     s3_source.put("kms", CONTENT, ServerSideEncryption="aws:kms", SSEKMSKeyId="k")
     assert opened(s3_source).md5 == hashlib.md5(CONTENT).hexdigest()
@@ -208,18 +208,18 @@ def test_an_etag_is_the_md5_only_where_s3_makes_it_so(s3_source: SourceCase) -> 
     assert (info.md5, info.encryption) == ("", "aws:kms")
 
 
-def test_an_object_with_its_owners_key_can_not_be_read(aws: MiniStack) -> None:
-    source = s3_case(aws)  # moto gives it out without the key
+def test_an_object_encrypted_with_a_customer_key_can_not_be_read(aws: MiniStack) -> None:
+    source = s3_case(aws)  # moto returns it without the key
     source.put(KEY, SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32)
     for ask in (source.store.open, source.store.head):
         with failing(ErrorCode.SOURCE_CUSTOMER_KEY):
             ask(KEY)
 
 
-# -- what S3 says and its stand-ins don't ------------------------------------------------------
+# -- answers of S3 that its stand-ins don't give -----------------------------------------------
 
 
-def test_metadata_is_what_was_on_the_wire(origin: HttpOrigin) -> None:
+def test_metadata_is_returned_as_received(origin: HttpOrigin) -> None:
     encoded = "=?UTF-8?B?5pel5pys?="
     origin.answers(b"x", ETag='"e"', x_amz_meta_place=encoded, x_amz_missing_meta="2")
     with scripted_s3(origin).open(KEY) as found:
@@ -237,7 +237,7 @@ def test_metadata_is_what_was_on_the_wire(origin: HttpOrigin) -> None:
         ("gzip,aws-chunked", "gzip,aws-chunked"),
     ],
 )
-def test_how_an_upload_was_sent_is_no_encoding_of_its_content(
+def test_aws_chunked_is_not_an_encoding_of_the_content(
     origin: HttpOrigin, sent: str, kept: str | None
 ) -> None:
     origin.answers(b"x", ETag='"e"', Content_Encoding=sent)
@@ -257,7 +257,7 @@ def test_how_an_upload_was_sent_is_no_encoding_of_its_content(
         ),
     ],
 )
-def test_only_checksums_of_the_whole_are_taken(
+def test_only_checksums_of_the_whole_object_are_used(
     origin: HttpOrigin, headers: dict[str, Any], expected: dict[str, str]
 ) -> None:
     origin.answers(b"x", ETag='"e-3"', **headers)
@@ -294,7 +294,7 @@ def test_only_checksums_of_the_whole_are_taken(
         ),
     ],
 )
-def test_the_headers_of_an_archive_say_whether_it_can_be_read(
+def test_the_headers_of_an_archived_object_say_whether_it_can_be_read(
     origin: HttpOrigin, headers: dict[str, Any], is_archived: bool, restore: RestoreStatus
 ) -> None:
     origin.answers(b"x", ETag='"e"', **headers)
@@ -316,7 +316,7 @@ def test_the_headers_of_an_archive_say_whether_it_can_be_read(
         ("409 Conflict", "OperationAborted", ErrorCode.SOURCE_UNAVAILABLE),
     ],
 )
-def test_s3s_codes_have_their_meaning(
+def test_error_codes_of_s3_are_translated(
     origin: HttpOrigin, status: str, name: str, code: ErrorCode
 ) -> None:
     origin.answers(f"<Error><Code>{name}</Code></Error>".encode(), status=status)

@@ -1,4 +1,4 @@
-"""Fibers take turns on one thread; what is slow in one, or goes wrong, is nothing to the others."""
+"""Fibers take turns on one thread, and a slow or failing fiber does not affect the others."""
 
 import gc
 import select
@@ -20,12 +20,12 @@ PATIENCE_SECONDS = 10.0
 
 
 class Refused(Exception):
-    """Of our own, for nothing weak can refer to Python's."""
+    """An exception of our own: Python's built-in ones don't support weak references."""
 
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two ends of a connection; the first does not block."""
+    """The two ends of a connection. The first is non-blocking."""
     with ExitStack() as ends:
         ours, theirs = (ends.enter_context(end) for end in socket.socketpair())
         ours.setblocking(False)
@@ -40,7 +40,7 @@ def wait(
     own.wait(end.fileno(), events, seconds=seconds)
 
 
-def test_what_was_started_is_done_on_exit_in_turn_and_failures_cost_no_fiber(logged: Log) -> None:
+def test_exit_waits_for_all_work_in_order_and_a_failure_costs_no_fiber(logged: Log) -> None:
     done: SimpleQueue[int] = SimpleQueue()
 
     def work(number: int) -> None:
@@ -56,7 +56,7 @@ def test_what_was_started_is_done_on_exit_in_turn_and_failures_cost_no_fiber(log
     assert "number 5" in logged.text
 
 
-def test_while_one_waits_for_its_socket_the_others_go_on_as_many_as_there_are_places(
+def test_while_a_fiber_waits_for_its_socket_others_run_up_to_the_count(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = pair
@@ -72,31 +72,31 @@ def test_while_one_waits_for_its_socket_the_others_go_on_as_many_as_there_are_pl
 
     with Fibers(2, "transfers") as some:
         some.start(waiting)
-        some.start(other, "goes on")
-        some.start(other, "comes after")
+        some.start(other, "second runs")
+        some.start(other, "third runs")
         assert [said.get(timeout=PATIENCE_SECONDS) for _ in range(3)] == [
             "waits",
-            "goes on",
-            "comes after",
+            "second runs",
+            "third runs",
         ]
-        theirs.send(b"is there")
-        assert said.get(timeout=PATIENCE_SECONDS) == "is there"
+        theirs.send(b"data")
+        assert said.get(timeout=PATIENCE_SECONDS) == "data"
 
     with Fibers(1, "transfers") as one:
         one.start(waiting)
-        one.start(other, "has no place")
+        one.start(other, "runs after")
         assert said.get(timeout=PATIENCE_SECONDS) == "waits"
-        theirs.send(b"ends")
-        assert said.get(timeout=PATIENCE_SECONDS) == "ends"
-        assert said.get(timeout=PATIENCE_SECONDS) == "has no place"
+        theirs.send(b"data")
+        assert said.get(timeout=PATIENCE_SECONDS) == "data"
+        assert said.get(timeout=PATIENCE_SECONDS) == "runs after"
 
 
-def test_all_fibers_are_on_one_thread_and_what_is_done_away_is_on_another() -> None:
+def test_all_fibers_share_one_thread_and_blocking_calls_run_on_others() -> None:
     seen: SimpleQueue[int] = SimpleQueue()
 
     def work() -> None:
         seen.put(threading.get_ident())
-        seen.put(fibers.away(threading.get_ident))
+        seen.put(fibers.run_blocking(threading.get_ident))
         seen.put(threading.get_ident())
 
     with Fibers(4, "transfers") as some:
@@ -106,37 +106,37 @@ def test_all_fibers_are_on_one_thread_and_what_is_done_away_is_on_another() -> N
     assert threading.get_ident() not in threads
     (own,) = {thread for thread in threads if threads.count(thread) >= 8}
     assert threads.count(own) == 8
-    assert fibers.away(threading.get_ident) == threading.get_ident()
+    assert fibers.run_blocking(threading.get_ident) == threading.get_ident()
 
 
-def test_while_one_is_away_the_others_go_on_and_it_comes_back_with_what_happened() -> None:
+def test_a_blocking_call_stops_only_its_own_fiber_which_gets_the_error() -> None:
     said: SimpleQueue[str] = SimpleQueue()
     may_end = threading.Event()
 
-    def fails() -> None:
+    def blocks_and_fails() -> None:
         assert may_end.wait(PATIENCE_SECONDS)
-        raise ConnectionRefusedError("nobody there")
+        raise ConnectionRefusedError("refused")
 
-    def goes_away() -> None:
-        said.put("leaves")
+    def work() -> None:
+        said.put("blocks")
         try:
-            fibers.away(fails)
+            fibers.run_blocking(blocks_and_fails)
         except ConnectionRefusedError as error:
             said.put(str(error))
 
     with Fibers(2, "transfers") as some:
-        some.start(goes_away)
-        some.start(said.put, "goes on")
-        assert said.get(timeout=PATIENCE_SECONDS) == "leaves"
-        assert said.get(timeout=PATIENCE_SECONDS) == "goes on"
+        some.start(work)
+        some.start(said.put, "another runs")
+        assert said.get(timeout=PATIENCE_SECONDS) == "blocks"
+        assert said.get(timeout=PATIENCE_SECONDS) == "another runs"
         may_end.set()
-        assert said.get(timeout=PATIENCE_SECONDS) == "nobody there"
+        assert said.get(timeout=PATIENCE_SECONDS) == "refused"
 
 
-def test_who_waits_too_long_is_told_and_may_wait_for_the_same_socket_again(
+def test_a_wait_times_out_and_the_fiber_can_wait_for_the_same_socket_again(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fibers, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(fibers, "TIMEOUT_CHECK_SECONDS", 0.01)
     ours, theirs = pair
     said: SimpleQueue[str] = SimpleQueue()
 
@@ -144,21 +144,21 @@ def test_who_waits_too_long_is_told_and_may_wait_for_the_same_socket_again(
         try:
             wait(ours, seconds=0.01)
         except TimeoutError:
-            said.put("too late")
+            said.put("timed out")
         wait(ours)
         said.put(ours.recv(10).decode())
 
     with Fibers(1, "transfers") as some:
         some.start(waiting)
-        assert said.get(timeout=PATIENCE_SECONDS) == "too late"
-        theirs.send(b"late")
-        assert said.get(timeout=PATIENCE_SECONDS) == "late"
+        assert said.get(timeout=PATIENCE_SECONDS) == "timed out"
+        theirs.send(b"data")
+        assert said.get(timeout=PATIENCE_SECONDS) == "data"
 
 
-def test_what_came_in_time_is_not_late_because_another_fiber_held_the_thread(
+def test_data_that_came_in_time_does_not_time_out_while_another_fiber_holds_the_thread(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fibers, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(fibers, "TIMEOUT_CHECK_SECONDS", 0.01)
     ours, theirs = pair
     said: SimpleQueue[str] = SimpleQueue()
 
@@ -166,7 +166,7 @@ def test_what_came_in_time_is_not_late_because_another_fiber_held_the_thread(
         wait(ours, seconds=0.2)
         said.put(ours.recv(10).decode())
 
-    def holding(end: socket.socket) -> None:
+    def holding_the_thread(end: socket.socket) -> None:
         said.put("waits")
         wait(end)
         theirs.send(b"in time")
@@ -175,63 +175,63 @@ def test_what_came_in_time_is_not_late_because_another_fiber_held_the_thread(
     with ExitStack() as ends, Fibers(2, "transfers") as some:
         other, its_peer = (ends.enter_context(end) for end in socket.socketpair())
         other.setblocking(False)
-        some.start(holding, other)
+        some.start(holding_the_thread, other)
         some.start(waiting)
         assert said.get(timeout=PATIENCE_SECONDS) == "waits"
         its_peer.send(b"go")
         assert said.get(timeout=PATIENCE_SECONDS) == "in time"
 
 
-def test_an_error_that_came_from_away_is_not_kept_by_itself() -> None:
-    """Or the bodies and connections of failed transfers would wait for the garbage collector."""
+def test_an_error_of_a_blocking_call_is_in_no_reference_cycle() -> None:
+    """A cycle keeps the bodies and connections of failed transfers until a garbage collection."""
     refused: SimpleQueue[weakref.ref[Refused]] = SimpleQueue()
 
     def fails() -> None:
         raise Refused
 
-    def goes_away() -> None:
+    def work() -> None:
         try:
-            fibers.away(fails)
+            fibers.run_blocking(fails)
         except Refused as error:
             refused.put(weakref.ref(error))
 
     gc.disable()
     try:
         with Fibers(1, "transfers") as some:
-            some.start(goes_away)
+            some.start(work)
         assert refused.get_nowait()() is None
     finally:
         gc.enable()
 
 
-def test_a_socket_that_can_not_be_waited_for_is_an_error_of_who_waits_alone(
+def test_waiting_for_a_closed_socket_is_an_error_of_that_fiber_alone(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fibers, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(fibers, "TIMEOUT_CHECK_SECONDS", 0.01)
     ours, theirs = pair
-    gone, its_peer = socket.socketpair()
-    number = gone.fileno()
+    closed, its_peer = socket.socketpair()
+    descriptor = closed.fileno()
     said: SimpleQueue[str] = SimpleQueue()
 
     def waiting() -> None:
         own = fibers.current()
         assert own is not None
-        gone.close()
+        closed.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
-            own.wait(number, select.EPOLLIN, seconds=0.0)
+            own.wait(descriptor, select.EPOLLIN, seconds=0.0)
         with pytest.raises(TimeoutError):
             wait(ours, seconds=0.05)
-        theirs.send(b"goes on")
+        theirs.send(b"data")
         wait(ours)
         said.put(ours.recv(10).decode())
 
     with Fibers(1, "transfers") as some:
         some.start(waiting)
-        assert said.get(timeout=PATIENCE_SECONDS) == "goes on"
+        assert said.get(timeout=PATIENCE_SECONDS) == "data"
     its_peer.close()
 
 
-def test_a_socket_may_have_the_number_of_one_that_was_closed() -> None:
+def test_a_socket_can_reuse_the_descriptor_of_a_closed_one() -> None:
     got: SimpleQueue[bytes] = SimpleQueue()
 
     def reads(text: bytes) -> None:

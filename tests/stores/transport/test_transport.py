@@ -1,4 +1,4 @@
-"""The transport keeps connections, understands what servers answer, and never waits for ever."""
+"""The transport keeps connections open, parses answers, and limits each wait."""
 
 import socket
 import ssl
@@ -21,7 +21,7 @@ from replication.stores.transport import (
     TransportError,
 )
 
-pytestmark = pytest.mark.usefixtures("way")
+pytestmark = pytest.mark.usefixtures("thread_or_fiber")
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MEGABYTE = 1 << 20
@@ -29,9 +29,9 @@ LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"o" * 200_000
 
 
 class Server:
-    """Answers the n-th request of all with the n-th of `answers`, the last one again and again.
+    """Answers its n-th request with the n-th of `answers`, and repeats the last one.
 
-    An answer is bytes to send, or a function that is given the connection and closes it after.
+    An answer is the bytes to send, or a function of the connection, which is closed afterwards.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -53,9 +53,9 @@ class Server:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.end_connections()
+        self.close_connections()
 
-    def end_connections(self) -> None:
+    def close_connections(self) -> None:
         for connection in self._open:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -86,7 +86,7 @@ class Server:
 
 
 def _request(connection: socket.socket, *, whole: bool) -> bytes:
-    """A request, as a whole or at least its head; empty if there is none."""
+    """Read a request, as a whole or at least its head; empty if the connection ends first."""
     request = b""
     while b"\r\n\r\n" not in request:
         if not (data := connection.recv(65536)):
@@ -103,7 +103,7 @@ def _request(connection: socket.socket, *, whole: bool) -> bytes:
 
 
 class Content:
-    """A body of bytes."""
+    """Bytes as a request body."""
 
     def __init__(self, content: bytes) -> None:
         self._stream = BytesIO(content)
@@ -114,7 +114,7 @@ class Content:
 
 
 class Broken(Content):
-    """One that fails after its first megabyte."""
+    """A body that fails after its first megabyte."""
 
     def read(self, size: int = -1) -> bytes:
         if self._stream.tell() >= MEGABYTE:
@@ -141,7 +141,7 @@ def put(pool: Pool, server: Server, body: bytes | Content) -> Answer:
     return pool.request("PUT", f"{server.url}/path", headers=[], body=body)
 
 
-def test_a_request_is_on_the_wire_what_was_asked_for(server: Server) -> None:
+def test_a_request_is_sent_exactly_as_given(server: Server) -> None:
     pool = a_pool()
     with get(pool, server) as answer:
         assert (answer.status, answer.read()) == (200, b"ok")
@@ -168,7 +168,7 @@ def test_a_request_is_on_the_wire_what_was_asked_for(server: Server) -> None:
     ],
     ids=["chunked", "after a 100", "204", "empty"],
 )
-def test_the_end_of_an_answer_is_found_and_its_connection_kept(
+def test_a_complete_answer_is_recognised_and_its_connection_is_kept(
     server: Server, raw: bytes, body: bytes
 ) -> None:
     server.answers = [raw]
@@ -179,14 +179,14 @@ def test_the_end_of_an_answer_is_found_and_its_connection_kept(
     assert server.connections == 1
 
 
-def test_the_value_of_a_field_may_be_any_characters_but_the_end_of_a_line(server: Server) -> None:
+def test_a_header_value_can_hold_any_characters_except_line_breaks(server: Server) -> None:
     value = bytes(each for each in range(1, 256) if each not in b"\r\n").strip()
     server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nName: " + value + b"\r\n\r\n"]
     with get(a_pool(), server) as answer:
         assert answer.headers["name"] == value.decode("latin-1")
 
 
-def test_an_answer_to_a_head_has_no_body(server: Server) -> None:
+def test_the_answer_to_a_head_request_has_no_body(server: Server) -> None:
     server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: x\r\n\r\n"]
     pool = a_pool()
     for _ in range(2):
@@ -196,7 +196,7 @@ def test_an_answer_to_a_head_has_no_body(server: Server) -> None:
     assert server.connections == 1
 
 
-def test_an_answer_that_ends_with_its_connection_is_whole(server: Server) -> None:
+def test_an_answer_without_a_length_ends_with_its_connection(server: Server) -> None:
     def until_it_closes(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nall of it")
 
@@ -205,7 +205,7 @@ def test_an_answer_that_ends_with_its_connection_is_whole(server: Server) -> Non
         assert answer.read() == b"all of it"
 
 
-def test_an_answer_that_is_not_read_to_its_end_costs_its_connection(server: Server) -> None:
+def test_the_connection_of_a_partly_read_answer_is_not_used_again(server: Server) -> None:
     server.answers = [LONG]
     pool = a_pool()
     for _ in range(2):
@@ -214,7 +214,7 @@ def test_an_answer_that_is_not_read_to_its_end_costs_its_connection(server: Serv
     assert server.connections == 2
 
 
-def test_an_answer_that_was_closed_is_not_read_any_more(server: Server) -> None:
+def test_a_closed_answer_can_not_be_read(server: Server) -> None:
     server.answers = [LONG]
     answer = get(a_pool(), server)
     answer.close()
@@ -231,11 +231,11 @@ def test_an_answer_that_was_closed_is_not_read_any_more(server: Server) -> None:
     ],
     ids=["head", "body", "chunk"],
 )
-def test_an_answer_that_breaks_off_is_noticed(server: Server, raw: bytes) -> None:
+def test_an_answer_that_breaks_off_is_an_error(server: Server, raw: bytes) -> None:
     server.answers = [lambda connection: connection.sendall(raw)]
     with pytest.raises(AnswerBroken), get(a_pool(), server) as answer:
         answer.read()
-    assert len(server.requests) == 1  # once: what was begun is not asked for again
+    assert len(server.requests) == 1  # not repeated: the answer had begun
 
 
 @pytest.mark.parametrize(
@@ -248,14 +248,14 @@ def test_an_answer_that_breaks_off_is_noticed(server: Server, raw: bytes) -> Non
     ],
     ids=["nonsense", "two lengths", "length and chunks", "endless"],
 )
-def test_what_is_no_answer_is_refused(server: Server, raw: bytes) -> None:
+def test_an_invalid_answer_is_refused(server: Server, raw: bytes) -> None:
     server.answers = [raw]
     with pytest.raises(TransportError) as caught, get(a_pool(), server):
         pass
     assert not caught.value.is_surely_unsent
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_longer_than_told(server: Server) -> None:
+def test_waiting_for_a_silent_server_ends_with_the_read_timeout(server: Server) -> None:
     silence = threading.Event()
     server.answers = [lambda _: (silence.wait(30), None)[1]]
     with pytest.raises(TransportError, match="read timeout"):
@@ -263,16 +263,16 @@ def test_a_server_that_says_nothing_is_not_waited_for_longer_than_told(server: S
     silence.set()
 
 
-def test_a_server_that_takes_nothing_is_not_waited_for_longer_than_told() -> None:
+def test_sending_to_a_server_that_reads_nothing_ends_with_the_read_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         body = Content(b"x" * (16 * MEGABYTE))
-        with pytest.raises(TransportError, match="nothing was taken"):
+        with pytest.raises(TransportError, match="took no bytes"):
             a_pool(read_seconds=0.2).request("PUT", url, headers=[], body=body)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_kept_connection_that_the_server_ends_just_then_costs_a_read_nothing(
+def test_a_read_is_repeated_if_the_server_closes_the_kept_connection_just_then(
     server: Server, method: str
 ) -> None:
     server.answers = [OK.removesuffix(b"ok") if method == "HEAD" else OK, lambda _: None, OK]
@@ -294,17 +294,17 @@ def test_a_write_is_never_sent_twice(server: Server) -> None:
     assert not caught.value.is_surely_unsent
 
 
-def test_a_connection_that_the_server_ended_in_its_rest_is_not_used(server: Server) -> None:
+def test_an_idle_connection_that_the_server_closed_is_not_used(server: Server) -> None:
     pool = a_pool()
     with get(pool, server) as answer:
         answer.read()
-    server.end_connections()
+    server.close_connections()
     with put(pool, server, Content(b"body")) as answer:
         assert answer.status == 200
     assert server.connections == 2
 
 
-def test_a_refusal_that_comes_before_all_is_sent_is_heard(server: Server) -> None:
+def test_a_refusal_that_comes_before_the_whole_body_is_sent_is_returned(server: Server) -> None:
     def refuse(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
         connection.shutdown(socket.SHUT_WR)
@@ -319,7 +319,7 @@ def test_a_refusal_that_comes_before_all_is_sent_is_heard(server: Server) -> Non
         assert (answer.status, answer.read()) == (403, b"no")
 
 
-def test_a_body_that_fails_ends_the_request_and_its_connection(server: Server) -> None:
+def test_a_failing_body_aborts_the_request_and_closes_its_connection(server: Server) -> None:
     pool = a_pool()
     with pytest.raises(ReplicationError):
         put(pool, server, Broken(b"x" * (2 * MEGABYTE)))
@@ -329,7 +329,7 @@ def test_a_body_that_fails_ends_the_request_and_its_connection(server: Server) -
     assert server.connections == 2
 
 
-def test_no_more_connections_are_kept_than_told(server: Server) -> None:
+def test_no_more_idle_connections_are_kept_than_configured(server: Server) -> None:
     server.answers = [LONG]
     pool = a_pool(kept_at_most=1)
     for connections in (2, 3):
@@ -349,15 +349,15 @@ def test_no_more_connections_are_kept_than_told(server: Server) -> None:
     ],
     ids=["space in the path", "line break", "NUL", "line break in a name", "not Latin-1"],
 )
-def test_nothing_is_sent_that_would_be_another_request(
+def test_a_request_that_could_be_read_as_another_is_not_sent(
     server: Server, url: str, headers: list[tuple[str, str]]
 ) -> None:
-    with pytest.raises(ValueError, match=r"head of a request|latin-1"):
+    with pytest.raises(ValueError, match=r"in the URL or a header|latin-1"):
         a_pool().request("GET", server.url + url, headers=headers)
     assert server.connections == 0
 
 
-def test_nobody_there_is_surely_unsent() -> None:
+def test_a_request_without_a_connection_is_surely_unsent() -> None:
     with pytest.raises(TransportError, match=r"127\.0\.0\.1:9") as caught:
         a_pool().request("GET", "http://127.0.0.1:9/", headers=[])
     assert caught.value.is_surely_unsent
@@ -369,7 +369,7 @@ def _tls(authority: trustme.CA, name: str) -> ssl.SSLContext:
     return context
 
 
-def test_tls_checks_whose_certificate_it_is_and_resumes_its_sessions(tmp_path: Path) -> None:
+def test_tls_checks_the_certificate_and_resumes_sessions(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     server, stranger = (
@@ -394,7 +394,7 @@ def test_tls_checks_whose_certificate_it_is_and_resumes_its_sessions(tmp_path: P
         stranger.close()
 
 
-def test_much_goes_over_tls_in_both_directions(tmp_path: Path) -> None:
+def test_megabytes_go_over_tls_in_both_directions(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     server = Server(tls=_tls(authority, "localhost"))
