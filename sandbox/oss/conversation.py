@@ -9,7 +9,7 @@ from sandbox.oss.body import Body
 from sandbox.oss.dates import http_date
 from sandbox.oss.errors import OssError
 from sandbox.oss.exchange import Exchange
-from sandbox.oss.faults import Fault
+from sandbox.oss.faults import Taken
 from sandbox.oss.http import (
     REASONS,
     Answer,
@@ -111,13 +111,13 @@ class Conversation:
         )
         if taken is None:
             return self._perform(exchange)
-        entry.fault, fault = taken
+        entry.fault, fault = taken.fault_id, taken.fault
         exchange.body.bytes_per_second = fault.bytes_per_second
         if fault.when == "before":
-            self._strike(fault)
+            self._strike(taken)
         answer = self._perform(exchange)
         if fault.when == "after":
-            self._strike(fault)
+            self._strike(taken)
         crc64 = answer.headers.get("x-oss-hash-crc64ecma")
         if fault.wrong_crc and crc64 is not None:
             answer.headers["x-oss-hash-crc64ecma"] = str(int(crc64) ^ 1)
@@ -137,7 +137,10 @@ class Conversation:
         )
         return OPERATIONS[exchange.operation](exchange)
 
-    def _strike(self, fault: Fault) -> None:
+    def _strike(self, taken: Taken) -> None:
+        fault = taken.fault
+        if fault.hold:
+            self._service.faults.hold(taken)
         if fault.delay_seconds:
             self._service.stopping.wait(fault.delay_seconds)
         if fault.reset:

@@ -19,7 +19,8 @@ class Fault:
 
     Effects, which combine: an error `status` (with `code`, and `qos_delay_ms` as
     `x-oss-qos-delay-time`) or a connection `reset`, `when` "before" or "after" the request
-    was carried out; `delay_seconds` (at the same moment); `bytes_per_second` for bodies both
+    was carried out; `delay_seconds`, or `hold` until all faults are cleared (at the same
+    moment); `bytes_per_second` for bodies both
     ways; `truncate_bytes`, after which the answer's body breaks off; `wrong_crc`.
     """
 
@@ -39,6 +40,7 @@ class Fault:
     qos_delay_ms: int | None = None
     reset: bool = False
     delay_seconds: float = 0.0
+    hold: bool = False
     bytes_per_second: float | None = None
     truncate_bytes: int | None = None
     wrong_crc: bool = False
@@ -50,7 +52,7 @@ class Fault:
         if self.key_pattern is not None:
             re.compile(self.key_pattern)
         has_effect = self.status is not None or self.truncate_bytes is not None
-        paces = self.delay_seconds > 0 or self.bytes_per_second is not None
+        paces = self.delay_seconds > 0 or self.hold or self.bytes_per_second is not None
         if not (has_effect or paces or self.reset or self.wrong_crc):
             raise ValueError("a fault needs an effect: status, reset, delay_seconds, …")
 
@@ -80,6 +82,16 @@ class _Armed:
     left: int | None
     to_skip: int
     generator: random.Random
+    cleared: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A rule that fires for a request; `cleared` is set when the rules are cleared."""
+
+    fault_id: int
+    fault: Fault
+    cleared: threading.Event
 
 
 class Faults:
@@ -89,28 +101,40 @@ class Faults:
         self._lock = threading.Lock()
         self._armed: list[_Armed] = []
         self._ids = itertools.count(1)
+        self._cleared = threading.Event()
+        self.held = 0  # requests that a rule holds now
 
     def add(self, fault: Fault) -> int:
         """Arm a rule; returns its id."""
         with self._lock:
             fault_id = next(self._ids)
             generator = random.Random(fault.seed)
-            self._armed.append(_Armed(fault, fault_id, fault.times, fault.skip, generator))
+            self._armed.append(
+                _Armed(fault, fault_id, fault.times, fault.skip, generator, self._cleared)
+            )
         return fault_id
 
     def clear(self) -> None:
-        """Disarm all."""
+        """Disarm all, and let go of the requests that they hold."""
         with self._lock:
             self._armed.clear()
+            self._cleared.set()
+            self._cleared = threading.Event()
+
+    def hold(self, taken: Taken) -> None:
+        """Wait until the rules that were armed together with this one are cleared."""
+        with self._lock:
+            self.held += 1
+        taken.cleared.wait()
+        with self._lock:
+            self.held -= 1
 
     def list(self) -> list[tuple[int, Fault, int | None]]:
         """(id, rule, how many times it will still fire) of those that still may."""
         with self._lock:
             return [(armed.fault_id, armed.fault, armed.left) for armed in self._armed]
 
-    def take(
-        self, *, method: str, bucket: str, key: str, operation: str
-    ) -> tuple[int, Fault] | None:
+    def take(self, *, method: str, bucket: str, key: str, operation: str) -> Taken | None:
         """The rule that fires for this request, if any does."""
         if not self._armed:
             return None
@@ -128,5 +152,5 @@ class Faults:
                     armed.left -= 1
                     if not armed.left:
                         self._armed.remove(armed)
-                return armed.fault_id, fault
+                return Taken(armed.fault_id, fault, armed.cleared)
         return None

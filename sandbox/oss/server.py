@@ -88,6 +88,7 @@ class OssServer(Service):
     def stop(self) -> None:
         """Close all connections, end all threads, remove all files."""
         self.stopping.set()
+        self.clear_faults()
         # close() alone does not wake a thread that waits in accept().
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)

@@ -86,8 +86,13 @@ class Service:
         return self.faults.add(fault)
 
     def clear_faults(self) -> None:
-        """Disarm all faults."""
+        """Disarm all faults, and let go of the requests that they hold."""
         self.faults.clear()
+
+    @property
+    def held_requests(self) -> int:
+        """How many requests a fault with `hold` holds now."""
+        return self.faults.held
 
     def deny(self, denial: Denial) -> None:
         """Forbid something from now on."""

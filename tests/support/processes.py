@@ -78,9 +78,9 @@ def gunicorn(*, workers: int = 1, **environment: str) -> Iterator[str]:
 
 
 def eventually(
-    look: Callable[[], T], *, timeout_seconds: float = 30, unless_ended: Child | None = None
+    look: Callable[[], T], *, timeout_seconds: float = 90, unless_ended: Child | None = None
 ) -> T:
-    """Wait for a look that is true, and return what it saw; shows the process's log otherwise."""
+    """Wait until `look()` is true, and return its result; on a timeout, show the process's log."""
     deadline = time.monotonic() + timeout_seconds
     while not (seen := look()):
         ended = unless_ended is not None and not unless_ended.is_running()

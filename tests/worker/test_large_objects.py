@@ -1,8 +1,8 @@
-"""A large object goes in parts, which lanes share; what is there already is not copied again."""
+"""A large object goes in parts that lanes share; parts that are at OSS are not copied again."""
 
 import random
 from collections.abc import Callable
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.db.models.functions import Now
@@ -11,7 +11,7 @@ from replication import jobs
 from replication.errors import ErrorCode
 from replication.intake.matching import look_again
 from replication.jobs import uploads
-from replication.jobs.rate_limits import NARROWEST
+from replication.jobs.rate_limits import MIN_WIDTH
 from replication.models import (
     Destination,
     JobState,
@@ -27,7 +27,8 @@ from replication.operations.stale_uploads import STALE_AFTER, abort_stale
 from replication.stores.checksums import CRC64
 from sandbox.oss import Fault
 from tests.support.http_origin import http_origin
-from tests.support.lanes import a_lane, lanes_until
+from tests.support.lanes import lanes, lanes_until
+from tests.support.policies import a_user_who_may
 from tests.support.processes import eventually
 from tests.support.road import Road
 
@@ -53,7 +54,7 @@ def completed(count: int = 1) -> Callable[[], bool]:
 
 
 def copy(road: Road, key: str = "a") -> TransferJob:
-    """Look at the key until that is settled; its job."""
+    """Look at the key until its job is settled; returns the job."""
     [job_id] = look_again(road.rule, [key])
     job = TransferJob.objects.filter(id=job_id)
     lanes_until(job.filter(state__in=[JobState.COMPLETED, JobState.FAILED]).exists)
@@ -80,6 +81,28 @@ def test_a_large_object_arrives_whole_with_all_that_belongs_to_it(road: Road) ->
     assert not MultipartUpload.objects.exists()
 
 
+def test_a_large_object_that_was_handed_over_arrives_with_its_tags(road: Road) -> None:
+    road.put("a", CONTENT, Tagging="year=2026")
+    headers = road.s3.head_object(Bucket=road.source.bucket, Key="a")["ResponseMetadata"]
+    assert "x-amz-tagging-count" not in headers["HTTPHeaders"], "this source tells it by HEAD"
+    look_again(road.rule, ["a"])
+    TransferJob.objects.update(size_bytes=len(CONTENT))  # as a hand-over leaves it
+    with lanes():
+        eventually(completed())
+    assert road.replicas.get_object_tagging("a").tag_set.tagging_rule == {"year": "2026"}
+
+
+def test_a_large_object_whose_tags_may_not_be_read_is_copied_and_says_so(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road.put("a", CONTENT)
+    road.source.credential_profile = a_user_who_may(road.aws, ["s3:GetObject"], monkeypatch)
+    road.source.save()
+    job = copy(road)
+    assert job.outcome == Outcome.COPIED
+    assert "without tags" in job.remarks
+
+
 def test_the_sources_own_checksum_of_the_whole_is_compared(road: Road) -> None:
     road.put("a", CONTENT, ChecksumAlgorithm="CRC32")
     job = copy(road)
@@ -94,7 +117,7 @@ def test_a_replica_that_is_a_copy_already_is_not_copied_again(road: Road) -> Non
     assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
 
 
-def test_who_may_only_write_copies_all_the_same(road: Road) -> None:
+def test_credentials_that_may_only_write_are_enough(road: Road) -> None:
     road.put("a", CONTENT)
     for operation in ("HeadObject", "ListMultipartUploads"):
         road.oss.add_fault(Fault(operation=operation, status=403, code="AccessDenied", times=None))
@@ -133,7 +156,7 @@ def test_parts_refused_for_good_end_the_jobs_try_with_their_reason(road: Road) -
     assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.DESTINATION_ACCESS_DENIED)
 
 
-def test_what_is_there_is_not_carried_again_after_the_lane_died(road: Road) -> None:
+def test_parts_at_oss_are_not_carried_again_by_the_retry(road: Road) -> None:
     road.put("a", CONTENT)
     road.oss.add_fault(
         Fault(operation="UploadPart", status=403, code="AccessDenied", skip=3, times=None)
@@ -152,18 +175,15 @@ def test_what_is_there_is_not_carried_again_after_the_lane_died(road: Road) -> N
 
 def test_two_lanes_carry_the_parts_of_one_object(road: Road) -> None:
     road.put("a", CONTENT)
-    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.3, times=100))
+    # One lane may hold three of the six parts.
+    road.oss.add_fault(Fault(operation="UploadPart", hold=True, times=None))
     look_again(road.rule, ["a"])
-    carriers: set[UUID | None] = set()
-    with a_lane(seconds=4), a_lane(seconds=4):
-
-        def look() -> bool:
-            claimed = UploadPart.objects.filter(claimed_by__isnull=False)
-            carriers.update(claimed.values_list("claimed_by", flat=True))
-            return completed()()
-
-        eventually(look)
-    assert len(carriers) == 2
+    with lanes(count=2):
+        eventually(lambda: road.oss.held_requests == 6)
+        carriers = UploadPart.objects.values_list("claimed_by", flat=True)
+        assert len(set(carriers)) == 2
+        road.oss.clear_faults()
+        eventually(completed())
     assert road.replica("a") == CONTENT
 
 
@@ -182,19 +202,20 @@ def test_a_lane_whose_time_is_up_lets_another_lead(road: Road) -> None:
 def test_a_source_that_changes_while_it_is_copied_is_copied_as_it_is_then(road: Road) -> None:
     new = CONTENT[::-1]
     road.put("a", CONTENT)
-    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=1, skip=3, times=3))
+    road.oss.add_fault(Fault(operation="UploadPart", hold=True, skip=3, times=3))
     look_again(road.rule, ["a"])
-    with a_lane(seconds=3):
-        eventually(UploadPart.objects.exclude(etag="").exists)
+    with lanes():
+        eventually(lambda: road.oss.held_requests == 3)
         road.put("a", new)
         look_again(road.rule, ["a"])
+        road.oss.clear_faults()
         eventually(lambda: road.replica("a") == new)
     assert [*road.replicas.list_multipart_uploads().upload_list] == []
     codes = set(TransferAttempt.objects.values_list("code", flat=True))
     assert codes <= {ErrorCode.SOURCE_CHANGED}
 
 
-def test_an_upload_that_was_completed_without_a_word_is_taken_for_what_it_is(road: Road) -> None:
+def test_an_upload_whose_completion_got_no_answer_counts_as_completed(road: Road) -> None:
     road.put("a", CONTENT)
     road.oss.add_fault(Fault(operation="CompleteMultipartUpload", when="after", reset=True))
     job = copy(road)
@@ -216,7 +237,7 @@ def test_a_destination_that_throttles_parts_is_given_fewer_and_gets_them_all(roa
     job = copy(road)
     assert (job.outcome, job.attempt) == (Outcome.COPIED, 0)
     assert road.replica("a") == CONTENT
-    assert Destination.objects.get().width == NARROWEST
+    assert Destination.objects.get().width == MIN_WIDTH
 
 
 def test_a_source_that_ignores_ranges_is_copied_in_one_piece(road: Road) -> None:
@@ -233,18 +254,20 @@ def test_a_source_that_ignores_ranges_is_copied_in_one_piece(road: Road) -> None
 
 
 def test_many_large_objects_leave_places_for_small_ones(road: Road) -> None:
-    for number in range(8):
-        road.put(f"large/{number}", CONTENT)
+    large = [f"large/{number}" for number in range(8)]
+    for key in large:
+        road.put(key, CONTENT)
     road.put("small", b"small")
-    road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.3, times=1000))
-    look_again(road.rule, [f"large/{number}" for number in range(8)])
-    with a_lane(seconds=8):
-        eventually(UploadPart.objects.exclude(etag="").exists)
+    road.oss.add_fault(Fault(operation="UploadPart", hold=True, times=None))
+    look_again(road.rule, large)
+    with lanes():
+        eventually(lambda: road.oss.held_requests == 3)  # three quarters of the lane's places
         look_again(road.rule, ["small"])
         eventually(lambda: road.replica("small") == b"small")
-        assert TransferJob.objects.filter(state=JobState.COMPLETED, key__startswith="l").count() < 8
+        assert road.oss.held_requests == 3
+        road.oss.clear_faults()
         eventually(completed(9))
-    assert all(road.replica(f"large/{number}") == CONTENT for number in range(8))
+    assert all(road.replica(key) == CONTENT for key in large)
 
 
 def a_failed_copy(road: Road) -> MultipartUpload:
@@ -257,7 +280,7 @@ def a_failed_copy(road: Road) -> MultipartUpload:
     return MultipartUpload.objects.get()
 
 
-def test_an_upload_that_nobody_will_complete_is_aborted(road: Road) -> None:
+def test_an_upload_that_no_job_will_complete_is_aborted(road: Road) -> None:
     upload = a_failed_copy(road)
     assert abort_stale(seconds=10) == 0
     MultipartUpload.objects.update(began_at=upload.began_at - STALE_AFTER)

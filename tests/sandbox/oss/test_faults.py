@@ -1,6 +1,7 @@
 """Failures on demand, and denials."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import oss2
@@ -9,6 +10,7 @@ import requests
 
 from sandbox.oss import Denial, Fault, OssServer
 from tests.sandbox.oss import BUCKET, KEY_ID
+from tests.support.processes import eventually
 
 When = Literal["before", "after"]
 
@@ -66,6 +68,20 @@ def test_an_answer_is_late(server: OssServer, v4_bucket: oss2.Bucket) -> None:
     assert time.monotonic() - started >= 0.1
     logged = server.requests()[-1]
     assert logged.ended_monotonic - logged.started_monotonic >= 0.1
+
+
+def test_an_answer_is_held_until_the_faults_are_cleared(
+    server: OssServer, v4_bucket: oss2.Bucket
+) -> None:
+    server.add_fault(Fault(operation="PutObject", hold=True))
+    with ThreadPoolExecutor(1) as pool:
+        put = pool.submit(v4_bucket.put_object, "key", b"x")
+        eventually(lambda: server.held_requests == 1)
+        assert not v4_bucket.object_exists("key")
+        server.clear_faults()
+        put.result()
+    assert server.held_requests == 0
+    assert v4_bucket.object_exists("key")
 
 
 def test_bodies_are_slow_both_ways(server: OssServer, v4_bucket: oss2.Bucket) -> None:
