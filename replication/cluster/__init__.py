@@ -1,1 +1,1 @@
-"""The processes: django-q's cluster and broker, the loops it runs, and the database."""
+"""The processes: django-q's cluster and broker, the loops that it runs, and the database."""

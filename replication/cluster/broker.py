@@ -1,4 +1,4 @@
-"""django-q's broker of tasks in the database: through restarts of it, and without delay."""
+"""django-q's database broker that survives database restarts and delivers tasks without delay."""
 
 import time
 from typing import Any
@@ -11,57 +11,58 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 
 from replication.cluster.database import DATABASE_AWAY
-from replication.cluster.loops import SUMMONS_CHANNEL
+from replication.cluster.loops import LOOPS_CHANNEL
 
 log = structlog.get_logger(__name__)
 
-PAUSE_SECONDS = 1.0
-# Between two looks for a task that no NOTIFY told of: one that a schedule made, or where NOTIFY is
-# not passed on. A loop that renews itself overlaps with its successor by twice as long.
-LOOK_SECONDS = 1.25
+RECONNECT_SECONDS = 1.0
+# How often to check for tasks that no NOTIFY announced: a schedule made them, or NOTIFY is not
+# passed on. A loop that renews itself overlaps with its successor for twice as long.
+CHECK_SECONDS = 1.25
 
 
 class PatientBroker(ORM):
-    """Where django-q's own gives up, and its cluster takes no task for 10 s, this asks again.
+    """A broker that retries while the database is away, and listens for new tasks.
 
-    And where its own sleeps, this listens: a lane that is asked for starts at once.
+    django-q's own broker fails instead, and its cluster then takes no task for 10 s. Between two
+    checks it sleeps, where this broker waits for a NOTIFY: a lane that is asked for starts at once.
     """
 
     _keeps_connection = False
-    _listens_on: Any = None  # psycopg's connection
+    _listening_connection: Any = None  # psycopg's
 
     def get_connection(self, list_key: str | None = None) -> QuerySet[OrmQ]:
-        """The tasks. Who listens keeps the connection; else django-q closes it each time."""
+        """Return the tasks. A broker that listens keeps its connection; django-q's closes it."""
         if self._keeps_connection:
             return OrmQ.objects.using(Conf.ORM)
         tasks: QuerySet[OrmQ] = super().get_connection(list_key)
         return tasks
 
     def dequeue(self) -> list[tuple[int, str]] | None:
-        """Tasks to do; None if there are none for LOOK_SECONDS, or there may be some now."""
+        """Return tasks to run, or None after a NOTIFY, CHECK_SECONDS without one, or an error."""
         self._keeps_connection = True
         try:
-            self._listen()  # first: what is asked for after we looked is heard
+            self._listen()  # before the query, so that a NOTIFY sent after it is heard
             tasks: list[tuple[int, str]] | None = super().dequeue()
             if tasks is None:
-                self._await_summons()
+                self._wait_for_notify()
         except DATABASE_AWAY as error:
             log.warning("cluster.database_unavailable", reason=str(error))
             connections[Conf.ORM].close()
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(RECONNECT_SECONDS)
             return None
         return tasks
 
     def _listen(self) -> None:
         connection = connections[Conf.ORM]
         connection.ensure_connection()
-        if connection.connection is not self._listens_on:
+        if connection.connection is not self._listening_connection:
             with connection.cursor() as cursor:
-                cursor.execute(f"LISTEN {SUMMONS_CHANNEL}")
-            self._listens_on = connection.connection
+                cursor.execute(f"LISTEN {LOOPS_CHANNEL}")
+            self._listening_connection = connection.connection
 
-    def _await_summons(self) -> None:
+    def _wait_for_notify(self) -> None:
         connection = connections[Conf.ORM]
         with connection.wrap_database_errors:
-            for _ in connection.connection.notifies(timeout=LOOK_SECONDS, stop_after=1):
+            for _ in connection.connection.notifies(timeout=CHECK_SECONDS, stop_after=1):
                 pass

@@ -1,8 +1,8 @@
-"""Keeps the loops of the cluster, lanes and pollers, running: in the right number, whatever dies.
+"""Keeps the right number of loops (lanes and pollers) running, whatever process dies.
 
-A loop is a short django-q task. It asks for its successor a little before its time is up, beats
-while it lives, and each loop revives the other kind when that has fallen silent. The database's
-clock decides who is alive.
+A loop is a short django-q task. It asks for its successor a little before its time is up, and sends
+heartbeats while it runs. Each loop revives the other kind when that kind has gone silent. The
+database's clock decides which loops are alive.
 """
 
 import math
@@ -28,21 +28,22 @@ from replication.models import Heartbeat, LoopKind
 log = structlog.get_logger(__name__)
 
 BEAT_SECONDS = 5
-ALIVE_SECONDS = 15  # silent for longer: taken for dead
-# A loop asks for its successor when so much of its time is left that the two overlap, and no
-# event waits for either: with 25 s, that is 2.5 s before its end.
+ALIVE_SECONDS = 15  # a loop that is silent for longer counts as dead
+# A loop asks for its successor when this share of its time is left, so that the two overlap and no
+# event waits for the successor: with 25 s, that is 2.5 s before its end.
 OVERLAP = 0.1
-# A loop that was asked for and has not started by then was lost with its cluster.
+# A loop that was asked for and has not started after this time was lost with its cluster.
 LOST_AFTER_SECONDS = 10
 FORGET_AFTER_SECONDS = 3600
-SUMMONS_CHANNEL = "s3sync_loops"
+# The broker of each cluster listens here, to start a loop that is asked for at once.
+LOOPS_CHANNEL = "s3sync_loops"
 
 TASKS = {
     LoopKind.LANE: "replication.tasks.run_lane",
     LoopKind.POLLER: "replication.tasks.run_poller",
 }
 
-_told_to_stop = Flag()  # shared by the cluster's processes since their fork
+_told_to_stop = Flag()  # shared by the cluster's processes after a fork
 
 
 def tell_to_stop() -> None:
@@ -56,9 +57,10 @@ def are_told_to_stop() -> bool:
 
 
 def summon(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) -> bool:
-    """Ask the cluster for one more loop, unless one waits already. Returns whether it was asked.
+    """Ask for one more loop of the kind, unless one already waits to start.
 
-    One that has waited for longer than `lost_after_seconds` is given up for lost.
+    A loop that has waited for longer than `lost_after_seconds` counts as lost, and is replaced.
+    Returns whether a loop was asked for.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -76,36 +78,37 @@ def summon(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) ->
         if row is None:
             return False
         async_task(TASKS[kind], str(row[0]))
-        cursor.execute(f"NOTIFY {SUMMONS_CHANNEL}")  # heard once this is committed
+        cursor.execute(f"NOTIFY {LOOPS_CHANNEL}")  # delivered on commit
     return True
 
 
 def start() -> None:
-    """Ask for a loop of each kind, as a cluster does when it starts.
+    """Ask for a loop of each kind, whatever is registered: a cluster or its sentinel has started.
 
-    Those that its predecessor left beating may have died with it, and so may one that was asked
-    for: a killed cluster has it in its memory. A loop too many ends by itself.
+    The loops that its predecessor left behind may have died with it, although their last heartbeat
+    is recent. So may a loop that was asked for: a killed cluster may have had it in its memory. A
+    surplus loop ends by itself.
     """
     for kind in _wanted_kinds():
         summon(kind, lost_after_seconds=0)
 
 
 def revive() -> None:
-    """Ask for a loop of each kind that ought to run and of which none is alive."""
-    _summon_all_but(set(_alive().values_list("kind", flat=True)))
+    """Ask for a loop of each kind that must run and of which none is alive."""
+    _summon_missing(set(_alive().values_list("kind", flat=True)))
 
 
-def _summon_all_but(alive: set[str]) -> None:
+def _summon_missing(alive: set[str]) -> None:
     for kind in _wanted_kinds():
         if kind not in alive and summon(kind):
             log.warning("loop.revived", kind=kind.value)
 
 
-def replace_the_dead() -> None:
-    """Forget the loops of this cluster whose process is gone, and ask for others at once.
+def replace_dead_loops() -> None:
+    """Delete the loops of this cluster whose process is gone, and revive what is missing at once.
 
-    Called in each process that the cluster starts to work: it starts one when another has died.
-    Else a lane that was killed would be missed only after ALIVE_SECONDS.
+    Each new worker calls this, because the cluster starts a worker when another has died. Otherwise
+    a killed lane would be missed only after ALIVE_SECONDS.
     """
     here = Heartbeat.objects.filter(host=socket.gethostname(), cluster_pid=os.getppid())
     dead = [loop.pk for loop in here if loop.pid and not _is_alive(loop.pid)]
@@ -120,7 +123,7 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's, by now; it will be missed by its silence
+        pass  # another user's process has the pid by now; the loop's silence will show its death
     return True
 
 
@@ -129,7 +132,7 @@ def _wanted_kinds() -> list[LoopKind]:
 
 
 def is_full_here() -> bool:
-    """Whether this cluster runs as many lanes as it may."""
+    """Whether this cluster runs as many lanes as it may; renewed lanes don't count."""
     here = _alive().filter(
         kind=LoopKind.LANE,
         host=socket.gethostname(),
@@ -141,11 +144,11 @@ def is_full_here() -> bool:
 
 @contextmanager
 def running(kind: LoopKind, loop_id: UUID | None = None) -> Iterator["Loop | None"]:
-    """A loop's life: registered on entry, forgotten on exit.
+    """The life of a loop: registered on entry, deleted on exit.
 
-    With `loop_id` it is the loop that was asked for under that id; yields None if that one has
-    started already or was given up for lost, or if this cluster has as many lanes as it may:
-    whoever asked asks again, and another host has room.
+    With `loop_id` it is the loop that was asked for under that id. Yields None if that loop has
+    already started or was given up as lost. Also yields None if this cluster has as many lanes as
+    it may: the lane that asked asks again, and a host with room may take the request.
     """
     loop = Loop(kind=kind, id=loop_id or uuid4())
     if loop_id and kind == LoopKind.LANE and is_full_here():
@@ -167,11 +170,14 @@ class Loop:
 
     kind: LoopKind
     id: UUID
-    _last_beat: float = -math.inf  # the first is due at once
+    _last_beat: float = -math.inf  # the first beat is due at once
 
     def register(self, *, asked_for: bool) -> bool:
-        """Note that the loop runs, and forget the long dead; False if another was asked for."""
-        who: list[str | int] = [socket.gethostname(), os.getpid(), os.getppid()]
+        """Record that the loop runs, and delete the long dead ones.
+
+        Returns False if the loop was asked for, but has already started or was given up as lost.
+        """
+        process: list[str | int] = [socket.gethostname(), os.getpid(), os.getppid()]
         with connection.cursor() as cursor:
             if asked_for:
                 cursor.execute(
@@ -183,7 +189,7 @@ class Loop:
                     SET started_at = now(), beat_at = now(), host = %s, pid = %s, cluster_pid = %s
                     WHERE id = %s AND started_at IS NULL
                     """,
-                    [FORGET_AFTER_SECONDS, *who, self.id],
+                    [FORGET_AFTER_SECONDS, *process, self.id],
                 )
             else:
                 cursor.execute(
@@ -195,14 +201,14 @@ class Loop:
                         (host, pid, cluster_pid, id, kind, asked_at, started_at, beat_at, in_flight)
                     VALUES (%s, %s, %s, %s, %s, now(), now(), now(), 0)
                     """,
-                    [FORGET_AFTER_SECONDS, *who, self.id, self.kind],
+                    [FORGET_AFTER_SECONDS, *process, self.id, self.kind],
                 )
             return bool(cursor.rowcount)
 
     def beat_if_due(self, *, in_flight: int = 0) -> bool:
-        """Every few seconds: show that we live, revive the other kind.
+        """Every BEAT_SECONDS: send a heartbeat, and revive the other kind if none of it is alive.
 
-        Returns whether it was time to.
+        Returns whether a heartbeat was due.
         """
         if time.monotonic() - self._last_beat < BEAT_SECONDS:
             return False
@@ -216,19 +222,19 @@ class Loop:
                 """,
                 [in_flight, self.id, ALIVE_SECONDS],
             )
-            # The SELECT does not see the beat yet.
+            # The SELECT does not see the UPDATE of the same statement.
             alive = {self.kind.value, *(kind for (kind,) in cursor.fetchall())}
-        _summon_all_but(alive)
+        _summon_missing(alive)
         self._last_beat = time.monotonic()
         return True
 
     def renew(self) -> None:
-        """Ask for a successor, which may start while this one finishes."""
+        """Ask for a successor, which may start while this loop finishes."""
         Heartbeat.objects.filter(pk=self.id).update(is_renewed=True)
         summon(self.kind)
 
     def has_younger_peer(self) -> bool:
-        """Whether a loop of the kind lives that started after this one, so this one may end."""
+        """Whether a live loop of the kind started after this one, so that this one may end."""
         with connection.cursor() as cursor:
             cursor.execute(
                 """
@@ -244,5 +250,5 @@ class Loop:
 
 
 def _alive() -> QuerySet[Heartbeat]:
-    """The loops that beat lately."""
+    """The loops with a heartbeat in the last ALIVE_SECONDS."""
     return Heartbeat.objects.filter(beat_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS))

@@ -1,9 +1,10 @@
-"""django-q's cluster, of which any process may be killed at any moment: lanes and pollers go on.
+"""django-q's cluster, whose lanes and pollers go on when any of its processes is killed.
 
     first process ──forks──▶ sentinel ──forks──▶ pusher, monitor, workers
 
-The sentinel replaces its children; the first process replaces the sentinel, and all of them with
-it. Nobody outlives his parent. Linux's `ps -o comm` tells them apart: q-sentinel, q-pusher, ….
+The sentinel replaces its children. The first process replaces the sentinel, and all of its children
+with it. On Linux no process outlives its parent, and `ps -o comm` tells the processes apart:
+q-sentinel, q-pusher, ….
 """
 
 import ctypes
@@ -32,10 +33,10 @@ from replication.stores.factory import preload
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 0.5
+CHECK_SECONDS = 0.5
 REVIVE_SECONDS = 5.0
-BEGIN_AGAIN_SECONDS = 1.0
-# A long poll takes 20 s, and so may a lane whose stores don't answer; orchestrators get 35 s.
+RESTART_SECONDS = 1.0
+# A long poll takes 20 s, and so may a lane whose stores don't answer; orchestrators allow 35 s.
 STOP_SECONDS = 32.0
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -44,19 +45,22 @@ _PR_SET_NAME = 15
 
 
 class LocklessSentinel(Sentinel):
-    """django-q's sentinel, whose children leave nothing locked when they are killed."""
+    """django-q's sentinel, with the lockless queues, flags and timers of cluster/ipc.py.
+
+    A child that is killed leaves no lock behind that another child or the sentinel waits for.
+    """
 
     def __init__(self, stop: Flag, started: Flag, cluster_id: Any) -> None:
-        _call_this_process("q-sentinel")
+        _name_process("q-sentinel")
         super().__init__(stop, started, cluster_id, start=False)
-        # What waits here waits in this cluster's memory, where no other host can take it.
+        # One task at a time: no other host can take a task that waits in this cluster's memory.
         self.task_queue = Mailbox(one_at_a_time=True)
         self.result_queue = Mailbox()
         self.event_out = Flag()
         self.start()
 
     def spawn_worker(self) -> None:
-        """Start one more worker."""
+        """Start one more worker process."""
         timer = RawValue(Timer, -1)
         self.spawn_process(worker, self.task_queue, self.result_queue, timer, self.timeout)
 
@@ -65,54 +69,54 @@ class LocklessSentinel(Sentinel):
         return self.spawn_process(_pusher, self.task_queue, self.event_out, self.broker)
 
     def spawn_monitor(self) -> Any:
-        """Start the process that notes tasks as done."""
+        """Start the process that records finished tasks."""
         return self.spawn_process(_monitor, self.result_queue, self.broker)
 
 
 def _pusher(*arguments: Any) -> None:
-    _call_this_process("q-pusher")
+    _name_process("q-pusher")
     pusher(*arguments)
 
 
 def _monitor(*arguments: Any) -> None:
-    _call_this_process("q-monitor")
+    _name_process("q-monitor")
     monitor(*arguments)
 
 
 class Cluster:
-    """The cluster as its first process sees it."""
+    """The cluster, as its first process runs it."""
 
     def __init__(self) -> None:
         self._stop = Flag()
         self._revive_at = 0.0
-        self._is_new = True
+        self._must_start_loops = True
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT, then end within STOP_SECONDS."""
-        _let_children_die_with_their_parents()
+        _kill_children_with_their_parents()
         preload()
-        # To look for garbage among what is there for good takes a lane's time, 70 ms a turn.
+        # Else garbage collection scans the permanent objects too, and costs a lane 70 ms a run.
         gc.freeze()
         post_spawn.connect(_prepare_worker)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._end)
-        self._begin()
+            signal.signal(number, self._stop_on_signal)
+        self._start_sentinel()
         try:
             while not self._stop.is_set():
                 self._revive_if_due()
-                self._sentinel.join(LOOK_SECONDS)
+                self._sentinel.join(CHECK_SECONDS)
                 if not self._sentinel.is_alive() and not self._stop.is_set():
-                    log.error("cluster.begun_anew", reason=self._how_the_sentinel_ended())
-                    time.sleep(BEGIN_AGAIN_SECONDS)
-                    self._begin()
+                    log.error("cluster.begun_anew", reason=self._exit_reason())
+                    time.sleep(RESTART_SECONDS)
+                    self._start_sentinel()
             self._sentinel.join()
         finally:
             self._sentinel.kill()
 
-    def _begin(self) -> None:
+    def _start_sentinel(self) -> None:
         connections.close_all()  # a connection does not survive the fork
-        # Those that were asked for may have been lost with the sentinel's children.
-        self._is_new = True
+        # Loops that were asked for may have been lost with the last sentinel's children.
+        self._must_start_loops = True
         self._revive_at = 0.0
         self._sentinel = get_mp_context().Process(
             target=LocklessSentinel, args=(self._stop, Flag(), uuid4()), name="sentinel"
@@ -120,55 +124,56 @@ class Cluster:
         self._sentinel.start()
 
     def _revive_if_due(self) -> None:
-        """Ask for the loops that are missed: whoever died may have had them in hand."""
+        """Every REVIVE_SECONDS: ask for missing loops, which a killed process may have held."""
         if time.monotonic() < self._revive_at:
             return
         self._revive_at = time.monotonic() + REVIVE_SECONDS
         try:
-            if self._is_new:
+            if self._must_start_loops:
                 loops.start()
-                self._is_new = False
+                self._must_start_loops = False
             else:
                 loops.revive()
         except (DatabaseError, InterfaceError) as error:
-            # Whatever it is, lanes that do their work must not end for it.
+            # Whatever the error is, it must not end the lanes that are at work.
             log.warning("cluster.loops_not_revived", reason=str(error))
             connection.close()
 
-    def _how_the_sentinel_ended(self) -> str:
+    def _exit_reason(self) -> str:
         code = self._sentinel.exitcode or 0
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         return f"the sentinel {how}"
 
-    def _end(self, number: int, frame: FrameType | None) -> None:
-        """On SIGTERM or SIGINT. django-q waits for running tasks and tells them nothing; ours are
-        told."""
+    def _stop_on_signal(self, number: int, frame: FrameType | None) -> None:
+        """On SIGTERM or SIGINT: tell the loops to stop. django-q only waits for running tasks."""
         if not self._stop.is_set():
             loops.tell_to_stop()
             self._stop.set()
-            # By signal, for this process may be waiting for a database that does not answer.
-            signal.signal(signal.SIGALRM, self._end_at_once)
+            # A signal, because this process may be waiting for a database that does not answer.
+            signal.signal(signal.SIGALRM, self._end_process)
             signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
 
-    def _end_at_once(self, number: int, frame: FrameType | None) -> None:
+    def _end_process(self, number: int, frame: FrameType | None) -> None:
         log.error("cluster.stop_took_too_long", seconds=STOP_SECONDS)
         self._sentinel.kill()
         os._exit(1)
 
 
 def _prepare_worker(**_: Any) -> None:
-    """In each worker, before its first task."""
-    _call_this_process("q-worker")
+    """Run in each worker before its first task."""
+    _name_process("q-worker")
     try:
-        loops.replace_the_dead()
+        loops.replace_dead_loops()
     except DATABASE_AWAY:
-        # They will be missed soon enough, by those who beat when the database is back.
+        # Once the database is back, the other loops and the first process notice the missing loops.
         connection.close()
 
 
-def _let_children_die_with_their_parents() -> None:
-    """From now on each process that this one and its descendants fork gets SIGKILL when the one
-    that forked it is gone, in whatever way. On Linux; elsewhere orphans work on."""
+def _kill_children_with_their_parents() -> None:
+    """Have each process forked from now on, here or in a descendant, killed when its parent ends.
+
+    The kernel sends SIGKILL, however the parent ended. Linux only: elsewhere orphans keep running.
+    """
     if (libc := _LIBC) is None:
         return
     parent_pid = 0
@@ -180,12 +185,15 @@ def _let_children_die_with_their_parents() -> None:
     def in_child() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != parent_pid:
-            os._exit(1)  # it was gone before we could ask
+            os._exit(1)  # the parent was gone before prctl took effect
 
     os.register_at_fork(before=before, after_in_child=in_child)
 
 
-def _call_this_process(name: str) -> None:
-    """Of up to 15 characters; workers are called as the sentinel until they are ready."""
+def _name_process(name: str) -> None:
+    """Set the name that `ps -o comm` shows, of up to 15 characters.
+
+    A worker keeps the sentinel's name until it is ready.
+    """
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_NAME, name.encode())

@@ -1,4 +1,4 @@
-"""The cluster takes a task the moment it is committed, and outlasts a database that is away."""
+"""The broker takes a task as soon as it is committed, and survives an outage of the database."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,16 +15,16 @@ from tests.support.road import Log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 Tasks = list[tuple[int, str]]
 
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleQueue[Tasks | None]]:
-    """What a pusher's thread was given, look by look; it would wait for a NOTIFY for very long."""
-    monkeypatch.setattr(broker, "LOOK_SECONDS", 3 * PATIENCE_SECONDS)
-    monkeypatch.setattr(broker, "PAUSE_SECONDS", 0.01)
-    looks: SimpleQueue[Tasks | None] = SimpleQueue()
+    """The result of each `dequeue` on a pusher's thread, which waits for a NOTIFY for very long."""
+    monkeypatch.setattr(broker, "CHECK_SECONDS", 3 * TIMEOUT_SECONDS)
+    monkeypatch.setattr(broker, "RECONNECT_SECONDS", 0.01)
+    results: SimpleQueue[Tasks | None] = SimpleQueue()
     is_over = False
 
     def push() -> None:
@@ -34,27 +34,27 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleQueue[Tasks | None]
                 tasks = own.dequeue()
                 for number, _ in tasks or []:
                     own.acknowledge(number)
-                looks.put(tasks)
+                results.put(tasks)
         finally:
             connection.close()
 
     with ThreadPoolExecutor(1) as pool:
         ended: Future[None] = pool.submit(push)
-        yield looks
+        yield results
         is_over = True
 
-        def is_told() -> bool:
+        def wake_until_ended() -> bool:
             with connection.cursor() as cursor:
-                cursor.execute(f"NOTIFY {loops.SUMMONS_CHANNEL}")
+                cursor.execute(f"NOTIFY {loops.LOOPS_CHANNEL}")
             return ended.done()
 
-        eventually(is_told)
+        eventually(wake_until_ended)
         ended.result()
 
 
 def next_of(taken: SimpleQueue[Tasks | None]) -> Tasks:
-    """The next that was taken; between what it hears and its look there is nothing."""
-    while not (tasks := taken.get(timeout=PATIENCE_SECONDS)):
+    """The next tasks; skips the empty result between a NOTIFY and the next check."""
+    while not (tasks := taken.get(timeout=TIMEOUT_SECONDS)):
         pass
     return tasks
 
@@ -69,7 +69,7 @@ def listeners() -> list[int]:
 
 
 def test_a_loop_that_is_asked_for_is_taken_at_once(taken: SimpleQueue[Tasks | None]) -> None:
-    for _ in range(2):  # the second time it is heard on a connection that was kept
+    for _ in range(2):  # the second NOTIFY arrives on a connection that was kept
         eventually(lambda: len(listeners()) == 1)
         assert loops.summon(LoopKind.LANE, lost_after_seconds=0)
         assert len(next_of(taken)) == 1
@@ -82,7 +82,7 @@ def test_a_lost_connection_is_replaced_by_one_that_listens(
     [lost] = listeners()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [lost])
-    assert taken.get(timeout=PATIENCE_SECONDS) is None
+    assert taken.get(timeout=TIMEOUT_SECONDS) is None
     assert "cluster.database_unavailable" in logged.text
     eventually(lambda: bool(set(listeners()) - {lost}))
     assert loops.summon(LoopKind.LANE, lost_after_seconds=0)

@@ -1,4 +1,4 @@
-"""The loops keep themselves running, in the right number."""
+"""The loops keep the right number of themselves running."""
 
 import os
 import signal
@@ -26,20 +26,20 @@ from tests.support.road import Road
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def asked_for() -> int:
+def queued_tasks() -> int:
     """How many tasks wait in django-q's queue."""
     return OrmQ.objects.count()
 
 
 def age(kind: LoopKind, *, seconds: float) -> None:
-    """Make what is known of the kind's loops older."""
+    """Move the kind's requests and heartbeats into the past."""
     past = datetime.now(UTC) - timedelta(seconds=seconds)
     Heartbeat.objects.filter(kind=kind, started_at__isnull=True).update(asked_at=past)
     Heartbeat.objects.filter(kind=kind, started_at__isnull=False).update(beat_at=past)
 
 
 @pytest.mark.parametrize("kind", LoopKind)
-def test_however_many_ask_one_loop_of_each_kind_waits(kind: LoopKind) -> None:
+def test_one_loop_of_each_kind_waits_however_many_ask(kind: LoopKind) -> None:
     barrier = threading.Barrier(8)
 
     def ask() -> bool:
@@ -52,7 +52,7 @@ def test_however_many_ask_one_loop_of_each_kind_waits(kind: LoopKind) -> None:
     with ThreadPoolExecutor(8) as pool:
         asked = [future.result() for future in [pool.submit(ask) for _ in range(8)]]
     assert asked.count(True) == 1
-    assert asked_for() == 1
+    assert queued_tasks() == 1
     assert Heartbeat.objects.get().started_at is None
 
 
@@ -73,7 +73,7 @@ def test_a_loop_that_never_started_is_asked_for_again_and_starts_once() -> None:
     assert not Heartbeat.objects.exists()
 
 
-def test_a_cluster_that_starts_does_not_wait_for_what_its_predecessor_asked_for() -> None:
+def test_a_starting_cluster_replaces_the_waiting_loop_of_its_predecessor() -> None:
     loops.summon(LoopKind.LANE)
     waiting = Heartbeat.objects.filter(kind=LoopKind.LANE)
     lost = waiting.get().id
@@ -95,7 +95,7 @@ def test_a_lane_whose_process_was_killed_is_replaced_at_once(db: None, tmp_path:
             timeout_seconds=loops.ALIVE_SECONDS - loops.BEAT_SECONDS,
         )
         assert not lanes.filter(id=killed.id).exists()
-        os.killpg(cluster.pid, signal.SIGKILL)  # a stop would wait for its loops
+        os.killpg(cluster.pid, signal.SIGKILL)  # a stop would wait for the loops
 
 
 def test_a_task_whose_loop_was_given_up_does_nothing() -> None:
@@ -110,12 +110,12 @@ def test_a_running_loop_lets_another_be_asked_for() -> None:
         assert loops.summon(LoopKind.LANE)
 
 
-def test_the_kinds_do_not_wait_for_each_other() -> None:
+def test_a_loop_of_each_kind_can_wait_at_the_same_time() -> None:
     assert loops.summon(LoopKind.LANE)
     assert loops.summon(LoopKind.POLLER)
 
 
-def test_of_two_the_older_has_a_younger_peer_and_the_younger_has_none() -> None:
+def test_only_the_older_of_two_loops_has_a_younger_peer() -> None:
     with (
         loops.running(LoopKind.LANE) as older,
         loops.running(LoopKind.LANE) as younger,
@@ -131,38 +131,38 @@ def test_of_two_the_older_has_a_younger_peer_and_the_younger_has_none() -> None:
         assert not older.has_younger_peer()
 
 
-def test_reviving_asks_for_the_kinds_of_which_none_lives() -> None:
+def test_reviving_asks_for_each_kind_without_a_live_loop() -> None:
     with loops.running(LoopKind.LANE):
         loops.revive()
         assert Heartbeat.objects.get(started_at__isnull=True).kind == LoopKind.POLLER
         age(LoopKind.LANE, seconds=loops.ALIVE_SECONDS + 1)
         loops.revive()
-        assert asked_for() == 2
+        assert queued_tasks() == 2
 
 
-def test_no_poller_is_asked_for_where_polling_is_apart(settings: Settings) -> None:
+def test_no_poller_is_asked_for_if_the_cluster_does_not_poll(settings: Settings) -> None:
     settings.S3SYNC = settings.S3SYNC.model_copy(update={"poll_in_cluster": False})
     loops.start()
     loops.revive()
     assert [row.kind for row in Heartbeat.objects.all()] == [LoopKind.LANE]
 
 
-def the_one_asked_for() -> UUID:
+def waiting_loop_id() -> UUID:
     return Heartbeat.objects.get(started_at__isnull=True).id
 
 
-def test_a_cluster_grows_to_its_lanes_and_no_further(settings: Settings) -> None:
+def test_a_cluster_runs_no_more_lanes_than_its_limit(settings: Settings) -> None:
     settings.S3SYNC = settings.S3SYNC.model_copy(update={"lanes": 2})
     with loops.running(LoopKind.LANE) as first:
         assert first is not None
         loops.summon(LoopKind.LANE)
-        with loops.running(LoopKind.LANE, the_one_asked_for()) as second:
+        with loops.running(LoopKind.LANE, waiting_loop_id()) as second:
             assert second is not None
             assert loops.is_full_here()
             loops.summon(LoopKind.LANE)
-            with loops.running(LoopKind.LANE, the_one_asked_for()) as third:
+            with loops.running(LoopKind.LANE, waiting_loop_id()) as third:
                 assert third is None
-            # It was not started, so it can be asked for again at once.
+            # The third lane did not start, so another can be asked for at once.
             assert loops.summon(LoopKind.LANE)
 
 
@@ -171,7 +171,7 @@ def test_a_successor_takes_the_place_of_the_lane_that_asked_for_it(settings: Set
     with loops.running(LoopKind.LANE) as first:
         assert first is not None
         first.renew()
-        with loops.running(LoopKind.LANE, the_one_asked_for()) as second:
+        with loops.running(LoopKind.LANE, waiting_loop_id()) as second:
             assert second is not None
 
 
@@ -182,7 +182,7 @@ def test_lanes_of_another_host_do_not_fill_this_one(settings: Settings) -> None:
         assert not loops.is_full_here()
 
 
-def test_a_beat_shows_life() -> None:
+def test_a_heartbeat_shows_that_a_loop_is_alive() -> None:
     with loops.running(LoopKind.LANE) as loop:
         assert loop is not None
         age(LoopKind.LANE, seconds=loops.FORGET_AFTER_SECONDS + 1)
@@ -192,12 +192,12 @@ def test_a_beat_shows_life() -> None:
         assert datetime.now(UTC) - row.beat_at < timedelta(seconds=5)  # type: ignore[operator]
 
 
-def test_a_beat_asks_for_the_other_kind_when_that_fell_silent_and_never_for_its_own() -> None:
+def test_a_heartbeat_revives_the_other_kind_if_it_is_silent_and_never_its_own() -> None:
     with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
         assert lane is not None
         age(LoopKind.LANE, seconds=loops.ALIVE_SECONDS + 1)
         assert lane.beat_if_due()
-        assert asked_for() == 0
+        assert queued_tasks() == 0
     with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
         assert lane is not None
         age(LoopKind.POLLER, seconds=loops.ALIVE_SECONDS + 1)
@@ -205,7 +205,7 @@ def test_a_beat_asks_for_the_other_kind_when_that_fell_silent_and_never_for_its_
         assert Heartbeat.objects.get(started_at__isnull=True).kind == LoopKind.POLLER
 
 
-def test_a_beat_is_one_statement_while_all_live() -> None:
+def test_a_heartbeat_is_one_statement_while_both_kinds_are_alive() -> None:
     with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
         assert lane is not None
         with CaptureQueriesContext(connection) as queries:
@@ -214,7 +214,7 @@ def test_a_beat_is_one_statement_while_all_live() -> None:
         assert len(queries) == 1
 
 
-def test_a_loop_that_starts_forgets_the_dead() -> None:
+def test_a_starting_loop_deletes_the_long_dead_ones() -> None:
     with loops.running(LoopKind.LANE):
         age(LoopKind.LANE, seconds=loops.FORGET_AFTER_SECONDS + 1)
         with loops.running(LoopKind.LANE) as loop:
@@ -222,7 +222,9 @@ def test_a_loop_that_starts_forgets_the_dead() -> None:
             assert Heartbeat.objects.get(started_at__isnull=False).id == loop.id
 
 
-def test_lanes_grow_under_load_and_shrink_to_one(road: Road, tmp_path: Path) -> None:
+def test_the_number_of_lanes_grows_under_load_and_shrinks_to_one(
+    road: Road, tmp_path: Path
+) -> None:
     keys = [f"key/{number}" for number in range(80)]
     for key in keys:
         road.put(key)
@@ -240,6 +242,6 @@ def test_lanes_grow_under_load_and_shrink_to_one(road: Road, tmp_path: Path) -> 
             lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == len(keys),
             unless_ended=cluster,
         )
-        # One watches; while it renews itself there are two.
+        # One lane stays to watch; while it renews itself, there are two.
         eventually(lambda: lanes() == 1, unless_ended=cluster)
     assert {key for key in keys if road.replica(key)} == set(keys)

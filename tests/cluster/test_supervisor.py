@@ -1,4 +1,4 @@
-"""Any process of a cluster may be killed at any moment: it costs time, and nothing else."""
+"""Killing any process of a cluster at any moment costs time, and nothing else."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from replication.cluster.ipc import MESSAGE_BYTES, SHORTENED_CHARACTERS, Mailbox
+from replication.cluster.ipc import MAX_MESSAGE_BYTES, TRUNCATED_RESULT_CHARACTERS, Mailbox
 from replication.models import Heartbeat, JobState, LoopKind, TransferJob
 from sandbox.child import Child
 from sandbox.oss import Fault
@@ -20,8 +20,8 @@ from tests.support.road import Road
 from tests.support.threads import at_once
 
 
-def those_who(cluster: Child, role: str) -> set[int]:
-    """The pusher, monitor, workers or sentinel."""
+def processes(cluster: Child, role: str) -> set[int]:
+    """The pids of the pusher, monitor, workers or sentinel."""
     found = set()
     for pid in members(cluster):
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -30,13 +30,13 @@ def those_who(cluster: Child, role: str) -> set[int]:
     return found
 
 
-def busy(cluster: Child) -> set[int]:
-    """Workers that run a loop."""
+def busy_workers(cluster: Child) -> set[int]:
+    """The pids of the workers that run a loop."""
     pids = Heartbeat.objects.filter(pid__isnull=False).values_list("pid", flat=True)
     return {pid for pid in pids if pid} & members(cluster)
 
 
-def the_lane_at_work(cluster: Child) -> set[int]:
+def working_lane(cluster: Child) -> set[int]:
     (lane,) = TransferJob.objects.filter(state=JobState.RUNNING).values_list(
         "claimed_by", flat=True
     )
@@ -47,16 +47,16 @@ def the_lane_at_work(cluster: Child) -> set[int]:
 
 
 def idle_workers(cluster: Child) -> set[int]:
-    """All of them: one of them is the next to be handed a task."""
-    return those_who(cluster, "worker") - busy(cluster)
+    """The pids of all idle workers: one of them gets the next task."""
+    return processes(cluster, "worker") - busy_workers(cluster)
 
 
 VICTIMS: dict[str, Callable[[Child], set[int]]] = {
     "idle workers": idle_workers,
-    "the lane at work": the_lane_at_work,
-    "the pusher": lambda cluster: those_who(cluster, "pusher"),
-    "the monitor": lambda cluster: those_who(cluster, "monitor"),
-    "the sentinel": lambda cluster: those_who(cluster, "sentinel"),
+    "the working lane": working_lane,
+    "the pusher": lambda cluster: processes(cluster, "pusher"),
+    "the monitor": lambda cluster: processes(cluster, "monitor"),
+    "the sentinel": lambda cluster: processes(cluster, "sentinel"),
 }
 
 
@@ -67,7 +67,7 @@ def new_loops(kind: LoopKind, known: set[UUID]) -> set[UUID]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_after_a_kill_lanes_and_pollers_work_and_renew_themselves_and_a_stop_is_a_stop(
+def test_after_a_kill_lanes_and_pollers_work_and_renew_themselves_until_a_stop(
     road: Road, tmp_path: Path, victim: str
 ) -> None:
     environment = {"S3SYNC_LANE_SECONDS": "4", "S3SYNC_LEASE_SECONDS": "5"}
@@ -77,12 +77,12 @@ def test_after_a_kill_lanes_and_pollers_work_and_renew_themselves_and_a_stop_is_
     with manage("qcluster", directory=tmp_path, **environment) as cluster:
         road.put("before")
         eventually(lambda: road.replica("before"), unless_ended=cluster)
-        # One is under way, and nobody but the end of its lease can help it if its lane dies.
+        # This job is in flight: if its lane dies, only the end of its lease frees it.
         road.oss.add_fault(Fault(operation="PutObject", delay_seconds=6))
         road.put("meanwhile")
         running = TransferJob.objects.filter(state=JobState.RUNNING)
         eventually(running.exists, unless_ended=cluster)
-        eventually(lambda: busy(cluster) and idle_workers(cluster), unless_ended=cluster)
+        eventually(lambda: busy_workers(cluster) and idle_workers(cluster), unless_ended=cluster)
 
         victims = VICTIMS[victim](cluster)
         assert victims
@@ -90,7 +90,7 @@ def test_after_a_kill_lanes_and_pollers_work_and_renew_themselves_and_a_stop_is_
             os.kill(pid, signal.SIGKILL)
         known = {kind: new_loops(kind, set()) for kind in LoopKind}
         road.put("after")
-        # Of each kind two generations: the second was asked for by the first.
+        # Wait for two generations of each kind: the first asks for the second.
         for _ in range(2):
             for kind in LoopKind:
                 known[kind] |= eventually(partial(new_loops, kind, known[kind]))
@@ -105,7 +105,7 @@ def test_after_a_kill_lanes_and_pollers_work_and_renew_themselves_and_a_stop_is_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nobody_outlives_the_first_process(road: Road, tmp_path: Path) -> None:
+def test_no_process_outlives_the_first_process(road: Road, tmp_path: Path) -> None:
     road.oss.add_fault(Fault(operation="PutObject", delay_seconds=60))
     road.put("a")
     with manage("qcluster", directory=tmp_path) as cluster:
@@ -116,10 +116,10 @@ def test_nobody_outlives_the_first_process(road: Road, tmp_path: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_stop_ends_although_the_sentinel_does_not_move(road: Road, tmp_path: Path) -> None:
+def test_a_stop_ends_even_if_the_sentinel_hangs(road: Road, tmp_path: Path) -> None:
     with manage("qcluster", directory=tmp_path) as cluster:
         (pid,) = eventually(
-            lambda: busy(cluster) and those_who(cluster, "sentinel"), unless_ended=cluster
+            lambda: busy_workers(cluster) and processes(cluster, "sentinel"), unless_ended=cluster
         )
         os.kill(pid, signal.SIGSTOP)
         os.kill(cluster.pid, signal.SIGTERM)
@@ -127,7 +127,7 @@ def test_a_stop_ends_although_the_sentinel_does_not_move(road: Road, tmp_path: P
         eventually(lambda: not members(cluster), timeout_seconds=5)
 
 
-def test_a_receiver_that_is_killed_takes_no_message_with_it() -> None:
+def test_killed_receivers_neither_lose_a_message_nor_block_the_mailbox() -> None:
     mailbox = Mailbox()
     receivers = [get_context("fork").Process(target=mailbox.get) for _ in range(3)]
     for receiver in receivers:
@@ -140,7 +140,7 @@ def test_a_receiver_that_is_killed_takes_no_message_with_it() -> None:
     assert mailbox.empty()
 
 
-def test_every_message_is_received_once_by_one_of_many() -> None:
+def test_each_message_is_received_exactly_once_by_one_of_many_receivers() -> None:
     mailbox = Mailbox()
     numbers = range(200)
 
@@ -156,7 +156,7 @@ def test_every_message_is_received_once_by_one_of_many() -> None:
     assert sorted(number for part in received for number in part) == list(numbers)
 
 
-def test_one_at_a_time_waits_for_a_receiver_but_the_last_word_does_not() -> None:
+def test_one_at_a_time_waits_for_a_receiver_except_with_the_stop_message() -> None:
     mailbox = Mailbox(one_at_a_time=True)
     mailbox.put({"number": 1})
     sender = get_context("fork").Process(target=mailbox.put, args=({"number": 2},))
@@ -170,12 +170,12 @@ def test_one_at_a_time_waits_for_a_receiver_but_the_last_word_does_not() -> None
     assert [mailbox.get(), mailbox.get()] == [{"number": 2}, "STOP"]
 
 
-def test_an_overlong_result_is_cut_short_and_an_overlong_task_refused() -> None:
+def test_an_overlong_result_is_truncated_and_an_overlong_task_is_refused() -> None:
     mailbox = Mailbox()
-    mailbox.put({"name": "a", "result": "x" * MESSAGE_BYTES + "the end"})
+    mailbox.put({"name": "a", "result": "x" * MAX_MESSAGE_BYTES + "the end"})
     received = mailbox.get()
     assert received["name"] == "a"
     assert received["result"].endswith("the end")
-    assert len(received["result"]) == SHORTENED_CHARACTERS
+    assert len(received["result"]) == TRUNCATED_RESULT_CHARACTERS
     with pytest.raises(ValueError, match="longer than"):
-        mailbox.put({"args": "x" * MESSAGE_BYTES})
+        mailbox.put({"args": "x" * MAX_MESSAGE_BYTES})
