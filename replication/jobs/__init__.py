@@ -1,12 +1,12 @@
 """The only package that changes TransferJob.state.
 
-Each transition is one statement that names the state, and for a running job the attempt,
-that it starts from: whoever comes too late changes nothing and is told so. The database's
-clock decides what is due and which lease has run out.
+Each transition is one statement that names the state that it starts from, and for a running job
+the attempt. A caller that comes too late changes nothing and is told so. The database's clock
+decides which jobs are due and which leases have expired.
 """
 
 from replication.jobs.claiming import (
-    IS_NARROW,
+    WIDTH_APPLIES,
     WIDTH_DOUBLES_SECONDS,
     WIDTH_FORGOTTEN_SECONDS,
     WIDTH_NOW,
@@ -23,9 +23,9 @@ from replication.jobs.delete_permits import (
     release_unconfirmed,
 )
 from replication.jobs.enqueueing import (
+    JOBS_CHANNEL,
     PRIORITY_BULK,
     PRIORITY_EVENT,
-    WAKE_CHANNEL,
     JobOrder,
     enqueue,
 )
@@ -34,10 +34,10 @@ from replication.jobs.restoring import await_restore
 from replication.jobs.retrying import backoff_seconds, fail, hand_over, rescue, retry_later
 
 __all__ = [
-    "IS_NARROW",
+    "JOBS_CHANNEL",
     "PRIORITY_BULK",
     "PRIORITY_EVENT",
-    "WAKE_CHANNEL",
+    "WIDTH_APPLIES",
     "WIDTH_DOUBLES_SECONDS",
     "WIDTH_FORGOTTEN_SECONDS",
     "WIDTH_NOW",

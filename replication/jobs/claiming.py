@@ -1,4 +1,4 @@
-"""pending → running: which jobs a lane takes, and that it keeps them."""
+"""pending → running: which jobs a lane claims, and how it keeps them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from uuid import UUID
 
 from django.db import connection
 
-# What a destination that throttled is given doubles so often, and is no longer counted after that.
+# A destination that throttled has a `width`: how many transfers it may have at once. The width
+# doubles every WIDTH_DOUBLES_SECONDS, and does not apply any longer after WIDTH_FORGOTTEN_SECONDS.
 WIDTH_DOUBLES_SECONDS = 2.0
-WIDTH_FORGOTTEN_SECONDS = 30.0  # 2^15 times as many: no limit any more, and still an integer
+WIDTH_FORGOTTEN_SECONDS = 30.0  # 2^15 times the width: in effect no limit, and still an integer
 
-# In SQL, of a row `destination`: whether it throttled lately, and how many transfers it is given.
-IS_NARROW = f"destination.width_at > now() - interval '{WIDTH_FORGOTTEN_SECONDS} s'"
+# SQL for a row `destination`: whether its width applies, and how many transfers that allows now.
+WIDTH_APPLIES = f"destination.width_at > now() - interval '{WIDTH_FORGOTTEN_SECONDS} s'"
 WIDTH_NOW = (
     "floor(destination.width * 2 ^ (GREATEST(0, "
     f"extract(epoch FROM now() - destination.width_at)) / {WIDTH_DOUBLES_SECONDS}))"
@@ -21,7 +22,7 @@ WIDTH_NOW = (
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """What a lane needs to know of a job that it holds; `attempt` is its fencing token."""
+    """What a lane needs to know about a job that it has claimed; `attempt` is its fencing token."""
 
     id: int
     rule_id: int
@@ -29,8 +30,8 @@ class ClaimedJob:
     attempt: int
     attempt_limit: int
     started_at: datetime
-    write_in_doubt_until: datetime | None = None  # if that was still to come when it was claimed
-    size_bytes: int | None = None  # of the object as it was last seen, if a lane handed it over
+    write_in_doubt_until: datetime | None = None  # if still in the future at the claim
+    size_bytes: int | None = None  # of the object, as seen by a lane that handed it over
 
 
 def claim(
@@ -42,27 +43,30 @@ def claim(
     parked_rule_id: int | None = None,
     known_bytes_at_most: int | None = None,
 ) -> list[ClaimedJob]:
-    """Take up to `limit` due jobs of the rules that may run: the first of each rule, then the
-    second of each, so that no rule's backlog holds up another's.
+    """Claim up to `limit` due jobs by priority; within a priority, the first job of each rule, then
+    the second of each, so that no rule's backlog holds up another's.
 
-    May run: enabled, not paused, not parked, to a destination that is not throttled; with
-    `parked_rule_id`, that parked rule alone. `room` bounds how many are taken of a rule, and so do
-    the limits of rule and destination, and `known_bytes_at_most` leaves out the jobs whose object
-    is known to be larger; whoever must not overstep these claims through pace.py.
-    Never takes a job whose delete a person has to confirm, nor one whose key another job is running
-    for: that stays pending until the other is settled.
+    Claims jobs of rules that are enabled, not paused and not parked, and whose destination is not
+    throttled; with `parked_rule_id`, jobs of that parked rule alone. `room` bounds how many jobs of
+    each rule are claimed, and so do the limits of the rule and its destination: a caller that must
+    not exceed those limits claims through rate_limits.py. `known_bytes_at_most` leaves out jobs
+    whose object is known to be larger.
+
+    Never claims a job whose delete a person must confirm. Never claims a job whose key has a
+    running job: the pending job waits until the running job is settled.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            WITH place AS MATERIALIZED (
-                -- How many more jobs may run to each destination, if that is limited.
+            WITH target AS MATERIALIZED (
+                -- The destinations, and how many more jobs may write to each, if that is limited.
                 SELECT id, LEAST(
-                    CASE WHEN {IS_NARROW} THEN {WIDTH_NOW}
+                    CASE WHEN {WIDTH_APPLIES} THEN {WIDTH_NOW}
                         - (SELECT count(*) FROM replication_transferjob AS writer
-                           JOIN replication_replicationrule AS its ON its.id = writer.rule_id
+                           JOIN replication_replicationrule AS its_rule
+                             ON its_rule.id = writer.rule_id
                            WHERE writer.state = 'running'
-                             AND its.destination_id = destination.id) END,
+                             AND its_rule.destination_id = destination.id) END,
                     floor(max_requests_per_second * extract(epoch FROM
                         now() - GREATEST(requests_paced_until, now() - interval '1 s')))
                 )::int AS room
@@ -70,14 +74,14 @@ def claim(
                 WHERE throttled_until IS NULL OR throttled_until <= now()
             ), due AS MATERIALIZED (
                 SELECT id FROM (
-                  SELECT *, row_number() OVER (PARTITION BY place_id
-                                               ORDER BY priority, turn, available_at) AS place_turn
+                  SELECT *, row_number() OVER (PARTITION BY target_id
+                                               ORDER BY priority, turn, available_at) AS target_turn
                   FROM (
-                    SELECT job.*, place.id AS place_id, place.room AS place_room,
+                    SELECT job.*, target.id AS target_id, target.room AS target_room,
                            row_number() OVER (PARTITION BY rule.id
                                               ORDER BY priority, available_at) AS turn
                     FROM replication_replicationrule AS rule
-                    JOIN place ON place.id = rule.destination_id
+                    JOIN target ON target.id = rule.destination_id
                     LEFT JOIN unnest(%(room_rules)s::bigint[], %(rooms)s::int[])
                         AS room (rule_id, jobs) ON room.rule_id = rule.id
                     CROSS JOIN LATERAL (
@@ -91,7 +95,7 @@ def claim(
                               WHERE writer.rule_id = waiting.rule_id AND writer.key = waiting.key
                                 AND writer.state = 'running')
                         ORDER BY priority, available_at
-                        LIMIT GREATEST(0, LEAST(%(limit)s, room.jobs, place.room,
+                        LIMIT GREATEST(0, LEAST(%(limit)s, room.jobs, target.room,
                             CASE WHEN rule.max_concurrency IS NOT NULL THEN rule.max_concurrency
                                 - (SELECT count(*) FROM replication_transferjob AS writer
                                    WHERE writer.rule_id = rule.id AND writer.state = 'running')
@@ -101,8 +105,8 @@ def claim(
                     WHERE rule.enabled AND rule.paused_at IS NULL
                       AND (rule.parked_at IS NULL AND %(parked)s IS NULL OR rule.id = %(parked)s)
                   ) AS of_rules
-                ) AS of_places
-                WHERE place_room IS NULL OR place_turn <= place_room
+                ) AS of_targets
+                WHERE target_room IS NULL OR target_turn <= target_room
                 ORDER BY priority, turn, available_at
                 LIMIT %(limit)s
             )
@@ -113,7 +117,7 @@ def claim(
             RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at,
                 CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END,
                 job.size_bytes
-            """,  # noqa: S608 - two constants of ours
+            """,  # noqa: S608 - inserts our own constants only
             {
                 "limit": limit,
                 "lane": lane,
@@ -130,9 +134,10 @@ def claim(
 def extend_leases(
     lane: UUID, held: Collection[ClaimedJob], *, lease_seconds: float
 ) -> set[tuple[int, int]]:
-    """Extend the leases of these jobs where the lane still holds them: (id, attempt) of those.
+    """Extend the leases of the jobs that the lane still holds; return their (id, attempt).
 
-    Jobs that the lane does not know it has, from a claim whose answer was lost, are left to rescue.
+    Jobs of a claim whose answer was lost are unknown to the lane: their leases expire, and they are
+    rescued.
     """
     with connection.cursor() as cursor:
         cursor.execute(

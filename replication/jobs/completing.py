@@ -1,4 +1,4 @@
-"""running → completed, with the proof of it, and counted for status."""
+"""running → completed, with the proof of copy, and counted for status."""
 
 import json
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from replication.transfer.results import Completion
 
 
 def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
-    """running → completed, many in one statement, which counts them for status too.
+    """running → completed, for many jobs in one statement, which also counts them for status.
 
-    Returns the ids that were still ours. What was copied while an earlier write might still have
-    landed is looked at once more when it can't any longer.
+    Returns the ids of the jobs that were still ours. A key that was copied while an earlier write
+    might still land is looked at once more when that write can't land any longer.
     """
     in_doubt = [job for job, _ in completions if job.write_in_doubt_until]
     if not in_doubt:
@@ -37,7 +37,7 @@ def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
 def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
     if not completions:
         return set()
-    # JSON, for psycopg takes many times as long to write arrays.
+    # JSON, because psycopg takes many times as long to write arrays.
     rows = json.dumps(
         [{"id": job.id, "attempt": job.attempt} | vars(done) for job, done in completions]
     )

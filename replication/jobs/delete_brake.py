@@ -1,9 +1,9 @@
-"""Brakes a rule's deletes when there are far more than usual, until a person confirms them.
+"""Brakes a rule's deletes when they exceed its limit, until a person confirms them.
 
-A bucket that is emptied by mistake, or an expiry that was meant for another prefix, would empty
-the replica within minutes. Each delete of a rule with a limit is asked for here, just before it is
-sent. The one that oversteps the limit brakes the rule: it and those after it wait, each as a
-pending job, while the rule's copies go on. All processes count together.
+Otherwise a bucket that is emptied by mistake, or an expiry with the wrong prefix, would empty the
+replica within minutes. A rule with a limit asks here for a permit just before each delete is sent.
+The delete that exceeds the limit brakes the rule: this delete and those after it wait, each as a
+pending job, while the rule's copies go on. All processes share one count.
 """
 
 from collections import defaultdict
@@ -22,9 +22,9 @@ from replication.models import CompletedMinute, DeletePermit, JobState, Replicat
 
 log = structlog.get_logger(__name__)
 
-# The share of deletes among fewer jobs says nothing.
-PERCENT_COUNTS_FROM_JOBS = 100
-# While a batch is confirmed, no event is taken in: some 0.2 s.
+# The percentage of deletes among fewer jobs says nothing.
+MIN_JOBS_FOR_PERCENT = 100
+# No event is enqueued while a batch is confirmed: some 0.2 s.
 CONFIRM_BATCH = 5000
 
 
@@ -36,32 +36,32 @@ class _Limits:
     is_braked: bool
 
     def room(self, wanted: int, *, deletes: int, jobs: int) -> int:
-        """How many of the deletes that are wanted keep within the limits."""
+        """How many of the `wanted` deletes stay within the limits."""
         if self.is_braked:
             return 0
         return next(
             (
                 number
                 for number in range(wanted)
-                if self._oversteps(deletes + number + 1, jobs + number + 1)
+                if self._exceeds(deletes + number + 1, jobs + number + 1)
             ),
             wanted,
         )
 
-    def _oversteps(self, deletes: int, jobs: int) -> bool:
+    def _exceeds(self, deletes: int, jobs: int) -> bool:
         if self.max_deletes is not None and deletes > self.max_deletes:
             return True
         return (
             self.max_percent is not None
-            and jobs >= PERCENT_COUNTS_FROM_JOBS
+            and jobs >= MIN_JOBS_FOR_PERCENT
             and deletes * 100 > self.max_percent * jobs
         )
 
 
 def ask(wanting: Iterable[tuple[ClaimedJob, ReplicationRule]]) -> set[int]:
-    """Return the ids of the running jobs that may delete now; the others are to be held.
+    """Return the ids of the running jobs that may delete now; the caller must hold the others.
 
-    To ask twice for the same jobs counts once.
+    Asking twice for the same job counts once.
     """
     permitted: set[int] = set()
     of_rules: dict[int, list[ClaimedJob]] = defaultdict(list)
@@ -77,7 +77,7 @@ def ask(wanting: Iterable[tuple[ClaimedJob, ReplicationRule]]) -> set[int]:
 
 
 def confirm(rules: QuerySet[ReplicationRule]) -> int:
-    """Let the deletes that wait go on, and count anew from here. Returns how many."""
+    """Let the waiting deletes go on, and restart the count. Returns how many go on."""
     braked = rules.filter(braked_at__isnull=False)
     return sum(
         _confirm(rule_id, name, held_until)
@@ -86,7 +86,7 @@ def confirm(rules: QuerySet[ReplicationRule]) -> int:
 
 
 def _confirm(rule_id: int, name: str, held_until: datetime) -> int:
-    """What is held meanwhile is not confirmed: nobody has seen it."""
+    """Deletes that are held after `held_until` are not confirmed: no person has seen them."""
     confirmed = 0
     while batch := delete_permits.confirm_deletes(
         rule_id, held_until=held_until, limit=CONFIRM_BATCH
@@ -103,7 +103,7 @@ def _confirm(rule_id: int, name: str, held_until: datetime) -> int:
 
 
 def waiting(rule: ReplicationRule) -> int:
-    """How many of the rule's deletes wait for a person."""
+    """How many of the rule's deletes wait for a person to confirm them."""
     return TransferJob.objects.filter(
         rule=rule, state=JobState.PENDING, delete_permit=DeletePermit.AWAITED
     ).count()
@@ -122,7 +122,10 @@ def _ask(rule_id: int, wanting: Sequence[ClaimedJob]) -> set[int]:
 
 
 def _lock_limits(rule_id: int) -> _Limits:
-    """One asks for a rule at a time; who makes jobs of it, or claims them, is not held up."""
+    """Read the limits under a lock: one process asks for a rule at a time.
+
+    The lock does not block processes that enqueue or claim jobs of the rule.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -135,10 +138,10 @@ def _lock_limits(rule_id: int) -> _Limits:
 
 
 def _last_hour(rule_id: int) -> tuple[int, int]:
-    """The rule's deletes that count, done and granted, and all its jobs, those granted included.
+    """The rule's deletes that count (done or granted), and its completed jobs plus granted deletes.
 
-    By whole minutes: of the last 60 to 61. Of one moment, so that no delete is missed while it
-    ends.
+    Counts whole minutes, which makes the hour 60 to 61 minutes long. One statement counts done and
+    granted deletes, so that a delete that is completed meanwhile is not missed.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,6 +1,6 @@
-"""Permits to delete a replica. delete_brake.py decides; the functions here write it down.
+"""Permits to delete a replica: delete_brake.py decides, and the functions here record it.
 
-A held delete is a pending job. It uses up no try, and an event of its key ends the wait.
+A held delete is a pending job. The wait uses up no attempt, and an event for the key ends it.
 """
 
 from collections.abc import Sequence
@@ -9,21 +9,22 @@ from datetime import datetime
 from django.db import connection, transaction
 
 from replication.jobs.claiming import ClaimedJob
-from replication.jobs.enqueueing import PENDING_LOCK, WAKE_CHANNEL
-from replication.jobs.retrying import bequeath
+from replication.jobs.enqueueing import JOBS_CHANNEL, PENDING_LOCK
+from replication.jobs.retrying import merge_into_pending
 from replication.models import JobState
 
 
 def await_confirmation(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
-    """running → pending, not to be claimed before a person confirms the delete that it wants.
+    """running → pending, not claimed before a person confirms the delete that the job wants.
 
-    superseded instead, if another job of the key waits; due at once, if a person has confirmed
-    since the brake was asked. Returns the states of those that were still ours.
+    superseded instead, if the key has another pending job. Due at once, if the rule is not braked
+    any longer, because a person has confirmed since the brake was asked. Returns the new states of
+    the jobs that were still ours.
     """
     if not held:
         return {}
     with transaction.atomic(), connection.cursor() as cursor:
-        # Alone, so that no event of a key comes between, and no confirmation.
+        # Exclusive, so that no event for a key and no confirmation comes in between.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
         cursor.execute(
             """
@@ -53,12 +54,12 @@ def await_confirmation(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
         states = {job_id: JobState(state) for job_id, state in cursor.fetchall()}
         for job in held:
             if states.get(job.id) == JobState.SUPERSEDED:
-                bequeath(job)
+                merge_into_pending(job)
     return states
 
 
 def permitted_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
-    """Those of these jobs that may delete already: an earlier try was permitted to."""
+    """The ids of the jobs that may delete already: an earlier attempt was permitted to."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM replication_transferjob "
@@ -69,7 +70,7 @@ def permitted_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
 
 
 def grant_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
-    """Let these running jobs delete; returns those that were still ours."""
+    """Permit these running jobs to delete; return the ids of those that were still ours."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -84,7 +85,7 @@ def grant_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
 
 
 def confirm_deletes(rule_id: int, *, held_until: datetime, limit: int) -> int:
-    """Let up to `limit` of the rule's jobs go on that were held by then; returns how many."""
+    """Confirm up to `limit` of the rule's deletes that were held by then; return how many."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
         cursor.execute(
@@ -99,13 +100,13 @@ def confirm_deletes(rule_id: int, *, held_until: datetime, limit: int) -> int:
             [rule_id, held_until, limit],
         )
         confirmed = cursor.rowcount
-        cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
+        cursor.execute("SELECT pg_notify(%s, '')", [JOBS_CHANNEL])
     return confirmed
 
 
 def release_unconfirmed(rule_id: int) -> None:
-    """Have the rule's held jobs look and ask again; no job is held until the caller's transaction
-    ends."""
+    """Let the rule's held jobs look and ask again. Until the caller's transaction ends, no job can
+    be held."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
         cursor.execute(

@@ -1,4 +1,4 @@
-"""→ pending: a key that a rule should look at becomes a job, or joins the one that waits."""
+"""→ pending: a key that a rule must look at becomes a job, or joins the key's pending job."""
 
 import json
 from collections.abc import Iterable
@@ -10,24 +10,24 @@ from django.db import connection
 
 from replication.models import JobOrigin
 
-# Lanes listen here to start a job the moment it is committed.
-WAKE_CHANNEL = "s3sync_jobs"
+# Lanes listen on this channel, to start a job as soon as it is committed.
+JOBS_CHANNEL = "s3sync_jobs"
 
-# Fresh events go before what an operator asked to look at again.
+# Fresh events go before keys that an operator asked to look at again.
 PRIORITY_EVENT = 0
 PRIORITY_BULK = 10
 
-# Held, in PostgreSQL, by who touches many pending jobs: shared by those who do it in the order of
-# their keys, alone by those who don't. Else they would deadlock.
+# PostgreSQL advisory lock against deadlocks between statements that touch many pending jobs: shared
+# by those that touch the jobs in the order of their keys, exclusive for all others.
 PENDING_LOCK = 0x53335331
 
 
 @dataclass(frozen=True)
 class JobOrder:
-    """A key that a rule should look at.
+    """A key that a rule must look at.
 
-    `event_at` is when the change was announced, if known; with `not_before`, an earlier write may
-    still land until then, and the look is for after that.
+    `event_at` is when the change was announced, if known. With `not_before`, an earlier write may
+    still land until then, and the job is due after that.
     """
 
     rule_id: int
@@ -37,27 +37,27 @@ class JobOrder:
 
 
 def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> list[int]:
-    """Make each key's pending job, or join the one that waits already; wake the lanes on commit.
+    """Create a pending job for each key, or join the one that exists; notify the lanes on commit.
 
-    Returns the job ids, one for each distinct (rule, key). A job that joins keeps the oldest
-    `event_at`, so that lag is counted from the oldest change that was not yet served, and
-    becomes due at once: something happened to the key. The latest `not_before` is kept too: what
-    is copied before then is looked at once more after it.
+    Returns the job ids, one for each distinct (rule, key). A joined job becomes due as soon as a
+    new job would, because something happened to the key. It keeps the oldest `event_at`, so that
+    its lag counts from the oldest change not yet served. It also keeps the latest `not_before`: if
+    the key is copied before then, it is looked at once more after it.
     """
-    by_place: dict[tuple[int, str], JobOrder] = {}
+    by_key: dict[tuple[int, str], JobOrder] = {}
     for order in orders:
-        place = (order.rule_id, order.key)
-        by_place[place] = _joined(by_place[place], order) if place in by_place else order
-    if not by_place:
+        rule_key = (order.rule_id, order.key)
+        by_key[rule_key] = _merged(by_key[rule_key], order) if rule_key in by_key else order
+    if not by_key:
         return []
     # Sorted, so that two transactions that enqueue the same keys can't deadlock.
-    merged = [by_place[place] for place in sorted(by_place)]
-    # One statement, which is a transaction of its own where the caller has none: each further one
-    # would cost a round trip, and an event that comes alone waits for all of them.
+    merged = [by_key[rule_key] for rule_key in sorted(by_key)]
+    # One statement, which is its own transaction where the caller has none: each further statement
+    # costs a round trip, and a single event waits for all of them.
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH turn AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%s)),
+            WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%s)),
             made AS (
                 INSERT INTO replication_transferjob AS job
                     (rule_id, key, state, origin, priority, attempt, attempt_limit,
@@ -68,8 +68,8 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                 SELECT rule_id, key, 'pending', %s, %s, 0, %s,
                        GREATEST(LEAST(event_at, now()), not_before), now(),
                        GREATEST(now(), not_before), not_before, '', '', '', '', '', '', '', '', ''
-                -- The turn first: no row is touched before the lock is held.
-                FROM turn, json_to_recordset(%s)
+                -- `locked` first: no row is touched before the lock is held.
+                FROM locked, json_to_recordset(%s)
                     AS o (rule_id bigint, key text, event_at timestamptz, not_before timestamptz)
                 ON CONFLICT (rule_id, key) WHERE state = 'pending' DO UPDATE SET
                     event_at = LEAST(job.event_at, excluded.event_at),
@@ -77,7 +77,7 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                     write_in_doubt_until =
                         GREATEST(job.write_in_doubt_until, excluded.write_in_doubt_until),
                     priority = LEAST(job.priority, excluded.priority),
-                    -- What waits to delete has to look afresh, and ask again.
+                    -- A job that waits to delete must look again, and ask again.
                     delete_permit = replace(job.delete_permit, 'awaited', ''),
                     attempt_limit = job.attempt + excluded.attempt_limit
                 RETURNING id)
@@ -89,15 +89,15 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                 priority,
                 settings.S3SYNC.max_attempts,
                 json.dumps([vars(order) for order in merged], default=datetime.isoformat),
-                WAKE_CHANNEL,
+                JOBS_CHANNEL,
             ],
         )
         job_ids: list[int] = cursor.fetchone()[0]
     return job_ids
 
 
-def _joined(one: JobOrder, other: JobOrder) -> JobOrder:
-    """One order for two of the same key: the oldest change, the latest doubt."""
+def _merged(one: JobOrder, other: JobOrder) -> JobOrder:
+    """One order for two of the same key, with the oldest `event_at` and the latest `not_before`."""
     return JobOrder(
         one.rule_id,
         one.key,

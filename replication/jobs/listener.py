@@ -1,4 +1,4 @@
-"""Hears, on a connection and thread of its own, when jobs are enqueued."""
+"""Listens for enqueued jobs, on its own thread and database connection."""
 
 import threading
 from collections.abc import Callable
@@ -8,24 +8,27 @@ from typing import Self
 import structlog
 from django.db import Error, connection
 
-from replication.jobs.enqueueing import WAKE_CHANNEL
+from replication.jobs.enqueueing import JOBS_CHANNEL
 
 log = structlog.get_logger(__name__)
 
 STOP_CHECK_SECONDS = 0.5
 RECONNECT_SECONDS = 1.0
-# In a stream of events there is a NOTIFY for each commit: what comes in such a moment is heard as
-# one. The first of them is heard at once.
-BREATH_SECONDS = 0.01
+# In a stream of events, each commit sends a NOTIFY. The first is passed on at once, those that
+# follow within this time are passed on together.
+COALESCE_SECONDS = 0.01
 
 
 class WakeListener:
-    """Calls `on_wake` from its thread with what each NOTIFY says, from entry to exit."""
+    """Calls `on_notify` from its own thread with the payload of each NOTIFY, from entry to exit.
 
-    def __init__(self, on_wake: Callable[[str], None]) -> None:
-        self._on_wake = on_wake
+    Calls it with "" when it has (re)connected: it may have missed a NOTIFY before.
+    """
+
+    def __init__(self, on_notify: Callable[[str], None]) -> None:
+        self._on_notify = on_notify
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="wake", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -52,14 +55,14 @@ class WakeListener:
 
     def _listen(self) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(f"LISTEN {WAKE_CHANNEL}")
-        self._on_wake("")  # whatever was enqueued before we listened
+            cursor.execute(f"LISTEN {JOBS_CHANNEL}")
+        self._on_notify("")  # jobs may have been enqueued before we listened
         while not self._stop.is_set():
-            # Django has no word for NOTIFY; this is psycopg's own connection.
+            # Django has no API for NOTIFY; this is psycopg's connection.
             with connection.wrap_database_errors:
-                heard = connection.connection.notifies(timeout=STOP_CHECK_SECONDS, stop_after=1)
-                said = {notify.payload for notify in heard}
-            for payload in said:
-                self._on_wake(payload)
-            if said:
-                self._stop.wait(BREATH_SECONDS)
+                received = connection.connection.notifies(timeout=STOP_CHECK_SECONDS, stop_after=1)
+                payloads = {notify.payload for notify in received}
+            for payload in payloads:
+                self._on_notify(payload)
+            if payloads:
+                self._stop.wait(COALESCE_SECONDS)

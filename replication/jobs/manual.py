@@ -1,21 +1,21 @@
-"""What a person may do to jobs: failed → pending, pending → cancelled."""
+"""The transitions that a person asks for: failed → pending, pending → cancelled."""
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from replication.jobs.enqueueing import PENDING_LOCK, WAKE_CHANNEL
+from replication.jobs.enqueueing import JOBS_CHANNEL, PENDING_LOCK
 from replication.models import DeletePermit, JobState, TransferJob
 
 RETRY_BATCH = 1000
 
 
 def retry(failed: QuerySet[TransferJob]) -> int:
-    """failed → pending, due now and with a full allowance of tries. Returns how many.
+    """failed → pending, due now and with a full allowance of attempts. Returns how many.
 
-    One job of each key is enough: the others, and those whose key has a pending job already,
-    are superseded by it. The attempt goes on counting: as the fencing token it must never be
+    One job of each key is enough: a key's other failed jobs, and failed jobs whose key already has
+    a pending job, become superseded. `attempt` goes on counting, because no fencing token may be
     used twice.
     """
     job_ids = list(failed.filter(state=JobState.FAILED).order_by("id").values_list("id", flat=True))
@@ -58,15 +58,15 @@ def _retry_batch(job_ids: list[int]) -> int:
                     """,
                     [job_ids],
                 )
-                cursor.execute("SELECT pg_notify(%s, '')", [WAKE_CHANNEL])
+                cursor.execute("SELECT pg_notify(%s, '')", [JOBS_CHANNEL])
             return moved
         except IntegrityError:
-            # An event made a pending job of one of the keys meanwhile; that one is seen now.
+            # An event created a pending job of one of the keys meanwhile; the next round sees it.
             continue
 
 
 def cancel(pending: QuerySet[TransferJob]) -> int:
-    """pending → cancelled. Returns how many."""
+    """pending → cancelled. Returns how many jobs."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
         return pending.filter(state=JobState.PENDING).update(

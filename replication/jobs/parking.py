@@ -1,8 +1,8 @@
-"""Parks a rule whose errors need a person, tries it now and then, and resumes it by itself.
+"""Parks a rule whose errors need a person, probes it now and then, and resumes it automatically.
 
-A wrong secret or a missing grant fails every object of a rule alike. After a few such errors in a
-row the rule is parked: its jobs wait and keep their tries. Now and then one of them is tried; when
-it succeeds, the rule goes on, and what had failed for such a reason is tried again.
+A wrong secret or a missing grant makes every object of a rule fail. After a few such errors in a
+row the rule is parked: its jobs wait and keep their attempts. Now and then one job is tried as a
+probe. When it succeeds, the rule resumes, and its jobs that failed with such an error are retried.
 """
 
 from uuid import UUID
@@ -20,16 +20,16 @@ from replication.models import JobState, ReplicationRule, TransferJob
 log = structlog.get_logger(__name__)
 
 PARK_AFTER_ERRORS = 3
-# The longer a rule has been parked, the more seldom it is tried.
-LONGEST_PROBE_SECONDS = 900
+# The longer a rule has been parked, the longer the interval between probes, up to this.
+MAX_PROBE_SECONDS = 900
 
-_NEEDING_A_PERSON = [
+_CODES_NEEDING_A_PERSON = [
     code for code, meaning in MEANINGS.items() if meaning.disposition is Disposition.PERSON
 ]
 
 
 def note_error(rule_id: int, error: ReplicationError) -> bool:
-    """Count an error that needs a person; returns whether the rule is parked now."""
+    """Count an error that needs a person; return whether the rule is parked now."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -58,31 +58,31 @@ def note_error(rule_id: int, error: ReplicationError) -> bool:
 
 
 def note_success(rule_id: int) -> None:
-    """Something was written for the rule: whatever needed a person is mended."""
+    """A write for the rule succeeded: reset its error count, and resume it if it was parked."""
     _unpark(ReplicationRule.objects.filter(pk=rule_id))
 
 
 def resume(rules: QuerySet[ReplicationRule]) -> int:
-    """Let rules go on that a person paused, or errors parked. Returns how many these were."""
-    held_up = rules.filter(Q(paused_at__isnull=False) | Q(parked_at__isnull=False)).count()
+    """Resume rules that a person paused or errors parked. Returns how many were stopped."""
+    stopped = rules.filter(Q(paused_at__isnull=False) | Q(parked_at__isnull=False)).count()
     rules.update(paused_at=None)
     _unpark(rules)
-    return held_up
+    return stopped
 
 
 def _unpark(rules: QuerySet[ReplicationRule]) -> None:
-    """Forget the errors; where they had parked a rule, try again what had failed for them."""
+    """Reset the error counts; if errors had parked a rule, retry the jobs that failed with them."""
     parked = list(rules.filter(parked_at__isnull=False).values_list("pk", "name"))
     rules.filter(errors_in_a_row__gt=0).update(
         errors_in_a_row=0, parked_at=None, probe_at=None, parked_code="", parked_detail=""
     )
     for rule_id, name in parked:
-        retried = retry(_failed_for_want_of_a_person(rule_id))
+        retried = retry(_failures_needing_a_person(rule_id))
         log.info("rule.resumed", rule=name, retried=retried)
 
 
 def claim_probe(lane: UUID, *, lease_seconds: float) -> list[ClaimedJob]:
-    """Claim one job of a parked rule whose next try is due; none if there is no such rule."""
+    """Claim one job of a parked rule whose probe is due; none if there is no such rule."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -95,19 +95,19 @@ def claim_probe(lane: UUID, *, lease_seconds: float) -> list[ClaimedJob]:
                 ORDER BY probe_at LIMIT 1 FOR UPDATE SKIP LOCKED)
             RETURNING id
             """,
-            [settings.S3SYNC.probe_seconds, LONGEST_PROBE_SECONDS],
+            [settings.S3SYNC.probe_seconds, MAX_PROBE_SECONDS],
         )
         row = cursor.fetchone()
     if row is None:
         return []
     [rule_id] = row
     if not TransferJob.objects.filter(rule_id=rule_id, state=JobState.PENDING).exists():
-        newest = _failed_for_want_of_a_person(rule_id).order_by("-finalized_at")[:1]
+        newest = _failures_needing_a_person(rule_id).order_by("-finalized_at")[:1]
         retry(TransferJob.objects.filter(pk__in=newest.values("pk")))
     return claim(lane, limit=1, lease_seconds=lease_seconds, parked_rule_id=rule_id)
 
 
-def _failed_for_want_of_a_person(rule_id: int) -> QuerySet[TransferJob]:
+def _failures_needing_a_person(rule_id: int) -> QuerySet[TransferJob]:
     return TransferJob.objects.filter(
-        rule_id=rule_id, state=JobState.FAILED, error_code__in=_NEEDING_A_PERSON
+        rule_id=rule_id, state=JobState.FAILED, error_code__in=_CODES_NEEDING_A_PERSON
     )

@@ -1,9 +1,9 @@
-"""How fast each destination is written to, by all lanes of all processes together.
+"""Limits how fast all lanes of all processes together write to each destination.
 
-A destination that throttles is left alone until its hint is over; then it is given half the
+A destination that throttles gets no transfers until its hint has expired. Then it gets half the
 transfers that it could not take, and twice as many every few seconds. Limits that an operator sets
-hold from the start: requests are counted as jobs are claimed, bytes as they are sent. All of it is
-kept on the destination's row, and costs nothing where there is no limit.
+apply from the start: requests are counted as jobs are claimed, bytes as they are sent. All of this
+state is on the destination's row, and costs nothing where there is no limit.
 """
 
 import threading
@@ -21,37 +21,38 @@ from replication.stores.transport.fibers import run_blocking
 
 log = structlog.get_logger(__name__)
 
-# How long a destination is left alone that asks for fewer requests and does not say for how long.
-THROTTLED_SECONDS = 1.0
-# A destination is not made slower again until so long after it could be written to once more.
-SETTLED_SECONDS = 1.0
-NARROWEST = 2.0  # with one transfer at a time, a single slow one would be all there is
-# Who waits for bytes looks that often whether its job may go on.
-LOOK_SECONDS = 0.5
-# A lane fetches the bytes for so long at a time: short enough to be shared evenly, long enough to
+# How long to pause for a destination that asks for fewer requests without a hint for how long.
+DEFAULT_HINT_SECONDS = 1.0
+# After the hint of a slowdown has expired, the destination is not slowed down again for this long.
+SLOWDOWN_GRACE_SECONDS = 1.0
+MIN_WIDTH = 2.0  # with one transfer at a time, a single slow one would hold up all others
+# How often a transfer that waits for bytes checks whether its job may go on.
+CHECK_SECONDS = 0.5
+# A lane takes the bytes for this long at a time: short enough to be shared evenly, long enough to
 # cost few statements.
 GRANT_SECONDS = 0.25
 
-# Held, in PostgreSQL, while jobs are counted and claimed where a limit must not be overstepped.
+# PostgreSQL advisory lock: count and claim jobs under it where a limit must not be exceeded.
 _CLAIM_LOCK = 0x53335332
 
 
 def note_throttled(destination_id: int, *, seconds: float) -> None:
     """Keep all lanes from the destination for that long (0: it gave no hint), then go on slowly.
 
-    Of the many transfers that are refused at once, the first alone makes it slower; and what
-    started before it was made slower does not make it slower again.
+    Of many transfers that are refused at once, only the first slows the destination down. Further
+    refusals don't until SLOWDOWN_GRACE_SECONDS after the hint has expired, because their transfers
+    may have started before the slowdown.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE replication_destination AS destination
             SET throttled_until = GREATEST(throttled_until, now() + hint),
-                width = CASE WHEN width_at > now() - settled THEN width
+                width = CASE WHEN width_at > now() - grace THEN width
                              ELSE GREATEST(%s, running / 2.0) END,
-                width_at = CASE WHEN width_at > now() - settled THEN width_at
+                width_at = CASE WHEN width_at > now() - grace THEN width_at
                                 ELSE now() + hint END
-            FROM make_interval(secs => %s) AS settled, make_interval(secs => %s) AS hint,
+            FROM make_interval(secs => %s) AS grace, make_interval(secs => %s) AS hint,
                  LATERAL (SELECT
                      (SELECT count(*) FROM replication_transferjob AS job
                       JOIN replication_replicationrule AS rule ON rule.id = job.rule_id
@@ -64,9 +65,9 @@ def note_throttled(destination_id: int, *, seconds: float) -> None:
             RETURNING name, width, width_at = now() + hint
             """,
             [
-                NARROWEST,
-                SETTLED_SECONDS,
-                seconds or THROTTLED_SECONDS,
+                MIN_WIDTH,
+                SLOWDOWN_GRACE_SECONDS,
+                seconds or DEFAULT_HINT_SECONDS,
                 *[destination_id] * 3,
             ],
         )
@@ -84,8 +85,8 @@ def claim(
     room: dict[int, int],
     known_bytes_at_most: int | None = None,
 ) -> list[ClaimedJob]:
-    """Claim jobs; one lane at a time where a rule has a limit that all lanes share."""
-    claim_of_lane = partial(
+    """Claim jobs; one lane at a time if any rule has a limit that all lanes share."""
+    claim_jobs = partial(
         claiming.claim,
         lane,
         limit=limit,
@@ -95,26 +96,26 @@ def claim(
     )
     by_id = {rule.pk: rule for rule in rules}
     if not any(map(is_limited, by_id.values())):
-        return claim_of_lane()
+        return claim_jobs()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIM_LOCK])
-        claimed = claim_of_lane()
+        claimed = claim_jobs()
         count_requests([job.rule_id for job in claimed if has_request_limit(by_id[job.rule_id])])
     return claimed
 
 
 def is_limited(rule: ReplicationRule) -> bool:
-    """Whether lanes have to ask each other before they claim a job of the rule."""
+    """Whether lanes must take turns to claim jobs of the rule."""
     return bool(rule.max_concurrency or has_request_limit(rule))
 
 
 def has_request_limit(rule: ReplicationRule) -> bool:
-    """Whether the rule's requests are to be counted."""
+    """Whether the rule's requests must be counted."""
     return bool(rule.destination.max_requests_per_second)
 
 
 def count_requests(rule_ids: list[int]) -> None:
-    """Let a request for each take its share of the second, at its rule's destination."""
+    """Count one request for each item against the limit of its rule's destination."""
     if not rule_ids:
         return
     with connection.cursor() as cursor:
@@ -134,10 +135,10 @@ def count_requests(rule_ids: list[int]) -> None:
 
 
 class ByteAllowance:
-    """What this process may still send to a destination; the lane's own thread fills it.
+    """The bytes that this process may still send to a destination; the lane's own thread fills it.
 
-    Transfers wait in `spend` while there is nothing left. `bytes_per_second` is what all processes
-    may send together; None sets everybody free.
+    Transfers wait in `spend` while nothing is left. `bytes_per_second` is the limit for all
+    processes together; None means no limit.
     """
 
     def __init__(self, destination_id: int, bytes_per_second: int | None) -> None:
@@ -148,14 +149,14 @@ class ByteAllowance:
 
     @property
     def left(self) -> float:
-        """Bytes that may go at once; less than none where more were taken than there were."""
+        """Bytes that may be sent at once; negative if more were taken than were left."""
         return self._left
 
     def spend(self, size_bytes: int, *, may_go_on: Callable[[], None]) -> None:
-        """Wait until there is something left, then take so many bytes, and more than are left.
+        """Wait until something is left, then take so many bytes, even if fewer are left.
 
         Raises:
-            TransferStopped: what `may_go_on` raises; it is asked while we wait.
+            TransferStopped: `may_go_on`, which is called during the wait, raised it.
         """
         if not self._bytes_per_second:
             return
@@ -169,12 +170,12 @@ class ByteAllowance:
     def _wait_and_spend(self, size_bytes: int, may_go_on: Callable[[], None]) -> None:
         with self._changed:
             while self._bytes_per_second and self._left <= 0:
-                self._changed.wait(LOOK_SECONDS)
+                self._changed.wait(CHECK_SECONDS)
                 may_go_on()
             self._left -= size_bytes
 
     def fill(self, bytes_per_second: int | None) -> None:
-        """Fetch what may be sent until the next call, which is due in GRANT_SECONDS."""
+        """Take the bytes that may be sent until the next call, which is due in GRANT_SECONDS."""
         with self._changed:
             self._bytes_per_second = bytes_per_second
             if not bytes_per_second:
@@ -189,7 +190,7 @@ class ByteAllowance:
 
 
 def _grant(destination_id: int, bytes_per_second: int, wanted: float) -> float:
-    """Take at most so many bytes from what the destination's seconds have left."""
+    """Take up to `wanted` bytes from what the destination's limit has left; return how many."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,25 +1,26 @@
 """running → pending until S3 has restored an archived object.
 
-The wait uses up no try, and an event of the key ends it.
+The wait uses up no attempt, and an event for the key ends it.
 """
 
 from django.db import IntegrityError, connection, transaction
 
 from replication.errors import ReplicationError
 from replication.jobs.claiming import ClaimedJob
-from replication.jobs.retrying import bequeath
+from replication.jobs.retrying import merge_into_pending
 from replication.models import JobState
 
-# S3 announces the end of a restore. Should the announcement get lost: we look after as long again
-# as the change is old, within these.
-RESTORE_LOOK_SECONDS = 3600
-RESTORE_LOOK_AT_MOST_SECONDS = 6 * 3600
+# S3 announces the end of a restore. In case the announcement is lost, look again after a delay that
+# equals the age of the change, within these bounds.
+RESTORE_CHECK_MIN_SECONDS = 3600
+RESTORE_CHECK_MAX_SECONDS = 6 * 3600
 
 
 def await_restore(job: ClaimedJob, error: ReplicationError) -> JobState | None:
     """running → pending until S3 has restored the object; superseded if a newer job waits.
 
-    It is no unsuccessful try, but the job says what it waits for.
+    This is not an unsuccessful attempt, but the job's error says what it waits for. Returns None if
+    the job is not ours any more.
     """
     try:
         with transaction.atomic():
@@ -27,7 +28,7 @@ def await_restore(job: ClaimedJob, error: ReplicationError) -> JobState | None:
     except IntegrityError:
         with transaction.atomic():
             moved = _await_restore(job, error, JobState.SUPERSEDED)
-            bequeath(job)
+            merge_into_pending(job)
         return JobState.SUPERSEDED if moved else None
 
 
@@ -48,8 +49,8 @@ def _await_restore(job: ClaimedJob, error: ReplicationError, state: JobState) ->
                 "state": state.value,
                 "code": error.code.value,
                 "detail": error.detail,
-                "least": RESTORE_LOOK_SECONDS,
-                "most": RESTORE_LOOK_AT_MOST_SECONDS,
+                "least": RESTORE_CHECK_MIN_SECONDS,
+                "most": RESTORE_CHECK_MAX_SECONDS,
                 "id": job.id,
                 "attempt": job.attempt,
                 "started_at": job.started_at,

@@ -1,4 +1,4 @@
-"""running → what comes after a try that did not succeed, or was not to be finished."""
+"""running → pending, superseded or failed, after an attempt that did not succeed or was stopped."""
 
 import random
 from functools import partial
@@ -13,7 +13,7 @@ from replication.errors import ErrorCode, ReplicationError
 from replication.jobs.claiming import ClaimedJob
 from replication.models import JobState, TransferAttempt, TransferJob
 
-# A lane keeps its connection, so that few share a row of the totals.
+# Rows for each total. A lane keeps its connection and so its row, which few other lanes share.
 TRIES_SHARDS = 16
 
 
@@ -24,17 +24,22 @@ def retry_later(
     uses_up_a_try: bool = True,
     if_lease_expired: bool = False,
 ) -> JobState | None:
-    """running → pending after a backoff; superseded if a newer job waits; failed if exhausted.
+    """running → pending after a backoff, superseded if a newer job waits, or failed if no attempt
+    is left. Returns None if the job is not ours any more.
 
-    Without `uses_up_a_try` the job has as many tries left as before, for the error was not of
-    its making, and it is due as soon as the server's hint allows.
+    Without `uses_up_a_try` the job has as many attempts left as before, because it did not cause
+    the error, and it is due as soon as the server's hint allows.
     """
-    end_try = partial(
-        _end_try, job, error, more_tries=not uses_up_a_try, if_lease_expired=if_lease_expired
+    end_attempt = partial(
+        _end_attempt,
+        job,
+        error,
+        allows_another=not uses_up_a_try,
+        if_lease_expired=if_lease_expired,
     )
     if uses_up_a_try and job.attempt + 1 >= job.attempt_limit:
         with transaction.atomic():
-            return JobState.FAILED if end_try(state=JobState.FAILED) else None
+            return JobState.FAILED if end_attempt(state=JobState.FAILED) else None
     delay = (
         backoff_seconds(job.attempt, hint_seconds=error.retry_after_seconds)
         if uses_up_a_try
@@ -42,28 +47,28 @@ def retry_later(
     )
     try:
         with transaction.atomic():
-            moved = end_try(state=JobState.PENDING, delay_seconds=delay)
+            moved = end_attempt(state=JobState.PENDING, delay_seconds=delay)
         return JobState.PENDING if moved else None
     except IntegrityError:
-        # A pending job of the key exists. It can't run before we are settled, so it looks
-        # at the source after us.
+        # The key has a pending job. It can't run before this job is settled, so it looks at the
+        # source after this job did.
         with transaction.atomic():
-            moved = end_try(state=JobState.SUPERSEDED)
-            bequeath(job)
+            moved = end_attempt(state=JobState.SUPERSEDED)
+            merge_into_pending(job)
         return JobState.SUPERSEDED if moved else None
 
 
 def fail(job: ClaimedJob, error: ReplicationError) -> JobState | None:
-    """running → failed."""
+    """running → failed. Returns None if the job is not ours any more."""
     with transaction.atomic():
-        return JobState.FAILED if _end_try(job, error, state=JobState.FAILED) else None
+        return JobState.FAILED if _end_attempt(job, error, state=JobState.FAILED) else None
 
 
 def hand_over(job: ClaimedJob, *, size_bytes: int | None = None) -> bool:
-    """running → pending, due at once, the attempt unchanged: the lane has to end, or has no place
+    """running → pending, due at once, with `attempt` unchanged: the lane must end, or has no place
     for an object of this size.
 
-    superseded instead, if another job of the key waits.
+    superseded instead, if the key has another pending job. Returns whether the job was still ours.
     """
     ours = TransferJob.objects.filter(id=job.id, state=JobState.RUNNING, attempt=job.attempt)
     free: dict[str, Any] = {"lease_expires_at": None, "claimed_by": None}
@@ -75,14 +80,14 @@ def hand_over(job: ClaimedJob, *, size_bytes: int | None = None) -> bool:
     except IntegrityError:
         with transaction.atomic():
             moved = ours.update(state=JobState.SUPERSEDED, finalized_at=Now(), **free)
-            bequeath(job)
+            merge_into_pending(job)
     return bool(moved)
 
 
 def rescue(*, limit: int) -> int:
-    """Settle jobs whose lane let the lease run out, as unsuccessful tries. Returns how many."""
+    """Settle jobs whose lane let the lease expire, as unsuccessful attempts. Returns how many."""
     expired = TransferJob.objects.filter(state=JobState.RUNNING, lease_expires_at__lt=Now())
-    # Whoever died may have sent it all.
+    # The lane may have sent the whole object.
     error = ReplicationError(ErrorCode.LEASE_EXPIRED, may_still_land=True)
     rescued = 0
     for job in expired.order_by("lease_expires_at")[:limit]:
@@ -106,9 +111,11 @@ def backoff_seconds(attempt: int, *, hint_seconds: float = 0) -> float:
     return hint_seconds + random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
 
 
-def bequeath(job: ClaimedJob) -> None:
-    """Let the pending job of the key serve the superseded one's change, so that lag is honest,
-    and live with its doubt."""
+def merge_into_pending(job: ClaimedJob) -> None:
+    """Let the key's pending job serve the superseded job's change too.
+
+    It takes the older `event_at`, so that its lag is honest, and the later `write_in_doubt_until`.
+    """
     superseded = TransferJob.objects.filter(id=job.id)
     TransferJob.objects.filter(rule_id=job.rule_id, key=job.key, state=JobState.PENDING).update(
         event_at=Least("event_at", Subquery(superseded.values("event_at"))),
@@ -118,22 +125,22 @@ def bequeath(job: ClaimedJob) -> None:
     )
 
 
-def _end_try(
+def _end_attempt(
     job: ClaimedJob,
     error: ReplicationError,
     *,
     state: JobState,
     delay_seconds: float = 0,
-    more_tries: bool = False,
+    allows_another: bool = False,
     if_lease_expired: bool = False,
 ) -> bool:
-    """Count the try and record why it was unsuccessful, in the caller's transaction."""
+    """Count the attempt and record its error, in the caller's transaction."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE replication_transferjob
             SET state = %(state)s, attempt = attempt + 1,
-                attempt_limit = attempt_limit + %(more_tries)s::int,
+                attempt_limit = attempt_limit + %(allows_another)s::int,
                 error_code = %(code)s, error_detail = %(detail)s,
                 lease_expires_at = NULL, claimed_by = NULL,
                 available_at = now() + make_interval(secs => %(delay)s),
@@ -150,11 +157,11 @@ def _end_try(
                 "detail": error.detail,
                 "delay": delay_seconds,
                 "may_still_land": error.may_still_land,
-                # OSS may sit on a request for as long as we would have waited for its answer.
+                # OSS may execute a request for as long as we would have waited for its answer.
                 "doubt": settings.S3SYNC.read_timeout_seconds,
                 "id": job.id,
                 "attempt": job.attempt,
-                "more_tries": more_tries,
+                "allows_another": allows_another,
                 "if_lease_expired": if_lease_expired,
             },
         )
@@ -169,12 +176,15 @@ def _end_try(
         detail=error.detail,
         request_id=error.request_id,
     )
-    _count_try(job, error)
+    _count_attempt(job, error)
     return True
 
 
-def _count_try(job: ClaimedJob, error: ReplicationError) -> None:
-    """Add it up for the metrics; last, so that its row is locked for no longer than the commit."""
+def _count_attempt(job: ClaimedJob, error: ReplicationError) -> None:
+    """Add the attempt to the totals for metrics.
+
+    Comes last in the transaction, so that the row is locked no longer than the commit takes.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,7 +1,7 @@
 """The only module that changes MultipartUpload and UploadPart.
 
-Parts are claimed like jobs: by any lane, under a lease, fenced by the number of the claim. A part
-whose lease ran out is simply claimed again: to carry a part twice is harmless.
+Parts are claimed like jobs: by any lane, under a lease, with the number of the claim as the fencing
+token. A part whose lease has expired is simply claimed again: carrying a part twice is harmless.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,8 +13,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs.claiming import IS_NARROW, WIDTH_NOW, ClaimedJob
-from replication.jobs.enqueueing import WAKE_CHANNEL
+from replication.jobs.claiming import WIDTH_APPLIES, WIDTH_NOW, ClaimedJob
+from replication.jobs.enqueueing import JOBS_CHANNEL
 from replication.mapping.parts import PartPlan
 from replication.models import Destination, MultipartUpload, ReplicationRule
 from replication.stores.base import ObjectInfo, PartReceipt
@@ -22,10 +22,10 @@ from replication.stores.checksums import SourceChecksum, source_checksum
 from replication.transfer.attributes import fingerprint
 from replication.transfer.results import CarriedPart, ClaimedPart, LargeObject
 
-# What NOTIFY says where there are parts to carry, or none are missing any more.
+# The payload of NOTIFY when there are parts to carry, or none are missing any more.
 PARTS = "parts"
 
-# After these an upload is of no use any more: the source or OSS has another object, or none.
+# Errors that make an upload useless: the source or OSS has another object, or none.
 HOPELESS = {
     ErrorCode.SOURCE_CHANGED,
     ErrorCode.SOURCE_CORRUPT,
@@ -37,7 +37,7 @@ HOPELESS = {
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an upload is; `error` is what ends the job's try."""
+    """How far an upload is; `error` is the error that ends the job's attempt."""
 
     missing: int
     error: ReplicationError | None = None
@@ -49,7 +49,7 @@ class Progress:
 def resumable(
     job: ClaimedJob, large: LargeObject, destination: Destination
 ) -> MultipartUpload | None:
-    """The key's upload, if it is of exactly this object and can go on; its parts get new tries."""
+    """The key's upload, if it is of exactly this object and can go on; its parts are tried anew."""
     upload = MultipartUpload.objects.filter(
         rule_id=job.rule_id,
         key=job.key,
@@ -67,7 +67,7 @@ def resumable(
             error_code="", error_detail="", error_request_id=""
         )
         upload.parts.filter(etag="").update(failures=0, available_at=Now())
-    _wake()
+    _notify_lanes()
     return upload
 
 
@@ -75,7 +75,7 @@ def resumable(
 def begin(
     job: ClaimedJob, large: LargeObject, rule: ReplicationRule, *, upload_id: str
 ) -> MultipartUpload:
-    """Note a new upload of the key, in place of any other, and let the lanes have its parts."""
+    """Record a new upload of the key, in place of any other, and let lanes claim its parts."""
     MultipartUpload.objects.filter(rule_id=job.rule_id, key=job.key).delete()
     info = large.info
     checksum = source_checksum(info, must_combine=True)
@@ -103,12 +103,12 @@ def begin(
             """,
             [upload.pk, large.parts.count],
         )
-    _wake()
+    _notify_lanes()
     return upload
 
 
 def progress(upload_pks: Collection[int]) -> dict[int, Progress]:
-    """How far each of these is; one that is missing in the answer is gone."""
+    """How far each of these uploads is; an upload that the answer lacks is gone."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -129,7 +129,7 @@ def progress(upload_pks: Collection[int]) -> dict[int, Progress]:
 
 
 def carried(upload: MultipartUpload) -> list[CarriedPart]:
-    """All its parts that are at OSS, in order."""
+    """All parts of the upload that are at OSS, in order."""
     plan = PartPlan(upload.size_bytes, upload.part_size_bytes)
     return [
         CarriedPart(
@@ -141,7 +141,7 @@ def carried(upload: MultipartUpload) -> list[CarriedPart]:
 
 
 def forget(upload_pk: int) -> None:
-    """The upload is completed or aborted."""
+    """Delete the record of an upload that is completed or aborted."""
     MultipartUpload.objects.filter(pk=upload_pk).delete()
 
 
@@ -149,11 +149,12 @@ def forget(upload_pk: int) -> None:
 
 
 def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[ClaimedPart]:
-    """Take up to `limit` parts that nobody carries, of uploads whose job is running: the oldest
-    upload's first, so that one after the other is finished.
+    """Claim up to `limit` parts that no lane carries, of uploads whose job is running: the oldest
+    upload's first, so that one upload after the other is finished.
 
-    Not to a destination that is throttled or has no request left for now, no more than it can take
-    after a throttling, and no more of a rule than it may have transfers.
+    Claims nothing for a destination that is throttled or has no request left for now, no more than
+    the destination's width after a throttling allows, and no more of a rule than its limit of
+    transfers.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -170,16 +171,19 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
                       AND (lease_expires_at IS NULL OR lease_expires_at < now())
                     ORDER BY number
                     LIMIT GREATEST(0, LEAST(%(limit)s,
-                        CASE WHEN {IS_NARROW} THEN ({WIDTH_NOW})::int
+                        CASE WHEN {WIDTH_APPLIES} THEN ({WIDTH_NOW})::int
                             - (SELECT count(*) FROM replication_uploadpart AS other
-                               JOIN replication_multipartupload AS its ON its.id = other.upload_id
-                               WHERE its.destination_id = destination.id
+                               JOIN replication_multipartupload AS its_upload
+                                 ON its_upload.id = other.upload_id
+                               WHERE its_upload.destination_id = destination.id
                                  AND other.lease_expires_at > now())
                         END,
                         CASE WHEN rule.max_concurrency IS NOT NULL THEN rule.max_concurrency
                             - (SELECT count(*) FROM replication_uploadpart AS other
-                               JOIN replication_multipartupload AS its ON its.id = other.upload_id
-                               WHERE its.rule_id = rule.id AND other.lease_expires_at > now())
+                               JOIN replication_multipartupload AS its_upload
+                                 ON its_upload.id = other.upload_id
+                               WHERE its_upload.rule_id = rule.id
+                                 AND other.lease_expires_at > now())
                         END))
                     FOR UPDATE SKIP LOCKED
                 ) AS part
@@ -203,7 +207,7 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
                 upload.key, upload.destination_key, upload.upload_id, upload.source_etag,
                 upload.source_version_id, upload.size_bytes, upload.part_size_bytes,
                 upload.checksum_name, upload.checksum_value
-            """,  # noqa: S608 - two constants of ours
+            """,  # noqa: S608 - inserts our own constants only
             {"limit": limit, "lane": lane, "lease": lease_seconds},
         )
         return [_claimed_part(*row) for row in cursor.fetchall()]
@@ -212,19 +216,19 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
 def _claimed_part(*row: Any) -> ClaimedPart:
     etag, version_id, size_bytes, part_size_bytes, checksum, value = row[9:]
     pin = ObjectInfo(size_bytes, etag, version_id=version_id, is_pinnable=True)
-    about: tuple[Any, ...] = (
+    fields: tuple[Any, ...] = (
         *row[:9],
         pin,
         PartPlan(size_bytes, part_size_bytes),
         SourceChecksum(checksum, value) if checksum else None,
     )
-    return ClaimedPart(*about)
+    return ClaimedPart(*fields)
 
 
 def extend_leases(
     lane: UUID, held: Collection[ClaimedPart], *, lease_seconds: float
 ) -> set[tuple[int, int]]:
-    """Extend the leases of these parts where the lane still has them: (id, attempt) of those."""
+    """Extend the leases of the parts that the lane still has; return their (id, attempt)."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -240,7 +244,7 @@ def extend_leases(
 
 
 def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
-    """These parts are at OSS. One that another lane has by now is left to that."""
+    """Record that these parts are at OSS. A part that another lane has by now is left to it."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -259,11 +263,11 @@ def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
                 [carried.source_crc for _, carried in done],
             ],
         )
-    _wake()
+    _notify_lanes()
 
 
 def put_back(part: ClaimedPart, *, delay_seconds: float = 0, is_failure: bool = False) -> None:
-    """Let another carry the part, after a while."""
+    """Let any lane claim the part again, after `delay_seconds`."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -277,19 +281,19 @@ def put_back(part: ClaimedPart, *, delay_seconds: float = 0, is_failure: bool = 
 
 
 def give_up(part: ClaimedPart, error: ReplicationError) -> None:
-    """The part can't be carried: the job's try ends with this error."""
+    """The part can't be carried: end the job's attempt with this error."""
     put_back(part)
     note_error(part.upload_pk, error)
-    _wake()
+    _notify_lanes()
 
 
 def note_error(upload_pk: int, error: ReplicationError) -> None:
-    """The job's try ends with this error, unless there was one before."""
+    """End the job's attempt with this error, unless the upload already has an error."""
     MultipartUpload.objects.filter(pk=upload_pk, error_code="").update(
         error_code=error.code, error_detail=error.detail, error_request_id=error.request_id
     )
 
 
-def _wake() -> None:
+def _notify_lanes() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [WAKE_CHANNEL, PARTS])
+        cursor.execute("SELECT pg_notify(%s, %s)", [JOBS_CHANNEL, PARTS])

@@ -1,4 +1,4 @@
-"""The brake of a rule: which deletes wait for a person, and what ends their waiting."""
+"""The brake of a rule: which deletes wait for a person, and what ends the wait."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -41,19 +41,19 @@ def rule() -> ReplicationRule:
 
 @pytest.fixture
 def braking_road(make_road: Callable[..., Road]) -> Road:
-    """Of its deletes, two an hour go through."""
+    """A road whose rule permits two deletes an hour."""
     return make_road(delete_policy=DeletePolicy.MIRROR, max_deletes_per_hour=2)
 
 
 def running(rule: ReplicationRule, count: int, *, since: str = "") -> list[ClaimedJob]:
-    """So many more jobs of the rule that a lane holds."""
+    """Create and claim so many jobs of the rule."""
     for number in range(count):
         a_job(rule, f"{since}{number}-{uuid4()}")
     return jobs.claim(uuid4(), limit=count, lease_seconds=60)
 
 
 def ask(rule: ReplicationRule, wanting: list[ClaimedJob]) -> list[ClaimedJob]:
-    """Those that may delete; the rule is read anew, as a lane does now and then."""
+    """The jobs that may delete; reads the rule anew, as a lane does now and then."""
     rule.refresh_from_db()
     permitted = delete_brake.ask([(job, rule) for job in wanting])
     return [job for job in wanting if job.id in permitted]
@@ -93,27 +93,27 @@ def test_a_rule_without_a_limit_is_not_braked(rule: ReplicationRule) -> None:
     assert not is_braked(rule)
 
 
-def test_the_delete_that_oversteps_the_number_brakes_the_rule(rule: ReplicationRule) -> None:
+def test_the_delete_that_exceeds_the_limit_brakes_the_rule(rule: ReplicationRule) -> None:
     assert len(ask(rule, running(rule, 3))) == 3
     assert not is_braked(rule)
     assert ask(rule, running(rule, 1)) == []
     assert is_braked(rule)
 
 
-def test_with_a_limit_of_none_each_delete_waits(rule: ReplicationRule) -> None:
+def test_with_a_limit_of_zero_each_delete_waits(rule: ReplicationRule) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=0)
     assert ask(rule, running(rule, 1)) == []
 
 
-def test_deletes_count_before_they_are_done_and_after(rule: ReplicationRule) -> None:
+def test_deletes_count_both_before_and_after_they_are_done(rule: ReplicationRule) -> None:
     first, second = ask(rule, running(rule, 2))
     jobs.complete([(first, DELETED)])
     error = ReplicationError(ErrorCode.DESTINATION_UNAVAILABLE)
-    assert jobs.retry_later(second, error) == JobState.PENDING  # it may still delete, later
+    assert jobs.retry_later(second, error) == JobState.PENDING  # it may still delete later
     assert len(ask(rule, running(rule, 2))) == 1
 
 
-def test_a_job_is_granted_its_delete_once_for_all_its_tries(rule: ReplicationRule) -> None:
+def test_one_permit_is_valid_for_all_attempts_of_a_job(rule: ReplicationRule) -> None:
     [job] = ask(rule, running(rule, 1))
     jobs.retry_later(job, ReplicationError(ErrorCode.DESTINATION_UNAVAILABLE))
     TransferJob.objects.update(available_at=Now())
@@ -122,18 +122,18 @@ def test_a_job_is_granted_its_delete_once_for_all_its_tries(rule: ReplicationRul
     assert len(ask(rule, running(rule, 3))) == 2
 
 
-def test_what_turned_out_to_be_no_delete_does_not_count(rule: ReplicationRule) -> None:
+def test_a_permit_that_did_not_end_in_a_delete_does_not_count(rule: ReplicationRule) -> None:
     granted = ask(rule, running(rule, 3))
     jobs.complete([(job, Completion(Outcome.COPIED, size_bytes=1)) for job in granted])
     assert len(ask(rule, running(rule, 3))) == 3
 
 
-def test_deletes_of_more_than_an_hour_ago_are_forgotten(rule: ReplicationRule) -> None:
+def test_deletes_older_than_an_hour_do_not_count(rule: ReplicationRule) -> None:
     note_traffic(rule, jobs=3, deletes=3, minutes_ago=62)
     assert len(ask(rule, running(rule, 3))) == 3
 
 
-def test_deletes_of_an_hour_without_a_limit_count_once_there_is_one(rule: ReplicationRule) -> None:
+def test_deletes_done_before_a_limit_was_set_count_towards_it(rule: ReplicationRule) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=None)
     jobs.complete([(job, DELETED) for job in ask(rule, running(rule, 3))])
     ReplicationRule.objects.update(max_deletes_per_hour=3)
@@ -143,7 +143,7 @@ def test_deletes_of_an_hour_without_a_limit_count_once_there_is_one(rule: Replic
 @pytest.mark.parametrize(
     ("settled", "deletes", "asked", "granted"),
     [
-        (0, 0, 99, 99),  # below a hundred jobs a share says nothing
+        (0, 0, 99, 99),  # the percentage does not apply below a hundred jobs
         (0, 0, 100, 99),
         (90, 40, 10, 9),
         (90, 0, 20, 10),  # 10 of 100 are 10 percent, 11 of 101 are more
@@ -152,7 +152,7 @@ def test_deletes_of_an_hour_without_a_limit_count_once_there_is_one(rule: Replic
         (1000, 0, 64, 64),
     ],
 )
-def test_the_share_counts_from_the_hundredth_job_on(
+def test_the_percentage_applies_from_the_hundredth_job_on(
     rule: ReplicationRule, settled: int, deletes: int, asked: int, granted: int
 ) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=None, max_delete_percent=10)
@@ -162,7 +162,7 @@ def test_the_share_counts_from_the_hundredth_job_on(
     assert is_braked(rule) == (granted < asked)
 
 
-def test_other_rules_deletes_do_not_count(rule: ReplicationRule) -> None:
+def test_deletes_of_other_rules_do_not_count(rule: ReplicationRule) -> None:
     other = a_rule("other", max_deletes_per_hour=1)
     assert len(ask(rule, running(rule, 3))) == 3
     assert len(ask(other, running(other, 1))) == 1
@@ -192,7 +192,9 @@ def test_all_lanes_together_are_granted_no_more_than_the_limit(rule: Replication
 # -- what waits --------------------------------------------------------------------------------
 
 
-def test_a_held_job_is_pending_and_never_claimed_and_keeps_its_tries(rule: ReplicationRule) -> None:
+def test_a_held_job_is_pending_and_never_claimed_and_keeps_its_attempts(
+    rule: ReplicationRule,
+) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=0)
     [job] = running(rule, 1)
     assert ask(rule, [job]) == []
@@ -209,11 +211,11 @@ def test_a_job_that_is_not_ours_any_more_is_not_held(rule: ReplicationRule) -> N
     ask(rule, [job])
     assert jobs.hand_over(job)
     [again] = jobs.claim(uuid4(), limit=1, lease_seconds=60)
-    assert jobs.await_confirmation([job]) == {}  # the same attempt, and yet another claim
+    assert jobs.await_confirmation([job]) == {}  # the attempt is the same, but the claim is another
     assert TransferJob.objects.get(id=again.id).state == JobState.RUNNING
 
 
-def test_a_held_job_is_superseded_if_its_key_changed_while_it_was_looked_at(
+def test_a_job_is_superseded_instead_of_held_if_its_key_has_a_pending_job(
     rule: ReplicationRule,
 ) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=0)
@@ -226,7 +228,7 @@ def test_a_held_job_is_superseded_if_its_key_changed_while_it_was_looked_at(
     assert (waiting.event_at, waiting.delete_permit) == (old, DeletePermit.NONE)
 
 
-def test_what_a_person_confirmed_between_question_and_hold_is_looked_at_again(
+def test_a_job_that_is_held_after_a_confirmation_is_due_at_once(
     rule: ReplicationRule,
 ) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=0)
@@ -262,7 +264,7 @@ def test_confirmed_deletes_do_not_count_towards_the_next_brake(rule: Replication
     assert len(ask(rule, running(rule, 3))) == 3
 
 
-def test_what_is_held_after_the_confirmation_has_begun_is_not_confirmed(
+def test_a_job_that_is_held_after_the_confirmation_began_is_not_confirmed(
     rule: ReplicationRule,
 ) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=0)
@@ -284,7 +286,7 @@ def test_a_held_job_can_be_cancelled(rule: ReplicationRule) -> None:
     assert held(rule) == set()
 
 
-def test_a_failed_job_that_is_retried_asks_anew(rule: ReplicationRule) -> None:
+def test_a_failed_job_that_is_retried_asks_again(rule: ReplicationRule) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=1)
     [job] = ask(rule, running(rule, 1))
     jobs.fail(job, ReplicationError(ErrorCode.DESTINATION_REFUSED))
@@ -295,7 +297,7 @@ def test_a_failed_job_that_is_retried_asks_anew(rule: ReplicationRule) -> None:
     assert ask(rule, [again]) == []
 
 
-# -- along the road ----------------------------------------------------------------------------
+# -- from end to end ---------------------------------------------------------------------------
 
 
 def delete(road: Road, *keys: str) -> None:
@@ -328,7 +330,7 @@ def test_deletes_beyond_the_limit_wait_and_copies_go_on(braking_road: Road) -> N
     assert "5 deletes waiting" in problem.detail
     numbers = read_status().rules[0].jobs
     assert (numbers.pending, numbers.deletes_held) == (5, 5)
-    assert numbers.oldest_pending_seconds is None  # the rule is not behind: a person is
+    assert numbers.oldest_pending_seconds is None  # the rule is not late: it waits for a person
 
 
 def test_confirmed_deletes_are_done_and_the_count_starts_anew(braking_road: Road) -> None:
@@ -379,7 +381,7 @@ def test_another_event_of_a_held_key_that_is_still_gone_leaves_it_held(braking_r
     assert road.replica("a") == b"content"
 
 
-def test_a_delete_that_oss_does_not_do_at_once_is_counted_once(braking_road: Road) -> None:
+def test_a_delete_that_fails_at_first_is_counted_once(braking_road: Road) -> None:
     road = braking_road
     for key in "ab":
         road.put(key)
@@ -407,12 +409,12 @@ def brake_with_one_delete(road: Road) -> None:
 
 def test_an_operator_confirms_on_the_rules_page(braking_road: Road, admin_client: Client) -> None:
     brake_with_one_delete(braking_road)
-    place = f"{RULES}{braking_road.rule.pk}/"
-    page = admin_client.get(f"{place}change/").content.decode()
+    rule_url = f"{RULES}{braking_road.rule.pk}/"
+    page = admin_client.get(f"{rule_url}change/").content.decode()
     assert "This rule stopped deleting" in page
-    assert f'action="{place}confirm-deletes/"' in page
-    assert admin_client.get(f"{place}confirm-deletes/").status_code == 405
-    answer = admin_client.post(f"{place}confirm-deletes/", follow=True)
+    assert f'action="{rule_url}confirm-deletes/"' in page
+    assert admin_client.get(f"{rule_url}confirm-deletes/").status_code == 405
+    answer = admin_client.post(f"{rule_url}confirm-deletes/", follow=True)
     assert "1 delete was confirmed" in answer.content.decode()
     assert "This rule stopped deleting" not in answer.content.decode()
     work()
@@ -430,7 +432,7 @@ def test_an_operator_confirms_in_the_list_of_rules(
     assert braking_road.replica("a") is None
 
 
-def test_who_may_only_look_confirms_nothing(
+def test_a_user_without_permission_can_not_confirm_deletes(
     braking_road: Road, client: Client, django_user_model
 ) -> None:
     brake_with_one_delete(braking_road)
@@ -440,7 +442,7 @@ def test_who_may_only_look_confirms_nothing(
     assert held(braking_road.rule) == {"a"}
 
 
-def test_the_jobs_that_wait_are_listed_and_say_why(
+def test_held_jobs_are_listed_and_say_why_they_wait(
     braking_road: Road, admin_client: Client
 ) -> None:
     brake_with_one_delete(braking_road)
@@ -448,5 +450,5 @@ def test_the_jobs_that_wait_are_listed_and_say_why(
     listed = admin_client.get("/admin/replication/transferjob/?state=held").content.decode()
     assert f"/admin/replication/transferjob/{job.pk}/change/" in listed
     page = admin_client.get(f"/admin/replication/transferjob/{job.pk}/change/").content.decode()
-    assert "its replica would be deleted" in page
+    assert "Its replica was not deleted" in page
     assert "1 delete waiting" in admin_client.get("/admin/").content.decode()

@@ -1,4 +1,4 @@
-"""A write that got no answer may land late, over a newer one: the key is looked at once more."""
+"""A write without an answer may land late, over a newer one: the key is looked at once more."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -29,12 +29,12 @@ def claim_all() -> list[jobs.ClaimedJob]:
     return jobs.claim(uuid4(), limit=10, lease_seconds=60)
 
 
-def test_old_content_that_lands_after_the_new_does_not_stay(
+def test_old_content_that_lands_after_the_new_content_is_replaced(
     road: Road, limits: Callable[..., None]
 ) -> None:
     limits(read_timeout_seconds=READ_TIMEOUT_SECONDS, retry_base_seconds=0.1)
     road.put("a", b"old")
-    # OSS has it all, and carries it out after we gave up, when the new one is there.
+    # OSS has the whole request, and executes it after we gave up and wrote the new content.
     road.oss.add_fault(Fault(operation="PutObject", delay_seconds=READ_TIMEOUT_SECONDS * 1.7))
     look_again(road.rule, ["a"])
     with a_lane(seconds=READ_TIMEOUT_SECONDS * 2 + 2):
@@ -67,7 +67,7 @@ def test_a_key_in_doubt_is_looked_at_once_more_when_the_doubt_is_over(
     assert claim_all() == []
 
 
-def test_an_answer_leaves_no_doubt(limits: Callable[..., None]) -> None:
+def test_a_write_with_an_answer_leaves_no_doubt(limits: Callable[..., None]) -> None:
     limits(retry_base_seconds=0.000001)
     a_job(a_rule())
     [first] = claim_all()
@@ -77,7 +77,7 @@ def test_an_answer_leaves_no_doubt(limits: Callable[..., None]) -> None:
     assert TransferJob.objects.get().state == JobState.COMPLETED
 
 
-def test_an_event_that_joins_is_served_at_once_and_keeps_the_doubt() -> None:
+def test_an_event_that_joins_a_job_is_served_at_once_and_keeps_the_doubt() -> None:
     rule = a_rule()
     until = datetime.now(UTC) + timedelta(minutes=1)
     orders = [JobOrder(rule.pk, "a", not_before=until)]
@@ -90,7 +90,7 @@ def test_an_event_that_joins_is_served_at_once_and_keeps_the_doubt() -> None:
     assert (look.available_at, look.origin) == (until, JobOrigin.DOUBT)
 
 
-def test_the_doubt_of_a_superseded_job_passes_to_the_one_that_waits(
+def test_the_doubt_of_a_superseded_job_passes_to_the_pending_job(
     limits: Callable[..., None],
 ) -> None:
     rule = a_rule()
@@ -102,7 +102,7 @@ def test_the_doubt_of_a_superseded_job_passes_to_the_one_that_waits(
     assert waiting.write_in_doubt_until
 
 
-def test_whoever_let_the_lease_run_out_may_have_sent_it_all(limits: Callable[..., None]) -> None:
+def test_an_expired_lease_leaves_a_write_in_doubt(limits: Callable[..., None]) -> None:
     limits(retry_base_seconds=0.000001)
     past = datetime.now(UTC) - timedelta(seconds=1)
     a_job(a_rule(), state=JobState.RUNNING, lease_expires_at=past, started_at=past)

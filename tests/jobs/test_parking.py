@@ -1,4 +1,4 @@
-"""A rule whose errors need a person: parked after a few tries, and resumed by itself."""
+"""A rule whose errors need a person is parked after a few attempts, and resumed automatically."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -53,13 +53,13 @@ def test_a_rule_is_parked_at_the_third_error_in_a_row(road: Road) -> None:
     assert (rule.get().parked_at, rule.get().errors_in_a_row) == (None, 0)
 
 
-def test_a_success_in_between_starts_the_count_again(road: Road) -> None:
+def test_a_success_in_between_restarts_the_count(road: Road) -> None:
     for _ in range(2):
         assert [parking.note_error(road.rule.pk, DENIED) for _ in range(2)] == [False, False]
         parking.note_success(road.rule.pk)
 
 
-def test_a_parked_rules_jobs_are_not_claimed_but_for_one_when_its_probe_is_due(road: Road) -> None:
+def test_a_job_of_a_parked_rule_is_claimed_only_as_a_due_probe(road: Road) -> None:
     orders = [JobOrder(road.rule.pk, f"{number}") for number in range(5)]
     jobs.enqueue(orders, origin=JobOrigin.EVENT, priority=0)
     for _ in range(3):
@@ -72,7 +72,7 @@ def test_a_parked_rules_jobs_are_not_claimed_but_for_one_when_its_probe_is_due(r
     assert parking.claim_probe(lane, lease_seconds=60) == []
 
 
-def test_a_new_lane_gives_all_its_places_to_a_rule_only_if_it_was_written_to_lately(
+def test_a_new_lane_gives_all_its_places_to_a_rule_only_after_a_recent_success(
     road: Road,
 ) -> None:
     def room() -> int:
@@ -88,8 +88,8 @@ def test_a_new_lane_gives_all_its_places_to_a_rule_only_if_it_was_written_to_lat
     assert room() == PLACES_WITHOUT_SUCCESS
 
 
-@pytest.mark.timeout(400)  # 2,000 objects there, and 2,000 copied
-def test_one_rule_without_rights_is_parked_and_drains_unattended_while_another_keeps_its_pace(
+@pytest.mark.timeout(400)  # puts 2,000 objects, and copies them
+def test_a_rule_without_rights_is_parked_and_later_drains_while_another_stays_fast(
     make_road: Callable[..., Road], tmp_path: Path
 ) -> None:
     bad, good = make_road(destination_prefix="bad/"), make_road()
@@ -108,7 +108,7 @@ def test_one_rule_without_rights_is_parked_and_drains_unattended_while_another_k
             eventually(lambda: fresh.count() > number, unless_ended=cluster)  # noqa: B023
         rule = ReplicationRule.objects.filter(pk=bad.rule.pk)
         assert rule.get().parked_at is not None
-        # Some tens of milliseconds where nobody else works: see benchmarks/denied.py.
+        # Some tens of milliseconds on an idle machine: see benchmarks/denied.py.
         assert max(map(lag_seconds, fresh)) < 10
         refused = [r for r in bad.oss.requests() if r.key.startswith("bad/")]
         assert PARK_AFTER_ERRORS <= len(refused) <= 20
@@ -123,7 +123,7 @@ def test_one_rule_without_rights_is_parked_and_drains_unattended_while_another_k
     assert not TransferJob.objects.filter(attempt__gt=1).exists()
 
 
-def test_a_destination_that_asks_for_fewer_requests_is_left_alone_by_every_lane(
+def test_every_lane_waits_as_long_as_a_throttling_destination_asks(
     make_road: Callable[..., Road], tmp_path: Path
 ) -> None:
     road = make_road()
@@ -139,7 +139,7 @@ def test_a_destination_that_asks_for_fewer_requests_is_left_alone_by_every_lane(
         eventually(lambda: done.count() == len(keys), unless_ended=cluster)
     puts = road.oss.requests(operation="PutObject")
     refused = next(request for request in puts if request.status == 503)
-    # What was under way is finished; nothing is begun before the time that OSS asked for.
+    # Writes in flight are finished; no write is begun before the time that OSS asked for.
     begun = [p for p in puts if p.started_monotonic - refused.ended_monotonic > 0.5]
     assert min(p.started_monotonic for p in begun) - refused.ended_monotonic >= hint_ms / 1000
     assert not FailedJob.objects.exists()
@@ -153,7 +153,7 @@ def test_a_parked_rule_is_a_problem_that_says_what_to_do(road: Road) -> None:
     assert "Grant oss:PutObject" in problem.detail
 
 
-def test_an_operator_resumes_a_parked_rule_and_what_failed_is_tried_again(
+def test_an_operator_resumes_a_parked_rule_and_its_failed_jobs_are_retried(
     road: Road, admin_client: Client
 ) -> None:
     for number in range(3):

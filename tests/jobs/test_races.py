@@ -1,5 +1,5 @@
-"""The transitions of jobs under real concurrency: threads with connections of their own, and
-processes of such threads."""
+"""The transitions of jobs under real concurrency: of threads with their own connections, and of
+processes with several such threads."""
 
 import itertools
 import os
@@ -32,7 +32,7 @@ from tests.support.threads import at_once
 pytestmark = pytest.mark.django_db(transaction=True)
 
 JOBS = 10_000
-KEYS = 600  # of each of two rules: few, so that many are announced anew while they are looked at
+KEYS = 600  # for each of two rules; few, so that many are announced again during a look
 CLAIMING_PROCESSES = 2
 
 
@@ -43,7 +43,7 @@ def enqueue(rule: ReplicationRule, keys: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Announcement:
-    """A key got that version, and was enqueued from `began_ns` to `ended_ns`."""
+    """A key was changed to this version and enqueued, from `began_ns` to `ended_ns`."""
 
     rule_id: int
     key: str
@@ -52,15 +52,15 @@ class Announcement:
     ended_ns: int
 
 
-def announce_until_there_were(
+def announce_until_jobs_created(
     number: int, rules: list[ReplicationRule], source: VersionedKeys
 ) -> list[Announcement]:
-    """Change keys and enqueue them, again and again, until so many jobs were made."""
+    """Change keys and enqueue them, again and again, until `number` jobs have been created."""
     rng = random.Random(5)
     announced: list[Announcement] = []
-    made: set[int] = set()
+    created: set[int] = set()
     for version in itertools.count(1):
-        if len(made) >= number:
+        if len(created) >= number:
             break
         rule = rng.choice(rules)
         keys = rng.sample([f"{key}" for key in range(KEYS)], k=150)
@@ -68,7 +68,7 @@ def announce_until_there_were(
         for key in keys:
             source.change(key, version)
         orders = [JobOrder(rule.pk, key) for key in keys]
-        made.update(jobs.enqueue(orders, origin=JobOrigin.EVENT, priority=0))
+        created.update(jobs.enqueue(orders, origin=JobOrigin.EVENT, priority=0))
         ended_ns = time.monotonic_ns()
         announced += [
             Announcement(order.rule_id, order.key, version, began_ns, ended_ns) for order in orders
@@ -78,7 +78,7 @@ def announce_until_there_were(
 
 @contextmanager
 def claiming(folder: Path) -> Iterator[list[Child]]:
-    """Processes of four claimers each, ready to work."""
+    """Processes with four claimers each, ready to work."""
     children = []
     try:
         for number in range(CLAIMING_PROCESSES):
@@ -103,19 +103,19 @@ def claiming(folder: Path) -> Iterator[list[Child]]:
             child.stop()
 
 
-def test_eight_claimers_and_ten_thousand_jobs_give_no_key_two_writers_and_forget_none(
+def test_eight_claimers_of_ten_thousand_jobs_give_no_key_two_writers_and_miss_no_change(
     tmp_path: Path,
 ) -> None:
     rules = [a_rule("one"), a_rule("two")]
     with claiming(tmp_path) as claimers, closing(VersionedKeys(tmp_path / "versions")) as source:
-        announced = announce_until_there_were(JOBS, rules, source)
+        announced = announce_until_jobs_created(JOBS, rules, source)
         (tmp_path / "produced").touch()
         looks: list[Look] = []
         for number, process in enumerate(claimers):
-            # Left by those alone whose every statement succeeded.
-            left = tmp_path / f"{number}.json"
-            eventually(left.exists, unless_ended=process, timeout_seconds=60)
-            looks += read_looks(left)
+            # A process writes this file only if all its statements succeeded.
+            results = tmp_path / f"{number}.json"
+            eventually(results.exists, unless_ended=process, timeout_seconds=60)
+            looks += read_looks(results)
 
     assert overlaps(looks) == []
     finished = dict(TransferJob.objects.values_list("id", "state"))
@@ -127,19 +127,19 @@ def test_eight_claimers_and_ten_thousand_jobs_give_no_key_two_writers_and_forget
     of_key: dict[tuple[int, str], list[Look]] = {}
     for look in sorted(looks, key=attrgetter("began_ns")):
         of_key.setdefault((look.rule_id, look.key), []).append(look)
-    while_running = 0
-    for told in announced:
-        its_looks = of_key[told.rule_id, told.key]
-        # The last look that began before the key was announced can't have been told of it.
-        assert any(look.version >= told.version for look in its_looks), told
-        running = [look for look in its_looks if look.began_ns < told.began_ns]
-        if running and told.ended_ns < running[-1].ended_ns:
-            while_running += 1
-            assert its_looks[-1].began_ns >= running[-1].ended_ns, told
-    assert while_running > JOBS / 200  # else nothing was shown
+    announced_during_a_look = 0
+    for announcement in announced:
+        key_looks = of_key[announcement.rule_id, announcement.key]
+        assert any(look.version >= announcement.version for look in key_looks), announcement
+        # A look that began before the announcement may not have seen it: another look must follow.
+        earlier = [look for look in key_looks if look.began_ns < announcement.began_ns]
+        if earlier and announcement.ended_ns < earlier[-1].ended_ns:
+            announced_during_a_look += 1
+            assert key_looks[-1].began_ns >= earlier[-1].ended_ns, announcement
+    assert announced_during_a_look > JOBS / 200  # otherwise the test shows nothing
 
 
-def test_the_ledger_of_looks_sees_an_overlap() -> None:
+def test_overlapping_looks_are_detected() -> None:
     first = Look(1, "a", job_id=1, version=1, began_ns=10, ended_ns=50)
     within = Look(1, "a", job_id=2, version=1, began_ns=20, ended_ns=30)
     later = Look(1, "a", job_id=3, version=1, began_ns=40, ended_ns=60)
@@ -148,7 +148,7 @@ def test_the_ledger_of_looks_sees_an_overlap() -> None:
     assert overlaps([first, *elsewhere]) == []
 
 
-def test_many_who_enqueue_the_same_keys_make_one_job_of_each() -> None:
+def test_many_producers_of_the_same_keys_create_one_job_for_each() -> None:
     rule = a_rule()
     keys = [f"key/{number}" for number in range(100)]
 
@@ -163,8 +163,8 @@ def test_many_who_enqueue_the_same_keys_make_one_job_of_each() -> None:
 def test_enqueueing_while_lanes_claim_and_settle_loses_no_key() -> None:
     rule = a_rule()
     looked = threading.Lock()
-    latest: dict[str, int] = {}  # the version of each key's last event
-    copied: dict[str, int] = {}  # the version that the last look saw
+    latest: dict[str, int] = {}  # the version of each key's latest event
+    copied: dict[str, int] = {}  # the version that each key's last look saw
     produced = threading.Event()
 
     def produce() -> None:
@@ -192,7 +192,7 @@ def test_enqueueing_while_lanes_claim_and_settle_loses_no_key() -> None:
     assert copied == latest
 
 
-def test_retrying_and_enqueueing_the_same_keys_at_once_agree_on_one_job() -> None:
+def test_retrying_and_enqueueing_the_same_keys_at_once_leaves_one_job_for_each() -> None:
     rule = a_rule()
     keys = [f"key/{number}" for number in range(60)]
     for _ in range(6):
@@ -210,7 +210,7 @@ def test_retrying_and_enqueueing_the_same_keys_at_once_agree_on_one_job() -> Non
         assert not TransferJob.objects.filter(state=JobState.FAILED).exists()
 
 
-def test_only_one_of_many_settles_a_job() -> None:
+def test_only_one_of_many_callers_settles_a_job() -> None:
     rule = a_rule()
     outcomes: list[object] = []
     for _ in range(10):
@@ -229,7 +229,7 @@ def test_only_one_of_many_settles_a_job() -> None:
         assert len(outcomes) == 1
 
 
-def test_many_rescuers_rescue_a_job_once() -> None:
+def test_many_rescuers_rescue_each_job_once() -> None:
     rule = a_rule()
     enqueue(rule, [f"key/{number}" for number in range(50)])
     jobs.claim(uuid4(), limit=100, lease_seconds=0)
@@ -245,11 +245,11 @@ def test_a_zombies_heartbeats_and_completions_change_nothing(is_same_lane: bool)
     keys = [f"key/{number}" for number in range(20)]
     enqueue(rule, keys)
     zombie = uuid4()
-    heir = zombie if is_same_lane else uuid4()
+    successor = zombie if is_same_lane else uuid4()
     lost = jobs.claim(zombie, limit=20, lease_seconds=0)
     assert jobs.rescue(limit=20) == 20
     TransferJob.objects.update(available_at=Now())
-    held = jobs.claim(heir, limit=20, lease_seconds=60)
+    held = jobs.claim(successor, limit=20, lease_seconds=60)
     assert {job.id for job in held} == {job.id for job in lost}
     before = list(TransferJob.objects.order_by("id").values())
 

@@ -1,4 +1,4 @@
-"""Limits and throttling hold for all lanes together, and end by themselves."""
+"""Rate limits and throttling apply to all lanes together, and throttling ends by itself."""
 
 import threading
 import time
@@ -32,7 +32,7 @@ from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# All in one transaction, where no time passes but what we let pass.
+# The test is one transaction, in which now() stands still: only `let_pass` moves time.
 ONE_MOMENT = pytest.mark.django_db(transaction=False)
 
 COPIED = Completion(Outcome.COPIED, size_bytes=7)
@@ -45,13 +45,13 @@ def enqueue(rule: ReplicationRule, keys: list[str] = KEYS) -> None:
 
 
 def claim(*, limit: int = 20) -> list[ClaimedJob]:
-    """As a lane does that has just read the rules."""
+    """Claim jobs like a lane that has just read the rules."""
     rules = list(ReplicationRule.objects.select_related("destination"))
     return rate_limits.claim(uuid4(), rules, limit=limit, lease_seconds=60, room={})
 
 
 def let_pass(seconds: float) -> None:
-    """As if everything that a destination remembers were that much longer ago."""
+    """Move all times of the destinations that far into the past."""
     ago = timedelta(seconds=seconds)
     Destination.objects.update(
         throttled_until=F("throttled_until") - ago,
@@ -70,7 +70,7 @@ def throttle(job: ClaimedJob, rule: ReplicationRule, *, seconds: float) -> None:
 
 
 @ONE_MOMENT
-def test_a_throttled_destination_is_given_half_and_then_ever_more() -> None:
+def test_a_throttled_destination_gets_half_the_transfers_and_then_more_and_more() -> None:
     rule = a_rule()
     enqueue(rule)
     for job in claim(limit=20):
@@ -84,10 +84,10 @@ def test_a_throttled_destination_is_given_half_and_then_ever_more() -> None:
     let_pass(jobs.WIDTH_DOUBLES_SECONDS)
     assert len(claim()) == 10
     let_pass(jobs.WIDTH_FORGOTTEN_SECONDS)
-    assert len(claim(limit=100)) == 60  # twenty come again later
+    assert len(claim(limit=100)) == 60  # the twenty that were refused are due later
 
 
-def test_jobs_and_parts_can_be_claimed_however_long_ago_it_throttled() -> None:
+def test_jobs_and_parts_can_be_claimed_however_long_ago_the_throttling_was() -> None:
     rule = a_rule()
     enqueue(rule)
     Destination.objects.update(width=1000, width_at=Now())
@@ -97,7 +97,7 @@ def test_jobs_and_parts_can_be_claimed_however_long_ago_it_throttled() -> None:
         assert uploads.claim_parts(uuid4(), limit=1, lease_seconds=60) == []
 
 
-def test_a_destination_that_throttles_again_is_given_less_again() -> None:
+def test_a_destination_that_throttles_again_gets_fewer_transfers_again() -> None:
     rule = a_rule()
     enqueue(rule)
     held = claim(limit=16)
@@ -108,11 +108,11 @@ def test_a_destination_that_throttles_again_is_given_less_again() -> None:
         TransferJob.objects.update(available_at=Now())
         held = claim(limit=16)
         assert len(held) == expected
-        let_pass(rate_limits.SETTLED_SECONDS)
+        let_pass(rate_limits.SLOWDOWN_GRACE_SECONDS)
 
 
 @ONE_MOMENT
-def test_what_was_under_way_when_it_throttled_does_not_make_it_slower_still() -> None:
+def test_transfers_in_flight_at_a_throttling_do_not_slow_the_destination_further() -> None:
     rule = a_rule()
     enqueue(rule)
     held = claim(limit=16)
@@ -125,7 +125,7 @@ def test_what_was_under_way_when_it_throttled_does_not_make_it_slower_still() ->
     assert len(claim(limit=16)) == 8
 
 
-def test_one_destination_that_throttles_slows_no_other() -> None:
+def test_a_throttled_destination_slows_down_no_other() -> None:
     slow, fast = a_rule("slow"), a_rule("fast")
     enqueue(slow, ["a", "b"])
     enqueue(fast, ["a", "b"])
@@ -198,13 +198,13 @@ def test_an_unlimited_rule_beside_a_limited_one_gets_what_it_asks_for() -> None:
     assert rule_ids.count(free.pk) == 29
 
 
-def test_processes_share_a_limit_of_bytes() -> None:
+def test_processes_share_a_byte_limit() -> None:
     rule = a_rule()
     Destination.objects.update(max_bytes_per_second=1_000_000)
     began = time.monotonic()
 
     def send() -> int:
-        """What one process is given, in 0.6 s."""
+        """How many bytes one process may send in 0.6 s."""
         allowance, sent = ByteAllowance(rule.destination_id, 1_000_000), 0
         while time.monotonic() - began < 0.6:
             allowance.fill(1_000_000)
@@ -215,12 +215,12 @@ def test_processes_share_a_limit_of_bytes() -> None:
         return sent
 
     sent = at_once(*[send] * 3)
-    # The second that was not used before, and the time that it took.
+    # The second before the test, which was not used, and the time that the test took.
     most = 1_000_000 * (1 + time.monotonic() - began) + 3 * 10_000
     assert 1_000_000 <= sum(sent) <= most
 
 
-def test_who_waits_for_bytes_stops_when_the_job_is_not_ours_any_more() -> None:
+def test_a_transfer_that_waits_for_bytes_stops_when_its_lease_is_lost() -> None:
     allowance = ByteAllowance(a_rule().destination_id, 1000)
     allowance.fill(1000)
     asked = threading.Event()
@@ -229,13 +229,13 @@ def test_who_waits_for_bytes_stops_when_the_job_is_not_ours_any_more() -> None:
         asked.set()
         raise LeaseLost
 
-    allowance.spend(1_000_000, may_go_on=may_go_on)  # what is left is enough to begin
+    allowance.spend(1_000_000, may_go_on=may_go_on)  # does not wait, as something is left
     with pytest.raises(LeaseLost):
         allowance.spend(1, may_go_on=may_go_on)
     assert asked.is_set()
 
 
-def test_a_limit_that_is_taken_away_sets_free_who_waits() -> None:
+def test_removing_a_limit_releases_the_transfers_that_wait() -> None:
     allowance = ByteAllowance(a_rule().destination_id, 1000)
     allowance.fill(1000)
     allowance.spend(1_000_000, may_go_on=lambda: None)
@@ -253,5 +253,5 @@ def test_a_lane_sends_no_faster_than_the_limit_and_sends_all(road: Road) -> None
     look_again(road.rule, KEYS[:4])
     began = time.monotonic()
     lanes_until(lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == 4)
-    # 3 MB, of which 1 MB may go at once.
+    # 3 MB, of which 1 MB may be sent at once.
     assert time.monotonic() - began > 1.8

@@ -1,4 +1,4 @@
-"""Each transition of a job: what it changes, and that whoever comes too late changes nothing."""
+"""Each transition of a job: what it changes, and that a late caller changes nothing."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,7 +57,7 @@ def claim_one(rule: ReplicationRule, key: str = "a.jpg", **fields: Any) -> Claim
 
 
 def claimed(job: TransferJob) -> ClaimedJob:
-    """As the lane that holds the job, or once held it, knows it."""
+    """The job as known to a lane that holds it or once held it."""
     return ClaimedJob(
         job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, datetime.now(UTC)
     )
@@ -84,12 +84,12 @@ def test_a_new_key_gets_a_pending_job_that_is_due(rule: ReplicationRule) -> None
     assert job.event_at == job.enqueued_at == job.available_at
 
 
-def test_the_same_key_joins_the_job_that_waits(rule: ReplicationRule) -> None:
+def test_the_same_key_joins_its_pending_job(rule: ReplicationRule) -> None:
     assert enqueue(rule, "a", "b") == enqueue(rule, "b", "a", "b")
     assert TransferJob.objects.count() == 2
 
 
-def test_nothing_to_enqueue_makes_nothing(rule: ReplicationRule) -> None:
+def test_enqueueing_no_keys_creates_no_jobs(rule: ReplicationRule) -> None:
     assert enqueue(rule) == []
 
 
@@ -104,27 +104,27 @@ def test_a_joined_job_keeps_the_oldest_event_and_the_smallest_priority(
     assert (job.event_at, job.priority) == (noon, 0)
 
 
-def test_of_several_orders_of_a_key_the_oldest_event_counts(rule: ReplicationRule) -> None:
+def test_several_orders_for_a_key_keep_the_oldest_event(rule: ReplicationRule) -> None:
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     orders = [JobOrder(rule.pk, "a", at) for at in (None, noon + timedelta(1), noon, None)]
     jobs.enqueue(orders, origin=JobOrigin.EVENT, priority=0)
     assert TransferJob.objects.get().event_at == noon
 
 
-def test_an_event_from_the_future_is_taken_as_of_now(rule: ReplicationRule) -> None:
+def test_an_event_from_the_future_counts_from_now(rule: ReplicationRule) -> None:
     order = JobOrder(rule.pk, "a", datetime.now(UTC) + timedelta(days=1))
     jobs.enqueue([order], origin=JobOrigin.EVENT, priority=0)
     job = TransferJob.objects.get()
     assert job.event_at == job.enqueued_at
 
 
-def test_an_event_makes_a_job_due_that_waits_for_a_retry(rule: ReplicationRule) -> None:
+def test_an_event_makes_a_job_that_waits_for_a_retry_due_at_once(rule: ReplicationRule) -> None:
     a_job(rule, "a", attempt=3, available_at=datetime.now(UTC) + timedelta(hours=1))
     enqueue(rule, "a")
     assert [job.attempt for job in claim()] == [3]
 
 
-def test_a_key_that_runs_gets_a_second_job_that_waits(rule: ReplicationRule) -> None:
+def test_a_key_with_a_running_job_gets_a_second_job_that_waits(rule: ReplicationRule) -> None:
     running = claim_one(rule, "a")
     [waiting] = enqueue(rule, "a")
     assert waiting != running.id
@@ -134,7 +134,7 @@ def test_a_key_that_runs_gets_a_second_job_that_waits(rule: ReplicationRule) -> 
 
 
 @pytest.mark.parametrize("state", [s for s in NOT_PENDING if s != JobState.RUNNING])
-def test_a_final_job_is_left_alone_by_a_new_event(rule: ReplicationRule, state: JobState) -> None:
+def test_a_new_event_does_not_change_a_final_job(rule: ReplicationRule, state: JobState) -> None:
     before = row(a_job(rule, "a", state=state).id)
     [job_id] = enqueue(rule, "a")
     assert job_id != before["id"]
@@ -160,7 +160,7 @@ def test_a_claim_takes_the_job_for_the_length_of_the_lease(rule: ReplicationRule
     assert job.lease_expires_at == held.started_at + timedelta(seconds=60)
 
 
-def test_a_claim_takes_what_is_due_by_priority_and_age(rule: ReplicationRule) -> None:
+def test_a_claim_takes_due_jobs_by_priority_and_age(rule: ReplicationRule) -> None:
     now = datetime.now(UTC)
     for key, priority, seconds in [
         ("bulk", 10, 100),
@@ -174,7 +174,7 @@ def test_a_claim_takes_what_is_due_by_priority_and_age(rule: ReplicationRule) ->
     assert [job.key for job in claim()] == ["bulk"]
 
 
-def test_the_order_holds_over_rules(rule: ReplicationRule) -> None:
+def test_the_order_holds_across_rules(rule: ReplicationRule) -> None:
     now = datetime.now(UTC)
     a_job(rule, "second", available_at=now - timedelta(seconds=1))
     a_job(a_rule("other"), "first", available_at=now - timedelta(seconds=2))
@@ -199,7 +199,7 @@ def test_only_pending_jobs_are_claimed(rule: ReplicationRule, state: JobState) -
     assert row(before["id"]) == before
 
 
-def test_a_claim_does_not_wait_for_rows_that_are_locked(rule: ReplicationRule) -> None:
+def test_a_claim_does_not_wait_for_locked_rows(rule: ReplicationRule) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     enqueue(rule, "a", "b")
@@ -218,7 +218,7 @@ def test_a_claim_does_not_wait_for_rows_that_are_locked(rule: ReplicationRule) -
 # -- leases ------------------------------------------------------------------------------------
 
 
-def test_a_lane_extends_its_own_leases_alone(rule: ReplicationRule) -> None:
+def test_a_lane_extends_only_its_own_leases(rule: ReplicationRule) -> None:
     lane = uuid4()
     enqueue(rule, "a", "b")
     [mine] = claim(lane=lane, limit=1, lease_seconds=10)
@@ -241,7 +241,7 @@ def test_a_lane_that_lost_a_job_does_not_extend_it(rule: ReplicationRule) -> Non
 # -- complete ----------------------------------------------------------------------------------
 
 
-def test_completing_keeps_the_proof_and_forgets_the_last_error(rule: ReplicationRule) -> None:
+def test_completing_records_the_proof_and_clears_the_last_error(rule: ReplicationRule) -> None:
     held = claim_one(rule, error_code=ErrorCode.SOURCE_CHANGED, error_detail="x", attempt=1)
     done = Completion(
         Outcome.COPIED, 5 * 1024**3, "e1", "v1", "11", "MD5 e1", "r1", "E2", "11", "r2", "remark"
@@ -259,7 +259,9 @@ def test_completing_keeps_the_proof_and_forgets_the_last_error(rule: Replication
     assert (job.error_code, job.error_detail, job.attempt) == ("", "", 1)
 
 
-def test_many_jobs_are_completed_at_once_and_those_lost_are_told(rule: ReplicationRule) -> None:
+def test_many_jobs_are_completed_at_once_and_the_answer_leaves_out_lost_ones(
+    rule: ReplicationRule,
+) -> None:
     enqueue(rule, "a", "b", "c")
     held = {job.key: job for job in claim()}
     expire_lease(held["b"].id)
@@ -269,15 +271,17 @@ def test_many_jobs_are_completed_at_once_and_those_lost_are_told(rule: Replicati
     assert row(held["b"].id)["state"] == JobState.PENDING
 
 
-def test_completing_nothing_is_no_statement(django_assert_num_queries: Any) -> None:
+def test_completing_no_jobs_runs_no_statement(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert jobs.complete([]) == set()
 
 
-# -- the unsuccessful try ----------------------------------------------------------------------
+# -- unsuccessful attempts ---------------------------------------------------------------------
 
 
-def test_a_retry_is_due_after_the_backoff_and_the_try_is_kept(rule: ReplicationRule) -> None:
+def test_a_retry_is_due_after_the_backoff_and_the_attempt_is_recorded(
+    rule: ReplicationRule,
+) -> None:
     held = claim_one(rule)
     hinted = ReplicationError(
         ErrorCode.DESTINATION_THROTTLED, "slow", request_id="5F0A", retry_after_seconds=100
@@ -295,13 +299,13 @@ def test_a_retry_is_due_after_the_backoff_and_the_try_is_kept(rule: ReplicationR
     assert claim() == []
 
 
-def test_a_retry_is_superseded_where_a_newer_job_waits(rule: ReplicationRule) -> None:
+def test_a_job_to_retry_is_superseded_if_a_newer_job_waits(rule: ReplicationRule) -> None:
     held = claim_one(rule, "a")
     [newer] = enqueue(rule, "a")
     before = row(newer)
     assert jobs.retry_later(held, RETRYABLE) == JobState.SUPERSEDED
     job = TransferJob.objects.get(id=held.id)
-    # The newer job serves the older change, too: its lag counts from that.
+    # The newer job also serves the older change, so its lag counts from there.
     assert row(newer) == before | {"event_at": job.event_at}
     assert (job.state, job.attempt) == (JobState.SUPERSEDED, 1)
     assert job.finalized_at is not None
@@ -309,7 +313,7 @@ def test_a_retry_is_superseded_where_a_newer_job_waits(rule: ReplicationRule) ->
     assert [job.id for job in claim()] == [newer]
 
 
-def test_the_last_try_fails(rule: ReplicationRule) -> None:
+def test_the_last_attempt_fails_the_job(rule: ReplicationRule) -> None:
     held = claim_one(rule, attempt=9, attempt_limit=10)
     assert jobs.retry_later(held, RETRYABLE) == JobState.FAILED
     job = TransferJob.objects.get()
@@ -328,7 +332,7 @@ def test_an_error_is_settled_as_its_disposition_says(
     assert state == (JobState.PENDING if retried else JobState.FAILED)
 
 
-def test_a_try_that_was_not_of_the_jobs_making_is_kept_and_leaves_as_many(
+def test_an_error_that_the_job_did_not_cause_uses_up_no_attempt_but_is_recorded(
     rule: ReplicationRule,
 ) -> None:
     held = claim_one(rule, attempt=9, attempt_limit=10)
@@ -354,23 +358,23 @@ def test_a_stale_attempt_changes_nothing(rule: ReplicationRule) -> None:
     expire_lease(zombie.id)
     jobs.rescue(limit=10)
     TransferJob.objects.update(available_at=datetime.now(UTC))
-    [heir] = claim()
-    assert (heir.id, heir.attempt) == (zombie.id, zombie.attempt + 1)
-    before = row(heir.id)
+    [successor] = claim()
+    assert (successor.id, successor.attempt) == (zombie.id, zombie.attempt + 1)
+    before = row(successor.id)
     assert jobs.complete([(zombie, COPIED)]) == set()
     assert jobs.retry_later(zombie, RETRYABLE) is None
     assert jobs.fail(zombie, RETRYABLE) is None
     enqueue(rule, "a")
     assert jobs.retry_later(zombie, RETRYABLE) is None
-    assert row(heir.id) == before
+    assert row(successor.id) == before
     assert TransferAttempt.objects.count() == 1
-    assert jobs.complete([(heir, COPIED)]) == {heir.id}
+    assert jobs.complete([(successor, COPIED)]) == {successor.id}
 
 
 # -- rescue ------------------------------------------------------------------------------------
 
 
-def test_a_rescue_takes_expired_leases_alone_and_counts_the_try(rule: ReplicationRule) -> None:
+def test_a_rescue_takes_only_expired_leases_and_counts_the_attempt(rule: ReplicationRule) -> None:
     enqueue(rule, "dead", "alive")
     held = {job.key: job for job in claim()}
     expire_lease(held["dead"].id)
@@ -383,7 +387,7 @@ def test_a_rescue_takes_expired_leases_alone_and_counts_the_try(rule: Replicatio
     assert jobs.rescue(limit=10) == 0
 
 
-def test_a_rescue_supersedes_where_a_newer_job_waits(rule: ReplicationRule) -> None:
+def test_a_rescued_job_is_superseded_if_a_newer_job_waits(rule: ReplicationRule) -> None:
     held = claim_one(rule, "a")
     enqueue(rule, "a")
     expire_lease(held.id)
@@ -391,14 +395,14 @@ def test_a_rescue_supersedes_where_a_newer_job_waits(rule: ReplicationRule) -> N
     assert row(held.id)["state"] == JobState.SUPERSEDED
 
 
-def test_a_job_that_kills_every_lane_fails_in_the_end(rule: ReplicationRule) -> None:
+def test_a_job_that_kills_every_lane_fails_eventually(rule: ReplicationRule) -> None:
     held = claim_one(rule, attempt_limit=1)
     expire_lease(held.id)
     assert jobs.rescue(limit=10) == 1
     assert row(held.id)["state"] == JobState.FAILED
 
 
-def test_a_rescue_takes_as_many_as_it_is_told(rule: ReplicationRule) -> None:
+def test_a_rescue_takes_no_more_jobs_than_its_limit(rule: ReplicationRule) -> None:
     enqueue(rule, "a", "b", "c")
     for job in claim():
         expire_lease(job.id)
@@ -408,22 +412,24 @@ def test_a_rescue_takes_as_many_as_it_is_told(rule: ReplicationRule) -> None:
 # -- by a person -------------------------------------------------------------------------------
 
 
-def test_retry_makes_a_failed_job_due_with_a_full_allowance(rule: ReplicationRule) -> None:
+def test_retry_makes_a_failed_job_due_with_a_full_allowance_of_attempts(
+    rule: ReplicationRule,
+) -> None:
     job = a_job(rule, state=JobState.FAILED, attempt=10, attempt_limit=10)
     TransferAttempt.objects.create(
         job=job, number=10, started_at=job.enqueued_at, ended_at=job.enqueued_at, code="unexpected"
     )
     assert jobs.retry(TransferJob.objects.all()) == 1
-    tries = 0
+    attempts = 0
     while held := claim():
-        tries += 1
+        attempts += 1
         [again] = held
         if jobs.retry_later(again, RETRYABLE) == JobState.FAILED:
             break
         TransferJob.objects.update(available_at=datetime.now(UTC))
-    assert tries == settings.S3SYNC.max_attempts
+    assert attempts == settings.S3SYNC.max_attempts
     numbers = list(TransferAttempt.objects.values_list("number", flat=True))
-    assert numbers == list(range(10, 11 + tries))
+    assert numbers == list(range(10, 11 + attempts))
 
 
 def test_retry_moves_one_job_of_each_key(rule: ReplicationRule) -> None:
@@ -447,7 +453,7 @@ def test_retry_moves_one_job_of_each_key(rule: ReplicationRule) -> None:
     }
 
 
-def test_retry_is_superseded_by_a_job_that_waits_already(rule: ReplicationRule) -> None:
+def test_retry_supersedes_a_failed_job_whose_key_has_a_pending_job(rule: ReplicationRule) -> None:
     failed = a_job(rule, "a", state=JobState.FAILED)
     [waiting] = enqueue(rule, "a")
     before = row(waiting)
@@ -456,7 +462,7 @@ def test_retry_is_superseded_by_a_job_that_waits_already(rule: ReplicationRule) 
     assert row(waiting) == before
 
 
-def test_retry_while_the_key_runs_waits_for_its_end(rule: ReplicationRule) -> None:
+def test_a_retried_job_waits_for_the_running_job_of_its_key(rule: ReplicationRule) -> None:
     failed = a_job(rule, "a", state=JobState.FAILED)
     enqueue(rule, "a")
     [running] = claim()
@@ -539,7 +545,7 @@ def test_a_backoff_is_between_the_hint_and_its_ceiling(attempt: int) -> None:
         ("outcome = 'copied'", "job_has_an_outcome_exactly_when_completed"),
     ],
 )
-def test_the_database_refuses_a_state_that_can_not_be(
+def test_the_database_refuses_impossible_states(
     rule: ReplicationRule, assignments: str, constraint: str
 ) -> None:
     a_job(rule)
@@ -557,7 +563,7 @@ def test_the_database_refuses_a_state_that_can_not_be(
         (JobState.RUNNING, "job_one_running_per_key"),
     ],
 )
-def test_the_database_refuses_a_second_of_a_key(
+def test_the_database_refuses_a_second_pending_or_running_job_of_a_key(
     rule: ReplicationRule, state: JobState, constraint: str
 ) -> None:
     a_job(rule, state=state)
@@ -565,7 +571,7 @@ def test_the_database_refuses_a_second_of_a_key(
         a_job(rule, state=state)
 
 
-def test_the_database_refuses_an_attempt_of_the_same_number_or_an_unknown_code(
+def test_the_database_refuses_an_attempt_with_a_duplicate_number_or_an_unknown_code(
     rule: ReplicationRule,
 ) -> None:
     now = datetime.now(UTC)
@@ -589,7 +595,7 @@ def test_one_rules_backlog_does_not_hold_up_another(rule: ReplicationRule) -> No
     assert len(taken & set(backlog)) == 1
 
 
-def test_a_lane_takes_no_more_of_a_rule_than_it_has_room_for(rule: ReplicationRule) -> None:
+def test_a_lane_claims_no_more_jobs_of_a_rule_than_it_has_room_for(rule: ReplicationRule) -> None:
     other = a_rule("documents")
     enqueue(rule, "a", "b", "c")
     enqueue(other, "a", "b", "c")
