@@ -1,4 +1,4 @@
-"""The numbers, the conclusions drawn from them, and the page and JSON that show both."""
+"""The status: its numbers, the problems found in them, and the page that shows both."""
 
 import tomllib
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from replication import jobs
-from replication.admin.status_page import PAGES
+from replication.admin.status_page import PROBLEM_LISTS
 from replication.errors import ErrorCode
 from replication.models import (
     CompletedMinute,
@@ -64,7 +64,7 @@ def problems() -> dict[str, str]:
 # -- the numbers -------------------------------------------------------------------------------
 
 
-def test_each_state_is_counted_for_its_rule_and_for_all():
+def test_each_state_is_counted_for_its_rule_and_for_all_rules():
     photos, videos = a_rule("photos"), a_rule("videos")
     a_job(photos, "a")
     a_job(photos, "b", attempt=2)
@@ -89,7 +89,7 @@ def completed(
     size_bytes: int = 0,
     minutes_ago: float = 0,
 ) -> None:
-    """Let a lane complete a job of that lag; then move what was counted into the past."""
+    """Complete a job with that lag as a lane does; then move its minute into the past."""
     a_job(rule, key, event_at=ago(seconds=lag_seconds), available_at=ago(minutes=1))
     held = jobs.claim(uuid4(), limit=1, lease_seconds=60)
     jobs.complete([(job, Completion(outcome=outcome, size_bytes=size_bytes)) for job in held])
@@ -110,7 +110,7 @@ def test_completed_jobs_and_their_bytes_are_counted_for_the_last_hour_and_day():
     assert (of_all.bytes_last_hour, of_all.bytes_last_day) == (100, 200)
 
 
-def test_lag_is_from_the_announcement_to_the_end_of_jobs_of_the_last_hour():
+def test_lag_counts_from_the_announcement_to_the_end_of_jobs_of_the_last_hour():
     rule, other = a_rule(), a_rule("other")
     for lag_seconds in range(1, 102):
         completed(rule, str(lag_seconds), lag_seconds=lag_seconds)
@@ -121,7 +121,7 @@ def test_lag_is_from_the_announcement_to_the_end_of_jobs_of_the_last_hour():
         assert numbers.lag_p99_seconds == pytest.approx(100, rel=0.2)
 
 
-def test_a_job_that_was_lost_is_not_counted_as_completed():
+def test_a_job_that_is_completed_twice_is_counted_once():
     rule = a_rule()
     a_job(rule, available_at=ago(minutes=1))
     held = jobs.claim(uuid4(), limit=1, lease_seconds=60)
@@ -138,18 +138,18 @@ def test_the_oldest_pending_change_tells_how_far_behind_a_rule_is():
     assert read_status().rules[0].jobs.oldest_pending_seconds == pytest.approx(90, abs=10)
 
 
-def test_what_there_is_none_of_is_none_and_not_zero():
+def test_times_without_any_job_are_none_and_not_zero():
     a_rule()
     jobs = read_status().rules[0].jobs
     assert jobs.oldest_pending_seconds is jobs.lag_p50_seconds is jobs.lag_p99_seconds is None
 
 
-def test_loops_are_counted_by_host_while_they_beat():
+def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
     beats(LoopKind.LANE, "a", in_flight=3)
     beats(LoopKind.LANE, "a", in_flight=4)
     beats(LoopKind.POLLER, "b")
     beats(LoopKind.LANE, "c", seconds_ago=16)
-    Heartbeat.objects.create(kind=LoopKind.LANE, asked_at=ago())  # waits to be started
+    Heartbeat.objects.create(kind=LoopKind.LANE, asked_at=ago())  # not started yet
     status = read_status()
     assert (status.lanes_alive, status.pollers_alive) == (2, 1)
     assert [(host.host, host.lanes, host.pollers, host.in_flight) for host in status.hosts] == [
@@ -167,7 +167,7 @@ def test_the_status_takes_six_queries_however_many_rules_there_are():
     assert len(queries) == 6
 
 
-def test_the_history_is_never_read_whole():
+def test_the_status_never_reads_the_whole_history():
     rule = a_rule()
     a_job(rule, state=JobState.COMPLETED)
     with CaptureQueriesContext(connection) as queries:
@@ -180,10 +180,10 @@ def test_the_history_is_never_read_whole():
     assert "job_completed" not in plan
 
 
-# -- the conclusions ---------------------------------------------------------------------------
+# -- the problems ------------------------------------------------------------------------------
 
 
-def test_with_a_lane_a_poller_and_nothing_wrong_all_is_healthy(alive):
+def test_a_service_with_a_lane_a_poller_and_no_problem_is_healthy(alive):
     a_rule()
     a_queue(last_polled_at=ago(seconds=20))
     status = read_status()
@@ -207,7 +207,7 @@ def test_the_last_error_of_a_queue_is_a_problem(alive):
     assert problems() == {"queue_error": "Queue photos: last error 3 min ago: AccessDenied: no"}
 
 
-def test_a_queue_that_nobody_polls_is_a_problem(alive):
+def test_a_queue_that_is_not_polled_is_a_problem(alive):
     a_queue("a", last_polled_at=ago(minutes=5.5))
     a_queue("b")
     assert [problem.detail for problem in read_status().problems] == [
@@ -236,7 +236,10 @@ def test_a_paused_rule_is_a_problem(alive):
     a_job(rule)
     ReplicationRule.pause(ReplicationRule.objects.all())
     ReplicationRule.objects.update(paused_at=ago(hours=3, minutes=12.5))
-    assert problems() == {"rule_paused": "Rule photos was paused 3 h 12 min ago, 1 job waiting."}
+    assert problems() == {
+        "rule_paused": "Rule photos was paused 3 h 12 min ago, with 1 job waiting. Resume the rule "
+        "to continue."
+    }
 
 
 def test_jobs_of_a_disabled_rule_are_a_problem(alive):
@@ -252,7 +255,7 @@ def test_a_rule_that_is_behind_is_a_problem(alive):
     a_job(rule, "b")
     assert problems() == {
         "rule_behind": "Rule photos is behind: 2 jobs waiting, 1 of them after an unsuccessful "
-        "try, the oldest for 22 min."
+        "try; the oldest change is 22 min old."
     }
 
 
@@ -272,7 +275,7 @@ def operator(client):
     return client
 
 
-def test_the_page_shows_the_conclusions_and_the_numbers(operator):
+def test_the_page_shows_the_problems_and_the_numbers(operator):
     rule = a_rule()
     a_queue(last_error="AccessDenied: <no>", last_error_at=ago())
     beats(LoopKind.LANE, "worker-1")
@@ -295,7 +298,7 @@ def test_the_page_runs_no_inline_script_or_style(operator):
     assert content.count("<script") == content.count("<script src=")
 
 
-def test_every_problem_has_a_page_of_the_admin(operator):
+def test_every_problem_links_to_a_page_of_the_admin(operator):
     for name in ("paused", "parked", "disabled", "behind"):
         a_job(a_rule(name, enabled=name != "disabled"), event_at=ago(hours=1))
     ReplicationRule.objects.filter(name="paused").update(paused_at=ago())
@@ -312,7 +315,7 @@ def test_every_problem_has_a_page_of_the_admin(operator):
     shown = dict(operator.get("/status/").context["problems"])
     beats(LoopKind.POLLER)
     shown |= dict(operator.get("/status/").context["problems"])
-    assert {problem.code for problem in shown} == set(PAGES)
+    assert {problem.code for problem in shown} == set(PROBLEM_LISTS)
     superuser = get_user_model().objects.create_superuser("root")
     operator.force_login(superuser)
     for url in set(shown.values()):
@@ -327,13 +330,13 @@ def test_an_empty_installation_shows_what_to_do_next(operator):
     assert "What to do next" not in operator.get("/status/").content.decode()
 
 
-def test_who_is_not_staff_is_sent_to_the_login(client):
+def test_a_visitor_who_is_not_staff_is_sent_to_the_login(client):
     assert client.get("/status/").headers["Location"] == "/admin/login/?next=/status/"
     client.force_login(get_user_model().objects.create_user("somebody"))
     assert client.get("/status/").status_code == 302
 
 
-def test_the_root_leads_to_the_page(client):
+def test_the_root_redirects_to_the_page(client):
     assert client.get("/").headers["Location"] == "/status/"
 
 

@@ -1,7 +1,7 @@
-"""What Prometheus scrapes: every number read from the database at that moment, by any process.
+"""The metrics for Prometheus; each scrape reads every number from the database.
 
-No counter lives in a process, which may end or be one of many. docs/reference/metrics.md has the
-names.
+No counter lives in a process: a process may end, and there may be many.
+docs/reference/metrics.md lists the metrics.
 """
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -16,7 +16,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 def scrape() -> bytes:
-    """Prometheus's text format of all metrics; some statements, whatever the history's length."""
+    """All metrics in Prometheus's text format, by a few queries however long the history is."""
     numbers = read_numbers()
     families = all_families(numbers, list(find_problems(numbers)), read_totals())
     return generate_latest(Families(families))

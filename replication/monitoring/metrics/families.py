@@ -1,4 +1,4 @@
-"""The metrics by name, each with its meaning; docs/reference/metrics.md lists the same."""
+"""The metrics by name, each with its help text; docs/reference/metrics.md lists the same."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,13 +18,13 @@ from replication.models import LAG_BOUNDS_SECONDS
 from replication.monitoring.metrics.totals import Totals
 from replication.monitoring.status import VERSION, Numbers, OpenJobs, Problem, QueueStatus
 
-# Every second bound: each twice the one before, from 0.05 s to 9.7 days.
+# Every second bound, so that each is twice the one before: from 0.05 s to 9.7 days.
 LAG_STEP = 2
 
 
 @dataclass(frozen=True)
 class Families(Collector):
-    """Metric families as prometheus_client wants to collect them, once."""
+    """The collector that prometheus_client requires; it collects these families once."""
 
     families: Iterable[Metric]
 
@@ -33,8 +33,8 @@ class Families(Collector):
 
 
 def all_families(numbers: Numbers, problems: Sequence[Problem], totals: Totals) -> Iterator[Metric]:
-    """Yield all of them."""
-    yield InfoMetricFamily("s3sync", "The version that answers.", value={"version": VERSION})
+    """Yield every metric family."""
+    yield InfoMetricFamily("s3sync", "The version of s3sync.", value={"version": VERSION})
     yield from _problem_families(problems)
     yield from _rule_families(numbers)
     yield from _total_families(totals)
@@ -44,11 +44,11 @@ def all_families(numbers: Numbers, problems: Sequence[Problem], totals: Totals) 
 
 def _problem_families(problems: Sequence[Problem]) -> Iterator[Metric]:
     yield GaugeMetricFamily(
-        "s3sync_healthy", "1 if there is no problem, as on the status page.", value=not problems
+        "s3sync_healthy", "1 if the status page shows no problem.", value=not problems
     )
     found = GaugeMetricFamily(
         "s3sync_problem",
-        "1 for each problem of the status page.",
+        "1 for each problem on the status page.",
         labels=["code", "rule", "queue"],
     )
     for problem in problems:
@@ -58,19 +58,20 @@ def _problem_families(problems: Sequence[Problem]) -> Iterator[Metric]:
 
 _RULE_GAUGES: dict[str, tuple[str, Callable[[OpenJobs], float]]] = {
     "s3sync_jobs_retrying": (
-        "Of the pending jobs those that were tried before.",
+        "Pending jobs that were tried before.",
         lambda jobs: jobs.retrying,
     ),
     "s3sync_jobs_deletes_held": (
-        "Of the pending jobs those whose delete waits for a person.",
+        "Pending jobs whose delete waits for a person.",
         lambda jobs: jobs.deletes_held,
     ),
     "s3sync_jobs_restoring": (
-        "Of the pending jobs those that wait for S3 to restore an archived object.",
+        "Pending jobs that wait for S3 to restore an archived object.",
         lambda jobs: jobs.restoring,
     ),
     "s3sync_oldest_pending_seconds": (
-        "Age of the oldest change that is not served yet; 0 if there is none.",
+        "Age of the oldest change with a pending job that is neither held nor being restored; "
+        "0 if there is none.",
         lambda jobs: jobs.oldest_pending_seconds or 0,
     ),
 }
@@ -78,10 +79,12 @@ _RULE_GAUGES: dict[str, tuple[str, Callable[[OpenJobs], float]]] = {
 
 def _rule_families(numbers: Numbers) -> Iterator[Metric]:
     states = GaugeMetricFamily(
-        "s3sync_jobs", "Jobs that are not at their end, and failed ones.", labels=["rule", "state"]
+        "s3sync_jobs", "Pending, running and failed jobs.", labels=["rule", "state"]
     )
     held_up = GaugeMetricFamily(
-        "s3sync_rule_held_up", "1 while this holds the rule up.", labels=["rule", "why"]
+        "s3sync_rule_held_up",
+        "1 while this holds up the rule (braked: its deletes).",
+        labels=["rule", "why"],
     )
     for rule in numbers.rules:
         for state in ("pending", "running", "failed"):
@@ -104,24 +107,24 @@ def _rule_families(numbers: Numbers) -> Iterator[Metric]:
 
 def _total_families(totals: Totals) -> Iterator[Metric]:
     jobs = CounterMetricFamily(
-        "s3sync_jobs_completed", "Jobs that were completed, whatever the outcome.", labels=["rule"]
+        "s3sync_jobs_completed", "Completed jobs, whatever their outcome.", labels=["rule"]
     )
     copied = CounterMetricFamily(
-        "s3sync_copied_bytes", "Bytes of the objects that were copied.", labels=["rule"]
+        "s3sync_copied_bytes", "Bytes of the copied objects.", labels=["rule"]
     )
     lag = HistogramMetricFamily(
         "s3sync_lag_seconds",
-        "From the announcement of a change to the end of the job that served it.",
+        "Time from the announcement of a change to the end of the job that served it.",
         labels=["rule"],
     )
     for rule, done in totals.completed.items():
         jobs.add_metric([rule], done.jobs)
         copied.add_metric([rule], done.copied_bytes)
-        # Their sum is not recorded: only how many were between which bounds.
+        # No sum: only the number of jobs between each two bounds is recorded.
         lag.add_metric([rule], _buckets(done.lag_counts), sum_value=None)
     tries = CounterMetricFamily(
         "s3sync_unsuccessful_tries",
-        "Unsuccessful tries of jobs by the code of the error.",
+        "Unsuccessful tries of jobs, by error code.",
         labels=["rule", "code"],
     )
     for (rule, code), count in totals.tries.items():
@@ -130,7 +133,7 @@ def _total_families(totals: Totals) -> Iterator[Metric]:
 
 
 def _buckets(lag_counts: Sequence[int]) -> list[tuple[str, float]]:
-    """Upper bounds with how many were below: of the last count there is no bound."""
+    """Upper bounds, each with the number of jobs below it; the last count has no bound."""
     below = list(accumulate(lag_counts))
     bounds = list(zip(LAG_BOUNDS_SECONDS, below[:-1], strict=True))[::LAG_STEP]
     return [*((f"{bound:g}", count) for bound, count in bounds), ("+Inf", below[-1])]
@@ -138,16 +141,20 @@ def _buckets(lag_counts: Sequence[int]) -> list[tuple[str, float]]:
 
 def _loop_families(numbers: Numbers) -> Iterator[Metric]:
     yield GaugeMetricFamily(
-        "s3sync_lanes_alive", "Lanes, which copy, on all hosts.", value=numbers.lanes_alive
+        "s3sync_lanes_alive",
+        "Lanes alive on all hosts; lanes copy objects.",
+        value=numbers.lanes_alive,
     )
     yield GaugeMetricFamily(
-        "s3sync_pollers_alive", "Pollers, which ask SQS, on all hosts.", value=numbers.pollers_alive
+        "s3sync_pollers_alive",
+        "Pollers alive on all hosts; pollers receive events from SQS.",
+        value=numbers.pollers_alive,
     )
     loops = GaugeMetricFamily(
-        "s3sync_loops", "Lanes and pollers of each host.", labels=["host", "kind"]
+        "s3sync_loops", "Lanes and pollers alive on each host.", labels=["host", "kind"]
     )
     in_flight = GaugeMetricFamily(
-        "s3sync_in_flight", "Transfers that the lanes of a host carry.", labels=["host"]
+        "s3sync_in_flight", "Transfers in flight on each host.", labels=["host"]
     )
     for host in numbers.hosts:
         loops.add_metric([host.host, "lane"], host.lanes)
@@ -159,27 +166,27 @@ def _loop_families(numbers: Numbers) -> Iterator[Metric]:
 
 _QUEUE_GAUGES: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
     "s3sync_queue_depth": (
-        "Messages that wait in SQS; NaN where SQS does not tell.",
+        "Messages waiting in SQS; NaN if SQS does not report the number.",
         lambda queue: math.nan if queue.depth == "unknown" else queue.depth,
     ),
-    "s3sync_queue_enabled": ("1 if the queue is polled.", lambda queue: queue.enabled),
+    "s3sync_queue_enabled": ("1 if the queue is enabled.", lambda queue: queue.enabled),
     "s3sync_queue_failing": ("1 if the last poll failed.", lambda queue: bool(queue.last_error)),
     "s3sync_queue_last_polled_timestamp_seconds": (
-        "When the queue was polled; 0 if never.",
+        "Time of the last poll; 0 if the queue was never polled.",
         lambda queue: queue.last_polled_at.timestamp() if queue.last_polled_at else 0,
     ),
     "s3sync_dead_letters": (
-        "Messages of the queue that could not be taken in, and are kept.",
+        "Messages of the queue that could not be taken in and are kept.",
         lambda queue: queue.dead_letters,
     ),
 }
 _QUEUE_COUNTERS: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
     "s3sync_queue_messages_received": (
-        "Messages that were received.",
+        "Messages received from the queue.",
         lambda queue: queue.messages_received,
     ),
     "s3sync_queue_records_unmatched": (
-        "Records in them of objects that no enabled rule asks for.",
+        "Records in these messages for objects that no enabled rule covers.",
         lambda queue: queue.records_unmatched,
     ),
 }

@@ -1,7 +1,7 @@
-"""Counters that only ever grow: what was completed and what went wrong, since the beginning.
+"""Counters that only ever grow: completed jobs and unsuccessful tries since the beginning.
 
-Lanes add up by the minute, and pruning deletes the minutes. Before that, once an hour, they are
-folded into a total for each rule; a scrape adds the minutes since then.
+Lanes sum completed jobs by the minute, and pruning deletes old minutes. Once an hour, before the
+pruning, finished minutes are folded into a total for each rule; a scrape adds the minutes since.
 """
 
 from collections import defaultdict
@@ -14,16 +14,16 @@ from django.db import connection, transaction
 from replication.models import LAG_BOUNDS_SECONDS
 from replication.monitoring.status.completed import SUM_OF_LAG_COUNTS
 
-# Long after the last lane that could still add to a minute has committed.
+# By then, every lane that could still add to a minute has long committed.
 FOLD_AFTER_SECONDS = 3600
 
-# One for all rules; before the first fold, the beginning of time.
+# The start of the first minute that is not folded, the same for all rules.
 _FOLDED_UNTIL = "coalesce((SELECT max(until) FROM replication_completedtotal), '-infinity')"
 
 
 @dataclass(frozen=True)
 class RuleTotals:
-    """Of one rule; lag_counts as CompletedMinute's."""
+    """The totals of one rule; lag_counts as in CompletedMinute."""
 
     jobs: int
     copied_bytes: int
@@ -32,7 +32,7 @@ class RuleTotals:
 
 @dataclass(frozen=True)
 class Totals:
-    """By the rules' names; tries by (rule, code)."""
+    """Completed jobs by rule name; unsuccessful tries by (rule name, error code)."""
 
     completed: Mapping[str, RuleTotals]
     tries: Mapping[tuple[str, str], int]
@@ -40,9 +40,9 @@ class Totals:
 
 @transaction.atomic
 def fold_minutes() -> None:
-    """Add the minutes that have been over for long to the totals, and move the mark there.
+    """Add minutes older than FOLD_AFTER_SECONDS to the totals, and set `until` to their end.
 
-    Who folds at the same time waits for the other, and finds nothing left to do.
+    A concurrent call waits for the first one, and then has nothing left to fold.
     """
     with connection.cursor() as cursor:
         cursor.execute("LOCK TABLE replication_completedtotal IN EXCLUSIVE MODE")
@@ -66,7 +66,7 @@ def fold_minutes() -> None:
             """,  # noqa: S608  the columns are ours
             [FOLD_AFTER_SECONDS],
         )
-        # Of the rules without a job in these minutes, too.
+        # Also for rules without a job in these minutes.
         cursor.execute(
             "UPDATE replication_completedtotal "
             "SET until = date_trunc('minute', now() - make_interval(secs => %s))",
@@ -75,7 +75,7 @@ def fold_minutes() -> None:
 
 
 def read_totals() -> Totals:
-    """Read them by two statements; rules that have done nothing yet have zeros."""
+    """Read the totals with two queries; a rule without a completed job yet has zeros."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""

@@ -1,4 +1,4 @@
-"""How replication is doing: the numbers and the conclusions, the same for machines and people."""
+"""How replication is doing: the numbers and the problems, the same for machines and people."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,10 +37,10 @@ VERSION = "0.1.0"
 
 @dataclass(frozen=True)
 class JobNumbers(OpenJobs):
-    """What the jobs of one rule, or of all, amount to.
+    """The numbers of the jobs of one rule, or of all rules.
 
-    Lag is from the announcement of a change to the end of its job, of those completed in the
-    last hour; None where there are none. What was completed is counted by whole minutes.
+    Lag is the time from the announcement of a change to the end of its job, for the jobs completed
+    in the last hour; None if there are none. Completed jobs are counted by whole minutes.
     """
 
     completed_last_hour: int
@@ -68,11 +68,11 @@ class Status:
     rules: list[RuleStatus]
     queues: list[QueueStatus]
     hosts: list[HostStatus]
-    lambda_heard_at: datetime | None  # when its last signed call came, to the minute
+    lambda_heard_at: datetime | None  # time of its last signed call, to the minute
 
 
 def read_status() -> Status:
-    """Read the numbers from the database, and draw the conclusions."""
+    """Read the numbers from the database, and find the problems."""
     numbers, completed = read_numbers(), read_completed()
     problems = list(find_problems(numbers))
     return Status(

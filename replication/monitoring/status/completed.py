@@ -1,4 +1,4 @@
-"""What was completed within the last hour and day, from the sums that lanes keep by the minute."""
+"""Jobs completed within the last hour and day, from the sums that lanes keep by the minute."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from replication.models import LAG_BOUNDS_SECONDS
 
 @dataclass(frozen=True)
 class Completed:
-    """Of one rule, or of all; lag_counts as CompletedMinute's, of the last hour."""
+    """The sums of one rule, or of all; lag_counts as in CompletedMinute, for the last hour."""
 
     last_hour: int = 0
     last_day: int = 0
@@ -30,12 +30,12 @@ class Completed:
 
     @property
     def lag_percentiles(self) -> tuple[float | None, float | None]:
-        """p50 and p99 in seconds; None of no jobs."""
+        """p50 and p99 in seconds; None without jobs."""
         return lag_percentiles(self.lag_counts)
 
 
 def read_completed() -> Mapping[int, Completed]:
-    """Read them by rule id, by one query; who completed nothing in the last day is not there."""
+    """Read the sums by rule id, with one query; without rules that completed nothing for a day."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -62,19 +62,19 @@ def read_completed() -> Mapping[int, Completed]:
         }
 
 
-# Column by column: a fifth of the time of taking each array apart.
+# Sums column by column: this takes a fifth of the time of unnesting each array.
 SUM_OF_LAG_COUNTS = "ARRAY[{}]".format(
     ", ".join(f"sum(lag_counts[{number}])" for number in range(1, len(LAG_BOUNDS_SECONDS) + 2))
 )
 
 
 def lag_percentiles(counts: Sequence[int]) -> tuple[float | None, float | None]:
-    """p50 and p99 in seconds of CompletedMinute.lag_counts; None of no jobs."""
+    """p50 and p99 of CompletedMinute.lag_counts, in seconds; None without jobs."""
     return _percentile_seconds(counts, 0.5), _percentile_seconds(counts, 0.99)
 
 
 def _percentile_seconds(counts: Sequence[int], share: float) -> float | None:
-    """As if the jobs between two bounds were spread evenly; above the last, the last bound."""
+    """Interpolate as if jobs were spread evenly between two bounds; at most the last bound."""
     total = sum(counts)
     if not total:
         return None

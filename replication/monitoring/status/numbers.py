@@ -1,6 +1,6 @@
-"""The numbers of this moment: what waits, runs or has failed, and who is alive.
+"""The numbers of this moment: pending, running and failed jobs, and live lanes and pollers.
 
-Never the history, which has no bound.
+Never reads the history, which has no bound.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from replication.models import EventQueue, Heartbeat, LoopKind, NotificationTarg
 
 @dataclass(frozen=True)
 class OpenJobs:
-    """The jobs of one rule, or of all, that wait, run or have failed."""
+    """The pending, running and failed jobs of one rule, or of all rules."""
 
     pending: int
-    retrying: int  # of the pending
-    deletes_held: int  # of the pending: they wait for a person
-    restoring: int  # of the pending: they wait for S3
+    retrying: int  # pending, and tried before
+    deletes_held: int  # pending, waiting for a person
+    restoring: int  # pending, waiting for S3
     running: int
     failed: int
-    oldest_pending_seconds: float | None  # of those that wait for neither
+    oldest_pending_seconds: float | None  # without deletes_held and restoring
 
     @classmethod
     def total(cls, rules: Sequence["OpenJobs"]) -> "OpenJobs":
@@ -52,15 +52,15 @@ class RuleNumbers:
     destination: str
     enabled: bool
     paused_at: datetime | None
-    parked_at: datetime | None  # for errors that need a person; `parked_code` says which
+    parked_at: datetime | None  # since errors that need a person stopped it; see `parked_code`
     parked_code: str
-    braked_at: datetime | None  # since when its deletes wait for a person
+    braked_at: datetime | None  # since its deletes wait for a person
     jobs: OpenJobs
 
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """A queue as the pollers found it; `depth` is unknown where SQS does not tell."""
+    """A queue as the pollers last saw it; `depth` is unknown if SQS does not report it."""
 
     id: int
     name: str
@@ -78,7 +78,7 @@ class QueueStatus:
 
 @dataclass(frozen=True)
 class HostStatus:
-    """The loops that are alive on a host."""
+    """The live lanes and pollers of a host."""
 
     host: str
     lanes: int
@@ -89,7 +89,7 @@ class HostStatus:
 
 @dataclass(frozen=True)
 class TargetStatus:
-    """A notification target that is enabled and did not take its last message."""
+    """An enabled notification target that did not accept its last message."""
 
     name: str
     last_error: str
@@ -115,7 +115,7 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything by five queries; the numbers of the jobs are of one moment."""
+    """Read everything with five queries; the numbers of the jobs are of one moment."""
     generated_at, rules = _read_rules()
     return Numbers(
         generated_at,
@@ -128,10 +128,10 @@ def read_numbers() -> Numbers:
 
 
 def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
-    """Return the time, and the numbers of each rule by name."""
+    """Return the database's time, and the numbers of each rule in the order of their names."""
     with connection.cursor() as cursor:
-        # Each WHERE on jobs repeats the condition of a partial index: `state IN (...)` would not,
-        # and would read the whole table.
+        # Each WHERE on jobs repeats the condition of a partial index; `state IN (...)` would not
+        # use the index, and would read the whole table.
         cursor.execute(
             """
             WITH failed AS (
@@ -150,7 +150,7 @@ def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
                 JOIN replication_source AS source ON source.id = rule.source_id
                 JOIN replication_destination AS destination ON destination.id = rule.destination_id
             ) ON true
-            -- Rule by rule: a third of the time of one GROUP BY over all.
+            -- Rule by rule: this takes a third of the time of one GROUP BY over all rules.
             LEFT JOIN LATERAL (
                 SELECT count(*) AS jobs, count(*) FILTER (WHERE attempt > 0) AS retrying,
                        count(*) FILTER (WHERE error_code = 'source_restoring') AS restoring,
@@ -175,7 +175,7 @@ def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
     rules = []
     for _, *columns in rows:
         about_rule: Any = (*columns[:9], OpenJobs(*columns[9:]))
-        if columns[0] is not None:  # without any rule, one row tells the time
+        if columns[0] is not None:  # without any rule, the only row has just the time
             rules.append(RuleNumbers(*about_rule))
     return rows[0][0], rules
 

@@ -1,4 +1,4 @@
-"""The conclusions: what needs a person, in words that machines and people share."""
+"""The problems that need a person, in words for people and codes for machines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from datetime import datetime
 from replication.errors import MEANINGS, ErrorCode
 from replication.monitoring.status.numbers import Numbers, QueueStatus, RuleNumbers
 
-# A long poll takes 20 s at most, and a poller renews itself in less than a minute.
+# A long poll takes at most 20 s, and a poller replaces itself in less than a minute.
 SILENT_SECONDS = 120
 
-# Far more than any healthy queue takes, and the longest wait between two tries of a job.
+# Far longer than a job waits in a healthy queue; also the longest wait between two tries of a job.
 BEHIND_SECONDS = 900
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`code` is for machines and does not change; `rule` or `queue` names what it is about."""
+    """`code` is for machines and never changes; `rule` or `queue` names the affected object."""
 
     code: str
     detail: str
@@ -25,26 +25,27 @@ class Problem:
 
 
 def find_problems(numbers: Numbers) -> Iterator[Problem]:
-    """Yield what is wrong, the most general first."""
+    """Yield the problems, the most general first."""
     if not numbers.lanes_alive:
         yield Problem(
-            "no_lane", "No lane is alive, so nothing is copied: is `manage.py qcluster` running?"
+            "no_lane",
+            "No lane is alive, so nothing is copied. Check that `manage.py qcluster` runs.",
         )
     queues = [queue for queue in numbers.queues if queue.enabled]
     if queues and not numbers.pollers_alive:
         yield Problem(
             "no_poller",
-            "No poller is alive, so no event is fetched: is `manage.py qcluster` running with "
-            "S3SYNC_POLL_IN_CLUSTER on, or else `manage.py pollsqs`?",
+            "No poller is alive, so no event is received. Check that `manage.py qcluster` runs "
+            "with S3SYNC_POLL_IN_CLUSTER on, or else that `manage.py pollsqs` runs.",
         )
     for queue in queues:
         yield from _queue_problems(queue, numbers)
     for queue in numbers.queues:
-        if queue.dead_letters_last_week:  # they stand out while they are new
+        if queue.dead_letters_last_week:  # older ones are no longer reported
             yield Problem(
                 "dead_letters",
                 f"Queue {queue.name}: {count(queue.dead_letters_last_week, 'message')} of the "
-                "last 7 days that no parser understood; see the dead letters.",
+                "last 7 days could not be taken in; see the dead letters for the reasons.",
                 queue=queue.name,
             )
     for target in numbers.failing_targets:
@@ -60,7 +61,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
 
 def _queue_problems(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
     now = numbers.generated_at
-    if queue.last_error:  # the next poll that succeeds clears it
+    if queue.last_error:  # the next successful poll clears it
         when = f" {ago(queue.last_error_at, now)}" if queue.last_error_at else ""
         yield Problem(
             "queue_error",
@@ -68,7 +69,7 @@ def _queue_problems(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
             queue=queue.name,
         )
     elif not numbers.pollers_alive:
-        return  # said once, for all queues
+        return  # no_poller says it for all queues
     elif queue.last_polled_at is None:
         yield Problem(
             "queue_silent", f"Queue {queue.name} has never been polled.", queue=queue.name
@@ -83,11 +84,12 @@ def _queue_problems(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
 
 def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
     jobs = rule.jobs
-    waiting = f"{count(jobs.pending, 'job')} waiting"
+    waiting = f"with {count(jobs.pending, 'job')} waiting"
     if rule.paused_at:
         yield Problem(
             "rule_paused",
-            f"Rule {rule.name} was paused {ago(rule.paused_at, now)}, {waiting}.",
+            f"Rule {rule.name} was paused {ago(rule.paused_at, now)}, {waiting}. Resume the "
+            "rule to continue.",
             rule=rule.name,
         )
     elif rule.parked_at:
@@ -95,13 +97,13 @@ def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
         yield Problem(
             "rule_parked",
             f"Rule {rule.name} was parked {ago(rule.parked_at, now)}, {waiting}. {meaning.cause} "
-            f"{meaning.hint} It is tried again by itself, and goes on once that succeeds.",
+            f"{meaning.hint} The rule is tried again by itself, and resumes after a success.",
             rule=rule.name,
         )
     elif not rule.enabled and jobs.pending:
         yield Problem(
             "rule_disabled",
-            f"Rule {rule.name} is disabled, with {waiting}: enable it, or cancel them.",
+            f"Rule {rule.name} is disabled, {waiting}. Enable the rule, or cancel its jobs.",
             rule=rule.name,
         )
     elif jobs.oldest_pending_seconds is not None and jobs.oldest_pending_seconds > BEHIND_SECONDS:
@@ -109,27 +111,28 @@ def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
     if rule.braked_at:
         yield Problem(
             "deletes_braked",
-            f"Rule {rule.name} stopped deleting {ago(rule.braked_at, now)}: more than its limit. "
-            f"{count(jobs.deletes_held, 'delete')} waiting, while copies go on. Confirm them on "
-            "the rule's page if they are meant; if not, put the objects back.",
+            f"Rule {rule.name} stopped deleting {ago(rule.braked_at, now)}: there were more "
+            f"deletes than its limits allow, {count(jobs.deletes_held, 'delete')} waiting. Copies "
+            "go on. If the deletes are intended, confirm them on the rule's page; if not, put the "
+            "objects back.",
             rule=rule.name,
         )
     if jobs.failed:
         yield Problem(
             "failed_jobs",
-            f"Rule {rule.name}: {count(jobs.failed, 'failed job')}; "
-            "see what to do about each in the admin, then retry.",
+            f"Rule {rule.name}: {count(jobs.failed, 'failed job')}; see the cause and the fix of "
+            "each under Failures, then retry.",
             rule=rule.name,
         )
 
 
 def how_far_behind(rule: RuleNumbers) -> str:
-    """Of a rule with pending jobs, in words."""
+    """Describe in words how far a rule with pending jobs is behind."""
     jobs = rule.jobs
     return (
         f"Rule {rule.name} is behind: {count(jobs.pending, 'job')} waiting, {jobs.retrying} of "
-        f"them after an unsuccessful try, the oldest for "
-        f"{in_words(jobs.oldest_pending_seconds or 0)}."
+        f"them after an unsuccessful try; the oldest change is "
+        f"{in_words(jobs.oldest_pending_seconds or 0)} old."
     )
 
 
@@ -151,7 +154,7 @@ def count(number: int, noun: str) -> str:
 
 
 def age(moment: datetime, now: datetime) -> float:
-    """Seconds that have passed; never less than 0."""
+    """Seconds from `moment` to `now`; at least 0."""
     return max(0.0, (now - moment).total_seconds())
 
 

@@ -1,4 +1,4 @@
-"""/metrics is well-formed, documented and true; the alerts and the dashboard use nothing else."""
+"""/metrics is well-formed, documented and true; alerts and dashboard use only its metrics."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def scraped(client: Client) -> dict[str, Metric]:
 
 
 def value(families: dict[str, Metric], sample_name: str, **labels: str) -> float | None:
-    """Of the one sample with this name and these labels; None if there is none."""
+    """The value of the only sample with this name and these labels; None if there is none."""
     samples = [sample for family in families.values() for sample in family.samples]
     found = [
         sample.value
@@ -63,7 +63,7 @@ def value(families: dict[str, Metric], sample_name: str, **labels: str) -> float
 
 
 def finish(rule: ReplicationRule, *, size_bytes: int = 10, lag_seconds: float = 1) -> None:
-    """A job of the rule as a lane completes it."""
+    """Complete a job of the rule as a lane does."""
     job = make_job(rule, f"{lag_seconds} {size_bytes}", JobState.RUNNING, age=timedelta(0))
     TransferJob.objects.filter(pk=job.pk).update(
         event_at=F("event_at") - timedelta(seconds=lag_seconds)
@@ -86,7 +86,7 @@ def reader(db: None) -> Client:
     return a_caller("prometheus", TokenRole.READ)
 
 
-def test_a_scrape_says_what_the_database_says(reader: Client):
+def test_a_scrape_agrees_with_the_database(reader: Client):
     service = make_story()
     for lag_seconds in (0.3, 0.3, 90):
         finish(service.rule, lag_seconds=lag_seconds)
@@ -108,7 +108,7 @@ def test_a_scrape_says_what_the_database_says(reader: Client):
     assert (depth := value(families, "s3sync_queue_depth")) != depth
 
 
-def test_every_metric_is_documented_and_every_expression_uses_those_alone(reader: Client):
+def test_every_metric_is_documented_and_expressions_use_no_others(reader: Client):
     service = make_story()
     finish(service.rule)
     fail(service.rule, "x", ErrorCode.SOURCE_KMS)
@@ -119,7 +119,7 @@ def test_every_metric_is_documented_and_every_expression_uses_those_alone(reader
         f"{name}_total" if family.type == "counter" else name: family.type
         for name, family in families.items()
     }
-    # What Prometheus itself says of a target.
+    # `up` is Prometheus's own metric for a scrape target.
     samples = {"up"} | {sample.name for family in families.values() for sample in family.samples}
     expressions = [*alert_expressions(), *dashboard_expressions()]
     assert len(expressions) > 30
@@ -148,7 +148,7 @@ def dashboard_expressions() -> Iterator[str]:
 
 
 def metrics_of(node: Any) -> Iterator[str]:
-    """The names of the metrics in a parsed expression."""
+    """Yield the names of the metrics in a parsed expression."""
     match node:
         case promql_parser.VectorSelector():
             yield str(node.name)
@@ -166,7 +166,7 @@ def metrics_of(node: Any) -> Iterator[str]:
             yield from metrics_of(node.expr)
 
 
-def test_counters_go_on_when_the_minutes_are_folded_and_deleted(reader: Client):
+def test_counters_keep_counting_when_the_minutes_are_folded_and_deleted(reader: Client):
     rule = a_rule("photos")
 
     def completed() -> tuple[float | None, ...]:
@@ -193,7 +193,7 @@ def test_counters_go_on_when_the_minutes_are_folded_and_deleted(reader: Client):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_folds_at_the_same_time_counts_nothing_twice():
+def test_concurrent_folds_count_nothing_twice():
     finish(a_rule("photos"))
     CompletedMinute.objects.update(minute=F("minute") - timedelta(hours=3))
     at_once(*[fold_minutes] * 4)
@@ -201,7 +201,7 @@ def test_who_folds_at_the_same_time_counts_nothing_twice():
     assert value(families, "s3sync_jobs_completed_total", rule="photos") == 1
 
 
-def test_without_a_token_the_answer_is_401_unless_the_settings_say_otherwise(
+def test_a_scrape_without_a_token_gets_401_unless_metrics_are_public(
     client: Client, db: None, limits: Any
 ):
     answer = client.get("/metrics")

@@ -24,7 +24,7 @@ from replication.monitoring.notifications.dispatch import Delivery, notify_targe
 from replication.monitoring.status import read_status
 from replication.operations import retention
 from replication.tools.doctor.findings import Level
-from replication.tools.doctor.service import examine_targets
+from replication.tools.doctor.service import check_notification_targets
 from tests.monitoring.notifications.conftest import SECRET, Webhook
 from tests.monitoring.notifications.test_evaluation import let_pass, park
 from tests.support.examples import a_rule
@@ -149,11 +149,13 @@ def test_a_hanging_target_does_not_keep_the_others_from_being_told(
 def test_the_status_page_and_doctor_report_a_failing_target(
     target: NotificationTarget, webhook: Webhook, addresses: Callable[..., None]
 ) -> None:
-    assert [finding.found for finding in examine_targets()] == ["on-call is told by JSON"]
+    assert [finding.found for finding in check_notification_targets()] == [
+        "on-call is notified by JSON"
+    ]
     addresses("oncall", f"jsno://{SECRET}")
-    [finding] = examine_targets()
+    [finding] = check_notification_targets()
     assert finding.level is Level.WARN
-    assert "on-call can't be told: profile 'oncall', notify_urls: URL number 1" in finding.found
+    assert "on-call can't be notified: profile 'oncall', notify_urls: URL number 1" in finding.found
     park(a_rule())
     notify_targets()
     [problem] = [each for each in read_status().problems if each.code == "target_failing"]
