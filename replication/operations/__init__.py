@@ -1,1 +1,1 @@
-"""What people and machines may do to the service, and what is kept of that."""
+"""Actions of people and programs on the service, and the records that are kept of them."""

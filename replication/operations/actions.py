@@ -1,4 +1,4 @@
-"""What is done by hand to jobs, rules, dead letters and notification targets, audited."""
+"""Manual actions on jobs, rules, dead letters and notification targets; each is audited."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from replication.operations.audit import Actor, recorded
 
 @dataclass(frozen=True)
 class Retried:
-    """What came of failed jobs that were to be tried again."""
+    """The result of a retry of failed jobs."""
 
     retried: int
-    superseded: int  # a newer job of the same key serves them
+    superseded: int  # replaced by a newer job of the same key
 
 
 def retry(chosen: QuerySet[TransferJob], *, by: Actor) -> Retried:
-    """Have the failed ones of these jobs tried again, with all their tries."""
+    """Retry the failed jobs among these, each with its full number of tries."""
     with recorded(by, AuditAction.JOBS_RETRIED, about=_jobs(chosen)) as record:
         failed = chosen.filter(state=JobState.FAILED).count()
         record.affected = moved = jobs.retry(chosen)
@@ -39,35 +39,35 @@ def retry(chosen: QuerySet[TransferJob], *, by: Actor) -> Retried:
 
 
 def cancel(chosen: QuerySet[TransferJob], *, by: Actor) -> int:
-    """Cancel the pending ones of these jobs. Returns how many."""
+    """Cancel the pending jobs among these. Returns how many."""
     with recorded(by, AuditAction.JOBS_CANCELLED, about=_jobs(chosen)) as record:
         record.affected = cancelled = jobs.cancel(chosen)
     return cancelled
 
 
 def pause(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
-    """Have these rules' jobs wait. Returns how many rules were not paused before."""
+    """Pause these rules, so that their jobs wait. Returns how many were not paused before."""
     with recorded(by, AuditAction.RULES_PAUSED, about=_rules(rules)) as record:
         record.affected = paused = ReplicationRule.pause(rules)
     return paused
 
 
 def resume(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
-    """Let rules go on that were paused or parked. Returns how many were."""
+    """Resume the paused and the parked rules among these. Returns how many there were."""
     with recorded(by, AuditAction.RULES_RESUMED, about=_rules(rules)) as record:
         record.affected = resumed = parking.resume(rules)
     return resumed
 
 
 def confirm_deletes(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
-    """Let the deletes go on that these rules' brakes hold. Returns how many."""
+    """Confirm the deletes that the brakes of these rules hold. Returns how many."""
     with recorded(by, AuditAction.DELETES_CONFIRMED, about=_rules(rules)) as record:
         record.affected = confirmed = delete_brake.confirm(rules)
     return confirmed
 
 
 def look_again(rule: ReplicationRule, keys: Sequence[str], *, by: Actor) -> list[int]:
-    """Make a job of each key, whatever the rule's filters say. Returns their ids."""
+    """Make a job for each key, whatever the rule's filters say. Returns the jobs' ids."""
     about = audit.describe(f"rule {rule.name}: keys", list(keys[: audit.MAX_NAMED + 1]))
     with recorded(by, AuditAction.LOOKED_AGAIN, about=about) as record:
         job_ids = matching.look_again(rule, keys)
@@ -76,7 +76,7 @@ def look_again(rule: ReplicationRule, keys: Sequence[str], *, by: Actor) -> list
 
 
 def replay(letters: QuerySet[DeadLetter], *, by: Actor) -> Replayed:
-    """Give these messages another chance."""
+    """Take these messages in again."""
     with recorded(by, AuditAction.LETTERS_REPLAYED, about=_letters(letters)) as record:
         replayed = dead_letters.replay(letters)
         record.affected = replayed.letters
@@ -91,17 +91,17 @@ def delete(letters: QuerySet[DeadLetter], *, by: Actor) -> int:
 
 
 def send_tests(targets: QuerySet[NotificationTarget], *, by: Actor) -> list[Delivery]:
-    """Send a test message to each of them, and say how it went."""
+    """Send a test message to each target. Returns the results."""
     about = audit.describe(
         "targets", _first(targets.order_by("name").values_list("name", flat=True))
     )
     with recorded(by, AuditAction.TARGETS_TESTED, about=about) as record:
-        done = send_test_messages(list(targets.order_by("name")))
-        record.affected = sum(bool(each.accepted_by) for each in done)
-    return done
+        deliveries = send_test_messages(list(targets.order_by("name")))
+        record.affected = sum(bool(each.accepted_by) for each in deliveries)
+    return deliveries
 
 
-# -- what it is about, for the record ----------------------------------------------------------
+# -- the objects of an action, in words --------------------------------------------------------
 
 
 def _jobs(chosen: QuerySet[TransferJob]) -> str:

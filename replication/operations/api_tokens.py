@@ -1,4 +1,4 @@
-"""The API's tokens: made, found by their secrets, revoked."""
+"""Creates, finds and revokes API tokens."""
 
 import hashlib
 import secrets
@@ -13,26 +13,26 @@ from replication.operations import audit
 from replication.operations.audit import Actor, recorded
 
 SECRET_BYTES = 32
-# So that people, and scanners of repositories, know one when they see it.
+# Lets people and secret scanners recognise a token.
 PREFIX = "s3sync_"
 SHOWN_LENGTH = len(PREFIX) + 6
-# A call more often than that is not worth a write.
+# `last_used_at` is written at most this often.
 RECORD_USE_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
 class NewToken:
-    """A token, and the only sight of its secret."""
+    """A token and its secret, which is shown only this once."""
 
     token: ApiToken
     secret: str
 
 
 def create(name: str, *, role: TokenRole, by: Actor) -> NewToken:
-    """Make a token.
+    """Create a token.
 
     Raises:
-        ValidationError: the name is taken, or is none.
+        ValidationError: the name is taken or not valid.
     """
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     token = ApiToken(
@@ -52,7 +52,7 @@ def create(name: str, *, role: TokenRole, by: Actor) -> NewToken:
 
 
 def find(secret: str) -> ApiToken | None:
-    """The token with this secret, revoked or not; that it was used is noted, to the minute."""
+    """Find the token with this secret, revoked or not. Records its use, to the minute."""
     never_or_long_ago = Q(last_used_at=None) | Q(last_used_at__lt=Now() - RECORD_USE_EVERY)
     token = (
         ApiToken.objects.filter(secret_sha256=_sha256(secret))
@@ -65,7 +65,7 @@ def find(secret: str) -> ApiToken | None:
 
 
 def revoke(tokens: QuerySet[ApiToken], *, by: Actor) -> int:
-    """Refuse these tokens from now on, for good. Returns how many were not revoked before."""
+    """Revoke these tokens for good. Returns how many were not revoked before."""
     names = list(tokens.order_by("name").values_list("name", flat=True)[: audit.MAX_NAMED + 1])
     with recorded(
         by, AuditAction.TOKENS_REVOKED, about=audit.describe("API tokens", names)
@@ -76,5 +76,5 @@ def revoke(tokens: QuerySet[ApiToken], *, by: Actor) -> int:
 
 
 def _sha256(secret: str) -> str:
-    # A header may carry what is no text; it is nobody's secret then.
+    # A header may carry bytes that are no valid text; such a secret matches no token.
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()

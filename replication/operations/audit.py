@@ -1,4 +1,4 @@
-"""Records what is done by hand, by whom: the one writer of AuditEntry."""
+"""Records manual actions and who did them: the only writer of AuditEntry."""
 
 import getpass
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ MAX_NAMED = 10
 
 @dataclass(frozen=True)
 class Actor:
-    """Who does it."""
+    """The user, API token or command line that acts."""
 
     kind: ActorKind
     name: str
@@ -25,23 +25,23 @@ class Actor:
 
 @dataclass
 class Record:
-    """What is being done; whoever does it says how many things it changed."""
+    """An action in progress; the caller sets `affected`, the number of changed objects."""
 
     affected: int | None = None
 
 
 def command_line_actor() -> Actor:
-    """Whoever runs this process, by the name that the system knows."""
+    """The user who runs this process, by their name on this system."""
     try:
         name = getpass.getuser()
-    except (OSError, KeyError):  # a container's user need not have a name
+    except (OSError, KeyError):  # a container's user may have no name
         name = "unknown"
     return Actor(ActorKind.COMMAND, name)
 
 
 @contextmanager
 def recorded(by: Actor, action: AuditAction, *, about: str) -> Iterator[Record]:
-    """What is done inside is on record, even where it breaks off or the process dies."""
+    """Record the action in the block, even if it fails or the process dies."""
     entry = AuditEntry.objects.create(
         actor_kind=by.kind, actor=by.name, action=action, about=about, began_at=Now()
     )
@@ -59,9 +59,9 @@ def recorded(by: Actor, action: AuditAction, *, about: str) -> Iterator[Record]:
 
 
 def describe(things: str, names: list[str]) -> str:
-    """E.g. "rules photos, scans": the first few by name, of the rest that there are more.
+    """Return e.g. "rules photos, scans": the first MAX_NAMED names, and "…" if there are more.
 
-    One name more than MAX_NAMED says so.
+    To show "…", pass MAX_NAMED + 1 names.
     """
     shown = ", ".join(names[:MAX_NAMED]) or "none"
     return f"{things} {shown}{', …' if len(names) > MAX_NAMED else ''}"

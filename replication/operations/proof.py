@@ -1,4 +1,4 @@
-"""The proof of a completed job: a verdict in words for people, and a file whose names stay.
+"""The proof of a completed job: a verdict in words, and a file with stable field names.
 
 docs/guides/proof.md describes the file.
 """
@@ -17,34 +17,36 @@ FORMAT = "s3sync-proof/1"
 
 @dataclass(frozen=True)
 class ProofVerdict:
-    """What the proof amounts to; not good is what a person should look into."""
+    """What the proof shows; a person should check a job whose verdict is not good."""
 
     is_good: bool
     text: str
 
 
 def verdict_of(job: TransferJob) -> ProofVerdict:
-    """What the proof of a completed job amounts to."""
+    """The verdict on a completed job."""
     assert job.outcome is not None, "only a completed job has a proof"
     return _VERDICTS[Outcome(job.outcome)](job)
 
 
 def _copied(job: TransferJob) -> ProofVerdict:
     if not job.source_crc64 or job.source_crc64 != job.destination_crc64:
-        return ProofVerdict(False, _("Copied, but there are no two CRC-64 that are equal."))
+        return ProofVerdict(
+            False, _("Copied, but a CRC-64 value is missing, or the two are not equal.")
+        )
     if job.source_checksum:
         return ProofVerdict(
             True,
             _(
-                "OSS has the bytes that were read (both CRC-64 are equal), and they are the "
-                "source's: its own checksum was compared."
+                "OSS has the bytes that were read: both CRC-64 values are equal. They are the "
+                "source's bytes: its own checksum was compared."
             ),
         )
     return ProofVerdict(
         True,
         _(
-            "OSS has the bytes that were read: both CRC-64 are equal. The source gave no checksum "
-            "of its own that could be compared."
+            "OSS has the bytes that were read: both CRC-64 values are equal. The source gave no "
+            "checksum of its own to compare."
         ),
     )
 
@@ -53,29 +55,29 @@ def _unchanged(job: TransferJob) -> ProofVerdict:
     return ProofVerdict(
         True,
         _(
-            "No byte was copied: the replica says of itself that it is a copy of this very object, "
-            "with the same size and metadata."
+            "Nothing was copied: the replica's own metadata says that it is a copy of this very "
+            "object, with the same size and metadata."
         ),
     )
 
 
 def _deleted(job: TransferJob) -> ProofVerdict:
     return ProofVerdict(
-        True, _("The source said that there is no such object, and the replica was deleted.")
+        True, _("The source reported that the object does not exist, and the replica was deleted.")
     )
 
 
 def _absent(job: TransferJob) -> ProofVerdict:
     return ProofVerdict(
         True,
-        _("The source said that there is no such object; the rule keeps the replica, if any."),
+        _("The source reported that the object does not exist; the rule keeps any replica."),
     )
 
 
 def _skipped(job: TransferJob) -> ProofVerdict:
     return ProofVerdict(
         False,
-        _("Nothing was copied: OSS can't have this key, and the rule leaves such objects out."),
+        _("Nothing was copied: OSS does not allow this key, and the rule skips such objects."),
     )
 
 
@@ -89,7 +91,7 @@ _VERDICTS = {
 
 
 def replica_key(job: TransferJob) -> str:
-    """Where the rule, as it is now, keeps the replica; empty where there can be none."""
+    """The replica's key under the rule as it is now; empty if OSS does not allow the key."""
     rule = job.rule
     try:
         planned = plan_key(
@@ -150,7 +152,7 @@ class Proof:
 
 
 def proof_of(job: TransferJob) -> Proof:
-    """The proof of a completed job; `asdict` makes it ready for JSON."""
+    """Build the proof of a completed job; `asdict` prepares it for JSON."""
     assert job.state == JobState.COMPLETED, "only a completed job has a proof"
     assert job.outcome is not None
     assert job.finalized_at is not None

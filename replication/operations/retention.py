@@ -1,4 +1,4 @@
-"""Deletes the history that has served its time, a little at a time, in nobody's way."""
+"""Deletes history that is past its retention, in small batches that disturb no other work."""
 
 import time
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ from replication.monitoring.metrics import fold_minutes
 
 log = structlog.get_logger(__name__)
 
-BATCH_ROWS = 2_000  # some tens of milliseconds: nobody waits long for their locks
+BATCH_ROWS = 2_000  # some tens of milliseconds, so that their locks are short
 PAUSE_SECONDS = 0.05  # leaves the disk to the lanes
-KEEP_MINUTES_DAYS = 2  # status reads one day of them
+KEEP_MINUTES_DAYS = 2  # the status reads one day
 
 
 @dataclass(frozen=True)
 class Rows:
-    """How many rows of each kind."""
+    """The number of rows of each kind."""
 
     finished_jobs: int = 0  # completed, cancelled or superseded
     failed_jobs: int = 0
@@ -48,20 +48,20 @@ class Rows:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was deleted; `is_complete` is False if the time was up before the end was seen."""
+    """The deleted rows; `is_complete` is False if rows that are due may be left."""
 
     rows: Rows
     is_complete: bool
 
 
 def prune(*, seconds: float) -> Pruned:
-    """Delete what is due, for that long at most, but at least one batch.
+    """Delete rows that are due, for at most `seconds`, but at least one batch.
 
-    Each batch is a transaction of its own, so that an end at any moment loses nothing. Ends
-    early where the cluster is told to stop. Any number may run at once: they share the work.
+    Each batch is a transaction of its own, so it is safe to interrupt at any moment. Ends early
+    when the cluster is being stopped. Any number of calls may run at once: they share the work.
     """
     ends = time.monotonic() + seconds
-    fold_minutes()  # before they are deleted
+    fold_minutes()  # before the minutes are deleted
     _delete_minutes()
     _delete_audit()
     _delete_conditions()
@@ -79,7 +79,7 @@ def prune(*, seconds: float) -> Pruned:
 
 
 def count_due() -> Rows:
-    """What `prune` would delete, given the time; reads all of it."""
+    """Count the rows that `prune` would delete with enough time; reads all of them."""
     finished, failed = _finished_jobs(), [_failed_jobs()]
     return Rows(
         finished_jobs=sum(jobs.count() for jobs in finished),
@@ -95,7 +95,7 @@ def count_due() -> Rows:
 
 
 def _finished_jobs() -> list[QuerySet[TransferJob]]:
-    """Apart, as each has its index."""
+    """One queryset for each index."""
     ended = TransferJob.objects.filter(finalized_at__lt=_days_ago(settings.S3SYNC.keep_jobs_days))
     return [
         ended.filter(state=JobState.COMPLETED),
@@ -121,7 +121,7 @@ def _days_ago(days: int) -> CombinedExpression:
 
 
 def _batches() -> Iterator[Rows]:
-    """Delete batch after batch until nothing is due, and say what each was."""
+    """Delete batch after batch until nothing is due; yield the rows of each batch."""
     for finished in _finished_jobs():
         for jobs, attempts in _job_batches(finished):
             yield Rows(finished_jobs=jobs, attempts=attempts)
@@ -145,7 +145,7 @@ def _job_batches(due: QuerySet[TransferJob]) -> Iterator[tuple[int, int]]:
 
 
 def _delete_jobs(due: QuerySet[TransferJob]) -> tuple[int, int]:
-    """Delete the oldest of them with their tries: (jobs, tries)."""
+    """Delete a batch of the oldest jobs with their tries. Returns (jobs, tries)."""
     with transaction.atomic(), connection.cursor() as cursor:
         job_ids = _lock_batch(due.order_by("finalized_at"))
         if not job_ids:
@@ -164,7 +164,7 @@ def _delete_letters() -> int:
 
 
 def _delete_minutes() -> None:
-    """A day's are some ten thousand small rows at most, and an hour's a fraction of them."""
+    """Delete all at once: a day has at most some ten thousand small rows, an hour a fraction."""
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM replication_completedminute "
@@ -174,7 +174,7 @@ def _delete_minutes() -> None:
 
 
 def _delete_audit() -> None:
-    """So many at a time: people and their programs don't make more in an hour."""
+    """Delete one batch: people and their programs make fewer entries in an hour."""
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM replication_auditentry WHERE id IN ("
@@ -185,7 +185,7 @@ def _delete_audit() -> None:
 
 
 def _delete_conditions() -> None:
-    """What people were told of and is over: a handful a day."""
+    """Delete closed conditions all at once: there is a handful a day."""
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM replication_condition WHERE closed_at < now() - make_interval(days => %s)",
@@ -194,10 +194,10 @@ def _delete_conditions() -> None:
 
 
 def _lock_batch(due: QuerySet) -> list[int]:
-    """Take a batch, without those that somebody works on: a retry, a replay, another pruner.
+    """Lock a batch; skip rows that a retry, a replay or another pruner has locked.
 
-    Who never waits for a lock can't be part of a deadlock. A lock for all of pruning would have
-    to outlast its transactions, and so would not pass a transaction-pooling proxy.
+    A pruner that never waits for a lock can't be part of a deadlock. A lock around all of the
+    pruning would have to outlast its transactions, which a transaction-pooling proxy forbids.
     """
     free = due.select_for_update(skip_locked=True)
     return list(free.values_list("id", flat=True)[:BATCH_ROWS])

@@ -1,4 +1,4 @@
-"""Aborts the multipart uploads that nobody will complete: their parts cost money at OSS."""
+"""Aborts multipart uploads that no job will complete: their parts cost money at OSS."""
 
 import time
 from datetime import timedelta
@@ -15,15 +15,15 @@ from replication.stores.factory import destination_store
 
 log = structlog.get_logger(__name__)
 
-# As long as this, a failed job that somebody retries goes on where it ended.
+# Within this time, a retried job continues the upload where the failed job ended.
 STALE_AFTER = timedelta(days=1)
 
 
 def abort_stale(*, seconds: float) -> int:
-    """Abort the uploads of keys without a live job, the oldest first. Returns how many.
+    """Abort uploads of keys without a pending or running job, oldest first. Returns how many.
 
-    Ends early after that long, or where the cluster is told to stop. What the destination refuses
-    now is tried again by the next run.
+    Ends early after `seconds`, or when the cluster is being stopped. The next run tries again to
+    abort the uploads that the destination refused to abort.
     """
     ends = time.monotonic() + seconds
     live = TransferJob.objects.filter(

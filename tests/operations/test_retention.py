@@ -1,4 +1,4 @@
-"""Old history is deleted, in small bites, and nothing else is, whatever goes on beside it."""
+"""Pruning deletes old history in small batches, and nothing else, whatever runs beside it."""
 
 import re
 import threading
@@ -59,7 +59,7 @@ def batches_of_10(monkeypatch: pytest.MonkeyPatch) -> None:
 def old_job(
     rule: ReplicationRule, state: JobState, age: timedelta, *, tries: int = 0, key: str = "a"
 ) -> TransferJob:
-    """A job whose every time is that long ago."""
+    """A job with all its times `age` ago."""
     then = datetime.now(UTC) - age
     times = {"event_at": then, "enqueued_at": then, "available_at": then}
     if state not in UNFINISHED:
@@ -98,11 +98,13 @@ def left() -> set[int]:
     return set(TransferJob.objects.values_list("id", flat=True))
 
 
-# -- what goes and what stays ------------------------------------------------------------------
+# -- what is deleted and kept ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", FINISHED)
-def test_a_finished_job_goes_when_its_days_are_over(rule: ReplicationRule, state: JobState) -> None:
+def test_a_finished_job_is_deleted_when_its_days_are_over(
+    rule: ReplicationRule, state: JobState
+) -> None:
     old_job(rule, state, timedelta(days=14) + MINUTE)
     younger = old_job(rule, state, timedelta(days=14) - MINUTE)
     assert prune(seconds=60) == retention.Pruned(Rows(finished_jobs=1), is_complete=True)
@@ -143,13 +145,13 @@ def test_an_unfinished_job_stays_however_old_it_is(rule: ReplicationRule, state:
     assert job.attempts.count() == 2
 
 
-def test_it_is_the_end_of_a_job_that_counts(rule: ReplicationRule) -> None:
+def test_the_age_of_a_job_counts_from_its_end(rule: ReplicationRule) -> None:
     job = old_job(rule, JobState.COMPLETED, LONG_AGO)
     TransferJob.objects.filter(id=job.id).update(finalized_at=datetime.now(UTC))
     assert prune(seconds=60).rows == Rows()
 
 
-def test_the_tries_of_a_job_go_with_it_and_those_of_others_stay(rule: ReplicationRule) -> None:
+def test_the_tries_of_a_job_are_deleted_with_it_and_others_stay(rule: ReplicationRule) -> None:
     old_job(rule, JobState.COMPLETED, LONG_AGO, tries=3)
     old_job(rule, JobState.FAILED, LONG_AGO, tries=2)
     kept = old_job(rule, JobState.COMPLETED, MINUTE, tries=4)
@@ -157,7 +159,9 @@ def test_the_tries_of_a_job_go_with_it_and_those_of_others_stay(rule: Replicatio
     assert set(TransferAttempt.objects.values_list("job_id", flat=True)) == {kept.id}
 
 
-def test_the_days_are_those_of_the_settings(rule: ReplicationRule, settings: Settings) -> None:
+def test_the_settings_decide_after_how_many_days_jobs_are_deleted(
+    rule: ReplicationRule, settings: Settings
+) -> None:
     days = {"keep_jobs_days": 2, "keep_failures_days": 4}
     settings.S3SYNC = settings.S3SYNC.model_copy(update=days)
     for age in (1, 3, 5):
@@ -166,7 +170,7 @@ def test_the_days_are_those_of_the_settings(rule: ReplicationRule, settings: Set
     assert prune(seconds=60).rows == Rows(finished_jobs=2, failed_jobs=1)
 
 
-# -- a little at a time ------------------------------------------------------------------------
+# -- small batches -----------------------------------------------------------------------------
 
 
 def test_each_transaction_deletes_one_batch_at_most(
@@ -179,13 +183,13 @@ def test_each_transaction_deletes_one_batch_at_most(
     deletes = [sql for sql in statements if "DELETE FROM replication_transferjob" in sql]
     sizes = [len(re.findall(r"\d+", sql.partition("'{")[2].partition("}'")[0])) for sql in deletes]
     assert sizes == [10, 10, 5]
-    # Besides, it folded the minutes, looked for dropped jobs, failed jobs and letters, and deleted
-    # none.
+    # The four other transactions fold the minutes, and look for dropped jobs, failed jobs and dead
+    # letters; they delete nothing.
     assert statements.count("BEGIN") == statements.count("COMMIT") == len(deletes) + 4
     assert not any("'{}'" in sql for sql in statements)
 
 
-def test_it_ends_when_its_time_is_up_and_goes_on_the_next_time(
+def test_pruning_ends_when_its_time_is_up_and_continues_the_next_time(
     rule: ReplicationRule, batches_of_10: None
 ) -> None:
     old_jobs(rule, JobState.COMPLETED, number=15)
@@ -234,7 +238,7 @@ def test_an_index_finds_the_oldest_jobs(rule: ReplicationRule, state: JobState, 
     assert "Sort" not in plan
 
 
-def test_what_is_worked_on_is_left_for_the_next_time(rule: ReplicationRule) -> None:
+def test_a_locked_job_is_left_for_the_next_time(rule: ReplicationRule) -> None:
     locked = old_job(rule, JobState.FAILED, LONG_AGO, tries=1)
     old_job(rule, JobState.FAILED, LONG_AGO)
     with transaction.atomic():
@@ -245,15 +249,15 @@ def test_what_is_worked_on_is_left_for_the_next_time(rule: ReplicationRule) -> N
     assert prune(seconds=60).rows == Rows(failed_jobs=1, attempts=1)
 
 
-def test_pruners_at_once_share_the_work(rule: ReplicationRule, batches_of_10: None) -> None:
+def test_concurrent_pruners_share_the_work(rule: ReplicationRule, batches_of_10: None) -> None:
     old_jobs(rule, JobState.COMPLETED, number=200)
     done = at_once(*[lambda: prune(seconds=60)] * 3)
     assert sum(pruned.rows.finished_jobs for pruned in done) == 200
     assert left() == set()
 
 
-def test_pruning_is_in_nobodys_way(rule: ReplicationRule, batches_of_10: None) -> None:
-    """Jobs of the same keys are made, copied and retried while the old ones go."""
+def test_pruning_does_not_disturb_other_work(rule: ReplicationRule, batches_of_10: None) -> None:
+    """Jobs of the same keys are made, copied and retried while the old ones are deleted."""
     keys = [f"old/{number}" for number in range(60)]
     for state in (*FINISHED, JobState.FAILED):
         old_jobs(rule, state, number=len(keys))
@@ -334,7 +338,7 @@ def test_the_command_says_that_its_time_was_up(rule: ReplicationRule, batches_of
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
-def test_the_command_wants_some_time(seconds: str) -> None:
+def test_the_command_requires_a_positive_time(seconds: str) -> None:
     with pytest.raises(CommandError, match="--seconds must be more than 0"):
         run_command("--seconds", seconds)
 
@@ -342,7 +346,7 @@ def test_the_command_wants_some_time(seconds: str) -> None:
 # -- by the cluster ----------------------------------------------------------------------------
 
 
-def test_the_cluster_goes_on_where_the_time_was_too_short(
+def test_the_cluster_continues_in_a_new_task_when_the_time_was_too_short(
     rule: ReplicationRule, batches_of_10: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "PRUNE_SECONDS", 0)
@@ -356,7 +360,7 @@ def test_the_cluster_goes_on_where_the_time_was_too_short(
     assert left() == set()
 
 
-def test_migrating_schedules_it_and_migrating_back_ends_that(
+def test_migrating_schedules_pruning_and_migrating_back_unschedules_it(
     rule: ReplicationRule, tmp_path: Path
 ) -> None:
     call_command("migrate", "replication", "0002", verbosity=0)
@@ -366,7 +370,7 @@ def test_migrating_schedules_it_and_migrating_back_ends_that(
     assert (schedule.schedule_type, schedule.repeats) == (Schedule.HOURLY, -1)
 
     old = old_job(rule, JobState.COMPLETED, LONG_AGO)
-    scheduler()  # a cluster does so each half minute
+    scheduler()  # a cluster does this every half minute
     with manage("qcluster", directory=tmp_path, S3SYNC_POLL_IN_CLUSTER="false") as cluster:
         eventually(lambda: old.id not in left(), unless_ended=cluster)
     schedule.refresh_from_db()
