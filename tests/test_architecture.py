@@ -70,7 +70,7 @@ def test_every_module_that_the_documents_name_exists() -> None:
     """`jobs/claiming.py` in prose is a path below replication/ or the repository."""
     missing = [
         (document.name, name)
-        for document in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]
+        for document in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]
         if document.name != "CHANGELOG.md"  # it tells of the past
         for name in re.findall(r"`([a-z0-9_/]+/[a-z0-9_]+\.py)`", document.read_text())
         if not (REPOSITORY / "replication" / name).exists() and not (REPOSITORY / name).exists()
