@@ -1,4 +1,4 @@
-"""The operators' UI: one module for each noun, registered when Django discovers this package."""
+"""The operators' pages, a module for each kind of object. Importing this package registers them."""
 
 from replication.admin import (
     api_tokens,

@@ -1,4 +1,4 @@
-"""API tokens: made, and shown once; listed with their last use; revoked."""
+"""Pages that create API tokens, list them with their last use, and revoke them."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from replication.operations import api_tokens
 
 
 @admin.action(
-    description=gettext_lazy("Revoke the selected tokens, for good"), permissions=["revoke"]
+    description=gettext_lazy("Revoke the selected tokens permanently"), permissions=["revoke"]
 )
 def revoke(model_admin: Any, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
     revoked = api_tokens.revoke(queryset, by=actor_of(request))
@@ -27,8 +27,8 @@ def revoke(model_admin: Any, request: HttpRequest, queryset: QuerySet[ApiToken])
         request,
         messages.SUCCESS if revoked else messages.WARNING,
         ngettext(
-            "%d token was revoked: its calls are refused from now on.",
-            "%d tokens were revoked: their calls are refused from now on.",
+            "%d token was revoked. Calls with it are refused from now on.",
+            "%d tokens were revoked. Calls with them are refused from now on.",
             revoked,
         )
         % revoked,
@@ -48,25 +48,25 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         return request.user.has_perm("replication.change_apitoken")
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
-        made = ("shown_prefix", "state", "last_used", "created_by", "created") if obj else ()
-        return ("name", "role", *made)
+        stored = ("shown_prefix", "state", "last_used", "created_by", "created") if obj else ()
+        return ("name", "role", *stored)
 
-    # -- a new one -----------------------------------------------------------------------------
+    # -- adding a token ------------------------------------------------------------------------
 
     def save_model(
         self, request: HttpRequest, obj: ApiToken, form: ModelForm, change: bool
     ) -> None:
-        made = api_tokens.create(obj.name, role=TokenRole(obj.role), by=actor_of(request))
-        obj.pk = made.token.pk
-        obj.secret = made.secret  # type: ignore[attr-defined]  # for this answer alone
+        new = api_tokens.create(obj.name, role=TokenRole(obj.role), by=actor_of(request))
+        obj.pk = new.token.pk
+        obj.secret = new.secret  # type: ignore[attr-defined]  # for this response only
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
-        """tokens.py has recorded it."""
+        """Do nothing: `api_tokens.create` has written the audit entry."""
 
     def response_add(
         self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None
     ) -> HttpResponse:
-        """Show the secret, in this answer and no other: a message would be kept for the next."""
+        """Show the secret in this response only: Django would store a message for the next page."""
         context = {
             **self.admin_site.each_context(request),
             "title": _("API token %(name)s") % {"name": obj.name},
@@ -91,6 +91,6 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def last_used(self, token: ApiToken) -> SafeString:
         return cells.ago(token.last_used_at)
 
-    @admin.display(description=gettext_lazy("made"))
+    @admin.display(description=gettext_lazy("created"))
     def created(self, token: ApiToken) -> SafeString:
         return cells.ago(token.created_at)

@@ -1,4 +1,4 @@
-"""The audit: what was done by hand, in the admin, by the API and on the command line."""
+"""The audit log: what people did in the admin, through the API and on the command line."""
 
 from django.contrib import admin
 from django.utils.safestring import SafeString
@@ -15,7 +15,7 @@ class AuditAdmin(ReadOnlyAdmin):
     list_display_links = None
     list_filter = ("actor_kind", "action")
     search_fields = ("actor__exact",)
-    search_help_text = _("The name of a user or token, whole.")
+    search_help_text = _("The full name of a user or token.")
     ordering = ("-id",)
 
     @admin.display(description=_("when"))
@@ -25,5 +25,5 @@ class AuditAdmin(ReadOnlyAdmin):
     @admin.display(description=_("result"))
     def result(self, entry: AuditEntry) -> SafeString | str:
         if entry.ended_at is None:
-            return cells.badge("failed", _("broke off"))
+            return cells.badge("failed", _("interrupted"))
         return str(entry.affected)

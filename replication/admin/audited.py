@@ -1,4 +1,4 @@
-"""Everything that is done in the admin is on record: who adds, changes or deletes, and what."""
+"""Records in the audit log who adds, changes or deletes what in the admin."""
 
 from typing import Any
 
@@ -10,36 +10,36 @@ from replication.operations.audit import Actor, recorded
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The user as the audit names them."""
+    """The user as an actor of the audit log."""
     return Actor(ActorKind.USER, request.user.get_username())
 
 
 class Audited:
-    """Mixin of every ModelAdmin: what its forms do is in the audit, besides Django's own log.
+    """Mixin of every ModelAdmin: records what its forms do, besides Django's own log.
 
-    What its actions do, operating.py records.
+    replication/operations/ records what its actions do.
     """
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
-        _record(request, AuditAction.ADDED, _named(obj))
+        _record(request, AuditAction.ADDED, _title(obj))
         return super().log_addition(request, obj, message)  # type: ignore[misc]
 
     def log_change(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         entry = super().log_change(request, obj, message)  # type: ignore[misc]
-        _record(request, AuditAction.CHANGED, f"{_named(obj)}: {entry.get_change_message()}")
+        _record(request, AuditAction.CHANGED, f"{_title(obj)}: {entry.get_change_message()}")
         return entry
 
     def log_deletions(self, request: HttpRequest, queryset: QuerySet) -> Any:
         for obj in queryset:
-            _record(request, AuditAction.DELETED, _named(obj))
+            _record(request, AuditAction.DELETED, _title(obj))
         return super().log_deletions(request, queryset)  # type: ignore[misc]
 
 
 def _record(request: HttpRequest, action: AuditAction, about: str) -> None:
-    """In the transaction of the form: on record if and only if it is done."""
+    """Write the entry in the form's transaction: it is stored if and only if the change is."""
     with recorded(actor_of(request), action, about=about) as record:
         record.affected = 1
 
 
-def _named(obj: Model) -> str:
+def _title(obj: Model) -> str:
     return f"{obj._meta.verbose_name} {obj}"

@@ -1,4 +1,4 @@
-"""Values as an operator reads them: keys, states, sizes and times, always escaped."""
+"""Formats keys, states, sizes and times for operators, always escaped."""
 
 import unicodedata
 from datetime import datetime, timedelta
@@ -15,20 +15,20 @@ from replication.models import Outcome, TransferJob
 NOTHING = SafeString('<span class="nothing">–</span>')
 
 LIST_KEY_LENGTH = 90
-KEPT_TAIL_LENGTH = 40  # the end of a key, its file name, says more than its middle
+KEPT_TAIL_LENGTH = 40  # the end, a file name, tells more than the middle
 
-# They join emoji and Persian letters, where showing them apart would hide what is meant.
-_JOINERS = "\u200c\u200d"
-_UNSEEN = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"}
-_NAMES = {"\t": "TAB", "\n": "LF", "\r": "CR"}
+# Zero-width joiners shape emoji and Persian letters: a name in their place would garble the key.
+_ZERO_WIDTH_JOINERS = "\u200c\u200d"
+_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"}
+_CONTROL_NAMES = {"\t": "TAB", "\n": "LF", "\r": "CR"}
 _SPACE = "‹SP›"
 
 
 def visible(text: str) -> str:
     """Return the text with a name in place of each character that can't be seen.
 
-    Line breaks, invisible characters, spaces at either end, and those that turn the direction
-    of writing around. Names, as few fonts have pictures of these.
+    These are line breaks, invisible characters, spaces at either end, and characters that change
+    the writing direction. They get names because few fonts have symbols for them.
     """
     inner = text.strip(" ")
     leading = len(text) - len(text.lstrip(" "))
@@ -37,18 +37,22 @@ def visible(text: str) -> str:
 
 
 def _visible_character(character: str) -> str:
-    if character == " " or character in _JOINERS or unicodedata.category(character) not in _UNSEEN:
+    if (
+        character == " "
+        or character in _ZERO_WIDTH_JOINERS
+        or unicodedata.category(character) not in _INVISIBLE_CATEGORIES
+    ):
         return character
-    return f"‹{_NAMES.get(character) or f'U+{ord(character):04X}'}›"
+    return f"‹{_CONTROL_NAMES.get(character) or f'U+{ord(character):04X}'}›"
 
 
 def key(text: str) -> SafeString:
-    """A key, whole."""
+    """A full key."""
     return format_html('<code class="key" dir="ltr">{}</code>', visible(text))
 
 
 def short_key(text: str) -> SafeString:
-    """A key for a list: a long one loses its middle, and is whole in its title."""
+    """A key for a list: a long key is cut in the middle, and its title has the full key."""
     shown = visible(text)
     if len(shown) <= LIST_KEY_LENGTH:
         return key(text)
@@ -62,12 +66,12 @@ def short_key(text: str) -> SafeString:
 
 
 def badge(kind: str, label: str | Promise) -> SafeString:
-    """A state: its colour hangs on `kind`, its meaning on the label alone."""
+    """The badge of a state: `kind` only sets the colour, the label says everything."""
     return format_html('<span class="badge badge-{}">{}</span>', kind, label)
 
 
 def job_state(job: TransferJob) -> SafeString:
-    """The state of a job; of a pending one, also what it waits for."""
+    """The state of a job; for a pending job, also what the job waits for."""
     if job.awaits_confirmation:
         return badge("failed", _("delete held"))
     if job.is_being_restored:
@@ -78,7 +82,7 @@ def job_state(job: TransferJob) -> SafeString:
 
 
 def job_result(job: TransferJob) -> SafeString:
-    """What came of the job, in a few words: its outcome, or what went wrong last."""
+    """The job's outcome, or the cause of its last error."""
     if job.outcome:
         return job_outcome(job)
     if job.error is None:
@@ -87,7 +91,7 @@ def job_result(job: TransferJob) -> SafeString:
 
 
 def job_outcome(job: TransferJob) -> SafeString:
-    """How a completed job ended, and whether there is more to read about it on its page."""
+    """How a completed job ended, and whether its page has remarks."""
     label = job.get_outcome_display()
     if job.outcome == Outcome.SKIPPED:
         return format_html('<span title="{}">{}</span>', job.remarks, badge("retrying", label))
@@ -107,7 +111,7 @@ def absolute(when: datetime) -> str:
 
 
 def ago(when: datetime | None) -> SafeString:
-    """How long ago, or how soon, with the absolute time as its title."""
+    """How long ago or how soon, with the absolute time as the title."""
     if when is None:
         return NOTHING
     return format_html(
@@ -119,7 +123,7 @@ def ago(when: datetime | None) -> SafeString:
 
 
 def moment(when: datetime | None) -> SafeString:
-    """The absolute time, and how long ago it is."""
+    """The absolute time, and how long ago or how soon that is."""
     if when is None:
         return NOTHING
     return format_html(
@@ -148,7 +152,7 @@ def _rounded(length: timedelta) -> str:
 
 
 def duration(length: timedelta | None) -> str:
-    """A length of time with two digits that matter, e.g. "0.84 s", "3 min 20 s"."""
+    """A length of time, rounded, e.g. "0.84 s", "3 min 20 s"."""
     if length is None:
         return NOTHING
     seconds = length.total_seconds()

@@ -1,4 +1,4 @@
-"""The deletes that a rule's brake holds: an operator lets them go on."""
+"""Lets an operator confirm the deletes that a rule's brake holds."""
 
 from typing import Any
 
@@ -26,8 +26,8 @@ def confirm_deletes(
     messages.success(
         request,
         ngettext(
-            "%d delete was confirmed, and goes on.",
-            "%d deletes were confirmed, and go on.",
+            "%d delete was confirmed and continues.",
+            "%d deletes were confirmed and continue.",
             confirmed,
         )
         % confirmed,
@@ -36,7 +36,7 @@ def confirm_deletes(
 
 @require_POST
 def confirm_deletes_view(request: HttpRequest, rule_id: int, model_admin: Any) -> HttpResponse:
-    """What the list's action does, for the one rule of the page."""
+    """Run the list's action for the rule of this page."""
     if not model_admin.has_operate_permission(request):
         raise PermissionDenied
     confirm_deletes(model_admin, request, ReplicationRule.objects.filter(pk=rule_id))

@@ -1,4 +1,4 @@
-"""Dead letters: messages that no parser understood, whole, with the reason."""
+"""Dead letters: messages that could not be processed, in full, with the reason."""
 
 from typing import Any
 
@@ -25,31 +25,31 @@ from replication.operations import actions
 @admin.action(description=gettext_lazy("Replay the selected dead letters"), permissions=["replay"])
 def replay(model_admin: Any, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
     replayed = actions.replay(queryset, by=actor_of(request))
-    said = []
+    sentences = []
     if replayed.letters:
-        said += [
+        sentences += [
             ngettext(
-                "%d letter was understood and is gone.",
-                "%d letters were understood and are gone.",
+                "%d dead letter was replayed and removed.",
+                "%d dead letters were replayed and removed.",
                 replayed.letters,
             )
             % replayed.letters,
-            ngettext("%d job waits.", "%d jobs wait.", replayed.jobs) % replayed.jobs,
+            ngettext("%d job is waiting.", "%d jobs are waiting.", replayed.jobs) % replayed.jobs,
         ]
     if replayed.unmatched:
-        said.append(
+        sentences.append(
             ngettext(
-                "%d record is of an object that no enabled rule asks for.",
-                "%d records are of objects that no enabled rule asks for.",
+                "%d record names an object that no enabled rule matches.",
+                "%d records name objects that no enabled rule matches.",
                 replayed.unmatched,
             )
             % replayed.unmatched
         )
     if replayed.still_unparseable:
-        said.append(
+        sentences.append(
             ngettext(
-                "%d is still not understood and stays, with the reason beside it.",
-                "%d are still not understood and stay, with the reasons beside them.",
+                "%d dead letter still can't be processed and was kept, with the new reason.",
+                "%d dead letters still can't be processed and were kept, with the new reasons.",
                 replayed.still_unparseable,
             )
             % replayed.still_unparseable
@@ -57,7 +57,8 @@ def replay(model_admin: Any, request: HttpRequest, queryset: QuerySet[DeadLetter
     messages.add_message(
         request,
         messages.SUCCESS if replayed.letters else messages.WARNING,
-        " ".join(said) or _("Nothing to replay: the selected letters are gone already."),
+        " ".join(sentences)
+        or _("Nothing was replayed: the selected dead letters no longer exist."),
     )
 
 
@@ -89,7 +90,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def whole_body(self, letter: DeadLetter) -> SafeString:
         return format_html('<pre class="body" dir="ltr">{}</pre>', letter.body)
 
-    # -- one letter ----------------------------------------------------------------------------
+    # -- one dead letter -----------------------------------------------------------------------
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.replay_view)
@@ -108,7 +109,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @method_decorator(require_POST)
     def replay_view(self, request: HttpRequest, letter_id: int) -> HttpResponse:
-        """What the list's action does, for the one letter of the page."""
+        """Run the list's action for the dead letter of this page."""
         if not self.has_replay_permission(request):
             raise PermissionDenied
         letter = DeadLetter.objects.filter(pk=letter_id)

@@ -19,13 +19,13 @@ class DestinationAdmin(Audited, admin.ModelAdmin):
     fieldsets = (
         (None, {"fields": ("name",)}),
         (
-            _("Where it is"),
+            _("Location"),
             {
                 "fields": ("bucket", "endpoint", "region", "addressing"),
                 "description": _(
-                    "The OSS console shows endpoint and region on the bucket's overview page. "
-                    "Where a bucket demands a custom domain, enter that domain as the endpoint "
-                    "and choose “custom domain”."
+                    "The OSS console shows the endpoint and the region on the bucket's overview "
+                    "page. If the bucket requires a custom domain, enter that domain as the "
+                    "endpoint and choose “custom domain”."
                 ),
             },
         ),
@@ -35,14 +35,15 @@ class DestinationAdmin(Audited, admin.ModelAdmin):
             {
                 "fields": ("max_requests_per_second", "max_bytes_per_second"),
                 "description": _(
-                    "They hold for all lanes of all hosts together. Where OSS asks for fewer "
-                    "requests, the lanes slow down and recover by themselves, without a limit here."
+                    "The limits apply to all lanes on all hosts together. Without a limit, the "
+                    "lanes still slow down when OSS asks for fewer requests, and recover "
+                    "automatically."
                 ),
             },
         ),
     )
 
-    @admin.display(description=_("pace"))
+    @admin.display(description=_("rate limit"))
     def pace(self, destination: Destination) -> SafeString | str:
         now = timezone.now()
         if destination.throttled_until and destination.throttled_until > now:

@@ -1,4 +1,4 @@
-"""Failures: the failed jobs, each with its cause and what to do about it in words."""
+"""Failures: the failed jobs, each with its cause and what to do about it."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from replication.models import FailedJob
 
 
 class CauseFilter(admin.SimpleListFilter):
-    """The causes that the newest failures have, in words."""
+    """Offers the causes of the newest failures, in words."""
 
     title = _("cause")
     parameter_name = "error_code"
@@ -39,7 +39,7 @@ class FailureAdmin(OperatesJobs, ReadOnlyAdmin):
     list_display_links = None
     list_filter = ("rule", CauseFilter)
     list_select_related = ("rule",)
-    ordering = ("-finalized_at",)  # as the index job_failed
+    ordering = ("-finalized_at",)  # served by the index job_failed
     actions = (retry,)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -55,8 +55,8 @@ class FailureAdmin(OperatesJobs, ReadOnlyAdmin):
 
     @admin.display(description=_("key"))
     def key_cell(self, job: FailedJob) -> SafeString:
-        place = reverse("admin:replication_transferjob_change", args=[job.pk])
-        return format_html('<a href="{}">{}</a>', place, cells.short_key(job.key))
+        url = reverse("admin:replication_transferjob_change", args=[job.pk])
+        return format_html('<a href="{}">{}</a>', url, cells.short_key(job.key))
 
     @admin.display(description=_("cause"))
     def cause(self, job: FailedJob) -> str:

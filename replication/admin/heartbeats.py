@@ -22,11 +22,11 @@ class HeartbeatAdmin(ReadOnlyAdmin):
     @admin.display(description=_("state"))
     def health(self, heartbeat: Heartbeat) -> SafeString:
         if heartbeat.beat_at is None:
-            return badge("pending", _("waits for a worker"))
+            return badge("pending", _("waiting for a worker"))
         silence = timezone.now() - heartbeat.beat_at
         if silence > timedelta(seconds=ALIVE_SECONDS):
             return badge("failed", _("silent"))
-        return badge("completed", _("runs"))
+        return badge("completed", _("running"))
 
     @admin.display(description=_("started"))
     def started(self, heartbeat: Heartbeat) -> SafeString:

@@ -1,4 +1,4 @@
-"""What an operator can do to jobs: one call, and one message that says what came of it."""
+"""The actions on jobs: each makes one call, and one message reports the result."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from replication.operations import actions
 
 
 class OperatesJobs:
-    """Mixin of a ModelAdmin: who may operate jobs may retry and cancel them; nobody edits one."""
+    """Mixin of a ModelAdmin: users who may operate jobs can retry and cancel them."""
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("replication.operate_transferjob")
@@ -24,35 +24,41 @@ class OperatesJobs:
 def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
     done = actions.retry(queryset, by=actor_of(request))
     if not done.retried + done.superseded:
-        messages.warning(request, _("Nothing to retry: no selected job is failed (any more)."))
+        messages.warning(
+            request, _("No job was retried: none of the selected jobs is in the state failed.")
+        )
         return
-    said = [ngettext("%d job waits again.", "%d jobs wait again.", done.retried) % done.retried]
+    sentences = [
+        ngettext("%d job will be retried.", "%d jobs will be retried.", done.retried) % done.retried
+    ]
     if done.superseded:
-        said.append(
+        sentences.append(
             ngettext(
-                "%d was superseded by a newer job of the same key.",
-                "%d were superseded by newer jobs of the same keys.",
+                "%d was superseded by a newer job for the same key.",
+                "%d were superseded by newer jobs for the same keys.",
                 done.superseded,
             )
             % done.superseded
         )
-    messages.success(request, " ".join(said))
+    messages.success(request, " ".join(sentences))
 
 
 @admin.action(description=gettext_lazy("Cancel the selected pending jobs"), permissions=["operate"])
 def cancel(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
     selected = queryset.count()
     cancelled = actions.cancel(queryset, by=actor_of(request))
-    said = [ngettext("%d job was cancelled.", "%d jobs were cancelled.", cancelled) % cancelled]
+    sentences = [
+        ngettext("%d job was cancelled.", "%d jobs were cancelled.", cancelled) % cancelled
+    ]
     if others := selected - cancelled:
-        said.append(
+        sentences.append(
             ngettext(
-                "%d was not pending and stays as it is.",
-                "%d were not pending and stay as they are.",
+                "%d was not pending and was not changed.",
+                "%d were not pending and were not changed.",
                 others,
             )
             % others
         )
     messages.add_message(
-        request, messages.SUCCESS if cancelled else messages.WARNING, " ".join(said)
+        request, messages.SUCCESS if cancelled else messages.WARNING, " ".join(sentences)
     )

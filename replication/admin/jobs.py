@@ -1,4 +1,4 @@
-"""Jobs: a list that stays fast on millions of rows, and the whole story of each."""
+"""Jobs: a list that stays fast with millions of rows, and a page with all about one job."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,16 +19,16 @@ from django.views.decorators.http import require_POST, require_safe
 from replication.admin import cells
 from replication.admin.job_actions import OperatesJobs, cancel, retry
 from replication.admin.lists import ReadOnlyAdmin
-from replication.admin.uploads_under_way import upload_under_way
+from replication.admin.uploads_under_way import upload_progress
 from replication.models import DeletePermit, JobState, Outcome, TransferJob
 from replication.operations.proof import proof_of, replica_key, verdict_of
 
 WITH_REMARKS = "with_remarks"
-RETRYING = "retrying"  # a label for pending jobs that were tried before
-HELD = "held"  # for those whose delete waits for a person
+RETRYING = "retrying"  # not a state: pending jobs that were tried before
+HELD = "held"  # not a state: pending jobs whose delete waits for a person
 
-# A partial index holds these states' few rows. All else is looked for among the newest jobs: a
-# rare state or rule would otherwise be looked for in all rows there ever were.
+# A partial index holds the few rows of these states. Every other filter searches the newest jobs
+# only: a search for a rare state or rule would otherwise read the whole table.
 INDEXED_STATES = {JobState.PENDING, RETRYING, HELD, JobState.RUNNING, JobState.FAILED}
 NEWEST_JOBS = 200_000
 
@@ -52,7 +52,7 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class ResultFilter(admin.SimpleListFilter):
-    """How jobs ended well; "with remarks" are those whose replica is not in every way the same."""
+    """The outcomes of completed jobs; "with remarks": the replica differs in some way."""
 
     title = _("result")
     parameter_name = "outcome"
@@ -75,8 +75,8 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
     list_select_related = ("rule",)
     ordering = ("-id",)
     actions = (retry, cancel)
-    search_fields = ("key",)  # get_search_results says how
-    search_help_text = _("The beginning of a key. Without it, the newest jobs are listed.")
+    search_fields = ("key",)  # see get_search_results
+    search_help_text = _("Enter the beginning of a key. Without one, the newest jobs are listed.")
     fields = ()
     change_form_template = "admin/replication/job.html"
 
@@ -152,16 +152,16 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
         job: TransferJob = context["original"]
         context["replica_key"] = replica_key(job)
         context["verdict"] = verdict_of(job) if job.outcome else None
-        context["upload"] = upload_under_way(job)
+        context["upload"] = upload_progress(job)
         return super().render_change_form(request, context, *args, **options)
 
     @method_decorator(require_safe)
     def proof_view(self, request: HttpRequest, job_id: int) -> HttpResponse:
-        """The proof of a completed job as a file; docs/guides/proof.md describes it."""
+        """The proof of a completed job as a file, as described in docs/guides/proof.md."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        places = ("rule__source", "rule__destination")
-        job = TransferJob.objects.select_related(*places).filter(pk=job_id).first()
+        related = ("rule__source", "rule__destination")
+        job = TransferJob.objects.select_related(*related).filter(pk=job_id).first()
         if job is None or job.state != JobState.COMPLETED:
             return HttpResponseNotFound(_why_no_proof(job_id, job), content_type="text/plain")
         return JsonResponse(
@@ -174,7 +174,7 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
     def operate_view(
         self, request: HttpRequest, job_id: int, action: Callable[..., None]
     ) -> HttpResponse:
-        """What the list's action does, for the one job of the page."""
+        """Run the list's action for the job of this page."""
         if not self.has_operate_permission(request):
             raise PermissionDenied
         action(self, request, TransferJob.objects.filter(pk=job_id))
@@ -184,8 +184,8 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
 def _why_no_proof(job_id: int, job: TransferJob | None) -> str:
     if job is None:
         return gettext(
-            "There is no job %(id)d. Finished jobs are deleted some days after their end, and "
-            "their proof with them.\n"
+            "There is no job %(id)d. Finished jobs are deleted some days after their end, "
+            "together with their proof.\n"
         ) % {"id": job_id}
     return gettext("Job %(id)d is %(state)s: only a completed job has a proof.\n") % {
         "id": job_id,

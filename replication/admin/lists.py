@@ -1,4 +1,4 @@
-"""Lists that stay fast, and read-only pages, whatever number of rows a table has."""
+"""Lists and read-only pages that stay fast however many rows a table has."""
 
 from functools import cached_property
 from typing import Any
@@ -14,16 +14,16 @@ MAX_LISTED = 10_000
 
 
 class CappedCount(int):
-    """So many at least: it was not counted further."""
+    """A lower bound: counting stopped at this number."""
 
     def __str__(self) -> str:
         return f"{int(self):,}+"
 
 
 class CappedPaginator(Paginator):
-    """Counts, and pages through, the first `MAX_LISTED` rows only.
+    """Counts and pages through the first `MAX_LISTED` rows only.
 
-    A count of all rows reads them all, and so does the jump to the last page.
+    Counting all rows would read all of them, and so would a jump to the last page.
     """
 
     @cached_property
@@ -34,14 +34,14 @@ class CappedPaginator(Paginator):
 
 
 class ReadOnlyAdmin(Audited, admin.ModelAdmin):
-    """Shows what the service wrote; nobody edits it."""
+    """Shows rows that the service wrote; no user can edit them."""
 
     paginator = CappedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     change_form_template = "admin/replication/read_only.html"
-    sortable_by = ()  # each list has the one order that an index serves
+    sortable_by = ()  # each list has one order, which an index serves
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -54,12 +54,12 @@ class ReadOnlyAdmin(Audited, admin.ModelAdmin):
 
 
 class KeptForHistoryAdmin(Audited, admin.ModelAdmin):
-    """Says in words why a row with history can't be deleted.
+    """Explains why a row with history can't be deleted.
 
-    Without it, Django's page would load and list every protected row, jobs by the million.
+    Django's own page would load and list every protected row, which may be millions of jobs.
     """
 
-    history: str  # the related name of what a row is kept for
+    history: str  # the related name of the rows that prevent the delete
     in_use_message: Any
     delete_confirmation_template = "admin/replication/in_use.html"
 

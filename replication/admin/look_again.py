@@ -1,4 +1,4 @@
-"""The page where an operator names keys that a rule should look at again."""
+"""The page where an operator enters keys that a rule must look at again."""
 
 from typing import Any
 
@@ -16,14 +16,14 @@ from replication.models import ReplicationRule
 from replication.operations import actions
 
 MAX_KEYS = 10_000
-MAX_REPORTED = 10
+MAX_PROBLEMS_SHOWN = 10
 
 
 class LookAgainForm(forms.Form):
-    """One key a line, taken as it stands: spaces at either end are a part of the key."""
+    """One key per line, taken literally: spaces at either end are part of the key."""
 
     keys = forms.CharField(
-        label=gettext_lazy("Keys, one a line"),
+        label=gettext_lazy("Keys, one per line"),
         strip=False,
         widget=forms.Textarea(
             attrs={"rows": 12, "class": "vLargeTextField", "spellcheck": "false"}
@@ -31,11 +31,11 @@ class LookAgainForm(forms.Form):
     )
 
     def clean_keys(self) -> list[str]:
-        # Browsers send CRLF. Not splitlines(): a key may contain the other characters it splits at.
+        # Browsers send CRLF. splitlines() would also split at characters that a key may contain.
         lines = self.cleaned_data["keys"].replace("\r\n", "\n").rstrip("\n").split("\n")
         if len(lines) > MAX_KEYS:
             raise ValidationError(
-                _("%(count)d keys are too many at once; enter at most %(limit)d.")
+                _("%(count)d keys are too many. Enter at most %(limit)d at a time.")
                 % {"count": len(lines), "limit": MAX_KEYS}
             )
         problems = []
@@ -45,12 +45,12 @@ class LookAgainForm(forms.Form):
             except UnparseableMessage as error:
                 problems.append(f"{error}.")
         if problems:
-            raise ValidationError(problems[:MAX_REPORTED])
+            raise ValidationError(problems[:MAX_PROBLEMS_SHOWN])
         return lines
 
 
 def look_again_view(request: HttpRequest, rule_id: int, model_admin: Any) -> HttpResponse:
-    """Make a job for each key that is entered, whatever the rule's prefix and suffix."""
+    """Create a job for each key entered; the rule's filters do not apply."""
     rule = get_object_or_404(ReplicationRule, pk=rule_id)
     if not model_admin.has_operate_permission(request):
         raise PermissionDenied
@@ -60,7 +60,8 @@ def look_again_view(request: HttpRequest, rule_id: int, model_admin: Any) -> Htt
         made = len(actions.look_again(rule, keys, by=actor_of(request)))
         messages.success(
             request,
-            ngettext("%d key will be looked at.", "%d keys will be looked at.", made) % made,
+            ngettext("%d key will be looked at again.", "%d keys will be looked at again.", made)
+            % made,
         )
         return redirect("admin:replication_replicationrule_change", rule.pk)
     context = {

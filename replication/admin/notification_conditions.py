@@ -1,4 +1,4 @@
-"""What the notification targets were told: what is wrong now, and the history."""
+"""Notification conditions: what is or was wrong, and what each target was sent about it."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class OpenFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("open", _("wrong now")), ("over", _("over"))]
+        return [("open", _("open")), ("over", _("over"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if self.value() in {"open", "over"}:
@@ -32,7 +32,7 @@ class ConditionAdmin(ReadOnlyAdmin):
     list_display = ("kind", "about", "state", "target", "since", "lasted", "last_told")
     list_filter = (OpenFilter, "target", "kind")
     list_select_related = ("target",)
-    # What is wrong now, then what was over last.
+    # Open conditions first, then those that ended last.
     ordering = (F("closed_at").desc(nulls_first=True), "-began_at")
     fields = (
         *("kind", "about", "state", "target", "detail", "since_when", "lasted"),
@@ -48,22 +48,22 @@ class ConditionAdmin(ReadOnlyAdmin):
         if condition.closed_at and condition.closing_told_at:
             return cells.badge("completed", _("over"))
         if condition.closed_at:
-            return cells.badge("retrying", _("over, to be told"))
+            return cells.badge("retrying", _("over, not sent yet"))
         if condition.confirmed_at is None:
-            return cells.badge("pending", _("watched: has to last"))
+            return cells.badge("pending", _("not confirmed yet"))
         if condition.told_at is None:
-            return cells.badge("retrying", _("wrong, to be told"))
-        return cells.badge("failed", _("wrong"))
+            return cells.badge("retrying", _("open, not sent yet"))
+        return cells.badge("failed", _("open"))
 
     @admin.display(description=_("since"))
     def since(self, condition: Condition) -> SafeString:
         return cells.ago(condition.began_at)
 
-    @admin.display(description=_("lasted"))
+    @admin.display(description=_("duration"))
     def lasted(self, condition: Condition) -> str:
         return cells.duration((condition.closed_at or timezone.now()) - condition.began_at)
 
-    @admin.display(description=_("last told"))
+    @admin.display(description=_("last sent"))
     def last_told(self, condition: Condition) -> SafeString:
         return cells.ago(condition.closing_told_at or condition.last_told_at)
 
@@ -71,11 +71,11 @@ class ConditionAdmin(ReadOnlyAdmin):
     def since_when(self, condition: Condition) -> SafeString:
         return cells.moment(condition.began_at)
 
-    @admin.display(description=_("first told"))
+    @admin.display(description=_("first sent"))
     def told_when(self, condition: Condition) -> SafeString:
         return cells.moment(condition.told_at)
 
-    @admin.display(description=_("last told"))
+    @admin.display(description=_("last sent"))
     def last_told_when(self, condition: Condition) -> SafeString:
         return cells.moment(condition.last_told_at)
 
@@ -83,6 +83,6 @@ class ConditionAdmin(ReadOnlyAdmin):
     def over_when(self, condition: Condition) -> SafeString:
         return cells.moment(condition.closed_at)
 
-    @admin.display(description=_("its end was told"))
+    @admin.display(description=_("end sent"))
     def closing_told_when(self, condition: Condition) -> SafeString:
         return cells.moment(condition.closing_told_at)

@@ -1,4 +1,4 @@
-"""Notification targets: whom to tell of what is wrong, and whether they can be told."""
+"""Notification targets: who is notified of which problems, and whether messages arrive."""
 
 from typing import Any
 
@@ -31,31 +31,31 @@ def send_test(
         if delivery.accepted_by:
             messages.success(
                 request,
-                _("%(target)s: the test message was taken by %(services)s.")
+                _("%(target)s: the test message was accepted by %(services)s.")
                 % {"target": delivery.target, "services": ", ".join(delivery.accepted_by)},
             )
         if delivery.error:
             messages.error(
                 request,
-                _("%(target)s: it was not taken. %(reason)s")
+                _("%(target)s: sending the test message failed. %(reason)s")
                 % {"target": delivery.target, "reason": delivery.error},
             )
 
 
-HOW_IT_GOES = ("health", "told_when", "trouble", "trouble_when", "next_try")
+DELIVERY_FIELDS = ("health", "told_when", "trouble", "trouble_when", "next_try")
 
 
 class TargetForm(forms.ModelForm):
     kinds = forms.TypedMultipleChoiceField(
-        label=gettext_lazy("Tell of"),
+        label=gettext_lazy("Notify about"),
         choices=ConditionKind.choices,
         widget=forms.CheckboxSelectMultiple,
         initial=usual_kinds,
-        help_text=gettext_lazy("When it begins, and when it is over."),
+        help_text=gettext_lazy("Sends a message when the problem begins and when it is over."),
     )
 
     def clean(self) -> dict[str, Any]:
-        """The addresses are looked up and read here, so that a slip is found while it is typed."""
+        """Look up and parse the addresses, so that the form reports a mistake in them."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if cleaned.get("enabled") and cleaned.get("credential_profile"):
             try:
@@ -72,46 +72,46 @@ class NotificationTargetAdmin(Audited, admin.ModelAdmin):
     actions = (send_test,)
     form = TargetForm
     filter_horizontal = ("rules",)
-    readonly_fields = ("kinds_in_words", *HOW_IT_GOES)
+    readonly_fields = ("kinds_in_words", *DELIVERY_FIELDS)
 
     def get_fieldsets(self, request: HttpRequest, obj: NotificationTarget | None = None) -> Any:
-        kinds = "kinds" if self._may_fill_in(request, obj) else "kinds_in_words"
+        kinds = "kinds" if self._may_edit(request, obj) else "kinds_in_words"
         fieldsets = [
             (None, {"fields": ("name", "enabled", "credential_profile")}),
-            (gettext_lazy("Of what"), {"fields": (kinds, "rules")}),
+            (gettext_lazy("What to notify about"), {"fields": (kinds, "rules")}),
             (
-                gettext_lazy("From when on"),
+                gettext_lazy("Thresholds"),
                 {
                     "fields": (
                         *("failures_at_least", "failures_minutes", "lag_seconds", "lag_minutes"),
                         *("silence_hours", "remind_hours"),
                     ),
                     "description": gettext_lazy(
-                        "What happens within a minute goes into one message. What is over is told "
-                        "once, to those who were told that it was wrong."
+                        "All problems found in the same minute go into one message. When a problem "
+                        "is over, the target gets one message, if it was notified of the problem."
                     ),
                 },
             ),
         ]
         if obj:
-            fieldsets.append((gettext_lazy("How it goes"), {"fields": HOW_IT_GOES}))
+            fieldsets.append((gettext_lazy("Delivery"), {"fields": DELIVERY_FIELDS}))
         return fieldsets
 
     def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
         formfield: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.is_relation:
-            # To add a rule has no place on a form that chooses some.
+            # This form selects rules; it does not add them.
             formfield.widget.can_add_related = False
         return formfield
 
-    def _may_fill_in(self, request: HttpRequest, obj: NotificationTarget | None) -> bool:
+    def _may_edit(self, request: HttpRequest, obj: NotificationTarget | None) -> bool:
         return self.has_change_permission(request, obj) if obj else True
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("replication.operate_notificationtarget")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """What it was told goes with it, though nobody may delete that by itself."""
+        """Delete the target's conditions with it, though no user may delete them separately."""
         deleted, counts, _needed, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, set(), protected
 
@@ -120,28 +120,28 @@ class NotificationTargetAdmin(Audited, admin.ModelAdmin):
         if not target.enabled:
             return cells.badge("cancelled", _("disabled"))
         if target.errors_in_a_row:
-            return cells.badge("failed", _("can't be told"))
+            return cells.badge("failed", _("failing"))
         if target.last_error:
-            return cells.badge("retrying", _("told in part"))
+            return cells.badge("retrying", _("partly failing"))
         if target.last_told_at is None:
-            return cells.badge("pending", _("never told"))
-        return cells.badge("completed", _("told"))
+            return cells.badge("pending", _("nothing sent yet"))
+        return cells.badge("completed", _("working"))
 
-    @admin.display(description=gettext_lazy("tells of"))
+    @admin.display(description=gettext_lazy("notifies about"))
     def tells_of(self, target: NotificationTarget) -> SafeString:
         number = len(target.kinds)
-        said = ngettext("%d kind", "%d kinds", number) % number
-        return format_html('<span title="{}">{}</span>', self.kinds_in_words(target), said)
+        text = ngettext("%d kind", "%d kinds", number) % number
+        return format_html('<span title="{}">{}</span>', self.kinds_in_words(target), text)
 
-    @admin.display(description=gettext_lazy("Tell of"))
+    @admin.display(description=gettext_lazy("Notify about"))
     def kinds_in_words(self, target: NotificationTarget) -> str:
         return " · ".join(str(ConditionKind(kind).label) for kind in target.kinds)
 
-    @admin.display(description=gettext_lazy("last told"), ordering="last_told_at")
+    @admin.display(description=gettext_lazy("last sent"), ordering="last_told_at")
     def told(self, target: NotificationTarget) -> SafeString:
         return cells.ago(target.last_told_at)
 
-    @admin.display(description=gettext_lazy("last told"))
+    @admin.display(description=gettext_lazy("last sent"))
     def told_when(self, target: NotificationTarget) -> SafeString:
         return cells.moment(target.last_told_at)
 
@@ -153,6 +153,6 @@ class NotificationTargetAdmin(Audited, admin.ModelAdmin):
     def trouble_when(self, target: NotificationTarget) -> SafeString:
         return cells.moment(target.last_error_at) if target.last_error else cells.NOTHING
 
-    @admin.display(description=gettext_lazy("tried again"))
+    @admin.display(description=gettext_lazy("next try"))
     def next_try(self, target: NotificationTarget) -> SafeString:
         return cells.ago(target.try_again_at)

@@ -1,8 +1,8 @@
-"""Which rules can write to the same keys of a destination.
+"""Finds rules that can write to the same keys of a destination.
 
-It may name two that never will, as whether two globs have a key in common is only looked into as
-far as what they begin and end with. It keeps silent about none that do, but for keys that are
-rewritten (docs/decisions/reversible-keys.md says when these can meet others).
+It can report two rules that never overlap, because it compares only the literal beginnings and
+ends of globs. It misses no overlap, except of rewritten keys (docs/decisions/reversible-keys.md
+says when these can meet other keys).
 """
 
 import re
@@ -14,44 +14,48 @@ _WILDCARD = re.compile(r"[*?\[]")
 _UP_TO_LAST_WILDCARD = re.compile(r".*[*?\]]", re.DOTALL)
 
 
-def writers_of_the_same_place(rule: ReplicationRule) -> list[ReplicationRule]:
-    """The other rules, also disabled ones, that can write to a key that this one can write to."""
+def overlapping_rules(rule: ReplicationRule) -> list[ReplicationRule]:
+    """The other rules, also disabled ones, that can write to a destination key of this rule."""
     others = ReplicationRule.objects.filter(destination=rule.destination).exclude(pk=rule.pk)
     return [
         other
         for other in others
-        if any(_meet(one, another) for one in _places(rule) for another in _places(other))
-        and not _takes_what_the_other_leaves(rule, other)
-        and not _takes_what_the_other_leaves(other, rule)
+        if any(
+            _overlap(one, another)
+            for one in _destination_patterns(rule)
+            for another in _destination_patterns(other)
+        )
+        and not _includes_only_what_other_excludes(rule, other)
+        and not _includes_only_what_other_excludes(other, rule)
     ]
 
 
-def _places(rule: ReplicationRule) -> list[tuple[str, str]]:
-    """What the keys at the destination begin and end with; one of these for each of them."""
-    places = []
+def _destination_patterns(rule: ReplicationRule) -> list[tuple[str, str]]:
+    """Pairs of a prefix and a suffix; each destination key of the rule has one such pair."""
+    patterns = []
     for pattern in parse_globs(rule.include) or ("**",):
-        head, tail = _head(pattern), _tail(pattern)
-        if _one_begins_with_the_other(head, rule.source_prefix) and _one_ends_with_the_other(
+        head, tail = _literal_prefix(pattern), _literal_suffix(pattern)
+        if _prefixes_can_match(head, rule.source_prefix) and _suffixes_can_match(
             tail, rule.source_suffix
         ):
             start = rule.destination_key(max(head, rule.source_prefix, key=len))
             end = max(tail, rule.source_suffix, key=len)
-            if rule.strip_source_prefix and _can_overlap(rule.source_prefix, end):
-                end = ""  # some of it may be taken off with the prefix
-            places.append((start, end))
-    return places
+            if rule.strip_source_prefix and _can_share_characters(rule.source_prefix, end):
+                end = ""  # stripping the prefix may take off a part of it
+            patterns.append((start, end))
+    return patterns
 
 
-def _can_overlap(prefix: str, suffix: str) -> bool:
+def _can_share_characters(prefix: str, suffix: str) -> bool:
     shorter = min(len(prefix), len(suffix))
     return any(prefix.endswith(suffix[:length]) for length in range(1, shorter + 1))
 
 
-def _head(pattern: str) -> str:
+def _literal_prefix(pattern: str) -> str:
     return _WILDCARD.split(pattern, maxsplit=1)[0]
 
 
-def _tail(pattern: str) -> str:
+def _literal_suffix(pattern: str) -> str:
     front = _UP_TO_LAST_WILDCARD.match(pattern)
     if not front:
         return pattern
@@ -60,25 +64,23 @@ def _tail(pattern: str) -> str:
     return tail.removeprefix("/") if front[0].endswith("**") else tail
 
 
-def _takes_what_the_other_leaves(rule: ReplicationRule, other: ReplicationRule) -> bool:
-    included, left = set(parse_globs(rule.include)), set(parse_globs(other.exclude))
-    return bool(included) and included <= left and _mapping(rule) == _mapping(other)
+def _includes_only_what_other_excludes(rule: ReplicationRule, other: ReplicationRule) -> bool:
+    included, excluded = set(parse_globs(rule.include)), set(parse_globs(other.exclude))
+    return bool(included) and included <= excluded and _mapping(rule) == _mapping(other)
 
 
 def _mapping(rule: ReplicationRule) -> tuple[str, str]:
-    """The same for two rules that keep a key of theirs at the same place."""
+    """Equal for two rules that map every source key to the same destination key."""
     return rule.source_prefix if rule.strip_source_prefix else "", rule.destination_prefix
 
 
-def _meet(one: tuple[str, str], another: tuple[str, str]) -> bool:
-    return _one_begins_with_the_other(one[0], another[0]) and _one_ends_with_the_other(
-        one[1], another[1]
-    )
+def _overlap(one: tuple[str, str], another: tuple[str, str]) -> bool:
+    return _prefixes_can_match(one[0], another[0]) and _suffixes_can_match(one[1], another[1])
 
 
-def _one_begins_with_the_other(one: str, other: str) -> bool:
+def _prefixes_can_match(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def _one_ends_with_the_other(one: str, other: str) -> bool:
+def _suffixes_can_match(one: str, other: str) -> bool:
     return one.endswith(other) or other.endswith(one)

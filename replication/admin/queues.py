@@ -1,4 +1,4 @@
-"""Event queues, and what their pollers found."""
+"""Event queues, with their state as the pollers last saw it."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from replication.models import EventQueue
 class EventQueueAdmin(KeptForHistoryAdmin):
     history = "dead_letters"
     in_use_message = _(
-        "The queue “%(name)s” can't be deleted: its dead letters would go with it. "
-        "To stop polling it, edit the queue and turn off “enabled”."
+        "The queue “%(name)s” can't be deleted: its dead letters would be deleted too. "
+        "To stop polling the queue, edit it and turn off “enabled”."
     )
 
     list_display = (
@@ -37,7 +37,7 @@ class EventQueueAdmin(KeptForHistoryAdmin):
             (_("Credentials"), {"fields": ("credential_profile",), "description": PROFILE_HELP}),
         ]
         if obj:
-            fieldsets.append((_("What the pollers found"), {"fields": self.readonly_fields}))
+            fieldsets.append((_("Polling"), {"fields": self.readonly_fields}))
         return fieldsets
 
     @admin.display(description=_("state"))

@@ -1,4 +1,4 @@
-"""The form of a rule: its fields in the order in which one thinks, each with what it does."""
+"""The form of a rule: the fields in the order of the decisions, each with its effect."""
 
 from typing import Any
 
@@ -13,11 +13,12 @@ from replication.mapping.metadata import MetadataPolicy
 from replication.mapping.tags import TagPolicy
 from replication.models import EncryptionMethod, ReplicationRule
 
-LINES = ("include", "exclude", "storage_classes")
-# White space at either end of these is a part of the key; a text of lines stays as a file has it.
-KEPT_WHOLE = {"source_prefix", "source_suffix", "destination_prefix", *LINES}
+MULTILINE_FIELDS = ("include", "exclude", "storage_classes")
+# Not stripped: white space at either end belongs to the key, and multi-line texts must stay
+# exactly as a rules file has them.
+NOT_STRIPPED = {"source_prefix", "source_suffix", "destination_prefix", *MULTILINE_FIELDS}
 
-_LINES_LOOK = {"rows": 3, "class": "vLargeTextField lines", "spellcheck": "false"}
+_MULTILINE_ATTRS = {"rows": 3, "class": "vLargeTextField lines", "spellcheck": "false"}
 
 FIELDSETS: tuple[tuple[Any, Any], ...] = (
     (None, {"fields": ("name", "enabled")}),
@@ -26,8 +27,8 @@ FIELDSETS: tuple[tuple[Any, Any], ...] = (
         {
             "fields": ("source", "source_prefix", "source_suffix", "include", "exclude"),
             "description": gettext_lazy(
-                "Left empty, every object of the source. What is entered must all hold, and is "
-                "compared as it stands, with capitals; in prefix and suffix with spaces too."
+                "Empty fields select every object of the source. A key must match every field that "
+                "you fill in. Upper and lower case matter; in prefix and suffix, spaces too."
             ),
         },
     ),
@@ -36,17 +37,18 @@ FIELDSETS: tuple[tuple[Any, Any], ...] = (
         {
             "fields": ("destination", "destination_prefix", "strip_source_prefix"),
             "description": gettext_lazy(
-                "A replica has its object's key, unless you say otherwise here."
+                "A replica has the same key as its object, unless you change that here."
             ),
         },
     ),
     (
-        gettext_lazy("What OSS can't have"),
+        gettext_lazy("What OSS does not accept"),
         {
             "fields": ("key_policy", "metadata_policy", "tag_policy"),
             "description": gettext_lazy(
-                "S3 allows some keys, metadata and tags that OSS refuses or would change. They are "
-                "found before a byte moves. What is left out or rewritten is noted on the job."
+                "S3 allows some keys, metadata and tags that OSS refuses or would change. s3sync "
+                "finds them before it copies anything. The job shows what was left out or "
+                "rewritten."
             ),
         },
     ),
@@ -67,52 +69,55 @@ FIELDSETS: tuple[tuple[Any, Any], ...] = (
 
 HELP_TEXTS = {
     "include": gettext_lazy(
-        "One glob on each line; a key must match one of them. A glob is about the whole key: "
-        "* is anything within a folder, ** anything at all, ? one character, [a-z] one of these; "
-        "e.g. photos/**/*.jpg"
+        "One glob per line; a key must match at least one. A glob must match the whole key: "
+        "* matches anything within a folder, ** anything, also across folders, ? one character, "
+        "[a-z] one of these characters; e.g. photos/**/*.jpg"
     ),
-    "exclude": gettext_lazy("One glob on each line; a key must match none of them; e.g. **/tmp/**"),
+    "exclude": gettext_lazy("One glob per line; a key must match none of them; e.g. **/tmp/**"),
     "key_policy": gettext_lazy(
-        "Empty or over 1,023 bytes, with a slash in front, with control characters."
+        "Keys that are empty or over 1,023 bytes, begin with a slash, or have control characters."
     ),
     "metadata_policy": gettext_lazy(
-        "User metadata with underscores in names or anything but ASCII in values, or over 8 KB."
+        "User metadata with underscores in names, with non-ASCII values, or over 8 KB in total."
     ),
     "tag_policy": gettext_lazy(
-        "More than 10, over-long ones, or with @ or letters beyond a to z. "
-        "Tags are never rewritten: lifecycle rules and policies go by them."
+        "More than 10 tags, tags that are too long, or tags with @ or letters other than A-Z, a-z. "
+        "Tags are never rewritten, because lifecycle rules and policies depend on them."
     ),
     "storage_classes": gettext_lazy(
-        "From S3's to OSS's: STANDARD_IA=IA, GLACIER=Archive, *=Standard; or natural, the closest "
-        "for each. Empty: Standard for all. OSS bills at least 30 days of IA, 60 of Archive, 180 "
-        "of ColdArchive, even if the replica is overwritten the next day."
+        "S3 class=OSS class: STANDARD_IA=IA, GLACIER=Archive, *=Standard; or natural: the closest "
+        "class for each. Empty: Standard for all. OSS bills at least 30 days of IA, 60 of Archive, "
+        "180 of ColdArchive, even if the replica is overwritten the next day."
     ),
     "delete_policy": gettext_lazy(
-        "Only where S3 says cleanly that the object is not there; never after an error."
+        "Applies only if the source clearly says that the object does not exist, never after an "
+        "error."
     ),
 }
 
-_FAILS = gettext_lazy("The job is among the failures, with what to do about it, until you act.")
-# What each choice does, beside its name.
-EFFECTS: dict[str, dict[str, Any]] = {
+_FAIL_EFFECT = gettext_lazy(
+    "The job fails. It stays in the list of failures, which says what to do, until you act."
+)
+# What each choice does, shown beside its name.
+CHOICE_EFFECTS: dict[str, dict[str, Any]] = {
     "key_policy": {
-        KeyPolicy.FAIL: _FAILS,
+        KeyPolicy.FAIL: _FAIL_EFFECT,
         KeyPolicy.SKIP: gettext_lazy("The job ends as “skipped”; nothing is copied."),
         KeyPolicy.REWRITE: gettext_lazy(
-            "The replica is found at .s3sync-key/… behind the destination prefix, and has its own "
-            "key in its metadata."
+            "The replica's key is the destination prefix and .s3sync-key/…; the original key is in "
+            "the replica's metadata."
         ),
     },
     "metadata_policy": {
-        MetadataPolicy.FAIL: _FAILS,
-        MetadataPolicy.DROP: gettext_lazy("The replica goes without the field."),
+        MetadataPolicy.FAIL: _FAIL_EFFECT,
+        MetadataPolicy.DROP: gettext_lazy("The replica does not have the field."),
         MetadataPolicy.REWRITE: gettext_lazy(
-            "The field is kept as x-oss-meta-s3sync-meta-…, from which it can be had back."
+            "The field is kept as x-oss-meta-s3sync-meta-…, and can be restored from there."
         ),
     },
     "tag_policy": {
-        TagPolicy.FAIL: _FAILS,
-        TagPolicy.DROP: gettext_lazy("The replica goes without the tag."),
+        TagPolicy.FAIL: _FAIL_EFFECT,
+        TagPolicy.DROP: gettext_lazy("The replica does not have the tag."),
     },
 }
 
@@ -122,12 +127,12 @@ class RuleForm(forms.ModelForm):
         model = ReplicationRule
         fields = tuple(name for _title, options in FIELDSETS for name in options["fields"])
         help_texts = HELP_TEXTS
-        widgets = dict.fromkeys(LINES, forms.Textarea(attrs=_LINES_LOOK))
+        widgets = dict.fromkeys(MULTILINE_FIELDS, forms.Textarea(attrs=_MULTILINE_ATTRS))
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        for name, effects in EFFECTS.items():
-            field: Any = self.fields.get(name)  # none where the page can only be read
+        for name, effects in CHOICE_EFFECTS.items():
+            field: Any = self.fields.get(name)  # missing on a read-only page
             if field is not None:
                 field.choices = [
                     (value, format_html('{}. <span class="help">{}</span>', label, effects[value]))
@@ -136,15 +141,15 @@ class RuleForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        for name in LINES:
-            # Browsers end lines by CRLF; files and the database by LF.
+        for name in MULTILINE_FIELDS:
+            # Browsers send CRLF; rules files and the database have LF.
             if name in cleaned:
                 cleaned[name] = cleaned[name].replace("\r\n", "\n")
         if cleaned.get("kms_key_id") and cleaned.get("encryption") != EncryptionMethod.KMS:
             self.add_error(
                 "kms_key_id",
                 ValidationError(
-                    _("A KMS key id needs the encryption KMS; choose it, or empty this.")
+                    _("A KMS key id requires the encryption KMS: choose KMS, or clear the key id.")
                 ),
             )
         return cleaned

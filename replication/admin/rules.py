@@ -17,8 +17,8 @@ from replication.admin.audited import actor_of
 from replication.admin.confirm_deletes import confirm_deletes, confirm_deletes_view
 from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.look_again import look_again_view
-from replication.admin.overlaps import writers_of_the_same_place
-from replication.admin.rule_form import FIELDSETS, KEPT_WHOLE, RuleForm
+from replication.admin.overlaps import overlapping_rules
+from replication.admin.rule_form import FIELDSETS, NOT_STRIPPED, RuleForm
 from replication.mapping.filters import parse_globs
 from replication.models import ReplicationRule
 from replication.operations import actions
@@ -30,8 +30,8 @@ def pause(model_admin: Any, request: HttpRequest, queryset: QuerySet[Replication
     messages.success(
         request,
         ngettext(
-            "%d rule was paused: its jobs are kept and wait.",
-            "%d rules were paused: their jobs are kept and wait.",
+            "%d rule was paused. Its jobs are kept and wait until you resume it.",
+            "%d rules were paused. Their jobs are kept and wait until you resume them.",
             paused,
         )
         % paused,
@@ -41,15 +41,17 @@ def pause(model_admin: Any, request: HttpRequest, queryset: QuerySet[Replication
 @admin.action(description=gettext_lazy("Resume the selected rules"), permissions=["operate"])
 def resume(model_admin: Any, request: HttpRequest, queryset: QuerySet[ReplicationRule]) -> None:
     resumed = actions.resume(queryset, by=actor_of(request))
-    messages.success(request, ngettext("%d rule goes on.", "%d rules go on.", resumed) % resumed)
+    messages.success(
+        request, ngettext("%d rule was resumed.", "%d rules were resumed.", resumed) % resumed
+    )
 
 
 @admin.register(ReplicationRule)
 class RuleAdmin(KeptForHistoryAdmin):
     history = "jobs"
     in_use_message = gettext_lazy(
-        "The rule “%(name)s” can't be deleted: its jobs, which prove what was copied, would go "
-        "with it. To stop it, edit the rule and turn off “enabled”."
+        "The rule “%(name)s” can't be deleted: its jobs, which prove what was copied, would be "
+        "deleted too. To stop the rule, edit it and turn off “enabled”."
     )
 
     list_display = ("name", "state", "origin", "target", "delete_policy")
@@ -97,11 +99,11 @@ class RuleAdmin(KeptForHistoryAdmin):
         ]
 
     def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name in KEPT_WHOLE:
+        if db_field.name in NOT_STRIPPED:
             kwargs["strip"] = False
         formfield: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.is_relation:
-            # To delete a source has no place on a form that chooses one.
+            # This form selects a source; it does not delete one.
             formfield.widget.can_delete_related = False
         return formfield
 
@@ -109,12 +111,12 @@ class RuleAdmin(KeptForHistoryAdmin):
         self, request: HttpRequest, obj: ReplicationRule, form: ModelForm, change: bool
     ) -> None:
         super().save_model(request, obj, form, change)
-        if others := [rule.name for rule in writers_of_the_same_place(obj)]:
+        if others := [rule.name for rule in overlapping_rules(obj)]:
             messages.warning(
                 request,
                 _(
                     "This rule and %(others)s can write to the same keys of the destination. "
-                    "Of two objects with the same key there, the last one copied stays."
+                    "If two objects have the same key there, the one copied last stays."
                 )
                 % {"others": ", ".join(others)},
             )
@@ -145,8 +147,8 @@ class RuleAdmin(KeptForHistoryAdmin):
         pattern = f"{rule.source_prefix}*{rule.source_suffix}"
         count = len(parse_globs(rule.include)) + len(parse_globs(rule.exclude))
         globs = ngettext("and %d glob", "and %d globs", count) % count if count else ""
-        place = cells.short_key(pattern)
-        return format_html('{} {} <span class="quiet">{}</span>', rule.source.name, place, globs)
+        keys = cells.short_key(pattern)
+        return format_html('{} {} <span class="quiet">{}</span>', rule.source.name, keys, globs)
 
     @admin.display(description=gettext_lazy("to"), ordering="destination__name")
     def target(self, rule: ReplicationRule) -> SafeString:

@@ -1,9 +1,8 @@
-"""What concerns the admin as a whole."""
+"""The settings of the admin site as a whole."""
 
-import django_q.admin  # noqa: F401 - registers what is taken away below
+import django_q.admin  # noqa: F401 - registers the models that are unregistered below
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
-from django_q import admin as django_q_admin  # noqa: F401 - registers what goes below
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from replication.admin.cells import NOTHING
@@ -14,9 +13,9 @@ admin.site.index_title = _("Replication from S3 to OSS")
 admin.site.site_url = None
 admin.site.empty_value_display = NOTHING
 
-# A rule or a queue is removed one at a time, after a look at it.
+# Rules, queues and the like are deleted one at a time, on their own pages.
 admin.site.disable_action("delete_selected")
 
-# django-q carries our loops, not the jobs: its lists would only mislead.
+# django-q runs our loops, not the jobs: its lists would only mislead operators.
 for _model in (Failure, OrmQ, Schedule, Success):
     admin.site.unregister(_model)

@@ -1,4 +1,4 @@
-"""Sources, with the domains that callers of the API name them by."""
+"""Sources, with the domains by which API callers name them."""
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -12,10 +12,10 @@ from replication.admin.cells import NOTHING
 from replication.models import Source, SourceDomain
 
 PROFILE_HELP = _(
-    "The name of a set of credentials; the credentials themselves are never kept here. "
-    "“default” is what the host has by itself: its environment, or the role of its instance or "
-    "pod. Any other name is looked up among the mounted secrets and S3SYNC_PROFILE_… variables, "
-    "as docs/guides/credentials.md describes."
+    "The name of a set of credentials. The credentials themselves are never stored here. "
+    "“default” stands for the host's own credentials: its environment, or the role of its instance "
+    "or pod. Any other name is looked up in the mounted secrets and in the S3SYNC_PROFILE_… "
+    "variables; see docs/guides/credentials.md."
 )
 
 
@@ -34,12 +34,12 @@ class SourceAdmin(Audited, admin.ModelAdmin):
     fieldsets = (
         (None, {"fields": ("name", "kind")}),
         (
-            _("Where it is"),
+            _("Location"),
             {
                 "fields": ("bucket", "region", "endpoint_url"),
                 "description": _(
                     "An S3 bucket needs its name and region. "
-                    "An HTTP(S) domain needs the endpoint URL alone."
+                    "An HTTP(S) domain needs only the endpoint URL."
                 ),
             },
         ),

@@ -1,4 +1,4 @@
-"""The status page."""
+"""The status page, for people."""
 
 import structlog
 from django.contrib import admin
@@ -13,8 +13,8 @@ from replication.cluster.database import DATABASE_AWAY
 from replication.models import Destination, EventQueue, ReplicationRule, Source
 from replication.monitoring.status import read_status
 
-# The admin's list that shows more of a problem, by the problem's code.
-PAGES = {
+# The admin list that shows more about a problem, by the problem's code.
+PROBLEM_LISTS = {
     "no_lane": "heartbeat",
     "no_poller": "heartbeat",
     "queue_error": "eventqueue",
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 @require_safe
 def status_page(request: HttpRequest) -> HttpResponse:
-    """The status for people; the session is in the database too, so all of it can be away."""
+    """The status, or 503: without the database there is not even a session to check."""
     try:
         return _status_page(request)
     except DATABASE_AWAY as error:
@@ -54,19 +54,21 @@ def _status_page(request: HttpRequest) -> HttpResponse:
         "title": _("Status"),
         "is_nav_sidebar_enabled": False,
         "status": status,
-        "problems": [(problem, _admin_list(PAGES[problem.code])) for problem in status.problems],
+        "problems": [
+            (problem, _admin_list(PROBLEM_LISTS[problem.code])) for problem in status.problems
+        ],
         "next_steps": [] if status.rules else _first_steps(),
     }
     return render(request, "status.html", context)
 
 
 def _first_steps() -> list[tuple[str, str]]:
-    """What an installation without a rule lacks, in the order to add it, and where."""
+    """What an installation without a rule still needs, in the order to add it, with links."""
     steps = [
-        (Source, _("Add a source: the S3 bucket, and the domains of its objects.")),
+        (Source, _("Add a source: the S3 bucket and its domains.")),
         (Destination, _("Add a destination: the OSS bucket.")),
         (ReplicationRule, _("Add a rule from the source to the destination.")),
-        (EventQueue, _("Add the SQS queue that the bucket's events arrive in.")),
+        (EventQueue, _("Add the SQS queue that receives the bucket's events.")),
     ]
     return [
         (text, reverse(f"admin:replication_{model._meta.model_name}_add"))

@@ -1,4 +1,4 @@
-"""How far a large object is on its way."""
+"""The progress of a large object's upload."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,32 +11,32 @@ from replication.models import JobState, MultipartUpload, TransferJob
 
 
 @dataclass(frozen=True)
-class UploadUnderWay:
-    """What of an object is at OSS already, in parts and bytes."""
+class UploadProgress:
+    """How much of an object is in OSS already, in parts and bytes."""
 
     began_at: datetime
     upload_id: str
-    parts_there: int
-    parts_carried: int  # by lanes, at this moment
-    parts_all: int
+    parts_uploaded: int
+    parts_carried: int  # by lanes, right now
+    parts_total: int
     part_size_bytes: int
-    bytes_there: int
+    bytes_uploaded: int
     size_bytes: int
 
     @property
     def percent(self) -> int:
-        """Rounded down: 100 is all of it."""
-        return self.bytes_there * 100 // self.size_bytes
+        """Rounded down: 100 means that every byte is in OSS."""
+        return self.bytes_uploaded * 100 // self.size_bytes
 
 
-def upload_under_way(job: TransferJob) -> UploadUnderWay | None:
-    """The upload of the job's key, which outlives a try; None without one, or a job at its end."""
+def upload_progress(job: TransferJob) -> UploadProgress | None:
+    """The upload of the job's key, which outlives a try; None if there is none or the job ended."""
     if job.state not in {JobState.PENDING, JobState.RUNNING}:
         return None
     upload = (
         MultipartUpload.objects.filter(rule_id=job.rule_id, key=job.key)
         .annotate(
-            there=Count("parts", Q(parts__etag__gt="")),
+            uploaded=Count("parts", Q(parts__etag__gt="")),
             carried=Count("parts", Q(parts__lease_expires_at__gt=Now())),
         )
         .first()
@@ -44,16 +44,17 @@ def upload_under_way(job: TransferJob) -> UploadUnderWay | None:
     if upload is None:
         return None
     parts = PartPlan(upload.size_bytes, upload.part_size_bytes)
-    is_last_there = upload.parts.filter(number=parts.count, etag__gt="").exists()
+    is_last_uploaded = upload.parts.filter(number=parts.count, etag__gt="").exists()
     missing_of_last = parts.part_size_bytes - parts.part_bytes(parts.count)
-    there: int = upload.there
-    return UploadUnderWay(
+    uploaded: int = upload.uploaded
+    return UploadProgress(
         began_at=upload.began_at,
         upload_id=upload.upload_id,
-        parts_there=there,
+        parts_uploaded=uploaded,
         parts_carried=upload.carried,
-        parts_all=parts.count,
+        parts_total=parts.count,
         part_size_bytes=parts.part_size_bytes,
-        bytes_there=there * parts.part_size_bytes - (missing_of_last if is_last_there else 0),
+        bytes_uploaded=uploaded * parts.part_size_bytes
+        - (missing_of_last if is_last_uploaded else 0),
         size_bytes=upload.size_bytes,
     )

@@ -1,10 +1,10 @@
-"""What the admin's templates show an operator."""
+"""Filters and tags of the admin's templates."""
 
 from django import template
 from django.urls import reverse
 
 from replication.admin import cells
-from replication.admin.status_page import PAGES
+from replication.admin.status_page import PROBLEM_LISTS
 from replication.jobs import delete_brake
 from replication.monitoring.status import find_problems, read_numbers
 
@@ -22,12 +22,12 @@ register.filter("waiting_deletes", delete_brake.waiting)
 
 @register.inclusion_tag("admin/replication/what_needs_you.html")
 def what_needs_you() -> dict[str, list[tuple[str, str]]]:
-    """The problems of the status page, each with the list that shows more of it."""
+    """The problems of the status page, each with the list that shows more about it."""
     return {
         "needs": [
             (
                 problem.detail,
-                reverse(f"admin:replication_{PAGES[problem.code]}_changelist"),
+                reverse(f"admin:replication_{PROBLEM_LISTS[problem.code]}_changelist"),
             )
             for problem in find_problems(read_numbers())
         ]

@@ -1,4 +1,4 @@
-"""Filters of the status page: its values look as those of the admin's lists do."""
+"""Filters of the status page; they format values as the admin's lists do."""
 
 from datetime import timedelta
 
@@ -12,11 +12,11 @@ register.filter("ago", cells.ago)
 
 @register.filter
 def duration(seconds: float | None) -> str:
-    """A number of seconds as people say it; a dash for none."""
+    """A number of seconds, in readable units; a dash for None."""
     return cells.duration(None if seconds is None else timedelta(seconds=seconds))
 
 
 @register.filter
 def count(number: int | None) -> str:
-    """A number with its thousands set apart; a dash for none."""
+    """A number with thousands separators; a dash for None."""
     return cells.NOTHING if number is None else f"{number:,}"

@@ -16,7 +16,7 @@ def service(db: None) -> Service:
 
 @pytest.fixture
 def operator_client(db: None) -> Client:
-    """Somebody who may do everything."""
+    """A client of a user who may do everything."""
     client = Client()
     client.force_login(User.objects.create_superuser("operator", "", "operator"))
     return client
@@ -24,5 +24,5 @@ def operator_client(db: None) -> Client:
 
 @pytest.fixture
 def viewer_client(db: None) -> Client:
-    """Somebody who may look at everything, and change nothing."""
+    """A client of a user who may view everything and change nothing."""
     return client_of_group("Viewer")

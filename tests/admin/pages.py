@@ -1,4 +1,4 @@
-"""The admin's pages by name, and what their answers say."""
+"""The addresses of the admin's pages, and the messages in its responses."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def run_action(client: Client, model: str, action: str, pks: list[int]) -> Any:
     return client.post(list_url(model), {"action": action, "_selected_action": pks}, follow=True)
 
 
-def said(response: Any) -> str:
-    """The messages of an answer, as one text."""
+def messages_of(response: Any) -> str:
+    """The messages of a response, as one text."""
     assert response.status_code == 200
     return " ".join(str(message) for message in response.context["messages"])

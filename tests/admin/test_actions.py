@@ -1,10 +1,10 @@
-"""What an operator can do to jobs and rules is done once, and the message has the numbers."""
+"""Operators' actions on jobs and rules act once, and the message has the numbers."""
 
 from django.test import Client
 from django.urls import reverse
 
 from replication.models import JobOrigin, JobState, ReplicationRule, TransferJob
-from tests.admin.pages import change_url, list_url, run_action, said
+from tests.admin.pages import change_url, list_url, messages_of, run_action
 from tests.support.story import Service, make_job
 
 
@@ -12,13 +12,13 @@ def state_of(job: TransferJob) -> JobState:
     return JobState(TransferJob.objects.get(pk=job.pk).state)
 
 
-def test_retry_moves_the_selected_failures_and_says_how_many(
+def test_retry_makes_the_selected_failures_pending_and_says_how_many(
     operator_client: Client, service: Service
 ) -> None:
     failures = [make_job(service.rule, f"{n}.jpg", JobState.FAILED) for n in range(3)]
     left = make_job(service.rule, "left.jpg", JobState.FAILED)
     response = run_action(operator_client, "failedjob", "retry", [job.pk for job in failures])
-    assert said(response) == "3 jobs wait again."
+    assert messages_of(response) == "3 jobs will be retried."
     assert {state_of(job) for job in failures} == {JobState.PENDING}
     assert state_of(left) == JobState.FAILED
 
@@ -27,11 +27,13 @@ def test_retry_says_how_many_were_superseded(operator_client: Client, service: S
     old = make_job(service.rule, "same.jpg", JobState.FAILED)
     new = make_job(service.rule, "same.jpg", JobState.FAILED)
     response = run_action(operator_client, "failedjob", "retry", [old.pk, new.pk])
-    assert said(response) == ("1 job waits again. 1 was superseded by a newer job of the same key.")
+    assert messages_of(response) == (
+        "1 job will be retried. 1 was superseded by a newer job for the same key."
+    )
     assert (state_of(old), state_of(new)) == (JobState.SUPERSEDED, JobState.PENDING)
 
 
-def test_retry_of_all_failures_reaches_those_of_other_pages(
+def test_retry_of_all_failures_includes_other_pages(
     operator_client: Client, service: Service
 ) -> None:
     jobs = [make_job(service.rule, f"{n}.jpg", JobState.FAILED) for n in range(60)]
@@ -40,7 +42,7 @@ def test_retry_of_all_failures_reaches_those_of_other_pages(
         {"action": "retry", "_selected_action": [jobs[0].pk], "select_across": "1"},
         follow=True,
     )
-    assert said(response) == "60 jobs wait again."
+    assert messages_of(response) == "60 jobs will be retried."
 
 
 def test_retry_of_a_job_that_is_not_failed_says_so(
@@ -48,7 +50,7 @@ def test_retry_of_a_job_that_is_not_failed_says_so(
 ) -> None:
     job = make_job(service.rule, "a.jpg", JobState.COMPLETED)
     url = reverse("admin:replication_transferjob_retry", args=[job.pk])
-    assert "Nothing to retry" in said(operator_client.post(url, follow=True))
+    assert "No job was retried" in messages_of(operator_client.post(url, follow=True))
     assert state_of(job) == JobState.COMPLETED
 
 
@@ -62,34 +64,34 @@ def test_a_job_can_be_retried_and_cancelled_on_its_page(
     assert retry_url in page
     assert cancel_url not in page
     response = operator_client.post(retry_url, follow=True)
-    assert said(response) == "1 job waits again."
+    assert messages_of(response) == "1 job will be retried."
     assert cancel_url in response.content.decode()
-    assert said(operator_client.post(cancel_url, follow=True)) == "1 job was cancelled."
+    assert messages_of(operator_client.post(cancel_url, follow=True)) == "1 job was cancelled."
     assert state_of(job) == JobState.CANCELLED
 
 
-def test_a_job_is_not_retried_by_a_link(operator_client: Client, service: Service) -> None:
+def test_a_get_request_does_not_retry_a_job(operator_client: Client, service: Service) -> None:
     job = make_job(service.rule, "a.jpg", JobState.FAILED)
     url = reverse("admin:replication_transferjob_retry", args=[job.pk])
     assert operator_client.get(url).status_code == 405
     assert state_of(job) == JobState.FAILED
 
 
-def test_cancel_leaves_alone_what_is_not_pending(operator_client: Client, service: Service) -> None:
+def test_cancel_changes_only_pending_jobs(operator_client: Client, service: Service) -> None:
     pending = make_job(service.rule, "pending.jpg")
     running = make_job(service.rule, "running.jpg", JobState.RUNNING)
     response = run_action(operator_client, "transferjob", "cancel", [pending.pk, running.pk])
-    assert said(response) == "1 job was cancelled. 1 was not pending and stays as it is."
+    assert messages_of(response) == "1 job was cancelled. 1 was not pending and was not changed."
     assert (state_of(pending), state_of(running)) == (JobState.CANCELLED, JobState.RUNNING)
 
 
 def test_rules_are_paused_and_resumed(operator_client: Client, service: Service) -> None:
     pks = [service.rule.pk, service.other_rule.pk]
-    assert "2 rules were paused" in said(
+    assert "2 rules were paused" in messages_of(
         run_action(operator_client, "replicationrule", "pause", pks)
     )
     assert ReplicationRule.objects.filter(paused_at__isnull=False).count() == 2
-    assert "1 rule goes on" in said(
+    assert "1 rule was resumed" in messages_of(
         run_action(operator_client, "replicationrule", "resume", pks[:1])
     )
     assert ReplicationRule.objects.get(paused_at__isnull=False) == service.other_rule
@@ -100,19 +102,19 @@ def look_again(client: Client, rule: ReplicationRule, keys: str):
     return client.post(url, {"keys": keys}, follow=True)
 
 
-def test_look_again_makes_a_job_for_each_line_as_it_stands(
+def test_look_again_takes_each_line_literally_as_a_key(
     operator_client: Client, service: Service
 ) -> None:
     response = look_again(
         operator_client, service.rule, "a b.jpg\r\n  spaces \r\nnext\u2028line\r\na b.jpg\r\n"
     )
-    assert said(response) == "3 keys will be looked at."
+    assert messages_of(response) == "3 keys will be looked at again."
     jobs = TransferJob.objects.all()
     assert {job.key for job in jobs} == {"a b.jpg", "  spaces ", "next\u2028line"}
     assert {(job.origin, job.rule_id) for job in jobs} == {(JobOrigin.ADMIN, service.rule.pk)}
 
 
-def test_look_again_names_the_lines_that_are_no_keys_and_does_nothing(
+def test_look_again_names_invalid_lines_and_creates_no_job(
     operator_client: Client, service: Service
 ) -> None:
     response = look_again(operator_client, service.rule, "fine.jpg\r\n\r\n" + "x" * 1025)
@@ -122,14 +124,12 @@ def test_look_again_names_the_lines_that_are_no_keys_and_does_nothing(
     assert not TransferJob.objects.exists()
 
 
-def test_look_again_limits_how_many_keys_are_entered_at_once(
-    operator_client: Client, service: Service
-) -> None:
+def test_look_again_limits_the_number_of_keys(operator_client: Client, service: Service) -> None:
     response = look_again(operator_client, service.rule, "\n".join(map(str, range(10_001))))
-    assert "10001 keys are too many at once" in response.content.decode()
+    assert "10001 keys are too many. Enter at most 10000 at a time." in response.content.decode()
 
 
-def test_look_again_asks_for_keys(operator_client: Client, service: Service) -> None:
+def test_look_again_requires_keys(operator_client: Client, service: Service) -> None:
     assert (
         "This field is required" in look_again(operator_client, service.rule, "").content.decode()
     )

@@ -1,5 +1,5 @@
-"""The admin in a real browser: no page violates the Content-Security-Policy, complains, or is
-wider than the window; light and dark, on a desktop and on a phone."""
+"""The admin in a real browser: no page violates the Content-Security-Policy, logs an error, or is
+wider than the window; in light and dark, on a desktop and on a phone."""
 
 from collections.abc import Callable
 
@@ -70,7 +70,7 @@ def every_page(service: Service) -> list[str]:
 @pytest.mark.parametrize(
     ("width", "height", "color_scheme"), [(1280, 800, "light"), (390, 844, "dark")]
 )
-def test_every_page_is_clean_and_fits(
+def test_every_page_loads_without_errors_and_fits_the_window(
     story: Service,
     log_in_page: Callable[..., Visit],
     width: int,
@@ -88,7 +88,7 @@ def test_every_page_is_clean_and_fits(
     assert visit.complaints == []
 
 
-def test_sixteen_jobs_fit_a_screen(story: Service, log_in_page: Callable[..., Visit]) -> None:
+def test_sixteen_jobs_fit_on_a_screen(story: Service, log_in_page: Callable[..., Visit]) -> None:
     visit = log_in_page()
     visit.page.goto(list_url("transferjob"))
     row = visit.page.locator("#result_list tbody tr").first.bounding_box()
@@ -96,7 +96,7 @@ def test_sixteen_jobs_fit_a_screen(story: Service, log_in_page: Callable[..., Vi
     assert (800 - row["y"]) / row["height"] >= 16
 
 
-def test_an_operator_retries_failures_by_the_action(
+def test_an_operator_retries_failures_with_the_action(
     story: Service, log_in_page: Callable[..., Visit]
 ) -> None:
     failed = [job.pk for job in FailedJob.objects.filter(rule=story.rule)]
@@ -108,7 +108,7 @@ def test_an_operator_retries_failures_by_the_action(
     expect(page.locator(".action-counter")).to_have_text(f"{len(failed)} of {len(failed)} selected")
     page.select_option("select[name=action]", "retry")
     page.get_by_role("button", name="Go").click()
-    expect(page.locator(".messagelist")).to_have_text(f"{len(failed)} jobs wait again.")
+    expect(page.locator(".messagelist")).to_have_text(f"{len(failed)} jobs will be retried.")
     page.goto(change_url("transferjob", failed[0]))
     expect(page.locator("h1 .badge")).to_have_text("retrying")
     assert set(TransferJob.objects.filter(pk__in=failed).values_list("state", flat=True)) == {
@@ -126,7 +126,7 @@ def test_an_operator_retries_and_cancels_on_a_phone(
     page.goto(list_url("failedjob"))
     page.locator(f"a[href='{change_url('transferjob', job.pk)}']").click()
     page.get_by_role("button", name="Retry this job").click()
-    expect(page.locator(".messagelist")).to_have_text("1 job waits again.")
+    expect(page.locator(".messagelist")).to_have_text("1 job will be retried.")
     page.get_by_role("button", name="Cancel this job").click()
     expect(page.locator(".messagelist")).to_have_text("1 job was cancelled.")
     assert visit.complaints == []
@@ -152,7 +152,7 @@ def test_an_operator_adds_a_source_from_the_form_of_a_rule(
     assert visit.complaints == []
 
 
-def test_an_operator_asks_to_look_at_keys_again(
+def test_an_operator_enters_keys_to_look_at_again(
     story: Service, log_in_page: Callable[..., Visit]
 ) -> None:
     visit = log_in_page()
@@ -161,13 +161,13 @@ def test_an_operator_asks_to_look_at_keys_again(
     page.get_by_role("link", name="Look again").click()
     page.fill("#id_keys", "photos/lost one.jpg\nphotos/<b>.jpg")
     page.get_by_role("button", name="Look again").click()
-    expect(page.locator(".messagelist")).to_have_text("2 keys will be looked at.")
+    expect(page.locator(".messagelist")).to_have_text("2 keys will be looked at again.")
     assert TransferJob.objects.filter(key="photos/<b>.jpg", state=JobState.PENDING).exists()
     assert visit.complaints == []
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_waiting_deletes_are_confirmed_by_the_button_of_the_rules_page(
+def test_the_button_on_a_rules_page_confirms_the_waiting_deletes(
     story: Service, log_in_page: Callable[..., Visit], width: int
 ) -> None:
     job = make_job(story.rule, "gone.jpg")
@@ -175,7 +175,9 @@ def test_waiting_deletes_are_confirmed_by_the_button_of_the_rules_page(
     TransferJob.objects.filter(pk=job.pk).update(delete_permit=DeletePermit.AWAITED)
     visit = log_in_page(width=width)
     visit.page.goto(change_url("replicationrule", story.rule.pk))
-    expect(visit.page.get_by_text("This rule stopped deleting")).to_contain_text("1 wait")
+    expect(visit.page.get_by_text("This rule stopped deleting")).to_contain_text(
+        "Deletes that wait: 1."
+    )
     assert visit.overflow_px == 0
     visit.page.get_by_role("button", name="Confirm the waiting deletes").click()
     expect(visit.page.get_by_text("1 delete was confirmed")).to_be_visible()
@@ -183,7 +185,7 @@ def test_waiting_deletes_are_confirmed_by_the_button_of_the_rules_page(
     assert visit.complaints == []
 
 
-def test_enter_in_a_field_of_a_braked_rule_saves_it_and_confirms_nothing(
+def test_enter_in_a_field_of_a_braked_rule_saves_the_rule_and_confirms_no_delete(
     story: Service, log_in_page: Callable[..., Visit]
 ) -> None:
     rules = ReplicationRule.objects.filter(pk=story.rule.pk)

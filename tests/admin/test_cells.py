@@ -1,4 +1,4 @@
-"""Durations and sizes as an operator reads them."""
+"""Durations and sizes, formatted for operators."""
 
 from datetime import timedelta
 
@@ -19,11 +19,11 @@ from replication.admin.cells import NOTHING, duration, size
         (100_800, "1 d 4 h"),
     ],
 )
-def test_a_duration_has_two_digits_that_matter(seconds: float, text: str) -> None:
+def test_a_duration_is_rounded(seconds: float, text: str) -> None:
     assert duration(timedelta(seconds=seconds)) == text
 
 
-def test_what_is_unknown_is_a_dash() -> None:
+def test_an_unknown_value_is_a_dash() -> None:
     assert (duration(None), size(None)) == (NOTHING, NOTHING)
 
 

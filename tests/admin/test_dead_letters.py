@@ -1,4 +1,4 @@
-"""Dead letters are replayed and deleted by those who may, and the message has the numbers."""
+"""Users with the permission replay and delete dead letters; the message has the numbers."""
 
 import json
 
@@ -9,19 +9,19 @@ from django.urls import reverse
 from django.utils import timezone
 
 from replication.models import DeadLetter, TransferJob
-from tests.admin.pages import change_url, list_url, run_action, said
+from tests.admin.pages import change_url, list_url, messages_of, run_action
 from tests.support.story import Service
 
 
 def a_letter(service: Service, number: int, *, bucket: str = "acme-photos") -> DeadLetter:
-    """A letter of a bucket that today's parser understands; of none if the bucket is empty."""
+    """A dead letter that today's parser understands, unless `bucket` is empty."""
     s3 = {"bucket": {"name": bucket}, "object": {"key": f"photos/{number}.jpg"}}
     record = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": s3}
     return DeadLetter.objects.create(
         queue=service.queue,
         message_id=f"message-{number}",
         body=json.dumps({"Records": [record]}),
-        reason="the reason of that day",
+        reason="the reason at that time",
         received_at=timezone.now(),
     )
 
@@ -38,51 +38,51 @@ def client_who_may(*codenames: str) -> Client:
     return client
 
 
-def test_replay_takes_the_selected_letters_in_and_says_what_came_of_them(
+def test_replay_processes_the_selected_letters_and_reports_the_results(
     operator_client: Client, service: Service
 ) -> None:
     letters = [a_letter(service, number) for number in range(3)]
-    letters += [a_letter(service, 3, bucket="nobodys"), a_letter(service, 4, bucket="")]
+    letters += [a_letter(service, 3, bucket="without-a-rule"), a_letter(service, 4, bucket="")]
     left = a_letter(service, 5)
     response = run_action(operator_client, "deadletter", "replay", [row.pk for row in letters])
-    assert said(response) == (
-        "4 letters were understood and are gone. 3 jobs wait. "
-        "1 record is of an object that no enabled rule asks for. "
-        "1 is still not understood and stays, with the reason beside it."
+    assert messages_of(response) == (
+        "4 dead letters were replayed and removed. 3 jobs are waiting. "
+        "1 record names an object that no enabled rule matches. "
+        "1 dead letter still can't be processed and was kept, with the new reason."
     )
     assert set(DeadLetter.objects.all()) == {letters[4], left}
     assert TransferJob.objects.count() == 3
 
 
-def test_a_letter_is_replayed_on_its_page(operator_client: Client, service: Service) -> None:
+def test_a_letter_can_be_replayed_on_its_page(operator_client: Client, service: Service) -> None:
     letter = a_letter(service, 1)
     assert (
         replay_url(letter)
         in operator_client.get(change_url("deadletter", letter.pk)).content.decode()
     )
     response = operator_client.post(replay_url(letter), follow=True)
-    assert said(response) == "1 letter was understood and is gone. 1 job waits."
+    assert messages_of(response) == "1 dead letter was replayed and removed. 1 job is waiting."
     assert response.redirect_chain[-1][0] == list_url("deadletter")
     again = operator_client.post(replay_url(letter), follow=True)
-    assert said(again) == "Nothing to replay: the selected letters are gone already."
+    assert messages_of(again) == "Nothing was replayed: the selected dead letters no longer exist."
 
 
-def test_a_letter_that_stays_is_shown_again_with_its_new_reason(
+def test_a_letter_that_still_fails_is_shown_with_its_new_reason(
     operator_client: Client, service: Service
 ) -> None:
     letter = a_letter(service, 1, bucket="")
     response = operator_client.post(replay_url(letter), follow=True)
-    assert "1 is still not understood and stays" in said(response)
+    assert "1 dead letter still can't be processed and was kept" in messages_of(response)
     assert response.redirect_chain[-1][0] == change_url("deadletter", letter.pk)
     assert "bucket.name is missing or not text" in response.content.decode()
 
 
-def test_a_letter_is_not_replayed_by_a_link(operator_client: Client, service: Service) -> None:
+def test_a_get_request_does_not_replay_a_letter(operator_client: Client, service: Service) -> None:
     assert operator_client.get(replay_url(a_letter(service, 1))).status_code == 405
     assert DeadLetter.objects.exists()
 
 
-def test_the_selected_letters_are_deleted_once_that_is_confirmed(
+def test_the_selected_letters_are_deleted_after_confirmation(
     operator_client: Client, service: Service
 ) -> None:
     letters = [a_letter(service, number) for number in range(3)]
@@ -96,7 +96,7 @@ def test_the_selected_letters_are_deleted_once_that_is_confirmed(
     response = operator_client.post(
         list_url("deadletter"), {**selected, "post": "yes"}, follow=True
     )
-    assert said(response) == "Successfully deleted 2 dead letters."
+    assert messages_of(response) == "Successfully deleted 2 dead letters."
     assert DeadLetter.objects.get() == letters[2]
 
 
@@ -105,7 +105,7 @@ def test_a_viewer_may_neither_replay_nor_delete(viewer_client: Client, service: 
     for action in ("replay", "delete_selected"):
         run_action(viewer_client, "deadletter", action, [letter.pk])
     page = viewer_client.get(change_url("deadletter", letter.pk)).content.decode()
-    assert "Replay this letter" not in page
+    assert "Replay this dead letter" not in page
     assert "deletelink" not in page
     assert viewer_client.post(replay_url(letter)).status_code == 403
     assert DeadLetter.objects.exists()
@@ -129,8 +129,10 @@ def test_each_action_has_its_permission(
     assert f'value="{hidden}"' not in page
 
 
-def test_who_may_operate_letters_replays_them_but_edits_none(service: Service) -> None:
+def test_a_user_who_may_operate_letters_can_replay_but_not_edit_them(service: Service) -> None:
     letter = a_letter(service, 1)
     client = client_who_may("view_deadletter", "operate_deadletter")
     assert client.post(change_url("deadletter", letter.pk), {"body": "x"}).status_code == 403
-    assert said(client.post(replay_url(letter), follow=True)).startswith("1 letter was understood")
+    assert messages_of(client.post(replay_url(letter), follow=True)).startswith(
+        "1 dead letter was replayed"
+    )

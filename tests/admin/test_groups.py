@@ -1,6 +1,6 @@
-"""A Viewer, and a token of the role read, can change nothing by any road; an Operator can.
+"""A Viewer and a token with the role read can change nothing in any way; an Operator can.
 
-The roads are listed by the admin and the API themselves: one that is added later is tried, too.
+The admin and the API list the pages, actions and calls to test, so that later ones are included.
 """
 
 import re
@@ -35,7 +35,7 @@ MODELS: list[type[Model]] = [
     *apps.get_app_config("replication").get_models(),
     *(Group, Permission, Group.permissions.through),
 ]
-# Pages that only show something, or lead to one, whatever is posted to them.
+# Pages that only show something, or redirect to a page, whatever is posted to them.
 ONLY_SHOW = re.compile(r"_(changelist|history|proof)$|failedjob_change$|^None$")
 
 pytestmark = pytest.mark.django_db
@@ -50,7 +50,7 @@ def story() -> None:
 
 
 def everything() -> dict[str, list[dict[str, Any]]]:
-    """All rows of ours, and who may what."""
+    """All rows of our tables, and all users, groups and permissions."""
     rows = {
         model.__name__: list(model._default_manager.order_by("pk").values()) for model in MODELS
     }
@@ -61,17 +61,17 @@ def everything() -> dict[str, list[dict[str, Any]]]:
 
 
 def pages(model: type[Model]) -> Iterator[tuple[str, str]]:
-    """The name and the address of each page of a model's admin, about one of its rows."""
+    """The name and address of each page of a model's admin, for one of its rows."""
     row = model._default_manager.first()
     base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
     for pattern in admin.site._registry[model].get_urls():
         assert isinstance(pattern, URLPattern)
-        place = re.sub(r"<[^>]+>", str(row.pk if row else 0), str(pattern.pattern))
-        yield str(pattern.name), base + place
+        path = re.sub(r"<[^>]+>", str(row.pk if row else 0), str(pattern.pattern))
+        yield str(pattern.name), base + path
 
 
 def actions(model: type[Model]) -> list[str]:
-    """The names of all actions, whoever may run them."""
+    """The names of all actions, whatever permission they need."""
     page: Any = admin.site._registry[model]
     return [name for _, name, _ in page._get_base_actions()]
 
@@ -99,7 +99,7 @@ def test_a_viewer_can_change_nothing_in_the_admin(story: None) -> None:
     assert everything() == before
 
 
-def test_each_action_of_the_admin_works_for_an_operator_and_is_on_record(story: None) -> None:
+def test_each_admin_action_works_for_an_operator_and_is_audited(story: None) -> None:
     operator = client_of_group("Operator")
     superuser = Client()
     superuser.force_login(User.objects.create_superuser("root"))
@@ -110,7 +110,7 @@ def test_each_action_of_the_admin_works_for_an_operator_and_is_on_record(story: 
             assert keys, model
             recorded = AuditEntry.objects.count()
             order = {"action": action, "_selected_action": keys, "post": "yes"}
-            # Who may call the API is not an operator's to say.
+            # Operators may not decide who may call the API.
             who = superuser if model is ApiToken else operator
             who.post(f"/admin/{model._meta.app_label}/{model._meta.model_name}/", order)
             assert AuditEntry.objects.count() > recorded, action
@@ -122,12 +122,14 @@ def test_each_action_of_the_admin_works_for_an_operator_and_is_on_record(story: 
     }
 
 
-def test_each_form_of_the_admin_is_audited() -> None:
+def test_each_admin_form_is_audited() -> None:
     pages = admin.site._registry.values()
     assert [page for page in pages if not isinstance(page, Audited)] == []
 
 
-def test_a_read_token_can_change_nothing_by_the_api_and_a_stranger_see_nothing(story: None) -> None:
+def test_a_read_token_can_change_nothing_and_a_call_without_a_token_sees_nothing(
+    story: None,
+) -> None:
     reader = a_caller("reader", TokenRole.READ)
     before = everything()
     tried = 0
@@ -143,20 +145,20 @@ def test_a_read_token_can_change_nothing_by_the_api_and_a_stranger_see_nothing(s
     assert everything() == before
 
 
-def test_each_change_by_the_api_works_for_an_operate_token_and_is_on_record(story: None) -> None:
+def test_each_changing_api_call_works_for_an_operate_token_and_is_audited(story: None) -> None:
     operator = a_caller("operator", TokenRole.OPERATE)
     bodies = {
         "/look-again": '{"keys": ["a"]}',
         "/jobs/retry": '{"rule": "photos"}',
     }
-    # Each needs a row in the state that it changes.
+    # Each call needs a job in the state that it changes.
     failed, pending = (
         TransferJob.objects.filter(state=state).latest("pk").pk
         for state in (JobState.FAILED, JobState.PENDING)
     )
     for method, template in operations(documented=True):
         if method in SAFE_METHODS or template.endswith("/events"):
-            continue  # events are many; their jobs are the record
+            continue  # events are too many to audit; their jobs are the record
         job = pending if template.endswith("/cancel") else failed
         path = re.sub(r"/jobs/\d+", f"/jobs/{job}", template)
         body = next((body for end, body in bodies.items() if path.endswith(end)), "{}")
@@ -167,7 +169,7 @@ def test_each_change_by_the_api_works_for_an_operate_token_and_is_on_record(stor
 
 
 def operations(*, documented: bool = False) -> list[tuple[str, str]]:
-    """Every method and path that the API's routers have, about rows that exist."""
+    """Every method and path of the API's routers, with ids of rows that exist."""
     ids = {
         "job_id": TransferJob.objects.filter(state=JobState.FAILED).latest("pk").pk,
         "letter_id": DeadLetter.objects.latest("pk").pk,
@@ -181,11 +183,11 @@ def operations(*, documented: bool = False) -> list[tuple[str, str]]:
         if operation.include_in_schema or not documented
         for method in operation.methods
     ]
-    # What replays and deletes a letter comes last.
+    # The calls that delete a dead letter come last.
     return sorted(found, key=lambda operation: (operation[0] == "DELETE", operation))
 
 
-def test_a_viewer_may_see_every_model_and_an_operator_operate_each() -> None:
+def test_a_viewer_may_view_every_model_and_an_operator_may_operate_each() -> None:
     for group in ("Viewer", "Operator"):
         client_of_group(group)
 
@@ -204,7 +206,7 @@ def test_a_viewer_may_see_every_model_and_an_operator_operate_each() -> None:
     assert not {n for n in may("Operator") - may("Viewer") if n.endswith(("_apitoken", "_user"))}
 
 
-def test_an_operator_adds_and_changes_what_is_configured(story: None) -> None:
+def test_an_operator_can_add_configuration_but_no_tokens_or_users(story: None) -> None:
     operator = client_of_group("Operator")
     for model in (
         *("source", "destination", "replicationrule", "eventqueue"),

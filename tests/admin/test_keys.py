@@ -1,4 +1,4 @@
-"""Keys may contain anything: they are escaped, shown, and never break a page."""
+"""Keys may contain any character: they are escaped and shown, and never break a page."""
 
 from html.parser import HTMLParser
 
@@ -12,7 +12,7 @@ from tests.support.story import ODD_KEYS, Service, make_job
 
 
 class Keys(HTMLParser):
-    """The texts of a page's <code class="key">, and its tags."""
+    """The texts of all <code class="key"> of a page, and the page's tags."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def test_an_odd_key_is_escaped_in_the_lists(
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_a_job_page_has_the_whole_key_escaped(
+def test_a_job_page_has_the_full_key_escaped(
     operator_client: Client, service: Service, key: str
 ) -> None:
     job = make_job(service.other_rule, key, JobState.FAILED, detail="<img src=x onerror=alert(1)>")
@@ -61,19 +61,19 @@ def test_a_job_page_has_the_whole_key_escaped(
     assert "img" not in page.tags
 
 
-def test_what_can_not_be_seen_is_named() -> None:
+def test_invisible_characters_get_names() -> None:
     assert visible("a\nb\r\t\x01\x7f") == "a‹LF›b‹CR›‹TAB›‹U+0001›‹U+007F›"
     assert visible("\u202egnp.exe") == "‹U+202E›gnp.exe"
     assert visible(" a  b ") == "‹SP›a  b‹SP›"
     assert visible("a\u00a0b\u200bc\u2028") == "a‹U+00A0›b‹U+200B›c‹U+2028›"
 
 
-def test_what_can_be_seen_stays() -> None:
+def test_visible_characters_stay() -> None:
     for key in ("עברית/قائمة.pdf", "👩‍👩‍👧‍👦.jpg", "照片/été.jpg", "a b+c%20&d=é"):
         assert visible(key) == key
 
 
-def test_a_long_key_loses_its_middle_in_a_list_and_is_whole_in_its_title() -> None:
+def test_a_list_cuts_the_middle_of_a_long_key_and_has_the_full_key_in_the_title() -> None:
     key = "folder/" * 50 + "file.parquet"
     cell = short_key(key)
     assert f'title="{key}"' in cell

@@ -1,4 +1,4 @@
-"""The lists stay fast, whatever number of rows there is."""
+"""The lists stay fast, however many rows there are."""
 
 import pytest
 from django.db import connection
@@ -47,7 +47,7 @@ def make_more(service: Service) -> None:
 
 
 def insert_jobs(rule: ReplicationRule, *, number: int) -> None:
-    """Pending jobs, as many as make an index worth its while."""
+    """Insert pending jobs; with enough of them, PostgreSQL prefers an index."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -74,7 +74,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
     operator_client: Client, model: str
 ) -> None:
     service = make_story()
-    operator_client.get(list_url(model))  # what Django caches is cached now
+    operator_client.get(list_url(model))  # fills Django's caches
     with CaptureQueriesContext(connection) as few:
         operator_client.get(list_url(model))
     make_more(service)
@@ -83,7 +83,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
     assert len(many) == len(few), [query["sql"] for query in many]
 
 
-def test_a_search_finds_keys_that_begin_so_by_their_index(
+def test_a_search_finds_keys_by_prefix_through_the_index(
     operator_client: Client, service: Service
 ) -> None:
     insert_jobs(service.rule, number=20_000)
@@ -95,7 +95,7 @@ def test_a_search_finds_keys_that_begin_so_by_their_index(
 
 
 @pytest.mark.parametrize("key", ["100%", "a_b", "back\\slash", "quo'te", "new\nline", "\u202ertl"])
-def test_a_search_takes_every_character_as_it_stands(
+def test_a_search_takes_every_character_literally(
     operator_client: Client, service: Service, key: str
 ) -> None:
     make_job(service.rule, key)
@@ -104,7 +104,7 @@ def test_a_search_takes_every_character_as_it_stands(
     assert [job.key for job in response.context["cl"].queryset] == [key]
 
 
-def test_counting_ends_at_the_cap_and_says_so(
+def test_counting_stops_at_the_cap_and_the_page_says_so(
     operator_client: Client, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lists, "MAX_LISTED", 100)
@@ -120,7 +120,7 @@ def test_the_count_is_exact_below_the_cap(operator_client: Client, service: Serv
     assert "\n60 jobs" in operator_client.get(list_url("transferjob")).content.decode()
 
 
-def test_a_filter_without_an_index_looks_among_the_newest_jobs_only(
+def test_a_filter_without_an_index_searches_only_the_newest_jobs(
     operator_client: Client, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs_admin, "NEWEST_JOBS", 100)
@@ -136,7 +136,7 @@ def test_a_filter_without_an_index_looks_among_the_newest_jobs_only(
     assert not listed(operator_client, f"rule__id__exact={service.other_rule.pk}").exists()
 
 
-def test_the_state_filter_knows_retrying_jobs(operator_client: Client) -> None:
+def test_the_state_filter_finds_retrying_jobs(operator_client: Client) -> None:
     make_story()
     assert [job.key for job in listed(operator_client, "state=retrying")] == [
         "photos/2026/retrying.jpg"
@@ -147,7 +147,7 @@ def test_failures_are_filtered_by_cause_in_words(operator_client: Client) -> Non
     make_story()
     page = operator_client.get(list_url("failedjob") + "?error_code=object_too_large")
     assert [job.error_code for job in page.context["cl"].queryset] == ["object_too_large"]
-    assert "OSS can&#x27;t have an object of this name." in page.content.decode()
+    assert "OSS does not accept the object&#x27;s key." in page.content.decode()
 
 
 def test_the_newest_job_comes_first(operator_client: Client, service: Service) -> None:

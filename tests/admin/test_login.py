@@ -1,4 +1,4 @@
-"""Logging in: a lockout after wrong passwords, strong cookies, and no weak password."""
+"""Login: a lockout after wrong passwords, secure cookies, and no weak passwords."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def test_wrong_passwords_lock_a_name_out_from_one_address(user: User) -> None:
     User.objects.create_user("bob", "", PASSWORD, is_staff=True)
     for _ in range(4):
         assert log_in("wrong").status_code == 200
-    assert log_in(PASSWORD).status_code == 302  # which forgets the four
+    assert log_in(PASSWORD).status_code == 302  # resets the count of failures
     for _ in range(4):
         assert log_in("wrong").status_code == 200
     assert log_in("wrong").status_code == 429
@@ -48,7 +48,7 @@ def test_wrong_passwords_lock_a_name_out_from_one_address(user: User) -> None:
     assert log_in(PASSWORD).status_code == 302
 
 
-def test_a_lockout_is_ended_on_the_command_line(user: User) -> None:
+def test_a_command_ends_a_lockout(user: User) -> None:
     for _ in range(5):
         log_in("wrong")
     assert log_in(PASSWORD).status_code == 429
@@ -56,7 +56,9 @@ def test_a_lockout_is_ended_on_the_command_line(user: User) -> None:
     assert log_in(PASSWORD).status_code == 302
 
 
-def test_behind_a_proxy_it_is_the_address_that_the_proxy_saw(user: User, limits: Any) -> None:
+def test_behind_a_proxy_the_lockout_uses_the_address_that_the_proxy_saw(
+    user: User, limits: Any
+) -> None:
     limits(https_only=True)
     for number in range(5):
         log_in("wrong", **{"X-Forwarded-For": f"203.0.113.{number}, 198.51.100.7"})
@@ -64,14 +66,14 @@ def test_behind_a_proxy_it_is_the_address_that_the_proxy_saw(user: User, limits:
     assert log_in(PASSWORD, **{"X-Forwarded-For": "198.51.100.8"}).status_code == 302
 
 
-def test_a_session_is_out_of_reach_of_scripts_and_ends_after_12_hours(user: User) -> None:
+def test_scripts_can_not_read_the_session_cookie_and_it_expires_after_12_hours(user: User) -> None:
     cookie = log_in(PASSWORD).cookies["sessionid"]
     assert cookie["httponly"]
     assert cookie["samesite"] == "Lax"
     assert cookie["max-age"] == 12 * 3600
 
 
-def test_a_weak_password_is_refused_in_words(operator_client: Client) -> None:
+def test_a_weak_password_is_refused_with_the_reason(operator_client: Client) -> None:
     form = {"username": "carol-the-admin", "usable_password": "true"}
     for password, reason in (
         ("short-7x", "at least 12 characters"),
@@ -85,7 +87,7 @@ def test_a_weak_password_is_refused_in_words(operator_client: Client) -> None:
     assert not User.objects.filter(username="carol-the-admin").exists()
 
 
-def test_over_https_djangos_checks_for_deployment_leave_only_the_proxys_business() -> None:
+def test_with_https_djangos_deployment_checks_warn_only_of_the_proxys_tasks() -> None:
     done = subprocess.run(
         [sys.executable, "manage.py", "check", "--deploy"],
         cwd=settings.BASE_DIR,
@@ -94,7 +96,7 @@ def test_over_https_djangos_checks_for_deployment_leave_only_the_proxys_business
         text=True,
         check=True,
     )
-    # To redirect to HTTPS, and what HSTS says of other host names.
+    # Redirects to HTTPS, and HSTS for subdomains and preload lists.
     assert set(re.findall(r"\w+\.W\d+", done.stderr)) <= {
         *("security.W005", "security.W008", "security.W021"),
         "security.W009",  # the tests' own key

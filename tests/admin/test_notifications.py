@@ -1,4 +1,4 @@
-"""Whom to tell is set up in the admin, where a slip is found at once; what was told can be read."""
+"""Notification targets in the admin: the form reports mistakes, and pages show the history."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from replication.models import AuditEntry, Condition, ConditionKind, NotificationTarget
 from replication.models.notifications import usual_kinds
-from tests.admin.pages import add_url, change_url, list_url, run_action, said
+from tests.admin.pages import add_url, change_url, list_url, messages_of, run_action
 from tests.monitoring.notifications.conftest import SECRET, Webhook, addresses, webhook
 from tests.support.groups import client_of_group
 from tests.support.story import Service, make_notifications
@@ -34,7 +34,7 @@ def on_call_client(db: None) -> Client:
     return client_of_group("Operator")
 
 
-def test_an_operator_adds_a_target_and_tries_it_out(
+def test_an_operator_adds_a_target_and_sends_a_test_message(
     on_call_client: Client, webhook: Webhook, addresses: Callable[..., None]
 ) -> None:
     addresses("oncall", webhook.url)
@@ -46,7 +46,7 @@ def test_an_operator_adds_a_target_and_tries_it_out(
     assert target.kinds == ["parked", "lag"]
     assert AuditEntry.objects.get().about == "notification target on-call"
     page = run_action(on_call_client, "notificationtarget", "send_test", [target.pk])
-    assert said(page).endswith("on-call: the test message was taken by JSON.")
+    assert messages_of(page).endswith("on-call: the test message was accepted by JSON.")
     assert webhook.calls == 1
     assert SECRET not in page.content.decode()
 
@@ -66,19 +66,19 @@ def test_the_form_says_what_is_wrong_with_the_addresses(
     assert "This field is required." in page
 
 
-def test_a_disabled_target_may_wait_for_its_addresses(on_call_client: Client) -> None:
+def test_a_disabled_target_may_have_no_addresses_yet(on_call_client: Client) -> None:
     disabled = {name: value for name, value in FORM.items() if name != "enabled"}
     assert on_call_client.post(add_url("notificationtarget"), disabled).status_code == 302
 
 
-def test_a_test_that_fails_says_so_and_the_list_shows_it(on_call_client: Client) -> None:
+def test_a_failed_test_message_is_reported_and_shown_in_the_list(on_call_client: Client) -> None:
     target = NotificationTarget.objects.create(name="on-call", credential_profile="oncall")
     page = run_action(on_call_client, "notificationtarget", "send_test", [target.pk])
-    assert "on-call: it was not taken. profile" in said(page)
-    assert "can&#x27;t be told" in page.content.decode()
+    assert "on-call: sending the test message failed. profile" in messages_of(page)
+    assert ">failing<" in page.content.decode()
 
 
-def test_a_viewer_sees_targets_and_conditions_and_can_not_try_or_change_one(
+def test_a_viewer_sees_targets_and_conditions_but_can_not_test_or_change_them(
     viewer_client: Client, service: Service
 ) -> None:
     make_notifications(service.rule, service.queue)
@@ -97,9 +97,7 @@ def test_a_viewer_sees_targets_and_conditions_and_can_not_try_or_change_one(
         assert "<script>alert" not in page
 
 
-def test_a_target_is_deleted_with_what_it_was_told(
-    on_call_client: Client, service: Service
-) -> None:
+def test_a_target_is_deleted_with_its_conditions(on_call_client: Client, service: Service) -> None:
     make_notifications(service.rule, service.queue)
     target = NotificationTarget.objects.get(name="on-call")
     url = reverse("admin:replication_notificationtarget_delete", args=[target.pk])

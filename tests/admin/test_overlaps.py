@@ -1,23 +1,23 @@
-"""Rules that can write to the same keys of a destination are found; rules apart are not."""
+"""Rules that can write to the same destination keys are found; other rules are not."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from replication.admin.overlaps import writers_of_the_same_place
+from replication.admin.overlaps import overlapping_rules
 from replication.models import ReplicationRule
 from tests.support.story import Service
 
 
 def finds(service: Service, one: dict, other: dict) -> bool:
-    """Whether each of the two is named as what meets the other."""
+    """Whether each of the two rules is reported as overlapping with the other."""
     ReplicationRule.objects.all().delete()
     places = {"source": service.rule.source, "destination": service.rule.destination}
     rules = [
         ReplicationRule.objects.create(name=name, **places, **fields)
         for name, fields in (("one", one), ("other", other))
     ]
-    found = [writers_of_the_same_place(rule) for rule in rules]
+    found = [overlapping_rules(rule) for rule in rules]
     assert found in ([[], []], [[rules[1]], [rules[0]]])
     return bool(found[0])
 
@@ -44,7 +44,7 @@ PHOTOS = {"source_prefix": "photos/"}
         ),
     ],
 )
-def test_rules_that_can_meet_are_found(service: Service, one: dict, other: dict) -> None:
+def test_rules_that_can_overlap_are_found(service: Service, one: dict, other: dict) -> None:
     assert finds(service, one, other)
 
 
@@ -63,7 +63,7 @@ def test_rules_that_can_meet_are_found(service: Service, one: dict, other: dict)
         ),
     ],
 )
-def test_rules_that_never_meet_are_not(service: Service, one: dict, other: dict) -> None:
+def test_rules_that_never_overlap_are_not_found(service: Service, one: dict, other: dict) -> None:
     assert not finds(service, one, other)
 
 
@@ -90,9 +90,7 @@ rules = st.fixed_dictionaries(
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_no_two_rules_that_do_meet_are_missed(
-    service: Service, one: dict, other: dict, keys: list[str]
-) -> None:
+def test_no_overlap_is_missed(service: Service, one: dict, other: dict, keys: list[str]) -> None:
     first, second = ReplicationRule(**one), ReplicationRule(**other)
     written = [
         {rule.destination_key(key) for key in keys if rule.matches(key)} for rule in (first, second)

@@ -1,4 +1,4 @@
-"""What the pages say: a job's whole story, dead letters, forms, and what needs an operator."""
+"""The texts of the pages: all about a job, dead letters, forms, and what needs an operator."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.tools.rules_file.sections import section_of
-from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url, said
+from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url, messages_of
 from tests.support.story import Service, make_job, make_story
 
 
@@ -61,14 +61,14 @@ def test_the_page_of_a_job_opens_in_every_state(
     assert str(state.label) in text_of(operator_client, change_url("transferjob", job.pk))
 
 
-def test_a_failure_leads_to_its_job(operator_client: Client, service: Service) -> None:
+def test_a_failure_links_to_its_job(operator_client: Client, service: Service) -> None:
     job = make_job(service.rule, "a.jpg", JobState.FAILED)
     assert change_url("transferjob", job.pk) in text_of(operator_client, list_url("failedjob"))
     response = operator_client.get(change_url("failedjob", job.pk))
     assert response.headers["Location"] == change_url("transferjob", job.pk)
 
 
-def test_a_dead_letter_is_shown_whole_and_escaped(operator_client: Client) -> None:
+def test_a_dead_letter_is_shown_in_full_and_escaped(operator_client: Client) -> None:
     make_story()
     letter = DeadLetter.objects.get(body__contains="world")
     page = text_of(operator_client, change_url("deadletter", letter.pk))
@@ -86,7 +86,7 @@ def test_times_are_in_the_configured_zone_and_relative(
     assert f'title="{local:%Y-%m-%d %H:%M:%S} CST">3 min ago</time>' in page
 
 
-def test_a_rule_with_jobs_is_kept_and_says_how_to_stop_it(
+def test_a_rule_with_jobs_is_not_deleted_and_the_page_says_how_to_stop_it(
     operator_client: Client, service: Service
 ) -> None:
     make_job(service.rule, "a.jpg")
@@ -96,7 +96,7 @@ def test_a_rule_with_jobs_is_kept_and_says_how_to_stop_it(
     assert ReplicationRule.objects.filter(pk=service.rule.pk).exists()
 
 
-def test_a_source_with_a_rule_is_kept_and_names_it(
+def test_a_source_with_a_rule_is_not_deleted_and_the_page_names_the_rule(
     operator_client: Client, service: Service
 ) -> None:
     url = reverse("admin:replication_source_delete", args=[service.rule.source_id])
@@ -111,10 +111,10 @@ def test_a_rule_without_jobs_can_be_deleted(operator_client: Client, service: Se
     assert not ReplicationRule.objects.filter(pk=service.rule.pk).exists()
 
 
-def test_a_queue_with_dead_letters_is_kept(operator_client: Client) -> None:
+def test_a_queue_with_dead_letters_is_not_deleted(operator_client: Client) -> None:
     service = make_story()
     url = reverse("admin:replication_eventqueue_delete", args=[service.queue.pk])
-    assert "its dead letters would go with it" in text_of(operator_client, url)
+    assert "its dead letters would be deleted too" in text_of(operator_client, url)
 
 
 RULE_FORM = {
@@ -144,7 +144,7 @@ def test_a_rule_keeps_the_spaces_of_its_prefix(operator_client: Client, service:
     assert ReplicationRule.objects.get(name="scans").source_prefix == " scans "
 
 
-def test_a_rule_is_added_with_all_that_its_form_has(
+def test_a_rule_is_added_with_every_field_of_its_form(
     operator_client: Client, service: Service
 ) -> None:
     add_rule(
@@ -175,18 +175,18 @@ def test_a_rule_is_added_with_all_that_its_form_has(
         (
             {"include": "ok\r\na[b"},
             "include",
-            "line 2, 'a[b': a '[' has no ']'; write '[[]' for the character itself",
+            "line 2, 'a[b': a '[' has no closing ']'; write '[[]' to match the character '['",
         ),
         ({"exclude": "a/***"}, "exclude", "line 1, 'a/***': it has more than two stars in a row"),
         (
             {"storage_classes": "GLACIER=archive"},
             "storage_classes",
-            "'archive' is written Archive",
+            "write Archive instead of 'archive'",
         ),
         (
             {"encryption": "AES256", "kms_key_id": "k"},
             "kms_key_id",
-            "A KMS key id needs the encryption KMS; choose it, or empty this.",
+            "A KMS key id requires the encryption KMS: choose KMS, or clear the key id.",
         ),
         (
             {"max_concurrency": "0"},
@@ -195,7 +195,7 @@ def test_a_rule_is_added_with_all_that_its_form_has(
         ),
     ],
 )
-def test_what_is_wrong_with_a_rule_is_said_once_beside_its_field(
+def test_a_mistake_in_a_rule_is_reported_once_beside_its_field(
     operator_client: Client, service: Service, fields: dict[str, str], name: str, reason: str
 ) -> None:
     form = add_rule(operator_client, service, **fields).context["adminform"].form
@@ -206,7 +206,7 @@ def test_the_form_of_a_rule_has_every_field_that_an_operator_may_set() -> None:
     assert set(RuleForm.base_fields) == set(section_of(ReplicationRule).fields)
 
 
-def test_a_rule_that_is_saved_as_it_stands_stays_as_it_is(
+def test_saving_an_unchanged_rule_changes_nothing(
     operator_client: Client, service: Service
 ) -> None:
     ReplicationRule.objects.filter(pk=service.rule.pk).update(include="a\nb\n", source_prefix=" p ")
@@ -218,11 +218,11 @@ def test_a_rule_that_is_saved_as_it_stands_stays_as_it_is(
     assert after == before
 
 
-def test_rules_that_write_to_the_same_place_are_pointed_out(
+def test_a_warning_names_rules_that_write_to_the_same_keys(
     operator_client: Client, service: Service
 ) -> None:
     response = add_rule(operator_client, service, source_prefix="photos/2026/")
-    assert "This rule and photos can write to the same keys" in said(response)
+    assert "This rule and photos can write to the same keys" in messages_of(response)
 
 
 @pytest.mark.parametrize(
@@ -232,13 +232,15 @@ def test_rules_that_write_to_the_same_place_are_pointed_out(
         {"source_prefix": "photos/", "destination_prefix": "elsewhere/"},
     ],
 )
-def test_rules_that_write_to_places_apart_are_not(
+def test_there_is_no_warning_for_rules_that_write_to_other_keys(
     operator_client: Client, service: Service, fields: dict[str, str]
 ) -> None:
-    assert "can write to the same keys" not in said(add_rule(operator_client, service, **fields))
+    assert "can write to the same keys" not in messages_of(
+        add_rule(operator_client, service, **fields)
+    )
 
 
-def test_a_source_without_what_its_kind_needs_is_refused_in_words(
+def test_an_incomplete_source_is_refused_with_the_reason(
     operator_client: Client,
 ) -> None:
     form = {
@@ -295,7 +297,7 @@ def test_a_destination_and_a_queue_are_added(operator_client: Client) -> None:
     assert EventQueue.objects.get().enabled
 
 
-def test_the_index_says_what_needs_an_operator_and_leads_there(
+def test_the_index_lists_and_links_what_needs_an_operator(
     operator_client: Client, service: Service
 ) -> None:
     make_job(service.rule, "a.jpg", JobState.FAILED)

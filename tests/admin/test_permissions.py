@@ -1,4 +1,4 @@
-"""Who may only look can look at everything, and change nothing."""
+"""A user who may only view can view everything and change nothing."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -40,7 +40,7 @@ def test_a_viewer_can_not_act(viewer_client: Client, service: Service) -> None:
     assert TransferJob.objects.get().state == JobState.FAILED
 
 
-def test_who_may_operate_jobs_may_retry_them(service: Service) -> None:
+def test_a_user_who_may_operate_jobs_may_retry_them(service: Service) -> None:
     user = User.objects.create_user("on-call", "", "on-call", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename="operate_transferjob"))
     client = Client()
@@ -50,7 +50,7 @@ def test_who_may_operate_jobs_may_retry_them(service: Service) -> None:
     assert not FailedJob.objects.exists()
 
 
-def test_nobody_edits_adds_or_deletes_a_job(operator_client: Client, service: Service) -> None:
+def test_no_user_can_edit_add_or_delete_a_job(operator_client: Client, service: Service) -> None:
     job = make_job(service.rule, "a.jpg", JobState.FAILED)
     name = "admin:replication_transferjob"
     assert operator_client.get(reverse(f"{name}_add")).status_code == 403
@@ -58,14 +58,14 @@ def test_nobody_edits_adds_or_deletes_a_job(operator_client: Client, service: Se
     assert operator_client.post(change_url("transferjob", job.pk), {"key": "b"}).status_code == 403
 
 
-def test_a_stranger_is_asked_to_log_in(service: Service) -> None:
+def test_a_visitor_must_log_in(service: Service) -> None:
     for url in (list_url("transferjob"), list_url("failedjob")):
         assert Client().get(url).status_code == 302
 
 
-def test_who_may_not_see_jobs_sees_no_failures(service: Service) -> None:
+def test_a_user_who_may_not_view_jobs_sees_no_failures(service: Service) -> None:
     user = User.objects.create_user("guest", "", "guest", is_staff=True)
     client = Client()
     client.force_login(user)
     assert client.get(list_url("failedjob")).status_code == 403
-    assert "What needs you" in client.get(reverse("admin:index")).content.decode()
+    assert "Needs your attention" in client.get(reverse("admin:index")).content.decode()

@@ -1,4 +1,4 @@
-"""The proof of a job: its verdict on the page, its file, and how far a large object is."""
+"""The proof of a job: the verdict on the page, the file, and the progress of a large object."""
 
 import re
 from dataclasses import fields
@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from replication.admin.uploads_under_way import upload_under_way
+from replication.admin.uploads_under_way import upload_progress
 from replication.models import JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
 from replication.operations.proof import FORMAT, DestinationProof, Proof, SourceProof
 from tests.admin.pages import change_url
@@ -48,15 +48,15 @@ def download(client: Client, job_id: int):
     [
         ({}, True, "its own checksum was compared"),
         ({"source_checksum": ""}, True, "The source gave no checksum of its own"),
-        ({"destination_crc64": ""}, False, "there are no two CRC-64 that are equal"),
-        ({"destination_crc64": "1"}, False, "there are no two CRC-64 that are equal"),
+        ({"destination_crc64": ""}, False, "a CRC-64 value is missing, or the two are not equal"),
+        ({"destination_crc64": "1"}, False, "a CRC-64 value is missing, or the two are not equal"),
         (UNCHANGED, True, "a copy of this very object"),
-        (SKIPPED, False, "OSS can&#x27;t have this key"),
+        (SKIPPED, False, "OSS does not allow this key"),
         (NO_COPY | {"outcome": Outcome.DELETED}, True, "the replica was deleted"),
-        (NO_COPY | {"outcome": Outcome.ABSENT}, True, "the rule keeps the replica"),
+        (NO_COPY | {"outcome": Outcome.ABSENT}, True, "the rule keeps any replica"),
     ],
 )
-def test_the_page_says_what_the_proof_amounts_to(
+def test_the_page_says_what_the_proof_proves(
     viewer_client: Client, service: Service, proof: dict, is_good: bool, words: str
 ) -> None:
     page = page_of(viewer_client, make_job(service.rule, "a", JobState.COMPLETED, **proof))
@@ -64,9 +64,7 @@ def test_the_page_says_what_the_proof_amounts_to(
     assert ("job-verdict-doubtful" in page) is not is_good
 
 
-def test_the_page_has_the_checksum_that_was_compared(
-    viewer_client: Client, service: Service
-) -> None:
+def test_the_page_shows_the_compared_checksum(viewer_client: Client, service: Service) -> None:
     job = make_job(service.rule, "a", JobState.COMPLETED, source_checksum="CRC32C yZRlqg==")
     assert "<code>CRC32C yZRlqg==</code>" in page_of(viewer_client, job)
 
@@ -82,31 +80,31 @@ def test_checksums_that_differ_are_not_called_equal(
 
 def test_each_remark_is_a_line_and_escaped(viewer_client: Client, service: Service) -> None:
     page = page_of(viewer_client, make_job(service.rule, "a", JobState.COMPLETED, **WITH_REMARKS))
-    assert "What the replica lacks or has in another form" in page
+    assert "What is missing or different in the replica" in page
     assert page.count("<li>without &#x27;taken&lt;b&gt;by&#x27;") == 1
     assert "<li>rewritten key:" in page
 
 
-def test_a_job_without_remarks_has_no_such_heading(viewer_client: Client, service: Service) -> None:
-    page = page_of(viewer_client, make_job(service.rule, "a", JobState.COMPLETED))
-    assert "What the replica lacks" not in page
-
-
-def test_the_page_has_the_key_that_the_replica_really_has(
+def test_a_job_without_remarks_has_no_heading_for_them(
     viewer_client: Client, service: Service
 ) -> None:
+    page = page_of(viewer_client, make_job(service.rule, "a", JobState.COMPLETED))
+    assert "What is missing or different" not in page
+
+
+def test_the_page_shows_the_replicas_actual_key(viewer_client: Client, service: Service) -> None:
     ReplicationRule.objects.update(key_policy="rewrite")
     job = make_job(service.other_rule, "a\x01b", JobState.COMPLETED)
     assert "archive/.s3sync-key/escaped/a%01b" in page_of(viewer_client, job)
 
 
 @pytest.mark.parametrize("policy", ["fail", "skip"])
-def test_the_page_says_where_oss_can_not_have_the_key(
+def test_the_page_says_if_oss_does_not_accept_the_key(
     viewer_client: Client, service: Service, policy: str
 ) -> None:
     ReplicationRule.objects.update(key_policy=policy)
     job = make_job(service.other_rule, "a\x01b", JobState.FAILED)
-    assert "(OSS can't have this key)" in page_of(viewer_client, job)
+    assert "(OSS does not accept this key)" in page_of(viewer_client, job)
 
 
 def test_the_page_says_in_words_why_the_job_was_made(
@@ -115,16 +113,14 @@ def test_the_page_says_in_words_why_the_job_was_made(
     job = make_job(service.rule, "a", JobState.COMPLETED)
     TransferJob.objects.update(origin=JobOrigin.DOUBT, write_in_doubt_until=timezone.now())
     page = page_of(viewer_client, job)
-    assert '<th scope="row">Why</th><td>an earlier write might have landed late</td>' in page
-    assert "A write in doubt until" in page
+    assert '<th scope="row">Why</th><td>an earlier write may have landed late</td>' in page
+    assert "Write in doubt until" in page
 
 
 # -- the file ----------------------------------------------------------------------------------
 
 
-def test_the_file_has_the_proof_under_names_that_stay(
-    viewer_client: Client, service: Service
-) -> None:
+def test_the_file_has_the_proof_under_stable_names(viewer_client: Client, service: Service) -> None:
     remarks = "without 'été'\nrewritten: 'b'"
     job = make_job(service.other_rule, "invoices/été.pdf", JobState.COMPLETED, remarks=remarks)
     response = download(viewer_client, job.pk)
@@ -185,14 +181,14 @@ def test_the_file_says_whether_the_checksums_are_equal(
     assert download(viewer_client, job.pk).json()["crc64_equal"] is crc64_equal
 
 
-def test_the_page_leads_to_the_file(viewer_client: Client, service: Service) -> None:
+def test_the_page_links_to_the_file(viewer_client: Client, service: Service) -> None:
     job = make_job(service.rule, "a", JobState.COMPLETED)
     url = reverse("admin:replication_transferjob_proof", args=[job.pk])
     assert f'href="{url}"' in page_of(viewer_client, job)
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state != JobState.COMPLETED])
-def test_a_job_that_is_not_completed_has_no_proof_and_says_why(
+def test_there_is_no_proof_of_an_unfinished_job_and_the_answer_says_why(
     viewer_client: Client, service: Service, state: JobState
 ) -> None:
     job = make_job(service.rule, "a", state)
@@ -204,13 +200,13 @@ def test_a_job_that_is_not_completed_has_no_proof_and_says_why(
     assert "proof.json" not in page_of(viewer_client, job)
 
 
-def test_a_job_that_is_gone_has_no_proof_and_says_why(viewer_client: Client) -> None:
+def test_there_is_no_proof_of_a_deleted_job_and_the_answer_says_why(viewer_client: Client) -> None:
     response = download(viewer_client, 4711)
     assert response.status_code == 404
     assert "There is no job 4711. Finished jobs are deleted" in response.content.decode()
 
 
-def test_who_may_not_view_jobs_gets_no_proof(service: Service) -> None:
+def test_a_user_who_may_not_view_jobs_gets_no_proof(service: Service) -> None:
     job = make_job(service.rule, "a", JobState.COMPLETED)
     client = Client()
     assert download(client, job.pk).status_code == 302
@@ -232,44 +228,46 @@ def test_every_field_of_the_file_is_documented() -> None:
     assert f"`{FORMAT}`" in DOCUMENT
 
 
-# -- a large object on its way -----------------------------------------------------------------
+# -- the progress of a large object ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("there", "bytes_there", "percent"),
+    ("uploaded", "bytes_uploaded", "percent"),
     [(set(), 0, 0), ({1, 3}, 15 * MIB, 60), ({2}, 10 * MIB, 40), ({1, 2, 3}, 25 * MIB, 100)],
 )
-def test_the_bytes_of_the_parts_that_are_there_are_counted(
-    service: Service, there: set[int], bytes_there: int, percent: int
+def test_the_bytes_of_uploaded_parts_are_counted(
+    service: Service, uploaded: set[int], bytes_uploaded: int, percent: int
 ) -> None:
     job = make_job(service.rule, "a", JobState.RUNNING)
-    make_upload(service.rule, "a", size_bytes=25 * MIB, part_size_bytes=10 * MIB, there=there)
-    upload = upload_under_way(job)
+    make_upload(service.rule, "a", size_bytes=25 * MIB, part_size_bytes=10 * MIB, uploaded=uploaded)
+    upload = upload_progress(job)
     assert upload
-    assert (upload.parts_there, upload.parts_all) == (len(there), 3)
-    assert (upload.bytes_there, upload.percent) == (bytes_there, percent)
-    assert upload.parts_carried == (1 if len(there) < 3 else 0)
+    assert (upload.parts_uploaded, upload.parts_total) == (len(uploaded), 3)
+    assert (upload.bytes_uploaded, upload.percent) == (bytes_uploaded, percent)
+    assert upload.parts_carried == (1 if len(uploaded) < 3 else 0)
 
 
-def test_the_page_shows_how_far_a_large_object_is(viewer_client: Client, service: Service) -> None:
+def test_the_page_shows_the_progress_of_a_large_object(
+    viewer_client: Client, service: Service
+) -> None:
     job = make_job(service.rule, "a", JobState.RUNNING)
-    make_upload(service.rule, "a", size_bytes=25 * MIB, part_size_bytes=10 * MIB, there={1})
+    make_upload(service.rule, "a", size_bytes=25 * MIB, part_size_bytes=10 * MIB, uploaded={1})
     page = page_of(viewer_client, job)
     assert f'<progress value="{10 * MIB}" max="{25 * MIB}">40%</progress>' in page
-    assert "1 of 3, of 10.0\xa0MB each; 1 being carried" in page
+    assert "1 of 3, 10.0\xa0MB each; 1 being carried" in page
 
 
-def test_a_job_at_its_end_and_other_keys_have_no_upload(service: Service) -> None:
-    make_upload(service.rule, "a", size_bytes=25 * MIB, part_size_bytes=10 * MIB, there=set())
-    assert upload_under_way(make_job(service.rule, "a", JobState.COMPLETED)) is None
-    assert upload_under_way(make_job(service.rule, "b", JobState.RUNNING)) is None
-    assert upload_under_way(make_job(service.other_rule, "a", JobState.RUNNING)) is None
-    assert upload_under_way(make_job(service.rule, "a", JobState.PENDING)) is not None
+def test_finished_jobs_and_other_keys_have_no_upload(service: Service) -> None:
+    make_upload(service.rule, "a", size_bytes=25 * MIB, part_size_bytes=10 * MIB, uploaded=set())
+    assert upload_progress(make_job(service.rule, "a", JobState.COMPLETED)) is None
+    assert upload_progress(make_job(service.rule, "b", JobState.RUNNING)) is None
+    assert upload_progress(make_job(service.other_rule, "a", JobState.RUNNING)) is None
+    assert upload_progress(make_job(service.rule, "a", JobState.PENDING)) is not None
 
 
-def test_the_parts_are_counted_by_the_database(service: Service) -> None:
+def test_the_database_counts_the_parts(service: Service) -> None:
     job = make_job(service.rule, "a", JobState.RUNNING)
-    make_upload(service.rule, "a", size_bytes=3000 * MIB, part_size_bytes=MIB, there=set())
+    make_upload(service.rule, "a", size_bytes=3000 * MIB, part_size_bytes=MIB, uploaded=set())
     with CaptureQueriesContext(connection) as queries:
-        assert upload_under_way(job)
+        assert upload_progress(job)
     assert len(queries) == 2

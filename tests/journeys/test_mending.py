@@ -51,7 +51,7 @@ def test_a_wrong_oss_secret_is_seen_and_after_it_is_mended_retry_completes_the_j
         page.check("#action-toggle")
         page.select_option("select[name=action]", "retry")
         page.get_by_role("button", name="Go").click()
-        expect(page.locator(".messagelist")).to_have_text("1 job waits again.")
+        expect(page.locator(".messagelist")).to_have_text("1 job will be retried.")
 
         eventually(lambda: road.replica("report.pdf") == b"%PDF", unless_ended=cluster)
         job = eventually(

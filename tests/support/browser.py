@@ -1,4 +1,4 @@
-"""A real browser for tests, which tells of everything that a page complained about."""
+"""A real browser for tests that collects every error of a page."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
 
-CHROMIUM = "/usr/bin/chromium"  # Debian's; playwright's own would be a download
+CHROMIUM = "/usr/bin/chromium"  # Debian's; playwright's own needs a download
 ARGUMENTS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -15,8 +15,8 @@ ARGUMENTS = [
 
 @dataclass
 class Visit:
-    """A page, and what went wrong on it: the console's errors (each CSP violation is one),
-    uncaught exceptions, failed requests, and answers of 400 or more."""
+    """A page and its errors: console errors and warnings (each CSP violation is one), uncaught
+    exceptions, failed requests, and responses with a status of 400 or more."""
 
     page: Page
     complaints: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Visit:
 
     @property
     def overflow_px(self) -> int:
-        """By how much the document is wider than the window; 0 if it need not be scrolled."""
+        """By how much the document is wider than the window; at most 0 if it fits."""
         return self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
 
     def _complain(self, text: str) -> None:
@@ -40,7 +40,7 @@ class Visit:
             self._complain(f"console {message.type}: {message.text}")
 
     def _request_failed(self, request: Request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # the page was left before its icon had come
+        if request.failure != "net::ERR_ABORTED":  # the page was left before its icon arrived
             self._complain(f"request failed: {request.url} {request.failure}")
 
     def _response(self, response: Response) -> None:
@@ -55,7 +55,7 @@ OpenPage = Callable[..., Visit]
 def browser() -> Iterator[Browser]:
     with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
         # Playwright's sync API runs an event loop in this thread. Django takes that for async
-        # code and refuses the ORM, though nothing here runs concurrently with it.
+        # code and refuses the ORM, although nothing here runs concurrently.
         environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         with playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS) as browser:
             yield browser
@@ -63,7 +63,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """open_page(base_url, width=…, height=…, color_scheme=…) → Visit, in a context of its own."""
+    """open_page(base_url, width=…, height=…, color_scheme=…) → Visit, in a separate context."""
     contexts = []
 
     def open_(
@@ -84,7 +84,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
 
 def log_in(visit: Visit, *, username: str, password: str) -> None:
-    """Log in to the admin, and be on its index."""
+    """Log in to the admin; the page is then its index."""
     page = visit.page
     page.goto("/admin/login/")
     page.fill("#id_username", username)

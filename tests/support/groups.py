@@ -1,4 +1,4 @@
-"""Users of the groups that the migration makes, also after a test that emptied all tables."""
+"""Users in the groups that a migration creates, even after a test that emptied all tables."""
 
 from importlib import import_module
 
@@ -8,7 +8,7 @@ from django.test import Client
 
 
 def client_of_group(name: str) -> Client:
-    """A browser in which a new user of this group is logged in."""
+    """A client in which a new user of this group is logged in."""
     import_module("replication.migrations.0010_groups").make_groups(apps, None)
     user = User.objects.create_user(name.lower(), "", name.lower(), is_staff=True)
     user.groups.add(Group.objects.get(name=name))

@@ -1,4 +1,4 @@
-"""A service in the middle of its work: jobs in every state, with keys of every kind."""
+"""Sample data of a service at work: jobs in every state, with keys of every kind."""
 
 import uuid
 from dataclasses import dataclass
@@ -119,9 +119,9 @@ def make_job(
     size_bytes: int = 48_213,
     **proof: Any,
 ) -> TransferJob:
-    """A job as jobs/ would have left it, `age` ago, after unsuccessful tries with `errors`.
+    """A job as jobs/ leaves it, from `age` ago, after unsuccessful tries with `errors`.
 
-    `proof` changes what a completed one has.
+    `proof` overrides fields of a completed job.
     """
     event_at = timezone.now() - age
     end = event_at + timedelta(seconds=0.84)
@@ -178,9 +178,9 @@ def _proof(size_bytes: int) -> dict[str, Any]:
 
 
 def make_upload(
-    rule: ReplicationRule, key: str, *, size_bytes: int, part_size_bytes: int, there: set[int]
+    rule: ReplicationRule, key: str, *, size_bytes: int, part_size_bytes: int, uploaded: set[int]
 ) -> MultipartUpload:
-    """A large object on its way, of which these parts are at OSS; one more is being carried."""
+    """An upload of a large object: the parts `uploaded` are in OSS, one more is being carried."""
     now = timezone.now()
     upload = MultipartUpload.objects.create(
         rule=rule,
@@ -198,7 +198,7 @@ def make_upload(
         UploadPart(upload=upload, number=number + 1, available_at=now) for number in range(count)
     ]
     for part in parts:
-        part.etag = '"9B2CF535F27731C974343645A3985328"' if part.number in there else ""
+        part.etag = '"9B2CF535F27731C974343645A3985328"' if part.number in uploaded else ""
     carried = next((part for part in parts if not part.etag), None)
     if carried:
         carried.lease_expires_at, carried.claimed_by = now + timedelta(seconds=60), uuid.uuid4()
@@ -207,7 +207,7 @@ def make_upload(
 
 
 def make_story() -> Service:
-    """Some thirty jobs, failures with causes, dead letters, and loops of which one is silent."""
+    """Some thirty jobs, failures with causes, dead letters, and two lanes, one of them silent."""
     service = make_service()
     rule, other = service.rule, service.other_rule
     for number in range(9):
@@ -256,7 +256,7 @@ def make_story() -> Service:
         "photos/2026/running.mp4",
         size_bytes=5_000_000_000,
         part_size_bytes=16 * 1024**2,
-        there=set(range(1, 120)) | {299},
+        uploaded=set(range(1, 120)) | {299},
     )
     for number in range(4):
         make_job(rule, f"photos/2026/pending-{number}.jpg", age=timedelta(seconds=5 - number))
@@ -287,7 +287,7 @@ def make_story() -> Service:
 
 
 def make_notifications(rule: ReplicationRule, queue: EventQueue) -> None:
-    """Two targets, neither of which has an address here, and what one of them was told."""
+    """Two targets without addresses, and the conditions that one of them was notified of."""
     now = timezone.now()
     NotificationTarget.objects.create(name="managers", credential_profile="chat", enabled=False)
     on_call = NotificationTarget.objects.create(
