@@ -1,4 +1,4 @@
-"""The HTTP API under /api/v1: events in, status out, and what an operator does.
+"""The HTTP API under /api/v1: it takes events, reports the status, and lets operators act.
 
 docs/reference/api.md describes it.
 """
@@ -11,7 +11,7 @@ from ninja import NinjaAPI, Router
 from replication.api import dead_letters, events, jobs, rules
 from replication.api.authentication import BearerToken
 from replication.api.limits import CallLimit
-from replication.api.refusals import Refused, answer_errors_in_one_shape, refusals
+from replication.api.refusals import Refused, add_error_handlers, refusals
 from replication.monitoring.status import VERSION, Status, read_status
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
@@ -21,22 +21,24 @@ router = Router(tags=["status"])
 
 @router.get("/status", response={200: Status, **refusals()})
 def status(request: HttpRequest) -> Status:
-    """How replication is doing: the numbers, and what needs a person, in words."""
+    """Return the state of replication: the numbers, and the problems in words."""
     return read_status()
 
 
 def _refuse_other_methods(router: Router) -> None:
-    """Answer a method that a path does not have with 405, in the shape of all refusals."""
+    """Answer the other methods of each path with 405, in the format of all refusals."""
     for view in router.path_operations.values():
         known = {method for operation in view.operations for method in operation.methods}
         refuse = _refuser(allowed=", ".join(sorted(known)))
-        # Without the path: the ids in it would be asked for as arguments.
+        # Without the path: ninja would require the ids in it as arguments.
         view.add_operation("", sorted(METHODS - known), refuse, include_in_schema=False)
 
 
 def _refuser(*, allowed: str) -> Callable[[HttpRequest], None]:
     def refuse(request: HttpRequest) -> None:
-        raise Refused(405, "method_not_allowed", f"Use {allowed} here.", headers={"Allow": allowed})
+        raise Refused(
+            405, "method_not_allowed", f"Use {allowed} for this path.", headers={"Allow": allowed}
+        )
 
     return refuse
 
@@ -45,13 +47,13 @@ def _make_api() -> NinjaAPI:
     api = NinjaAPI(
         title="s3sync",
         version=VERSION,
-        description="docs/reference/api.md says what each call is for.",
+        description="docs/reference/api.md explains each call.",
         urls_namespace="api",
         auth=BearerToken(),
         throttle=CallLimit("api_calls_per_second"),
         docs_url=None,  # Swagger UI comes from a CDN, which our Content-Security-Policy forbids
     )
-    answer_errors_in_one_shape(api)
+    add_error_handlers(api)
     for each in (events.router, router, rules.router, jobs.router, dead_letters.router):
         _refuse_other_methods(each)
         api.add_router("", each)

@@ -1,4 +1,4 @@
-"""Who calls, and what they may: each way to prove it is a class here, or in a module of its own."""
+"""Who calls and with which role: one class for each way to authenticate, here or in signing.py."""
 
 import hmac
 from dataclasses import dataclass
@@ -13,45 +13,46 @@ from replication.operations import api_tokens
 from replication.operations.audit import Actor
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-# How a token of the environment is called in the audit; it has no name of its own.
-OF_THE_ENVIRONMENT = "S3SYNC_API_TOKENS"
+# The audit log's name for tokens from the environment, which have no names of their own.
+ENVIRONMENT_TOKENS = "S3SYNC_API_TOKENS"
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who has proved who they are; the API's views find it at `request.auth`."""
+    """An authenticated caller; the API's views find it in `request.auth`."""
 
     name: str
     role: TokenRole
 
     def __str__(self) -> str:
-        """What the limits of calls count by."""
+        """The key by which the call limits count."""
         return f"{self.role} {self.name}"
 
     @property
     def actor(self) -> Actor:
-        """The caller as the audit names it."""
+        """The caller as an actor of the audit log."""
         return Actor(ActorKind.TOKEN, self.name)
 
 
 class BearerToken(HttpBearer):
-    """`Authorization: Bearer <token>`, a token of the database or of S3SYNC_API_TOKENS.
+    """`Authorization: Bearer <token>`, with a token from the database or S3SYNC_API_TOKENS.
 
-    A safe method needs the role *read*, every other one *operate*: no view can forget to ask.
+    Safe methods need the role *read*, all others *operate*. The check is here, so that no view
+    can forget it.
     """
 
     def authenticate(self, request: HttpRequest, token: str) -> Caller | None:
-        """The caller; None for a token that nobody has.
+        """The caller; None for an unknown token.
 
         Raises:
-            Refused: 401 for a revoked token, 403 for a role that does not suffice.
+            Refused: 401 for a revoked token, 403 for a role that may not use the method.
         """
-        caller = _of_environment(token) or _of_database(token)
-        return admit(request, caller) if caller else None
+        caller = _from_environment(token) or _from_database(token)
+        return authorize(request, caller) if caller else None
 
 
-def admit(request: HttpRequest, caller: Caller) -> Caller:
-    """The caller, if its role suffices for the request's method.
+def authorize(request: HttpRequest, caller: Caller) -> Caller:
+    """The caller, if its role may use the request's method.
 
     Raises:
         Refused: 403.
@@ -61,27 +62,27 @@ def admit(request: HttpRequest, caller: Caller) -> Caller:
     raise Refused(
         403,
         "forbidden",
-        f"The token {caller.name} may only read. Use one with the role operate: "
+        f"The token {caller.name} may only read. Use a token with the role operate: "
         "`manage.py apitoken create NAME --role operate`.",
     )
 
 
 def caller_of(request: HttpRequest) -> Caller:
-    """Who sent a request that was let in."""
+    """The caller of an authenticated request."""
     caller = request.auth  # type: ignore[attr-defined]  # put there by ninja
     assert isinstance(caller, Caller)
     return caller
 
 
-def _of_environment(token: str) -> Caller | None:
-    """Asks no database, so that it is known who calls even while that is away."""
+def _from_environment(token: str) -> Caller | None:
+    """Asks no database, so that these tokens also work while the database is down."""
     offered = token.encode(errors="surrogatepass")
     if any(hmac.compare_digest(offered, known.encode()) for known in settings.S3SYNC.api_tokens):
-        return Caller(OF_THE_ENVIRONMENT, TokenRole.OPERATE)
+        return Caller(ENVIRONMENT_TOKENS, TokenRole.OPERATE)
     return None
 
 
-def _of_database(secret: str) -> Caller | None:
+def _from_database(secret: str) -> Caller | None:
     token = api_tokens.find(secret)
     if token is None:
         return None
@@ -89,7 +90,7 @@ def _of_database(secret: str) -> Caller | None:
         raise Refused(
             401,
             "unauthorized",
-            f"The token {token.name} was revoked: make another one with `manage.py apitoken "
+            f"The token {token.name} was revoked. Create a new one with `manage.py apitoken "
             "create`.",
             headers={"WWW-Authenticate": "Bearer"},
         )

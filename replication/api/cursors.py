@@ -1,7 +1,7 @@
-"""Where a page of a list ended, as an opaque text: the next page begins behind it.
+"""Opaque cursors: each marks the last row of a page, and the next page starts after that row.
 
-Behind a row, and not after so many rows: a list that grows at its head neither repeats rows nor
-leaves some out, and its thousandth page costs what the first one does.
+A cursor names a row, not an offset. So a list that grows at its head repeats and skips no rows,
+and its thousandth page costs as much as its first.
 """
 
 import base64
@@ -16,7 +16,7 @@ from replication.api.values import MAX_ID
 
 @dataclass(frozen=True)
 class Cursor:
-    """The time and id of the last row of a page; lists by id alone have no time."""
+    """The time and id of the last row of a page; lists that are ordered by id have no time."""
 
     at: datetime | None
     id: int
@@ -27,10 +27,10 @@ class Cursor:
 
 
 def read_cursor(text: str, *, has_time: bool) -> Cursor:
-    """Read what an earlier answer gave as `next_cursor`.
+    """Parse the `next_cursor` of an earlier answer.
 
     Raises:
-        Refused: 422 for any other text, and for the cursor of another kind of list.
+        Refused: 422 for any other text, and for a cursor from another kind of list.
     """
     try:
         at, row_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
@@ -48,5 +48,5 @@ def _invalid() -> Refused:
     return Refused(
         422,
         "invalid_cursor",
-        "The cursor is not the next_cursor of this list with this state: begin without one.",
+        "The cursor is not a next_cursor of this list with this state. Start without a cursor.",
     )

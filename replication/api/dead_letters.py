@@ -1,4 +1,4 @@
-"""Dead letters: listed, read whole, replayed and deleted."""
+"""Lists, reads, replays and deletes dead letters."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ MAX_LISTED = 500
 
 @dataclass(frozen=True)
 class Letter:
-    """A message that no parser understood, or that could not be taken in, and why."""
+    """A message that could not be parsed or processed, and the reason."""
 
     id: int
     queue: str
@@ -39,7 +39,7 @@ class WholeLetter(Letter):
 
 @dataclass(frozen=True)
 class LetterPage:
-    """`next_cursor` is empty at the end of the list."""
+    """`next_cursor` is empty on the last page."""
 
     dead_letters: list[Letter]
     next_cursor: str
@@ -48,12 +48,12 @@ class LetterPage:
 class LetterQuery(Schema):
     queue: Name | None = Field(None, description="The queue's name")
     limit: int = Field(100, ge=1, le=MAX_LISTED)
-    cursor: Text = Field("", description="The next_cursor of the page before")
+    cursor: Text = Field("", description="The next_cursor of the previous page")
 
 
 @router.get("/dead-letters", response={200: LetterPage, **refusals(422)})
 def list_dead_letters(request: HttpRequest, query: Query[LetterQuery]) -> LetterPage:
-    """Dead letters without their bodies, newest first."""
+    """List dead letters without their bodies, newest first."""
     letters = DeadLetter.objects.select_related("queue").defer("body").order_by("-id")
     if query.queue:
         letters = letters.filter(queue__name=query.queue)
@@ -67,8 +67,8 @@ def list_dead_letters(request: HttpRequest, query: Query[LetterQuery]) -> Letter
 
 @router.get("/dead-letters/{letter_id}", response={200: WholeLetter, **refusals(404, 422)})
 def read_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> WholeLetter:
-    """One dead letter, whole."""
-    letter = _one(letter_id).select_related("queue").get()
+    """Return one dead letter with its body."""
+    letter = _query(letter_id).select_related("queue").get()
     return WholeLetter(**vars(_letter(letter)), body=letter.body)
 
 
@@ -76,19 +76,19 @@ def read_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> WholeLetter:
     "/dead-letters/{letter_id}/replay", response={200: Replayed, **refusals(403, 404, 422)}
 )
 def replay_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> Replayed:
-    """Take it in with today's parser and rules. One that is understood is gone after that."""
-    return actions.replay(_one(letter_id), by=caller_of(request).actor)
+    """Process a dead letter with the current parser and rules. It is deleted if that succeeds."""
+    return actions.replay(_query(letter_id), by=caller_of(request).actor)
 
 
 @router.delete("/dead-letters/{letter_id}", response={204: None, **refusals(403, 404, 422)})
 def delete_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> Answer[None]:
-    """Delete it for good."""
-    actions.delete(_one(letter_id), by=caller_of(request).actor)
+    """Delete a dead letter permanently."""
+    actions.delete(_query(letter_id), by=caller_of(request).actor)
     return Answer(204, None)
 
 
-def _one(letter_id: int) -> QuerySet[DeadLetter]:
-    """The letter, as a query of its own.
+def _query(letter_id: int) -> QuerySet[DeadLetter]:
+    """A query for this dead letter only.
 
     Raises:
         Refused: 404.
@@ -96,7 +96,9 @@ def _one(letter_id: int) -> QuerySet[DeadLetter]:
     letter = DeadLetter.objects.filter(pk=letter_id)
     if not letter.exists():
         raise Refused(
-            404, "no_such_dead_letter", f"There is no dead letter {letter_id} (any more)."
+            404,
+            "no_such_dead_letter",
+            f"There is no dead letter {letter_id}. It may have been replayed or deleted.",
         )
     return letter
 

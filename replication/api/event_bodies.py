@@ -1,25 +1,27 @@
-"""The body of an event call: how large it is, known before it is read, and its text."""
+"""The body of an event call: its size is checked before it is read as text."""
 
 from django.http import HttpRequest
 
 from replication.api.refusals import Refused
 from replication.intake.s3_events import UnparseableMessage
 
-# What a Lambda function or an SQS message can carry at most.
+# The most that an event of a Lambda function or an SQS message can carry.
 MAX_BODY_BYTES = 1024 * 1024
 
 
 def check_size(request: HttpRequest) -> None:
-    """Look at what the call announces: what is too large never enters memory.
+    """Check the announced size, so that a body that is too large never enters memory.
 
-    No more is ever read than was announced; a body without a Content-Length is empty.
+    Django never reads more than was announced; without a Content-Length, the body is empty.
 
     Raises:
         Refused: 413.
     """
     if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
         raise Refused(
-            413, "too_large", f"A body has {MAX_BODY_BYTES:,} bytes at most: send several."
+            413,
+            "too_large",
+            f"The body is larger than {MAX_BODY_BYTES:,} bytes. Split it into several calls.",
         )
 
 
@@ -28,7 +30,7 @@ def read_text(request: HttpRequest) -> str:
 
     Raises:
         Refused: 413.
-        UnparseableMessage: it is empty, or no UTF-8.
+        UnparseableMessage: the body is empty or not UTF-8.
     """
     check_size(request)
     try:
@@ -36,5 +38,5 @@ def read_text(request: HttpRequest) -> str:
     except UnicodeDecodeError as error:
         raise UnparseableMessage(f"the body is not UTF-8: {error.reason}") from error
     if not body:
-        raise UnparseableMessage("the body is empty; it needs JSON and a Content-Length")
+        raise UnparseableMessage("the body is empty; send JSON with a Content-Length")
     return body

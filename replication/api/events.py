@@ -1,4 +1,4 @@
-"""POST /api/v1/events: answered only once what was announced is committed as jobs."""
+"""POST /api/v1/events: it answers only after the jobs for the events are committed."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from replication.models import JobOrigin
 log = structlog.get_logger(__name__)
 router = Router(tags=["events"])
 
-# One transaction takes them all; a caller waits for it.
+# One transaction takes all events, while the caller waits.
 MAX_EVENTS = 1000
 
 _DOMAIN = re.compile(r"[a-z0-9._-]+(:[0-9]{1,5})?")
@@ -36,7 +36,7 @@ _OBJECT_SCHEMA = {
     "required": ["domain", "key"],
     "additionalProperties": False,
     "properties": {
-        "domain": {"type": "string", "description": "A domain of a source"},
+        "domain": {"type": "string", "description": "A domain of a configured source"},
         "key": {"type": "string", "description": "The object's key as it is, not URL-encoded"},
     },
 }
@@ -46,7 +46,7 @@ _BODY_SCHEMA = {
         {"type": "array", "items": _OBJECT_SCHEMA, "maxItems": MAX_EVENTS},
         {
             "type": "object",
-            "description": "A message of S3, of S3 through SNS, or of S3 through EventBridge",
+            "description": "An S3 event message, direct or through SNS or EventBridge",
         },
     ]
 }
@@ -65,7 +65,7 @@ _BODY_SCHEMA = {
     },
 )
 def take(request: HttpRequest) -> Answer[Intake]:
-    """Something happened to these objects: look at them, and make the replicas equal."""
+    """Report changed objects: s3sync looks at each, and makes its replica equal."""
     try:
         intake = _take(read_text(request))
     except UnparseableMessage as error:
@@ -89,36 +89,38 @@ def _take(body: str) -> Intake:
     if isinstance(value, list):
         if len(value) > MAX_EVENTS:
             raise UnparseableMessage(
-                f"the list has {len(value):,} events; send {MAX_EVENTS:,} at most at once"
+                f"the list has {len(value):,} events; send at most {MAX_EVENTS:,} per call"
             )
-        return take_keys(_place(item, where=f"[{number}]") for number, item in enumerate(value))
+        return take_keys(
+            _domain_and_key(item, where=f"[{number}]") for number, item in enumerate(value)
+        )
     if isinstance(value, dict) and value.keys() & {"domain", "key"}:
-        return take_keys([_place(value, where="the event")])
-    # A bucket that no rule knows is counted as unmatched and not refused: who sends this is S3,
-    # through a Lambda function or a subscription that would repeat it, and nobody reads a 404.
+        return take_keys([_domain_and_key(value, where="the event")])
+    # A bucket without a rule is counted as unmatched and not refused: the sender is S3, through a
+    # Lambda function or a subscription that would repeat the call, and no person reads a 404.
     events = [AnnouncedEvent(event) for event in parse_message(body)]
     return take_events(events, origin=JobOrigin.API)
 
 
-def _place(item: Any, *, where: str) -> tuple[str, str]:
-    """Return the domain as sources have it, and the key."""
+def _domain_and_key(item: Any, *, where: str) -> tuple[str, str]:
+    """Return the domain in the form that sources store, and the key."""
     if not isinstance(item, dict):
         raise UnparseableMessage(f'{where} is not an object like {{"domain": …, "key": …}}')
     for name in item.keys() - {"domain", "key"}:
-        raise UnparseableMessage(f"{where} has the field {name!r}; only domain and key are known")
+        raise UnparseableMessage(f"{where} has the field {name!r}; only domain and key are allowed")
     for name in ("domain", "key"):
         if not isinstance(item.get(name), str):
             raise UnparseableMessage(f"{where}.{name} is missing or not text")
-    return _domain(item["domain"], where=where), check_key(item["key"], where=f"{where}.key")
+    return _normalized(item["domain"], where=where), check_key(item["key"], where=f"{where}.key")
 
 
-def _domain(text: str, *, where: str) -> str:
-    """Lower case, without the root's dot and without a port that the scheme implies anyway."""
+def _normalized(text: str, *, where: str) -> str:
+    """Normalize the domain: lower case, without a final dot and without a default port."""
     domain = text.lower().removesuffix(":443").removesuffix(":80")
     host, colon, port = domain.partition(":")
     domain = host.removesuffix(".") + colon + port
     if not _DOMAIN.fullmatch(domain):
         raise UnparseableMessage(
-            f"{where}.domain is not a host name like files.example.com, without scheme or path"
+            f"{where}.domain must be a host name like files.example.com, without scheme or path"
         )
     return domain

@@ -1,7 +1,7 @@
-"""Pages of jobs, newest first, each of which reads few rows however many there are.
+"""Pages of jobs, newest first; each page reads few rows, however many there are.
 
-No page counts anything. Where rows of one rule would have to be looked for among all jobs there
-ever were, a page looks through so many at most, and says where to go on.
+No page counts rows. If no index serves a filter, a page scans a limited number of jobs, and its
+cursor says where to continue.
 """
 
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from django.db.models import Max, Min, Q, QuerySet
 from replication.api.cursors import Cursor, read_cursor
 from replication.models import FINAL_STATES, JobState, TransferJob
 
-# Some tens of milliseconds.
-MAX_LOOKED_THROUGH = 50_000
+# Takes some tens of milliseconds.
+MAX_SCANNED = 50_000
 
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs; empty is any."""
+    """Which jobs to list; an empty field matches any job."""
 
     state: JobState | None = None
     rule_id: int | None = None
@@ -26,13 +26,13 @@ class JobFilter:
     prefix: str = ""
 
     @property
-    def is_by_end(self) -> bool:
-        """Whether an index has the jobs by their end; else they are listed by id."""
+    def is_ordered_by_end(self) -> bool:
+        """Whether an index lists the jobs by their end; otherwise they are listed by id."""
         return self.state in FINAL_STATES
 
     @property
-    def is_a_search(self) -> bool:
-        """Whether no index leads to the jobs, so that they are looked for among others."""
+    def needs_scan(self) -> bool:
+        """Whether no index finds the jobs, so that a page must scan other jobs too."""
         return (
             self.state in {None, JobState.COMPLETED}
             and bool(self.rule_id or self.error)
@@ -40,7 +40,7 @@ class JobFilter:
         )
 
     def apply(self, jobs: QuerySet[TransferJob]) -> QuerySet[TransferJob]:
-        """Those of the jobs that it asks for."""
+        """The jobs that match the filter."""
         if self.state:
             jobs = jobs.filter(state=self.state)
         if self.rule_id:
@@ -54,57 +54,59 @@ class JobFilter:
 
 @dataclass(frozen=True)
 class Page:
-    """Some jobs; `next_cursor` is empty at the end. A search may find none, and yet go on."""
+    """Some jobs; `next_cursor` is empty on the last page. Another page may have no jobs, too."""
 
     jobs: Sequence[TransferJob]
     next_cursor: str
 
 
 def read_page(wanted: JobFilter, *, cursor: str, limit: int) -> Page:
-    """Read `limit` jobs at most.
+    """Read at most `limit` jobs.
 
     Raises:
-        Refused: 422 for a cursor that is not of this list.
+        Refused: 422 for a cursor that is not from this list.
     """
     jobs = TransferJob.objects.select_related("rule")
-    behind = read_cursor(cursor, has_time=wanted.is_by_end) if cursor else None
-    if behind:
-        jobs = _behind(jobs, behind)
-    floor = _floor(wanted, behind) if wanted.is_a_search else None
-    if floor:
+    after = read_cursor(cursor, has_time=wanted.is_ordered_by_end) if cursor else None
+    if after:
+        jobs = _after(jobs, after)
+    scan_end = _scan_end(wanted, after) if wanted.needs_scan else None
+    if scan_end:
         jobs = (
-            jobs.filter(finalized_at__gte=floor.at) if floor.at else jobs.filter(id__gte=floor.id)
+            jobs.filter(finalized_at__gte=scan_end.at)
+            if scan_end.at
+            else jobs.filter(id__gte=scan_end.id)
         )
-    order = ("-finalized_at", "-id") if wanted.is_by_end else ("-id",)
+    order = ("-finalized_at", "-id") if wanted.is_ordered_by_end else ("-id",)
     found = list(wanted.apply(jobs).order_by(*order)[: limit + 1])
     if len(found) > limit:
         last = found[limit - 1]
-        end = Cursor(last.finalized_at if wanted.is_by_end else None, last.pk)
+        end = Cursor(last.finalized_at if wanted.is_ordered_by_end else None, last.pk)
         return Page(found[:limit], str(end))
-    return Page(found, str(floor) if floor else "")
+    return Page(found, str(scan_end) if scan_end else "")
 
 
-def _behind(jobs: QuerySet[TransferJob], cursor: Cursor) -> QuerySet[TransferJob]:
+def _after(jobs: QuerySet[TransferJob], cursor: Cursor) -> QuerySet[TransferJob]:
     if cursor.at is None:
         return jobs.filter(id__lt=cursor.id)
-    # The first condition is the index's; the second is for those of the same moment.
+    # The first condition uses the index; the second separates jobs with the same end time.
     return jobs.filter(
         Q(finalized_at__lte=cursor.at), Q(finalized_at__lt=cursor.at) | Q(id__lt=cursor.id)
     )
 
 
-def _floor(wanted: JobFilter, behind: Cursor | None) -> Cursor | None:
-    """Where a search has to end; None if it may go to the end."""
-    if not wanted.is_by_end:
+def _scan_end(wanted: JobFilter, after: Cursor | None) -> Cursor | None:
+    """Where a scan must stop; None if it may run to the end of the list."""
+    if not wanted.is_ordered_by_end:
         ids = TransferJob.objects.aggregate(oldest=Min("id"), newest=Max("id"))
         if ids["newest"] is None:
             return None
-        lowest: int = (behind.id if behind else ids["newest"] + 1) - MAX_LOOKED_THROUGH
+        lowest: int = (after.id if after else ids["newest"] + 1) - MAX_SCANNED
         return Cursor(None, lowest) if lowest > ids["oldest"] else None
     ended = TransferJob.objects.filter(state=wanted.state)
-    if behind:
-        ended = ended.filter(finalized_at__lte=behind.at)
-    # An index has it, without a look at the table.
+    if after:
+        ended = ended.filter(finalized_at__lte=after.at)
+    # An index answers this without reading the table.
     ends = ended.order_by("-finalized_at").values_list("finalized_at", flat=True)
-    last_end = next(iter(ends[MAX_LOOKED_THROUGH : MAX_LOOKED_THROUGH + 1]), None)
+    last_end = next(iter(ends[MAX_SCANNED : MAX_SCANNED + 1]), None)
     return Cursor(last_end, 0) if last_end else None

@@ -1,4 +1,4 @@
-"""Jobs: found, looked at with their tries and their proof, retried and cancelled."""
+"""Lists, reads, retries and cancels jobs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +21,14 @@ from replication.operations.proof import Proof, proof_of
 
 router = Router(tags=["jobs"])
 
-# One call ends within some seconds.
+# So that one call ends within some seconds.
 MAX_RETRIED = 10_000
 MAX_LISTED = 500
 
 
 @dataclass(frozen=True)
 class Job:
-    """A key to bring up to date under a rule; `cause` and `hint` explain `error_code`."""
+    """One key that a rule keeps equal; `cause` and `hint` explain `error_code`."""
 
     id: int
     rule: str
@@ -39,7 +39,7 @@ class Job:
     size_bytes: int | None
     unsuccessful_tries: int
     tries_at_most: int
-    awaits_confirmation: bool  # it would delete, and the rule's brake holds it
+    awaits_confirmation: bool  # its delete is held by the rule's brake
     event_at: datetime
     enqueued_at: datetime
     due_at: datetime
@@ -67,7 +67,7 @@ class Try:
 
 @dataclass(frozen=True)
 class JobWithHistory:
-    """A job with its unsuccessful tries, and once it is completed, its proof."""
+    """A job with its unsuccessful tries, and its proof once the job is completed."""
 
     job: Job
     tries: list[Try]
@@ -76,7 +76,7 @@ class JobWithHistory:
 
 @dataclass(frozen=True)
 class JobPage:
-    """`next_cursor` is empty at the end of the list."""
+    """`next_cursor` is empty on the last page."""
 
     jobs: list[Job]
     next_cursor: str
@@ -85,14 +85,16 @@ class JobPage:
 class JobQuery(Schema):
     state: JobState | None = None
     rule: Name | None = Field(None, description="The rule's name")
-    error: ErrorCode | None = Field(None, description="The code of the last unsuccessful try")
-    prefix: Text = Field("", description="What the key begins with")
+    error: ErrorCode | None = Field(None, description="The error code of the last unsuccessful try")
+    prefix: Text = Field("", description="The beginning of the key")
     limit: int = Field(100, ge=1, le=MAX_LISTED)
-    cursor: Text = Field("", description="The next_cursor of the page before, with all else alike")
+    cursor: Text = Field(
+        "", description="The next_cursor of the previous page; keep all other parameters the same"
+    )
 
 
 class RetryOrder(Body):
-    """Which failed jobs; at least one field, and each narrows the choice."""
+    """Selects failed jobs. Set at least one field; a job must match all fields that are set."""
 
     rule: Name | None = None
     error: ErrorCode | None = None
@@ -101,7 +103,7 @@ class RetryOrder(Body):
 
 @dataclass(frozen=True)
 class RetriedMany(Retried):
-    """`more` says that there are others: send the same again."""
+    """`more` is true if other jobs match too: send the same call again."""
 
     more: bool
 
@@ -113,19 +115,19 @@ class Cancelled:
 
 @router.get("/jobs", response={200: JobPage, **refusals(404, 422)})
 def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> JobPage:
-    """Jobs, newest first: those with an end by their end, the others by their making."""
+    """List jobs, newest first: by their end if `state` is a final state, else by their creation."""
     wanted = JobFilter(query.state, _rule_id(query.rule), query.error or "", query.prefix)
     page = read_page(wanted, cursor=query.cursor, limit=query.limit)
     return JobPage([_job(job) for job in page.jobs], page.next_cursor)
 
 
-# Before /jobs/{job_id}, which would take it for an id.
+# Before /jobs/{job_id}, which would take “retry” for an id.
 @router.post("/jobs/retry", response={200: RetriedMany, **refusals(403, 404, 413, 422)})
 def retry_jobs(request: HttpRequest, order: RetryOrder) -> RetriedMany:
-    """Have failed jobs tried again, the newest first, 10,000 at most in a call."""
+    """Retry failed jobs, the newest first, at most 10,000 per call."""
     if not (order.rule or order.error or order.prefix):
         raise Refused(
-            422, "invalid_request", "Say which failed jobs: a rule, an error or a prefix of keys."
+            422, "invalid_request", "No filter is set. Set a rule, an error or a prefix of keys."
         )
     wanted = JobFilter(JobState.FAILED, _rule_id(order.rule), order.error or "", order.prefix)
     newest = wanted.apply(TransferJob.objects.all()).order_by("-finalized_at")
@@ -137,9 +139,9 @@ def retry_jobs(request: HttpRequest, order: RetryOrder) -> RetriedMany:
 
 @router.get("/jobs/{job_id}", response={200: JobWithHistory, **refusals(404, 422)})
 def read_job(request: HttpRequest, job_id: Path[Id]) -> JobWithHistory:
-    """One job, each of its unsuccessful tries, and its proof."""
-    places = ("rule__source", "rule__destination")
-    job = _one(job_id).select_related(*places).prefetch_related("attempts").first()
+    """Return one job with its unsuccessful tries and its proof."""
+    related = ("rule__source", "rule__destination")
+    job = _query(job_id).select_related(*related).prefetch_related("attempts").first()
     if job is None:
         raise _no_such_job(job_id)
     return JobWithHistory(
@@ -151,7 +153,7 @@ def read_job(request: HttpRequest, job_id: Path[Id]) -> JobWithHistory:
 
 @router.post("/jobs/{job_id}/retry", response={200: Retried, **refusals(403, 404, 409, 422)})
 def retry_job(request: HttpRequest, job_id: Path[Id]) -> Retried:
-    """Have a failed job tried again, with all its tries."""
+    """Retry a failed job, with all its tries."""
     done = actions.retry(_in_state(job_id, JobState.FAILED), by=caller_of(request).actor)
     if not done.retried + done.superseded:
         raise _not_in_state(job_id, JobState.FAILED)
@@ -160,7 +162,7 @@ def retry_job(request: HttpRequest, job_id: Path[Id]) -> Retried:
 
 @router.post("/jobs/{job_id}/cancel", response={200: Cancelled, **refusals(403, 404, 409, 422)})
 def cancel_job(request: HttpRequest, job_id: Path[Id]) -> Cancelled:
-    """Cancel a pending job; the next event of its key makes another."""
+    """Cancel a pending job; the next event for its key creates a new one."""
     cancelled = actions.cancel(_in_state(job_id, JobState.PENDING), by=caller_of(request).actor)
     if not cancelled:
         raise _not_in_state(job_id, JobState.PENDING)
@@ -168,26 +170,26 @@ def cancel_job(request: HttpRequest, job_id: Path[Id]) -> Cancelled:
 
 
 def _rule_id(name: str | None) -> int | None:
-    """Of the rule that is asked for, if any: a filter with a typo must not look like no jobs."""
+    """The id of the named rule. Refuse an unknown name: a typo must not look like an empty list."""
     return find_rule(name).get().pk if name else None
 
 
-def _one(job_id: int) -> QuerySet[TransferJob]:
+def _query(job_id: int) -> QuerySet[TransferJob]:
     return TransferJob.objects.filter(pk=job_id)
 
 
 def _in_state(job_id: int, state: JobState) -> QuerySet[TransferJob]:
-    """The job, as a query of its own.
+    """A query for this job only.
 
     Raises:
-        Refused: 404 if there is none, 409 if it is in another state.
+        Refused: 404 if there is no such job, 409 if it is in another state.
     """
-    found = _one(job_id).values_list("state", flat=True).first()
+    found = _query(job_id).values_list("state", flat=True).first()
     if found is None:
         raise _no_such_job(job_id)
     if found != state:
         raise _not_in_state(job_id, state)
-    return _one(job_id)
+    return _query(job_id)
 
 
 def _no_such_job(job_id: int) -> Refused:
@@ -200,7 +202,7 @@ def _no_such_job(job_id: int) -> Refused:
 
 def _not_in_state(job_id: int, state: JobState) -> Refused:
     return Refused(
-        409, "wrong_state", f"Job {job_id} is not {state.value} (any more); nothing was changed."
+        409, "wrong_state", f"Job {job_id} is not {state.value}, so nothing was changed."
     )
 
 

@@ -1,4 +1,4 @@
-"""The API's description as docs/reference/openapi.json has it."""
+"""The API's description, as stored in docs/reference/openapi.json."""
 
 import json
 
@@ -6,5 +6,5 @@ from replication.api import api
 
 
 def as_text() -> str:
-    """OpenAPI 3.1, in the order of the code, so that a change of it is read as one of the API."""
+    """OpenAPI 3.1 in the order of the code, so that a diff shows only changes of the API."""
     return json.dumps(api.get_openapi_schema(), indent=1, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""What machines ask outside of the API: health, readiness, metrics."""
+"""Endpoints for machines outside the API: health, readiness and metrics."""
 
 import structlog
 from django.conf import settings
@@ -22,13 +22,13 @@ log = structlog.get_logger(__name__)
 
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """The process is up; a database that is down must not make an orchestrator restart it."""
+    """200 while the process is up: a database that is down must not cause a restart."""
     return JsonResponse({"status": "ok"})
 
 
 @require_safe
 def readyz(request: HttpRequest) -> JsonResponse:
-    """The database can be reached and is migrated."""
+    """200 if the database can be reached and is migrated, else 503."""
     problem = why_not_ready()
     if problem is None:
         return JsonResponse({"status": "ok"})
@@ -38,7 +38,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
-    """What Prometheus scrapes, for whoever has a token, unless the settings open it to all."""
+    """The metrics for Prometheus; a token is required unless S3SYNC_METRICS_PUBLIC is set."""
     try:
         if not settings.S3SYNC.metrics_public and not BearerToken()(request):
             return unauthorized(request)
@@ -50,7 +50,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def page_or_endpoint_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404: JSON for callers of the API, a page for people."""
+    """404: JSON for API callers, a page for people."""
     if request.path.startswith("/api/"):
         return not_found(request, exception)
     return page_not_found(request, exception)

@@ -1,4 +1,4 @@
-"""The one shape of every answer that is not a success."""
+"""The one format of every answer that is not a success."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from ninja.errors import AuthenticationError, HttpError, Throttled, ValidationEr
 
 log = structlog.get_logger(__name__)
 
-# Long enough for a failover or a restart to get somewhere, short against Lambda's own limits.
+# Long enough for a failover or a restart to progress, short compared with Lambda's own limits.
 RETRY_AFTER_SECONDS = 5
 
 
@@ -26,7 +26,7 @@ class Refusal:
 
 
 class Refused(Exception):
-    """Answer with this status and refusal."""
+    """Raised to answer with this status and refusal."""
 
     def __init__(
         self, status: int, error: str, detail: str, *, headers: dict[str, str] | None = None
@@ -41,12 +41,12 @@ class Refused(Exception):
 
 
 def refusals(*statuses: int) -> dict[tuple[int, ...], type[Refusal]]:
-    """What an endpoint may answer besides its success: these statuses, and what every one may."""
+    """An endpoint's answers other than success: these statuses, and those of every endpoint."""
     return {(401, *statuses, 429, 503): Refusal}
 
 
-def answer_errors_in_one_shape(api: NinjaAPI) -> None:
-    """Make every error of the API's views a `Refusal`: no HTML, no stack trace."""
+def add_error_handlers(api: NinjaAPI) -> None:
+    """Answer every error of the API's views with a `Refusal`: no HTML, no stack trace."""
     handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
         Refused: _refused,
         AuthenticationError: unauthorized,
@@ -55,7 +55,7 @@ def answer_errors_in_one_shape(api: NinjaAPI) -> None:
         HttpError: _unreadable_request,
         RequestDataTooBig: _too_large,
         Http404: not_found,
-        ObjectDoesNotExist: _gone_meanwhile,
+        ObjectDoesNotExist: _deleted_meanwhile,
         OperationalError: database_unavailable,
         InterfaceError: database_unavailable,
         Exception: _unexpected,
@@ -72,7 +72,7 @@ def refuse(
 
 def not_found(request: HttpRequest, error: Exception) -> HttpResponse:
     return refuse(
-        404, "not_found", "There is nothing here; docs/reference/api.md lists what there is."
+        404, "not_found", "This path does not exist; docs/reference/api.md lists all paths."
     )
 
 
@@ -82,8 +82,8 @@ def _refused(request: HttpRequest, error: Refused) -> HttpResponse:
 
 def unauthorized(request: HttpRequest, error: Exception | None = None) -> HttpResponse:
     detail = (
-        "Send the header `Authorization: Bearer <token>`, with a token that "
-        "`manage.py apitoken create` made, or one of S3SYNC_API_TOKENS."
+        "No valid token was sent. Send the header `Authorization: Bearer <token>`, with a token "
+        "from `manage.py apitoken create` or from S3SYNC_API_TOKENS."
     )
     log.warning("api.unauthorized", path=request.path, reason=detail)
     return refuse(401, "unauthorized", detail, headers={"WWW-Authenticate": "Bearer"})
@@ -92,12 +92,12 @@ def unauthorized(request: HttpRequest, error: Exception | None = None) -> HttpRe
 def _too_many_calls(request: HttpRequest, error: Throttled) -> HttpResponse:
     # ninja adds Retry-After.
     return refuse(
-        429, "too_many_calls", "Too many calls: send this again after the seconds of Retry-After."
+        429, "too_many_calls", "Too many calls. Repeat this call after the seconds in Retry-After."
     )
 
 
 def _invalid_request(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    """Name each wrong field, without repeating what it has."""
+    """Name each wrong field, without repeating its value."""
     wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors]
     return refuse(422, "invalid_request", f"{'; '.join(wrong)}.")
 
@@ -107,11 +107,11 @@ def _unreadable_request(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 
 def _too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
-    return refuse(413, "too_large", "The body is too large: send several.")
+    return refuse(413, "too_large", "The body is too large. Split it into several calls.")
 
 
-def _gone_meanwhile(request: HttpRequest, error: ObjectDoesNotExist) -> HttpResponse:
-    return refuse(404, "not_found", "It was deleted just now.")
+def _deleted_meanwhile(request: HttpRequest, error: ObjectDoesNotExist) -> HttpResponse:
+    return refuse(404, "not_found", "It was deleted during this call.")
 
 
 def database_unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
@@ -119,11 +119,13 @@ def database_unavailable(request: HttpRequest, error: Exception) -> HttpResponse
     return refuse(
         503,
         "database_unavailable",
-        "The database can't be reached. Nothing was taken: send this again later.",
+        "The database can't be reached. Nothing was saved. Repeat this call later.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
     log.error("api.failed", path=request.path, exc_info=error)
-    return refuse(500, "unexpected", "Something went wrong here; the server's log has the error.")
+    return refuse(
+        500, "unexpected", "An unexpected error occurred; the server's log has the details."
+    )

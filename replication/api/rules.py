@@ -1,4 +1,4 @@
-"""Rules: listed, paused, resumed, and keys that they should look at again."""
+"""Lists, reads, pauses and resumes rules, and makes them look at keys again."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ MAX_KEYS = 1000
 
 @dataclass(frozen=True)
 class Rule:
-    """Which objects of a source go where, and what holds that up; `status` has the numbers."""
+    """Which objects of a source go where, and what stops that; `status` has the numbers."""
 
     id: int
     name: str
@@ -42,47 +42,47 @@ class Rule:
 
 
 class LookAgainOrder(Body):
-    """Keys as they are, not URL-encoded."""
+    """The keys as they are in the source, not URL-encoded."""
 
     keys: list[str] = Field(min_length=1, max_length=MAX_KEYS, json_schema_extra={"example": ["a"]})
 
 
 @dataclass(frozen=True)
 class Looking:
-    """One job for each key; one that waits already is answered again."""
+    """One job for each key; if a job for a key already waits, its id is returned."""
 
     job_ids: list[int]
 
 
 @router.get("/rules", response={200: list[Rule], **refusals()})
 def list_rules(request: HttpRequest) -> list[Rule]:
-    """All rules, by name."""
-    return [_rule(rule) for rule in _with_places(ReplicationRule.objects.all())]
+    """List all rules, ordered by name."""
+    return [_rule(rule) for rule in _with_locations(ReplicationRule.objects.all())]
 
 
 @router.get("/rules/{name}", response={200: Rule, **refusals(404, 422)})
 def read_rule(request: HttpRequest, name: Path[Name]) -> Rule:
-    """One rule."""
-    return _rule(_with_places(find_rule(name)).get())
+    """Return one rule."""
+    return _rule(_with_locations(find_rule(name)).get())
 
 
 @router.post("/rules/{name}/pause", response={200: Rule, **refusals(403, 404, 422)})
 def pause_rule(request: HttpRequest, name: Path[Name]) -> Rule:
-    """Have the rule's jobs wait; events go on making them. Once more changes nothing."""
+    """Pause a rule: its jobs wait; events still create jobs. A repeated call changes nothing."""
     actions.pause(find_rule(name), by=caller_of(request).actor)
-    return _rule(_with_places(find_rule(name)).get())
+    return _rule(_with_locations(find_rule(name)).get())
 
 
 @router.post("/rules/{name}/resume", response={200: Rule, **refusals(403, 404, 422)})
 def resume_rule(request: HttpRequest, name: Path[Name]) -> Rule:
-    """Let the rule go on that was paused or parked. Once more changes nothing."""
+    """Resume a rule that is paused or parked. A repeated call changes nothing."""
     actions.resume(find_rule(name), by=caller_of(request).actor)
-    return _rule(_with_places(find_rule(name)).get())
+    return _rule(_with_locations(find_rule(name)).get())
 
 
 @router.post("/rules/{name}/look-again", response={202: Looking, **refusals(403, 404, 413, 422)})
 def look_again(request: HttpRequest, name: Path[Name], order: LookAgainOrder) -> Answer[Looking]:
-    """Make these keys' replicas equal, whatever the rule's filters say; 1,000 keys at most."""
+    """Look at these keys again, whatever the rule's filters are; at most 1,000 keys."""
     rule = find_rule(name).get()
     try:
         keys = [check_key(key, where=f"keys[{n}]") for n, key in enumerate(order.keys)]
@@ -92,18 +92,20 @@ def look_again(request: HttpRequest, name: Path[Name], order: LookAgainOrder) ->
 
 
 def find_rule(name: str) -> QuerySet[ReplicationRule]:
-    """The rule, as a query of its own.
+    """A query for this rule only.
 
     Raises:
         Refused: 404.
     """
     rule = ReplicationRule.objects.filter(name=name)
     if not rule.exists():
-        raise Refused(404, "no_such_rule", f"There is no rule {name!r}: GET /api/v1/rules has all.")
+        raise Refused(
+            404, "no_such_rule", f"There is no rule {name!r}; GET /api/v1/rules lists all."
+        )
     return rule
 
 
-def _with_places(rules: QuerySet[ReplicationRule]) -> QuerySet[ReplicationRule]:
+def _with_locations(rules: QuerySet[ReplicationRule]) -> QuerySet[ReplicationRule]:
     return rules.select_related("source", "destination").order_by("name")
 
 

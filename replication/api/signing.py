@@ -1,4 +1,4 @@
-"""The second way to prove who calls: a signature, as the Lambda function makes it."""
+"""The second way to authenticate: a signature, as the Lambda function makes it."""
 
 import time
 
@@ -7,7 +7,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from ninja.security.base import AuthBase
 
-from replication.api.authentication import Caller, admit
+from replication.api.authentication import Caller, authorize
 from replication.api.event_bodies import check_size
 from replication.api.refusals import Refused
 from replication.intake.signatures import MAX_SKEW_SECONDS, SCHEME, read_signature
@@ -18,20 +18,20 @@ log = structlog.get_logger(__name__)
 
 
 class SignedCall(AuthBase):
-    """`Authorization: S3SYNC-HMAC-SHA256 v=1,t=…,n=…,s=…`, by a key of S3SYNC_LAMBDA_KEYS.
+    """`Authorization: S3SYNC-HMAC-SHA256 v=1,t=…,n=…,s=…`, with a key of S3SYNC_LAMBDA_KEYS.
 
-    Looks at the size, the time, the signature and whether it came before, in this order: what
-    costs more is asked of fewer callers, and the database only of those who have a key.
+    Checks the size, the time, the signature, and whether it was used before, in this order: the
+    cheaper checks come first, and only callers with a key reach the database.
     """
 
     openapi_type = "http"
     openapi_scheme = SCHEME.lower()
     openapi_description = (
-        "HMAC-SHA256 over version, time, nonce and body; docs/reference/api.md has the form"
+        "HMAC-SHA256 over version, time, nonce and body; docs/reference/api.md has the format"
     )
 
     def __call__(self, request: HttpRequest) -> Caller | None:
-        """The caller; None if the call carries no signature.
+        """The caller; None if the call has no signature.
 
         Raises:
             Refused: 413 for a body over the limit, 401 for a signature that is wrong, old or used.
@@ -45,34 +45,34 @@ class SignedCall(AuthBase):
             raise _refused(
                 "malformed_signature",
                 f"The header must look like `Authorization: {SCHEME} v=1,t=…,n=…,s=…`; "
-                "docs/reference/api.md says what each is.",
+                "docs/reference/api.md explains each field.",
             )
         age_seconds = signature.age_seconds(time.time())
         if abs(age_seconds) > MAX_SKEW_SECONDS:
             raise _refused(
                 "stale_signature",
                 f"The signature's time is {abs(age_seconds):.0f} s "
-                f"{'behind' if age_seconds > 0 else 'ahead of'} this server's clock, and may be "
-                f"{MAX_SKEW_SECONDS} s from it. Sign each call when it is sent; check both clocks.",
+                f"{'behind' if age_seconds > 0 else 'ahead of'} this server's clock; the limit "
+                f"is {MAX_SKEW_SECONDS} s. Sign each call when you send it, and check both clocks.",
             )
         number = signature.number_of_key(request.body, settings.S3SYNC.lambda_keys)
         if number is None:
             raise _refused(
                 "wrong_signature",
-                "No key of S3SYNC_LAMBDA_KEYS makes this signature for this body. The caller "
-                "(the Lambda function: S3SYNC_KEY) needs one of them, and nothing on the way may "
-                "change the body.",
+                "No key in S3SYNC_LAMBDA_KEYS gives this signature for this body. Give the caller "
+                "one of these keys (the Lambda function: in S3SYNC_KEY), and check that no proxy "
+                "changes the body.",
                 keys=len(settings.S3SYNC.lambda_keys),
             )
         if not take_once(signature):
             raise _refused(
-                "used_signature", "A call with this signature was taken before: sign each anew."
+                "used_signature", "This signature was already used. Sign each call anew."
             )
-        # By the number one sees in the log whether a key that is to go is still used.
-        return admit(request, Caller(f"S3SYNC_LAMBDA_KEYS #{number}", TokenRole.OPERATE))
+        # The number shows in the log whether a key that is being replaced is still in use.
+        return authorize(request, Caller(f"S3SYNC_LAMBDA_KEYS #{number}", TokenRole.OPERATE))
 
 
-def _refused(error: str, detail: str, **known: object) -> Refused:
-    """What is `known` besides is for the log alone."""
-    log.warning("api.call_refused", error=error, reason=detail, **known)
+def _refused(error: str, detail: str, **for_log: object) -> Refused:
+    """Log the refusal and return it; `for_log` goes to the log only."""
+    log.warning("api.call_refused", error=error, reason=detail, **for_log)
     return Refused(401, error, detail, headers={"WWW-Authenticate": SCHEME})

@@ -1,4 +1,4 @@
-"""What callers may write in paths, queries and bodies, so that nothing else gets further."""
+"""Types of the values that callers may send in paths, queries and bodies."""
 
 from typing import Annotated
 
@@ -11,10 +11,10 @@ Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=63)]
 
 
-def _storable(text: str) -> str:
-    """PostgreSQL's text has no NUL, and UTF-8 no halves of surrogate pairs."""
+def _check_storable(text: str) -> str:
+    """Refuse what PostgreSQL can't store: NUL characters and unpaired surrogates."""
     if "\0" in text:
-        raise ValueError("has a NUL character, which no key has")
+        raise ValueError("has a NUL character, which no key can have")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -22,10 +22,10 @@ def _storable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(max_length=1024), AfterValidator(_storable)]
+Text = Annotated[str, Field(max_length=1024), AfterValidator(_check_storable)]
 
 
 class Body(Schema):
-    """A field that nobody knows is a mistake, and is said to be one."""
+    """A request body; an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid")

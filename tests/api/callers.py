@@ -1,4 +1,4 @@
-"""Callers of the API with tokens of both roles."""
+"""Clients that call the API with tokens of both roles."""
 
 from django.test import Client
 
@@ -8,7 +8,7 @@ from replication.operations.audit import Actor
 
 
 def a_caller(name: str, role: TokenRole) -> Client:
-    """A client with a new token of that name and role."""
+    """A client with a new token of this name and role."""
     made = api_tokens.create(name, role=role, by=Actor(ActorKind.USER, "tests"))
     return with_token(made.secret)
 

@@ -1,4 +1,4 @@
-"""A client that is allowed to call, and one that may do everything in the admin."""
+"""A client with a valid token, and one of a user who may do everything in the admin."""
 
 import pytest
 from django.conf import settings

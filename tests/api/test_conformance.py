@@ -45,7 +45,7 @@ def test_the_api_answers_as_its_description_says(live_server: LiveServer) -> Non
     job = TransferJob.objects.filter(state=JobState.FAILED).latest("pk")
 
     def known_values(*, is_failed: bool) -> dict[str, Any]:
-        """Names and ids of rows that exist; the job is failed, or else pending."""
+        """Names and ids of rows that exist; the job is failed or pending."""
         state = JobState.FAILED if is_failed else JobState.PENDING
         finalized_at = Now() if is_failed else None
         TransferJob.objects.filter(pk=job.pk).update(state=state, finalized_at=finalized_at)
@@ -58,7 +58,7 @@ def test_the_api_answers_as_its_description_says(live_server: LiveServer) -> Non
     token = settings.S3SYNC.api_tokens[0]
     description = schemathesis.openapi.from_path(settings.BASE_DIR / "docs/reference/openapi.json")
     for found in description.get_all_operations():
-        operation: Any = found.ok()  # type: ignore[union-attr]  # raises, where it is not one
+        operation: Any = found.ok()  # type: ignore[union-attr]  # raises if it is an error
         cases = st.one_of(*(operation.as_strategy(generation_mode=mode) for mode in GenerationMode))
 
         @hypothesis_settings(
@@ -75,7 +75,7 @@ def test_the_api_answers_as_its_description_says(live_server: LiveServer) -> Non
                 names = re.findall(r"{(\w+)}", case.path)
                 values = known_values(is_failed=about == "a failed job")
                 case.path_parameters = {name: values[name] for name in names}
-            # The description asks for a token; schemathesis would make some up.
+            # The description requires a token; schemathesis would invent one.
             case.headers = {**(case.headers or {}), "Authorization": f"Bearer {token}"}
             answer = case.call(base_url=live_server.url)
             reached[case.operation.label].add(answer.status_code)

@@ -1,4 +1,4 @@
-"""docs/reference/api.md names every endpoint, every error and every problem that there is."""
+"""docs/reference/api.md describes every endpoint, every error and every problem."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, get_resolver
 
-from replication.admin.status_page import PAGES
+from replication.admin.status_page import PROBLEM_LISTS
 from replication.api.openapi import as_text
 from s3sync.middleware import ProbeMiddleware
 
@@ -23,7 +23,7 @@ def test_every_endpoint_is_documented(client: Client):
     }
     endpoints.add("GET /api/v1/openapi.json")
     endpoints |= {f"GET {path}" for path in ProbeMiddleware.PROBES}
-    # Pages: what urls.py has besides the root, the API and the admin.
+    # Pages: the patterns of urls.py other than the root, the API and the admin.
     endpoints |= {
         f"GET /{pattern.pattern}"
         for pattern in get_resolver().url_patterns
@@ -47,7 +47,9 @@ def test_every_error_is_documented():
 
 
 def test_every_problem_is_documented():
-    assert set(re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE)) - {"code"} == set(PAGES)
+    assert set(re.findall(r"^\| `(\w+)` \|", DOCUMENT, re.MULTILINE)) - {"code"} == set(
+        PROBLEM_LISTS
+    )
 
 
 def test_the_examples_are_json():

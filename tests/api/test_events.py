@@ -55,7 +55,7 @@ def test_a_list_becomes_a_job_for_each_key(caller):
     assert set(TransferJob.objects.values_list("key", flat=True)) == {"a", "b"}
 
 
-def test_an_empty_list_asks_for_nothing(caller):
+def test_an_empty_list_creates_no_job(caller):
     assert post(caller, []).json() == {"job_ids": [], "unmatched": 0}
 
 
@@ -65,7 +65,7 @@ def test_the_same_event_twice_is_one_job(caller):
     assert post(caller, event).json() == post(caller, event).json()
 
 
-def test_a_key_is_taken_as_it_is(caller):
+def test_a_key_is_taken_literally(caller):
     a_rule(domain="files.example.com")
     key = "50%25+off/日本 .jpg"
     post(caller, {"domain": "files.example.com", "key": key})
@@ -75,24 +75,24 @@ def test_a_key_is_taken_as_it_is(caller):
 @pytest.mark.parametrize(
     "spelling", ["FILES.example.com", "files.example.com.", "files.example.com:443"]
 )
-def test_spellings_of_a_domain_are_one_domain(caller, spelling):
+def test_spellings_of_a_domain_count_as_one_domain(caller, spelling):
     a_rule(domain="files.example.com")
     assert post(caller, {"domain": spelling, "key": "a"}).status_code == 202
 
 
-def test_a_port_that_is_not_the_usual_one_belongs_to_the_domain(caller):
+def test_a_port_other_than_the_default_belongs_to_the_domain(caller):
     a_rule(domain="files.example.com:9000")
     assert post(caller, {"domain": "files.example.com:9000", "key": "a"}).status_code == 202
     assert post(caller, {"domain": "files.example.com", "key": "a"}).status_code == 404
 
 
-def test_a_key_that_no_filter_matches_is_counted(caller):
+def test_a_key_that_no_filter_matches_is_counted_as_unmatched(caller):
     a_rule(domain="files.example.com", source_prefix="photos/")
     answer = post(caller, {"domain": "files.example.com", "key": "videos/a"})
     assert (answer.status_code, answer.json()) == (202, {"job_ids": [], "unmatched": 1})
 
 
-def test_an_unknown_domain_answers_404_and_makes_no_job(caller):
+def test_an_unknown_domain_gets_404_and_creates_no_job(caller):
     a_rule(domain="files.example.com")
     answer = post(
         caller,
@@ -104,7 +104,7 @@ def test_an_unknown_domain_answers_404_and_makes_no_job(caller):
     assert not TransferJob.objects.exists()
 
 
-def test_the_domain_of_a_disabled_rule_answers_404(caller):
+def test_the_domain_of_a_disabled_rule_gets_404(caller):
     a_rule(domain="files.example.com", enabled=False)
     assert post(caller, {"domain": "files.example.com", "key": "a"}).status_code == 404
 
@@ -114,18 +114,18 @@ def test_the_domain_of_a_disabled_rule_answers_404(caller):
     [NATIVE, {"Type": "Notification", "Message": json.dumps(NATIVE)}, EVENTBRIDGE],
     ids=["s3", "sns", "eventbridge"],
 )
-def test_messages_of_aws_are_taken_raw(caller, message):
+def test_raw_aws_messages_are_accepted(caller, message):
     a_rule()
     assert post(caller, message).status_code == 202
     assert TransferJob.objects.get().key == "red flower+.jpg"
 
 
-def test_a_bucket_that_no_rule_knows_is_counted_and_not_refused(caller):
+def test_a_bucket_without_a_rule_is_counted_and_not_refused(caller):
     answer = post(caller, NATIVE)
     assert (answer.status_code, answer.json()) == (202, {"job_ids": [], "unmatched": 1})
 
 
-def test_the_test_message_of_s3_is_taken_and_makes_no_job(caller):
+def test_the_test_message_of_s3_is_accepted_and_creates_no_job(caller):
     answer = post(caller, {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"})
     assert (answer.status_code, answer.json()) == (202, {"job_ids": [], "unmatched": 0})
 
@@ -162,14 +162,14 @@ def test_the_test_message_of_s3_is_taken_and_makes_no_job(caller):
         ),
     ],
 )
-def test_what_can_not_be_understood_answers_422_with_the_reason(caller, body, reason):
+def test_an_invalid_event_gets_422_with_the_reason(caller, body, reason):
     answer = post(caller, body)
     assert answer.status_code == 422
     assert answer.json()["error"] == "invalid_event"
     assert reason in answer.json()["detail"]
 
 
-def test_a_body_over_the_limit_answers_413(caller):
+def test_a_body_over_the_limit_gets_413(caller):
     answer = post(caller, b" " * (MAX_BODY_BYTES + 1))
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
     assert post(caller, b" " * MAX_BODY_BYTES).status_code == 422
@@ -178,7 +178,7 @@ def test_a_body_over_the_limit_answers_413(caller):
 @pytest.mark.parametrize(
     "authorization", ["", "Bearer ", "Bearer wrong", "Basic dXNlcjp4", "Bearer ключ", "token"]
 )
-def test_without_the_token_the_answer_is_401(client, authorization):
+def test_a_call_without_a_valid_token_gets_401(client, authorization):
     headers = {"Authorization": authorization} if authorization else {}
     answer = client.post(URL, "{}", content_type="application/json", headers=headers)
     assert answer.status_code == 401
@@ -186,7 +186,7 @@ def test_without_the_token_the_answer_is_401(client, authorization):
     assert answer["WWW-Authenticate"] == "Bearer"
 
 
-def test_where_no_token_is_configured_nobody_may_call(caller, settings):
+def test_without_a_configured_token_every_call_is_refused(caller, settings):
     settings.S3SYNC = settings.S3SYNC.model_copy(update={"api_tokens": []})
     for headers in ({}, {"Authorization": "Bearer "}):
         answer = caller.post(URL, "{}", content_type="application/json", headers=headers)
@@ -215,19 +215,19 @@ def test_csrf_does_not_apply_to_callers_with_a_token(caller):
 
 
 @pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
-def test_other_methods_answer_405_in_the_same_shape(caller, method):
+def test_other_methods_get_405_in_the_same_format(caller, method):
     answer = getattr(caller, method)(URL)
     assert (answer.status_code, answer["Allow"]) == (405, "POST")
     assert answer.json()["error"] == "method_not_allowed"
 
 
 @pytest.mark.parametrize("path", ["/api/v1/", "/api/v1/nothing", "/api/v2/events", "/api/v1/docs"])
-def test_an_unknown_path_of_the_api_answers_404_in_the_same_shape(caller, path):
+def test_an_unknown_api_path_gets_404_in_the_same_format(caller, path):
     answer = caller.get(path)
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
-def test_an_unexpected_error_answers_500_without_a_stack_trace(caller):
+def test_an_unexpected_error_gets_500_without_a_stack_trace(caller):
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE replication_replicationrule RENAME TO elsewhere")
     answer = post(caller, NATIVE)
@@ -259,7 +259,7 @@ def test_over_http_the_jobs_are_committed_when_the_answer_arrives(live_server):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_over_http_a_body_that_is_announced_too_large_is_refused_before_it_is_sent(live_server):
+def test_over_http_a_body_announced_as_too_large_is_refused_before_it_is_sent(live_server):
     http_connection = http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=10)
     http_connection.putrequest("POST", URL)
     http_connection.putheader("Authorization", f"Bearer {settings.S3SYNC.api_tokens[0]}")

@@ -1,4 +1,4 @@
-"""What an operator does by the API: rules, jobs and dead letters, each of it on record."""
+"""Operators' API calls on rules, jobs and dead letters; each is audited."""
 
 from datetime import timedelta
 
@@ -35,8 +35,8 @@ def post(client: Client, path: str, body: object = None):
     return client.post(f"/api/v1/{path}", body, content_type="application/json")
 
 
-def deeds() -> list[tuple[str, str, int | None]]:
-    """What the token did, in order."""
+def audit_entries() -> list[tuple[str, str, int | None]]:
+    """The audit entries of the token, oldest first."""
     entries = AuditEntry.objects.filter(actor_kind=ActorKind.TOKEN).order_by("id")
     assert {entry.actor for entry in entries} == {"deploy"}
     return [(entry.action, entry.about, entry.affected) for entry in entries]
@@ -50,7 +50,7 @@ def test_a_rule_is_paused_and_resumed_by_name(operator: Client):
     assert rule.paused_at
     assert post(operator, "rules/photos/resume").json()["paused_at"] is None
     assert operator.get("/api/v1/rules/photos").json()["source_prefix"] == "p/"
-    assert deeds() == [
+    assert audit_entries() == [
         (AuditAction.RULES_PAUSED, "rules photos", 1),
         (AuditAction.RULES_RESUMED, "rules photos", 1),
     ]
@@ -58,7 +58,7 @@ def test_a_rule_is_paused_and_resumed_by_name(operator: Client):
     assert (answer.status_code, answer.json()["error"]) == (404, "no_such_rule")
 
 
-def test_keys_are_looked_at_again_whatever_the_filters_say(operator: Client):
+def test_look_again_ignores_the_filters_of_the_rule(operator: Client):
     a_rule("photos", source_prefix="p/")
     answer = post(operator, "rules/photos/look-again", {"keys": ["a b.jpg", "é+%20"]})
     assert (answer.status_code, len(answer.json()["job_ids"])) == (202, 2)
@@ -67,7 +67,7 @@ def test_keys_are_looked_at_again_whatever_the_filters_say(operator: Client):
         ("a b.jpg", JobOrigin.ADMIN),
         ("é+%20", JobOrigin.ADMIN),
     }
-    assert deeds() == [(AuditAction.LOOKED_AGAIN, "rule photos: keys a b.jpg, é+%20", 2)]
+    assert audit_entries() == [(AuditAction.LOOKED_AGAIN, "rule photos: keys a b.jpg, é+%20", 2)]
     for keys in ([], [""], ["x" * 1025], ["a\0"], ["\ud800"], ["a"] * 1001, "a", [1]):
         answer = post(operator, "rules/photos/look-again", {"keys": keys})
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request"), keys
@@ -98,12 +98,12 @@ def test_jobs_are_found_by_state_rule_error_and_prefix(operator: Client):
 
 
 @pytest.mark.parametrize("query", [{}, {"state": "failed"}, {"rule": "photos"}])
-def test_pages_leave_nothing_out_and_repeat_nothing(
+def test_pages_skip_and_repeat_no_job(
     operator: Client, monkeypatch: pytest.MonkeyPatch, query: dict[str, str]
 ):
     rule = a_rule("photos")
     jobs = [a_job(rule, str(number), state=JobState.FAILED) for number in range(7)]
-    # Some of the same moment, as a batch of a lane ends.
+    # Several with the same end time, as after a batch of a lane.
     TransferJob.objects.filter(pk__in=[job.pk for job in jobs[:5]]).update(finalized_at=Now())
     seen: list[int] = []
     cursor = ""
@@ -117,10 +117,10 @@ def test_pages_leave_nothing_out_and_repeat_nothing(
 
 
 @pytest.mark.parametrize("state", ["", "completed"])
-def test_a_search_among_all_jobs_goes_on_page_by_page(
+def test_a_scan_of_all_jobs_continues_page_by_page(
     operator: Client, monkeypatch: pytest.MonkeyPatch, state: str
 ):
-    monkeypatch.setattr(job_pages, "MAX_LOOKED_THROUGH", 3)
+    monkeypatch.setattr(job_pages, "MAX_SCANNED", 3)
     rare, common = a_rule("rare"), a_rule("common")
     wanted = a_job(rare, "wanted", state=JobState.COMPLETED)
     for number in range(8):
@@ -142,8 +142,8 @@ def test_a_search_among_all_jobs_goes_on_page_by_page(
     [
         {"cursor": "x"},
         {"cursor": "WzEsIDJd"},  # [1, 2]
-        {"cursor": "WyIyMDI2LTExLTIzVDA2OjAyOjQ1KzAwOjAwIiwgNDcxMV0"},  # of a list by end
-        {"cursor": "W251bGwsIDFd", "state": "failed"},  # of a list by id
+        {"cursor": "WyIyMDI2LTExLTIzVDA2OjAyOjQ1KzAwOjAwIiwgNDcxMV0"},  # from a list by end
+        {"cursor": "W251bGwsIDFd", "state": "failed"},  # from a list by id
         {"cursor": "W251bGwsIDFlOTldCg"},  # [null, 1e99]
     ],
 )
@@ -174,13 +174,13 @@ def test_a_failed_job_is_retried_and_a_pending_one_cancelled(operator: Client):
     assert post(operator, f"jobs/{job.pk}/cancel").json() == {"cancelled": 1}
     assert TransferJob.objects.get().state == JobState.CANCELLED
     assert post(operator, f"jobs/{job.pk + 1}/retry").json()["error"] == "no_such_job"
-    assert deeds() == [
+    assert audit_entries() == [
         (AuditAction.JOBS_RETRIED, f"jobs {job.pk}", 1),
         (AuditAction.JOBS_CANCELLED, f"jobs {job.pk}", 1),
     ]
 
 
-def test_failed_jobs_are_retried_by_filter_so_many_at_a_time(
+def test_failed_jobs_are_retried_by_filter_up_to_a_limit_per_call(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("replication.api.jobs.MAX_RETRIED", 2)
@@ -222,7 +222,7 @@ def test_dead_letters_are_read_replayed_and_deleted(operator: Client):
     assert operator.delete(f"/api/v1/dead-letters/{bad.pk}").status_code == 204
     for path in (f"dead-letters/{good.pk}", f"dead-letters/{bad.pk}"):
         assert operator.get(f"/api/v1/{path}").json()["error"] == "no_such_dead_letter"
-    assert deeds() == [
+    assert audit_entries() == [
         (AuditAction.LETTERS_REPLAYED, "dead letters 0", 1),
         (AuditAction.LETTERS_REPLAYED, "dead letters 1", 0),
         (AuditAction.LETTERS_DELETED, "dead letters 1", 1),

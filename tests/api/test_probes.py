@@ -1,4 +1,4 @@
-"""/healthz and /readyz, and what each endpoint answers while the database is down."""
+"""/healthz and /readyz, and the answer of each endpoint while the database is down."""
 
 import http.client
 import json
@@ -13,26 +13,26 @@ from tests.support.processes import gunicorn
 TOKEN = "a-token-for-this-test"
 
 
-def test_healthz_asks_no_database(client: Client):
-    # Without the django_db mark, pytest-django refuses any access to it.
+def test_healthz_uses_no_database(client: Client):
+    # Without the django_db mark, pytest-django refuses any access to the database.
     answer = client.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_a_probe_by_address_is_answered(client: Client, settings: Settings):
+def test_a_probe_by_ip_address_is_answered(client: Client, settings: Settings):
     settings.ALLOWED_HOSTS = ["s3sync.example.com"]
     assert client.get("/healthz", headers={"Host": "10.0.3.7:8000"}).status_code == 200
     assert client.get("/status/", headers={"Host": "10.0.3.7:8000"}).status_code == 400
 
 
 @pytest.mark.django_db
-def test_readyz_says_that_the_database_is_there_and_migrated(client: Client):
+def test_readyz_is_ok_if_the_database_is_up_and_migrated(client: Client):
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.django_db
-def test_readyz_says_what_to_do_while_a_migration_is_missing(client: Client):
+def test_readyz_says_what_to_do_if_a_migration_is_missing(client: Client):
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM django_migrations WHERE app = 'replication'")
     answer = client.get("/readyz")
@@ -40,7 +40,7 @@ def test_readyz_says_what_to_do_while_a_migration_is_missing(client: Client):
     assert "manage.py migrate" in answer.json()["detail"]
 
 
-def test_while_the_database_is_down_callers_are_told_to_come_back():
+def test_while_the_database_is_down_callers_are_told_to_retry():
     # Nothing listens on port 1.
     away = "postgresql://s3sync:password@127.0.0.1:1/s3sync"
     with gunicorn(DATABASE_URL=away, S3SYNC_API_TOKENS=TOKEN) as address:
@@ -70,4 +70,4 @@ def test_while_the_database_is_down_callers_are_told_to_come_back():
             assert answer.headers["Retry-After"] == "5"
 
         answer, content = ask("GET", "/status/")
-        assert answer.status in {302, 503}  # without a session it leads to the login
+        assert answer.status in {302, 503}  # without a session it redirects to the login

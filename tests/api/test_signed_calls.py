@@ -1,4 +1,4 @@
-"""Signed calls to POST /api/v1/events: what is refused, in which order, and with which words."""
+"""Signed calls to POST /api/v1/events: which are refused, in which order, and with which error."""
 
 import json
 import logging
@@ -28,17 +28,17 @@ def post(header: str, body: bytes = BODY):
 
 
 def refusal(answer) -> str:
-    """The error of a 401, which tells nothing of the keys."""
+    """The error of a 401, which must reveal nothing about the keys."""
     assert (answer.status_code, answer["WWW-Authenticate"]) == (401, SCHEME)
-    said = answer.content.decode()
-    assert LAMBDA_KEY not in said
-    assert NEXT_LAMBDA_KEY not in said
+    content = answer.content.decode()
+    assert LAMBDA_KEY not in content
+    assert NEXT_LAMBDA_KEY not in content
     error: str = answer.json()["error"]
     return error
 
 
 @pytest.mark.parametrize("key", [LAMBDA_KEY, NEXT_LAMBDA_KEY])
-def test_a_call_that_either_key_signed_is_taken_once(key, logged):
+def test_a_call_signed_with_either_key_is_accepted_once(key, logged):
     a_rule()
     header = authorization(BODY, key=key)
     assert post(header).status_code == 202
@@ -46,10 +46,10 @@ def test_a_call_that_either_key_signed_is_taken_once(key, logged):
     number = [LAMBDA_KEY, NEXT_LAMBDA_KEY].index(key) + 1
     assert f"S3SYNC_LAMBDA_KEYS #{number}" in logged.text
     assert refusal(post(header)) == "used_signature"
-    assert post(authorization(BODY, key=key)).status_code == 202  # a retry signs anew
+    assert post(authorization(BODY, key=key)).status_code == 202  # a retry has a new signature
 
 
-def test_a_key_that_was_taken_out_is_refused_at_once(limits):
+def test_a_removed_key_is_refused_at_once(limits):
     limits(lambda_keys=[NEXT_LAMBDA_KEY])
     assert refusal(post(authorization(BODY))) == "wrong_signature"
     limits(lambda_keys=[])
@@ -60,7 +60,7 @@ def test_a_key_that_was_taken_out_is_refused_at_once(limits):
 
 
 @pytest.mark.parametrize("seconds_ago", [MAX_SKEW_SECONDS + 2, -MAX_SKEW_SECONDS - 2])
-def test_a_stale_call_is_refused_with_how_far_the_clocks_are_apart(seconds_ago):
+def test_a_stale_call_is_refused_with_the_difference_of_the_clocks(seconds_ago):
     answer = post(authorization(BODY, seconds_ago=seconds_ago))
     assert refusal(answer) == "stale_signature"
     direction = "behind" if seconds_ago > 0 else "ahead of"
@@ -69,11 +69,11 @@ def test_a_stale_call_is_refused_with_how_far_the_clocks_are_apart(seconds_ago):
 
 
 def stale(body: bytes) -> str:
-    """A header of which all is wrong."""
+    """A header with a wrong key and an old time."""
     return authorization(body, key="z" * 32, seconds_ago=1000)
 
 
-def test_what_is_wrong_is_refused_before_the_database_is_asked():
+def test_a_wrong_call_is_refused_without_a_database_query():
     too_large = b" " * (MAX_BODY_BYTES + 1)
     with CaptureQueriesContext(connection) as queries:
         assert post(stale(too_large), too_large).status_code == 413
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_refused_before_the_database_is_asked():
     assert not queries.captured_queries
 
 
-def test_the_keys_are_never_logged_nor_are_the_signatures(caplog, logged):
+def test_neither_keys_nor_signatures_are_logged(caplog, logged):
     header = authorization(BODY)
     with caplog.at_level(logging.DEBUG):
         for used in (header, header, authorization(BODY, key="z" * 32)):
@@ -104,22 +104,22 @@ def test_a_signed_call_may_send_events_and_nothing_else():
     assert caller.get("/metrics").status_code == 401
 
 
-def test_a_key_has_the_limit_of_calls_of_a_token(limits):
+def test_a_key_has_the_same_call_limit_as_a_token(limits):
     limits(api_event_calls_per_second=0.5)
     answers = [post(authorization(BODY, key=NEXT_LAMBDA_KEY)).status_code for _ in range(2)]
     assert answers == [202, 429]
 
 
-def test_when_lambda_was_heard_from_is_in_the_status(caller: Client, operator_client: Client):
+def test_the_status_says_when_lambda_last_called(caller: Client, operator_client: Client):
     assert caller.get("/api/v1/status").json()["lambda_heard_at"] is None
     assert "Lambda" not in operator_client.get("/status/").content.decode()
     post(authorization(BODY))
     assert caller.get("/api/v1/status").json()["lambda_heard_at"].endswith("Z")
     page = operator_client.get("/status/").content.decode()
-    assert "The Lambda function was last heard from" in page
+    assert "The last call from the Lambda function came" in page
     assert not ApiToken.objects.exists()
 
 
-def test_while_no_key_is_set_tokens_go_on(caller: Client, settings: Settings, limits):
+def test_tokens_still_work_while_no_key_is_set(caller: Client, settings: Settings, limits):
     limits(lambda_keys=[])
     assert caller.post(URL, BODY, content_type="application/json").status_code == 202

@@ -1,4 +1,4 @@
-"""GET /api/v1/status: the JSON has what the page has."""
+"""GET /api/v1/status: the JSON has the same content as the page."""
 
 import pytest
 from django.test import Client
@@ -33,12 +33,12 @@ def test_the_schema_describes_the_status(client: Client):
     assert "lag_p99_seconds" in schemas["JobNumbers"]["properties"]
 
 
-def test_without_the_token_the_answer_is_401(client: Client):
+def test_a_call_without_a_valid_token_gets_401(client: Client):
     answer = client.get(URL)
     assert (answer.status_code, answer.json()["error"]) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-def test_other_methods_answer_405(caller: Client, method: str):
+def test_other_methods_get_405(caller: Client, method: str):
     answer = getattr(caller, method)(URL)
     assert (answer.status_code, answer["Allow"]) == (405, "GET")

@@ -1,4 +1,4 @@
-"""API tokens: who made them, what they may, and that their secrets are nowhere."""
+"""API tokens: who created them, what they may do, and that no secret is stored or shown again."""
 
 import json
 from datetime import timedelta
@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from replication.models import ActorKind, ApiToken, AuditAction, AuditEntry, TokenRole
-from tests.admin.pages import add_url, list_url, run_action, said
+from tests.admin.pages import add_url, list_url, messages_of, run_action
 from tests.api.callers import a_caller, with_token
 from tests.support.examples import a_rule
 
@@ -27,7 +27,7 @@ def apitoken(*arguments: str) -> str:
     return out.getvalue().strip()
 
 
-def test_a_token_of_the_command_line_calls_until_it_is_revoked():
+def test_a_token_from_the_command_line_works_until_it_is_revoked():
     secret = apitoken("create", "deploy", "--role", "operate")
     token = ApiToken.objects.get()
     assert len(secret) > 40
@@ -53,7 +53,7 @@ def test_a_token_of_the_command_line_calls_until_it_is_revoked():
 
 
 @pytest.mark.parametrize("name", ["taken", "Not a name", ""])
-def test_a_name_that_can_not_be_had_is_refused_in_words(name):
+def test_a_taken_or_invalid_name_is_refused_with_the_reason(name):
     apitoken("create", "taken")
     with pytest.raises(CommandError, match="was not made: name: "):
         apitoken("create", name)
@@ -61,7 +61,7 @@ def test_a_name_that_can_not_be_had_is_refused_in_words(name):
         apitoken("revoke", "unknown")
 
 
-def test_a_token_of_the_admin_is_shown_once_and_revoked_there(operator_client: Client):
+def test_a_token_from_the_admin_is_shown_once_and_can_be_revoked_there(operator_client: Client):
     page = operator_client.post(add_url("apitoken"), {"name": "grafana", "role": "read"})
     secret = page.content.decode().split('id="secret">')[1].split("<")[0]
     assert with_token(secret).get(STATUS).status_code == 200
@@ -71,12 +71,14 @@ def test_a_token_of_the_admin_is_shown_once_and_revoked_there(operator_client: C
     again = operator_client.post(add_url("apitoken"), {"name": "grafana", "role": "read"})
     assert "already exists" in again.content.decode()
     pk = ApiToken.objects.get().pk
-    assert "1 token was revoked" in said(run_action(operator_client, "apitoken", "revoke", [pk]))
+    assert "1 token was revoked" in messages_of(
+        run_action(operator_client, "apitoken", "revoke", [pk])
+    )
     assert with_token(secret).get(STATUS).status_code == 401
     assert set(AuditEntry.objects.values_list("actor", flat=True)) == {"operator"}
 
 
-def test_when_a_token_was_used_is_written_once_a_minute():
+def test_the_last_use_of_a_token_is_written_at_most_once_a_minute():
     caller = a_caller("grafana", TokenRole.READ)
     caller.get(STATUS)
     assert ApiToken.objects.get().last_used_at
@@ -88,7 +90,7 @@ def test_when_a_token_was_used_is_written_once_a_minute():
     assert ApiToken.objects.filter(last_used_at__gt=Now() - timedelta(seconds=30)).exists()
 
 
-def test_a_token_of_the_environment_operates_and_is_known_without_the_database(caller: Client):
+def test_a_token_from_the_environment_has_the_role_operate_and_is_audited(caller: Client):
     rule = a_rule()
     assert caller.post(f"/api/v1/rules/{rule.name}/pause").status_code == 200
     entry = AuditEntry.objects.get()
@@ -96,7 +98,7 @@ def test_a_token_of_the_environment_operates_and_is_known_without_the_database(c
     assert entry.about == f"rules {rule.name}"
 
 
-def test_over_its_limit_a_token_is_told_when_to_come_back(limits):
+def test_over_its_limit_a_token_is_told_when_to_retry(limits):
     limits(api_calls_per_second=0.5, api_event_calls_per_second=0)
     caller, other = a_caller("eager", TokenRole.OPERATE), a_caller("other", TokenRole.READ)
     assert caller.get(STATUS).status_code == 200

@@ -22,7 +22,7 @@ from replication.models import TransferJob
 from s3sync.environment import MIN_LAMBDA_KEY_LENGTH
 from tests.support.environment import LAMBDA_KEY
 from tests.support.examples import a_rule
-from tests.support.signed import HANDLER, Context, s3_event, the_function
+from tests.support.signed import HANDLER, Context, lambda_function, s3_event
 
 LAMBDA = HANDLER.parent
 Answer = tuple[int, object, dict[str, str]]
@@ -59,7 +59,7 @@ EVENTS = {
 @pytest.fixture
 def function(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setenv("S3SYNC_KEY", f"{LAMBDA_KEY}\n")  # as a secret store may keep it
-    module = the_function()
+    module = lambda_function()
     monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
     return module
 

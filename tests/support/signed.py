@@ -1,4 +1,4 @@
-"""The Lambda function as the tests run it, and calls signed as it signs them."""
+"""The Lambda function as a module for tests, and calls signed as the function signs them."""
 
 import importlib.util
 import time
@@ -14,8 +14,8 @@ HANDLER = REPOSITORY / "deploy" / "lambda" / "handler.py"
 
 
 @cache
-def the_function() -> ModuleType:
-    """deploy/lambda/handler.py, which is in no package of ours."""
+def lambda_function() -> ModuleType:
+    """deploy/lambda/handler.py, which is not in a package."""
     return load(HANDLER)
 
 
@@ -28,7 +28,7 @@ def load(path: Path) -> ModuleType:
 
 
 class Context:
-    """As much of Lambda's context as the function asks for."""
+    """The part of Lambda's context that the function uses."""
 
     def __init__(self, seconds: float = 30) -> None:
         self.seconds = seconds
@@ -39,12 +39,12 @@ class Context:
 
 def authorization(body: bytes, *, key: str = LAMBDA_KEY, seconds_ago: float = 0) -> str:
     """The Authorization header that the function sends with this body."""
-    header: str = the_function().sign(body, key=key.encode(), now=time.time() - seconds_ago)
+    header: str = lambda_function().sign(body, key=key.encode(), now=time.time() - seconds_ago)
     return header
 
 
 def s3_event(*keys: str, bucket: str = "photos-bucket") -> dict[str, Any]:
-    """What S3 invokes a function with; the keys are form-encoded."""
+    """The event with which S3 invokes a function; pass the keys form-encoded."""
     records = [
         {
             "eventVersion": "2.1",
