@@ -17,7 +17,7 @@ from replication.monitoring.status.completed import SUM_OF_LAG_COUNTS
 # By then, every lane that could still add to a minute has long committed.
 FOLD_AFTER_SECONDS = 3600
 
-# The start of the first minute that is not folded, the same for all rules.
+# The first minute that is not folded, the same for all rules; -infinity before the first fold.
 _FOLDED_UNTIL = "coalesce((SELECT max(until) FROM replication_completedtotal), '-infinity')"
 
 

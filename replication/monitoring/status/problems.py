@@ -52,7 +52,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
         when = f" {ago(target.last_error_at, numbers.generated_at)}" if target.last_error_at else ""
         yield Problem(
             "target_failing",
-            f"Notification target {target.name} can't be told what is wrong; last error{when}: "
+            f"Notification target {target.name} can't be notified; last error{when}: "
             f"{target.last_error}",
         )
     for rule in numbers.rules:

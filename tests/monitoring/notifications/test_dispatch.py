@@ -91,8 +91,8 @@ def test_no_transaction_is_open_while_a_message_is_sent(
         answered.set()
         return []
 
-    _, [told] = at_once(look, notify_targets)
-    assert told.accepted_by == ("JSON",)
+    _, [delivery] = at_once(look, notify_targets)
+    assert delivery.accepted_by == ("JSON",)
     assert open_ones == []
 
 
@@ -113,8 +113,8 @@ def test_news_that_can_not_be_sent_is_sent_later_even_if_it_is_over_by_then(
     assert (webhook.calls, waits.title) == (1, ""), "the service is not tried again at once"
     webhook.origin.answers(b"{}")
     NotificationTarget.objects.update(try_again_at=Now())
-    [told] = notify_targets()
-    assert told.title == "s3sync: 1 wrong, 1 over"
+    [delivery] = notify_targets()
+    assert delivery.title == "s3sync: 1 wrong, 1 over"
     assert "WAS WRONG since" in webhook.last["message"]
     assert "Rule photos is no longer parked" in webhook.last["message"]
     assert "Rule scans was parked" in webhook.last["message"]
@@ -136,10 +136,10 @@ def test_a_hanging_target_does_not_keep_the_others_from_being_told(
         silent.answer = lambda _target: b"" * over.wait(10)
         addresses("hangs", f"json{silent.url[4:]}/?rto=60")
         park(a_rule())
-        told = {each.target: each for each in notify_targets()}
+        deliveries = {each.target: each for each in notify_targets()}
         over.set()
-    assert told["on-call"].accepted_by == ("JSON",)
-    assert told["a-hanging-one"].error
+    assert deliveries["on-call"].accepted_by == ("JSON",)
+    assert deliveries["a-hanging-one"].error
     hangs.refresh_from_db()
     assert hangs.try_again_at is not None
     assert hangs.claimed_until is None
@@ -159,7 +159,7 @@ def test_the_status_page_and_doctor_report_a_failing_target(
     park(a_rule())
     notify_targets()
     [problem] = [each for each in read_status().problems if each.code == "target_failing"]
-    assert "Notification target on-call can't be told what is wrong" in problem.detail
+    assert "Notification target on-call can't be notified" in problem.detail
     assert SECRET not in problem.detail + finding.found
     addresses("oncall", webhook.url)
     dispatch.send_test_messages([target])
