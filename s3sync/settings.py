@@ -95,7 +95,8 @@ AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+# Chinese returns with a complete catalogue: without one, only Django's own texts are Chinese.
+LANGUAGES = [("en", "English")]
 TIME_ZONE = S3SYNC.time_zone
 USE_I18N = True
 USE_TZ = True

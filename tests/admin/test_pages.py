@@ -1,5 +1,6 @@
 """The texts of the pages: all about a job, dead letters, forms, and what needs an operator."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -135,8 +136,10 @@ RULE_FORM = {
 
 
 def add_rule(client: Client, service: Service, **fields: str):
-    places = {"source": service.rule.source_id, "destination": service.rule.destination_id}
-    return client.post(add_url("replicationrule"), {**RULE_FORM, **places, **fields}, follow=True)
+    locations = {"source": service.rule.source_id, "destination": service.rule.destination_id}
+    return client.post(
+        add_url("replicationrule"), {**RULE_FORM, **locations, **fields}, follow=True
+    )
 
 
 def test_a_rule_keeps_the_spaces_of_its_prefix(operator_client: Client, service: Service) -> None:
@@ -313,15 +316,25 @@ def test_the_index_says_when_nothing_is_wrong(operator_client: Client, service: 
     assert "Nothing: no failures" in text_of(operator_client, reverse("admin:index"))
 
 
-def test_the_pages_open_in_chinese_too(operator_client: Client) -> None:
+def test_a_browser_that_asks_for_chinese_gets_pages_in_english_only(
+    operator_client: Client,
+) -> None:
     service = make_story()
     jobs = TransferJob.objects.values_list("pk", flat=True)
-    for url in (
+    urls = [
+        reverse("admin:index"),
+        reverse("admin:password_change"),
+        reverse("status"),
         *map(list_url, LISTS),
         *map(add_url, FORMS),
         *(change_url("transferjob", pk) for pk in jobs),
         change_url("replicationrule", service.other_rule.pk),
-    ):
-        response = operator_client.get(url, headers={"Accept-Language": "zh-Hans"})
-        assert response.status_code == 200
-        assert 'lang="zh-hans"' in response.content.decode()
+    ]
+    for client, url in [*((operator_client, url) for url in urls), (Client(), "/admin/login/")]:
+        for language in ("zh-Hans", "zh-CN", "zh"):
+            response = client.get(url, headers={"Accept-Language": language})
+            assert response.status_code == 200
+            assert response.headers["Content-Language"] == "en"
+            page = response.content.decode()
+            assert '<html lang="en"' in page
+            assert not re.search("[\u3400-\u9fff]", page), (url, language)
