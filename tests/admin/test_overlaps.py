@@ -12,9 +12,9 @@ from tests.support.story import Service
 def finds(service: Service, one: dict, other: dict) -> bool:
     """Whether each of the two rules is reported as overlapping with the other."""
     ReplicationRule.objects.all().delete()
-    places = {"source": service.rule.source, "destination": service.rule.destination}
+    locations = {"source": service.rule.source, "destination": service.rule.destination}
     rules = [
-        ReplicationRule.objects.create(name=name, **places, **fields)
+        ReplicationRule.objects.create(name=name, **locations, **fields)
         for name, fields in (("one", one), ("other", other))
     ]
     found = [overlapping_rules(rule) for rule in rules]

@@ -50,8 +50,8 @@ def test_a_domain_and_a_key_become_a_job(caller):
 
 def test_a_list_becomes_a_job_for_each_key(caller):
     a_rule(domain="files.example.com")
-    places = [{"domain": "files.example.com", "key": key} for key in ("a", "b", "a")]
-    assert len(post(caller, places).json()["job_ids"]) == 2
+    events = [{"domain": "files.example.com", "key": key} for key in ("a", "b", "a")]
+    assert len(post(caller, events).json()["job_ids"]) == 2
     assert set(TransferJob.objects.values_list("key", flat=True)) == {"a", "b"}
 
 

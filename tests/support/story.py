@@ -87,17 +87,17 @@ def make_service() -> Service:
         endpoint="https://oss-cn-hangzhou.aliyuncs.com",
         region="cn-hangzhou",
     )
-    places = {"source": source, "destination": destination}
+    locations = {"source": source, "destination": destination}
     return Service(
         rule=ReplicationRule.objects.create(
-            name="photos", source_prefix="photos/", delete_policy=DeletePolicy.MIRROR, **places
+            name="photos", source_prefix="photos/", delete_policy=DeletePolicy.MIRROR, **locations
         ),
         other_rule=ReplicationRule.objects.create(
             name="invoices",
             source_prefix="invoices/",
             exclude="**/draft-*\n**/[~.]*",
             destination_prefix="archive/",
-            **places,
+            **locations,
         ),
         queue=EventQueue.objects.create(
             name="s3-events",
