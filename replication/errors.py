@@ -306,7 +306,7 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.CHECKSUM_MISMATCH: Meaning(
         _RETRY,
         "The checksum of the bytes that OSS stored differs from that of the bytes that were read.",
-        "Retried automatically; the job never counts as completed with such a difference. If it "
+        "Retried automatically; the job does not complete while the checksums differ. If it "
         "persists, suspect faulty memory or a proxy that alters the bytes.",
     ),
     ErrorCode.CREDENTIAL_PROFILE: Meaning(

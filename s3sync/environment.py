@@ -1,4 +1,4 @@
-"""Everything that the environment can say, checked at once; no value is ever echoed."""
+"""All settings from the environment, checked at once; no message repeats a value."""
 
 import os
 from ipaddress import ip_network
@@ -40,8 +40,8 @@ CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
 class Environment(BaseSettings):
     """The service's settings. Each field's description is its documentation.
 
-    A field `lane_concurrency` is read from `S3SYNC_LANE_CONCURRENCY`; `DATABASE_URL` alone
-    goes without the prefix, as it does everywhere else.
+    The field `lane_concurrency` is read from `S3SYNC_LANE_CONCURRENCY`. Only `DATABASE_URL` has no
+    prefix, following the usual convention.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, hide_input_in_errors=True, extra="ignore")
@@ -55,7 +55,7 @@ class Environment(BaseSettings):
     )
     allowed_hosts: CommaSeparated = Field(
         default=["localhost", "127.0.0.1", "[::1]"],
-        description="Host names under which the web server answers, separated by commas",
+        description="Host names that the web server answers for, separated by commas",
     )
     csrf_trusted_origins: CommaSeparated = Field(
         default=[],
@@ -67,26 +67,26 @@ class Environment(BaseSettings):
     )
     public_url: str = Field(
         default="",
-        description="Where people reach the admin, for links in notifications, "
+        description="The admin's address for people, for links in notifications, "
         "e.g. https://s3sync.example.com",
     )
     api_tokens: CommaSeparated = Field(
         default=[],
         repr=False,
         description="Tokens of the role operate, separated by commas; `manage.py apitoken` "
-        "makes others, which are named, have a role, and can be revoked",
+        "makes tokens that have names and roles and can be revoked",
     )
     lambda_keys: CommaSeparated = Field(
         default=[],
         repr=False,
-        description="Keys that the Lambda function signs its calls with, of 32 characters or more; "
+        description="Keys of 32 characters or more with which the Lambda function signs its calls; "
         "two, separated by a comma, while one replaces the other",
     )
     api_calls_per_second: float = Field(
         default=50,
         ge=0,
         allow_inf_nan=False,
-        description="Calls of one token that a web process answers; 0: any number",
+        description="Calls a second of one token that a web process answers; 0: no limit",
     )
     api_event_calls_per_second: float = Field(
         default=1000,
@@ -95,7 +95,7 @@ class Environment(BaseSettings):
         description="The same for POST /api/v1/events, which carries the traffic",
     )
     metrics_public: bool = Field(
-        default=False, description="/metrics needs no token: for networks that nobody else is in"
+        default=False, description="/metrics needs no token: for closed networks"
     )
     secrets_dir: Path | None = Field(
         default=None,
@@ -118,28 +118,31 @@ class Environment(BaseSettings):
         default=16, ge=1, le=256, description="Transfers that one lane keeps in flight"
     )
     lane_seconds: float = Field(
-        default=25, ge=1, le=300, description="Seconds until a lane or poller renews itself"
+        default=25,
+        ge=1,
+        le=300,
+        description="Seconds until a lane or poller starts its successor and ends",
     )
     lease_seconds: float = Field(
         default=60,
         ge=5,
         le=3600,
-        description="Seconds after which the job of a lane that went silent is given to another",
+        description="Seconds after which another lane may take over the jobs of a silent lane",
     )
     multipart_threshold_bytes: int = Field(
         default=32 * 1024**2,
         ge=1024**2,
         le=5 * 1024**3,
-        description="Objects larger than this go in parts, which all lanes carry together",
+        description="Objects larger than this are copied in parts, which all lanes carry together",
     )
     multipart_chunksize_bytes: int = Field(
         default=16 * 1024**2,
         ge=1024**2,
         le=5 * 1024**3,
-        description="Size of a part; larger where an object would have more than 10,000 of them",
+        description="Size of a part; larger where an object would have more than 10,000 parts",
     )
     max_attempts: int = Field(
-        default=10, ge=1, le=100, description="Unsuccessful tries after which a job has failed"
+        default=10, ge=1, le=100, description="Unsuccessful tries after which a job fails"
     )
     retry_base_seconds: float = Field(
         default=1,
@@ -157,17 +160,17 @@ class Environment(BaseSettings):
         default=30,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds until a rule that is parked is tried again; they grow, to 15 minutes",
+        description="Seconds until a parked rule is tried again; they grow, up to 15 minutes",
     )
     poll_in_cluster: bool = Field(
         default=True,
-        description="The cluster polls the queues; turn off where `pollsqs` runs apart",
+        description="The cluster polls the queues; set to false where `pollsqs` runs instead",
     )
     keep_jobs_days: int = Field(
         default=14,
         ge=1,
         le=36_500,
-        description="Days until a finished job is deleted; a failed one is kept longer",
+        description="Days until a finished job is deleted; failed jobs are kept longer",
     )
     keep_failures_days: int = Field(
         default=90,
@@ -180,29 +183,32 @@ class Environment(BaseSettings):
         default=400, ge=1, le=36_500, description="Days until an audit entry is deleted"
     )
     connect_timeout_seconds: float = Field(
-        default=10, gt=0, allow_inf_nan=False, description="Limit for connecting to S3, SQS or OSS"
+        default=10,
+        gt=0,
+        allow_inf_nan=False,
+        description="Time limit for connecting to S3, SQS or OSS",
     )
     read_timeout_seconds: float = Field(
         default=60,
         gt=0,
         allow_inf_nan=False,
-        description="Limit for each wait on a byte from S3, SQS or OSS",
+        description="Time limit for each wait for bytes from S3, SQS or OSS",
     )
 
     http_private_networks: CommaSeparated = Field(
         default=[],
-        description="Networks that HTTP sources may be in although they are not public, "
-        "e.g. 10.20.0.0/16; separated by commas",
+        description="Private networks that HTTP sources may be in, e.g. 10.20.0.0/16; "
+        "separated by commas",
     )
 
     @property
     def connections_at_most(self) -> int:
-        """Of a lane to one place: its transfers, and the parts that it carries besides."""
+        """The most connections of a lane to one source or destination: transfers and parts."""
         return 2 * self.lane_concurrency
 
     @field_validator("database_url")
     @classmethod
-    def _is_postgresql(cls, value: SecretStr) -> SecretStr:
+    def _check_database_url(cls, value: SecretStr) -> SecretStr:
         try:
             url = urlsplit(value.get_secret_value())
             usable = url.scheme in {"postgresql", "postgres"} and len(url.path) > 1
@@ -215,7 +221,7 @@ class Environment(BaseSettings):
 
     @field_validator("public_url")
     @classmethod
-    def _is_an_origin(cls, value: str) -> str:
+    def _check_public_url(cls, value: str) -> str:
         try:
             url = urlsplit(value)
             origin = f"{url.scheme}://{url.netloc}"
@@ -229,7 +235,7 @@ class Environment(BaseSettings):
 
     @field_validator("secret_key")
     @classmethod
-    def _is_long_enough(cls, value: SecretStr) -> SecretStr:
+    def _check_secret_key(cls, value: SecretStr) -> SecretStr:
         if len(value.get_secret_value()) < MIN_SECRET_KEY_LENGTH:
             raise ValueError(
                 f"needs {MIN_SECRET_KEY_LENGTH} characters or more; make one with: "
@@ -239,22 +245,22 @@ class Environment(BaseSettings):
 
     @field_validator("keep_failures_days")
     @classmethod
-    def _is_not_less_than_for_jobs(cls, value: int, info: ValidationInfo) -> int:
-        # Absent where it is wrong itself, which is told apart.
+    def _check_keep_failures_days(cls, value: int, info: ValidationInfo) -> int:
+        # An invalid keep_jobs_days is missing here, and has its own message.
         if value < info.data.get("keep_jobs_days", 0):
             raise ValueError("must be at least S3SYNC_KEEP_JOBS_DAYS: failures are kept longer")
         return value
 
     @field_validator("time_zone")
     @classmethod
-    def _is_a_time_zone(cls, value: str) -> str:
+    def _check_time_zone(cls, value: str) -> str:
         if value not in available_timezones():
-            raise ValueError("is no time zone; write one like Asia/Shanghai or UTC")
+            raise ValueError("is not a time zone; use a name like Asia/Shanghai or UTC")
         return value
 
     @field_validator("http_private_networks")
     @classmethod
-    def _are_networks(cls, value: list[str]) -> list[str]:
+    def _check_networks(cls, value: list[str]) -> list[str]:
         try:
             return [str(ip_network(network)) for network in value]
         except ValueError:
@@ -264,16 +270,18 @@ class Environment(BaseSettings):
 
     @field_validator("api_tokens")
     @classmethod
-    def _are_long_enough(cls, value: list[str]) -> list[str]:
+    def _check_api_tokens(cls, value: list[str]) -> list[str]:
         if any(len(token) < MIN_API_TOKEN_LENGTH for token in value):
             raise ValueError(f"each token needs {MIN_API_TOKEN_LENGTH} characters or more")
         return value
 
     @field_validator("lambda_keys")
     @classmethod
-    def _are_one_or_two_long_keys(cls, value: list[str]) -> list[str]:
+    def _check_lambda_keys(cls, value: list[str]) -> list[str]:
         if len(value) > MAX_LAMBDA_KEYS:
-            raise ValueError("has two keys at most: the present one and the one that replaces it")
+            raise ValueError(
+                "has more than two keys; set the current key and, at most, its replacement"
+            )
         if any(len(key) < MIN_LAMBDA_KEY_LENGTH for key in value):
             raise ValueError(
                 f"each key needs {MIN_LAMBDA_KEY_LENGTH} characters or more; make one with: "
@@ -283,7 +291,7 @@ class Environment(BaseSettings):
 
 
 def variable_name(field: str) -> str:
-    """The environment variable of a field of `Environment`."""
+    """The environment variable for a field of `Environment`."""
     alias = Environment.model_fields[field].validation_alias
     return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
 
@@ -292,11 +300,11 @@ def read_environment() -> Environment:
     """Read and check the whole environment.
 
     Raises:
-        ImproperlyConfigured: names every wrong or missing variable in one message, and
-            repeats none of their values.
+        ImproperlyConfigured: the message names every wrong or missing variable, and repeats no
+            value.
     """
     try:
-        return Environment()  # type: ignore[call-arg]  # they come from the environment
+        return Environment()  # type: ignore[call-arg]  # the values come from the environment
     except ValidationError as error:
         lines = []
         for problem in error.errors(include_input=False, include_url=False):
@@ -306,13 +314,13 @@ def read_environment() -> Environment:
             lines.append(f"  {name}: {reason.removeprefix('Value error, ')}")
     # Outside the except block: the chained ValidationError would add pages of traceback.
     raise ImproperlyConfigured(
-        "The environment is not usable. Set these and start again "
-        "(docs/reference/settings.md lists them all):\n" + "\n".join(lines)
+        "s3sync can't start: environment variables are missing or wrong. Set these and start again "
+        "(docs/reference/settings.md lists all variables):\n" + "\n".join(lines)
     )
 
 
 def django_database(url: SecretStr) -> dict[str, Any]:
-    """Translate a PostgreSQL URL into a Django DATABASES entry; its query becomes OPTIONS."""
+    """Translate a PostgreSQL URL into a Django DATABASES entry; the query becomes OPTIONS."""
     parts = urlsplit(url.get_secret_value())
     options = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
     return {

@@ -1,13 +1,13 @@
-"""Where a login comes from, for the lockout after wrong passwords."""
+"""Finds the client address of a login, for the lockout after wrong passwords."""
 
 from django.conf import settings
 from django.http import HttpRequest
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The address that the nearest proxy saw, or who connects where there is none.
+    """The client address that the nearest proxy saw; without a proxy, the address of the peer.
 
-    A proxy adds it at the end of X-Forwarded-For; what stands before that, anybody can write.
+    The proxy appends the address to X-Forwarded-For; a client can forge everything before it.
     """
     forwarded = request.headers.get("X-Forwarded-For", "") if settings.S3SYNC.https_only else ""
     return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR")

@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error, with secrets redacted."""
+"""Writes logs as JSON lines to standard error, with secrets redacted."""
 
 import logging
 import logging.config
@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-# Names whose values never reach a log, wherever they come from.
+# The value of a field with such a name is never logged, whatever its origin.
 _SECRET_NAME = re.compile(
     r"secret|password|token|authorization|signature|credential", re.IGNORECASE
 )
@@ -45,21 +45,23 @@ _SHARED: list[Any] = [
 
 
 class StderrLogger:
-    """Where our own events go: past the standard library's logging, which takes several times as
-    long for a line, and a lane writes one for each object."""
+    """Writes s3sync's own events without the standard library's logging.
+
+    That takes several times as long per line, and a lane writes a line for each object.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def msg(self, line: str) -> None:
-        """Write a line in one piece, so that those of many threads and processes don't mix."""
+        """Write a line with one call, so that lines of threads and processes do not mix."""
         os.write(_STDERR, f"{line}\n".encode(errors="backslashreplace"))
 
     debug = info = warning = error = critical = exception = msg
 
 
 def logging_config(*, level: str) -> None:
-    """Configure the standard library's logging and structlog alike, once, at start."""
+    """Give the standard library's logging and structlog the same format. Call once, at start."""
     logging.config.dictConfig(
         {
             "version": 1,
@@ -77,7 +79,7 @@ def logging_config(*, level: str) -> None:
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
             "root": {"handlers": ["stderr"], "level": level},
             "loggers": {
-                # At DEBUG these print tokens and signed headers.
+                # At DEBUG these loggers print tokens and signed headers.
                 "oss2": {"level": "WARNING"},
                 "botocore": {"level": "WARNING"},
                 "boto3": {"level": "WARNING"},

@@ -1,4 +1,4 @@
-"""What every request passes: health probes first, then a strict Content-Security-Policy."""
+"""Middleware of every request: health probes first, then a strict Content-Security-Policy."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -20,9 +20,9 @@ POLICY = "; ".join(
 
 
 class ProbeMiddleware:
-    """Answers health probes before the Host header is looked at.
+    """Answers health probes before the Host header is checked.
 
-    Load balancers and kubelets probe by address, which no ALLOWED_HOSTS can name beforehand.
+    Load balancers and kubelets probe by IP address, which ALLOWED_HOSTS can't list in advance.
     """
 
     PROBES: ClassVar = {"/healthz": probes.healthz, "/readyz": probes.readyz}
@@ -35,7 +35,7 @@ class ProbeMiddleware:
 
 
 class ContentSecurityPolicyMiddleware:
-    """Only our own files run: no inline script or style, no foreign host."""
+    """Browsers run only s3sync's own files: no inline script or style, and no other host's."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

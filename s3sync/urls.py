@@ -1,4 +1,4 @@
-"""Every URL of the service but the health probes: s3sync/middleware.py answers those."""
+"""Every URL of the service except the health probes, which s3sync/middleware.py answers."""
 
 from django.contrib import admin
 from django.urls import path

@@ -100,7 +100,7 @@ class Glob:
                 at += 1
 
     def _compile_stars(self, pattern: str, start: int) -> int:
-        """Compile the stars at `start`. Returns the index after what it consumed."""
+        """Compile the stars at `start`. Returns the index after them."""
         end = start
         while pattern[end : end + 1] == "*":
             end += 1

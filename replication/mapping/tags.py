@@ -64,12 +64,12 @@ def plan_tags(tags: Mapping[str, str], *, policy: TagPolicy) -> PlannedTags:
 
 def _problem(key: str, value: str) -> str:
     """Why OSS does not accept the tag; empty if it does."""
-    for what, text, limit in (
+    for subject, text, limit in (
         (f"the key of the tag {key!r}", key, MAX_TAG_KEY_BYTES),
         (f"the value of the tag {key!r}", value, MAX_TAG_VALUE_BYTES),
     ):
         if not _TEXT.fullmatch(text):
-            return f"{what} has characters other than letters, digits, space and +-=._:/"
+            return f"{subject} has characters other than letters, digits, space and +-=._:/"
         if len(text) > limit:  # all ASCII here, so characters are bytes
-            return f"{what} has {len(text)} bytes; OSS allows {limit}"
+            return f"{subject} has {len(text)} bytes; OSS allows {limit}"
     return "" if key else "a tag has an empty key"

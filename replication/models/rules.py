@@ -162,7 +162,7 @@ class ReplicationRule(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text=_("For all lanes together; empty: as many as the lanes have places."),
+        help_text=_("For all lanes together; empty: limited only by the lanes' own concurrency."),
     )
     max_deletes_per_hour = models.PositiveIntegerField(
         _("maximum deletes per hour"),

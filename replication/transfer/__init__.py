@@ -1,1 +1,1 @@
-"""Make one key at the destination equal to the source. Nothing here knows of the queue."""
+"""Makes one key at the destination equal to the source, and knows no queue."""

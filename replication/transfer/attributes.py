@@ -1,5 +1,8 @@
-"""What is written beside a replica's bytes: the source's, as far as OSS can have it and as the rule
-says, and what the replica is a copy of."""
+"""Plans the attributes of one replica from its source object and its rule; knows no queue.
+
+They are the attributes of the source, as far as OSS accepts them and as the rule says, and the
+provenance: fields that say what the replica is a copy of.
+"""
 
 import hashlib
 import json
@@ -24,7 +27,7 @@ from replication.stores.base import Encryption, ObjectInfo, ReplicaAttributes
 
 @dataclass(frozen=True)
 class PlannedAttributes:
-    """What to write, and a line for each thing that the replica lacks or has in another form."""
+    """The attributes to write; a remark for each that the replica lacks or has in another form."""
 
     attributes: ReplicaAttributes
     remarks: tuple[str, ...] = ()
@@ -33,16 +36,16 @@ class PlannedAttributes:
 def plan_attributes(
     rule: ReplicationRule, info: ObjectInfo, *, tags: Mapping[str, str], key: PlannedKey
 ) -> PlannedAttributes:
-    """The attributes of the replica of this object, under this rule.
+    """Plan the attributes of the replica of this object under this rule.
 
     Raises:
-        ReplicationError: METADATA_INCOMPATIBLE, where the rule says to fail.
+        ReplicationError: METADATA_INCOMPATIBLE, if the rule's policy is to fail.
     """
     policy = MetadataPolicy(rule.metadata_policy)
     if info.missing_metadata_count and policy is MetadataPolicy.FAIL:
         raise ReplicationError(
             ErrorCode.METADATA_INCOMPATIBLE,
-            f"S3 has {info.missing_metadata_count} fields of user metadata that it can't show",
+            f"S3 has {info.missing_metadata_count} user metadata fields that it does not return",
             request_id=info.request_id,
         )
     headers = plan_content_headers(info.content_headers, policy=policy)
@@ -55,7 +58,7 @@ def plan_attributes(
     if key.is_rewritten:
         remarks.append(f"rewritten key: {key.key!r}")
     if info.missing_metadata_count:
-        remarks.append(f"without {info.missing_metadata_count} fields that S3 can't show")
+        remarks.append(f"without {info.missing_metadata_count} fields that S3 does not return")
     attributes = ReplicaAttributes(
         content_headers=headers.headers,
         user_metadata=metadata.fields,
@@ -68,7 +71,7 @@ def plan_attributes(
 
 
 def fingerprint(attributes: ReplicaAttributes) -> str:
-    """The same for the same attributes, in any process."""
+    """A hash of the attributes, which is the same in every process."""
     text = json.dumps(asdict(attributes), sort_keys=True)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
@@ -81,9 +84,9 @@ def _encryption(rule: ReplicationRule) -> Encryption | None:
 
 def _provenance(info: ObjectInfo) -> dict[str, str]:
     modified = info.last_modified.isoformat() if info.last_modified else ""
-    places = {
+    fields = {
         PROVENANCE_ETAG: info.etag,
         PROVENANCE_VERSION: info.version_id,
         PROVENANCE_MODIFIED: modified,
     }
-    return {name: value for name, value in places.items() if value}
+    return {name: value for name, value in fields.items() if value}

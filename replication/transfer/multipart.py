@@ -1,6 +1,7 @@
-"""What moves a large object: an upload begun, each of its parts carried, the whole completed.
+"""Makes one key equal when its object is large: begin the upload, carry its parts, complete it.
 
-Each is one step beside a lane's thread; nothing here talks to the database.
+Each function is one step, which runs outside a lane's own thread. Nothing here knows the queue or
+accesses the database.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,22 +28,23 @@ log = structlog.get_logger(__name__)
 def begin_upload(
     large: LargeObject, destination: DestinationStore, *, may_go_on: Callable[[], None]
 ) -> UploadBegun | Completion:
-    """Begin the upload, unless the replica is a copy of exactly this object already.
+    """Begin the upload, unless the replica is already a copy of exactly this object.
 
-    Uploads of the same key that were left behind are aborted: we are its only writer. Neither is
-    done where the credentials may not look: they must be able to write, no more.
+    Abort unfinished uploads of the same key first: only this job writes the key, so they are
+    abandoned. If the credentials do not permit the check or the aborts, skip them: only permission
+    to write is required.
 
     Raises:
-        ReplicationError: whatever the destination refuses.
-        TransferStopped: the job is not ours any more.
+        ReplicationError: any error of the destination.
+        TransferStopped: this lane no longer holds the job, or must hand it over.
     """
     key, attributes = large.destination_key, large.planned.attributes
-    with _whatever_is_denied():
-        there = destination.head(key)
-        if there is not None and _is_copy(there, large):
-            return _completion(large, Outcome.UNCHANGED, crc64=there.crc64, replica=there)
+    with _ignoring_access_denied():
+        replica = destination.head(key)
+        if replica is not None and _is_copy(replica, large):
+            return _completion(large, Outcome.UNCHANGED, crc64=replica.crc64, replica=replica)
     may_go_on()
-    with _whatever_is_denied():
+    with _ignoring_access_denied():
         for unfinished in list(destination.list_uploads(key)):
             if unfinished.key == key:
                 destination.abort_upload(key, unfinished.upload_id)
@@ -57,16 +59,16 @@ def carry_part(
     may_go_on: Callable[[], None],
     allowance: Allowance | None,
 ) -> CarriedPart:
-    """Copy one part, from exactly the object that the upload was begun for.
+    """Copy one part from exactly the object that the upload was begun for.
 
     Raises:
-        ReplicationError: SOURCE_CHANGED, UPLOAD_GONE, or whatever else either side refuses.
-        TransferStopped: the part is not ours any more, or shall be another's.
+        ReplicationError: SOURCE_CHANGED, UPLOAD_GONE, or any other error of either side.
+        TransferStopped: this lane no longer holds the part, or must hand it over.
     """
     first_byte, last_byte = part.parts.part(part.number)
     running = part.checksum.begin() if part.checksum else None
 
-    def before_handing_on(size_bytes: int) -> None:
+    def before_send(size_bytes: int) -> None:
         may_go_on()
         if allowance is not None:
             allowance.spend(size_bytes, may_go_on=may_go_on)
@@ -75,7 +77,7 @@ def carry_part(
     with source.open_range(
         part.key, first_byte=first_byte, last_byte=last_byte, pin=part.pin
     ) as reader:
-        body = VerifiedBody(reader, before_handing_on=before_handing_on, running=running)
+        body = VerifiedBody(reader, before_send=before_send, running=running)
         receipt = destination.upload_part(part.destination_key, part.upload_id, part.number, body)
     check_crc64(read=body.finish(), answered=receipt.crc64, request_id=receipt.request_id)
     return CarriedPart(receipt, running.crc if running else 0)
@@ -89,11 +91,11 @@ def complete_upload(
     *,
     may_go_on: Callable[[], None],
 ) -> Completion:
-    """Make the parts the object, if together they are what the source says.
+    """Complete the upload, after the parts together match the source's checksum.
 
     Raises:
-        ReplicationError: SOURCE_CORRUPT, CHECKSUM_MISMATCH, UPLOAD_GONE, or what OSS refuses.
-        TransferStopped: the job is not ours any more.
+        ReplicationError: SOURCE_CORRUPT, CHECKSUM_MISMATCH, UPLOAD_GONE, or another error of OSS.
+        TransferStopped: this lane no longer holds the job, or must hand it over.
     """
     receipts = [part.receipt for part in parts]
     crc64 = combine_crc64((receipt.crc64, receipt.size_bytes) for receipt in receipts)
@@ -105,19 +107,19 @@ def complete_upload(
     except ReplicationError as error:
         if error.code is not ErrorCode.UPLOAD_GONE:
             raise
-        # Completed by one who died before it could say so?
-        there = None
+        # A lane may have completed the upload and died before it could record that.
+        replica = None
         with suppress(ReplicationError):
-            there = destination.head(key)
-        if there is None or there.crc64 != crc64 or not _is_copy(there, large):
+            replica = destination.head(key)
+        if replica is None or replica.crc64 != crc64 or not _is_copy(replica, large):
             raise
-        return _completion(large, Outcome.COPIED, crc64=crc64, checksum=checksum, replica=there)
+        return _completion(large, Outcome.COPIED, crc64=crc64, checksum=checksum, replica=replica)
     check_crc64(read=crc64, answered=receipt.crc64, request_id=receipt.request_id)
     return _completion(large, Outcome.COPIED, crc64=crc64, checksum=checksum, replica=receipt)
 
 
 @contextmanager
-def _whatever_is_denied() -> Iterator[None]:
+def _ignoring_access_denied() -> Iterator[None]:
     try:
         yield
     except ReplicationError as error:
@@ -127,7 +129,7 @@ def _whatever_is_denied() -> Iterator[None]:
 
 
 def _compare_with_source(upload: MultipartUpload, parts: Sequence[CarriedPart]) -> str:
-    """The source's checksum, after it was compared; empty if it has none for this."""
+    """Compare the parts with the source's checksum. Returns it; empty if the upload has none."""
     if not upload.checksum_name:
         return ""
     checksum = SourceChecksum(upload.checksum_name, upload.checksum_value)
@@ -135,21 +137,21 @@ def _compare_with_source(upload: MultipartUpload, parts: Sequence[CarriedPart]) 
     if found != checksum.expected:
         raise ReplicationError(
             ErrorCode.SOURCE_CORRUPT,
-            f"read {checksum.shown(found)}, the source's is {checksum.shown(checksum.expected)}",
+            f"read {checksum.shown(found)}, the source has {checksum.shown(checksum.expected)}",
         )
     return checksum.shown(found)
 
 
-def _is_copy(there: ReplicaInfo, large: LargeObject) -> bool:
-    """Whether the replica says that it is of this object, with these attributes."""
+def _is_copy(replica: ReplicaInfo, large: LargeObject) -> bool:
+    """Whether the replica's metadata says that it is a copy of this object, with its attributes."""
     wanted = large.planned.attributes
     return (
-        there.size_bytes == large.info.size_bytes
+        replica.size_bytes == large.info.size_bytes
         and bool(large.info.last_modified)
-        and there.user_metadata == dict(wanted.user_metadata)
-        and there.content_headers == dict(wanted.content_headers)
-        and there.tag_count == len(wanted.tags)
-        and there.storage_class == wanted.storage_class
+        and replica.user_metadata == dict(wanted.user_metadata)
+        and replica.content_headers == dict(wanted.content_headers)
+        and replica.tag_count == len(wanted.tags)
+        and replica.storage_class == wanted.storage_class
     )
 
 

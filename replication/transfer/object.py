@@ -1,7 +1,7 @@
-"""Make one key at the destination equal to the source, now."""
+"""Makes one key at the destination equal to the source as it is now, and knows no queue."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
@@ -22,9 +22,10 @@ from replication.transfer.verified_body import Allowance, VerifiedBody, check_cr
 
 @dataclass(frozen=True)
 class Transfer:
-    """One key under one rule; `may_go_on` raises as soon as the job is not ours any more.
+    """The transfer of one key under one rule.
 
-    With `allowance`, no byte is sent before it may be.
+    `may_go_on` raises TransferStopped once this lane must not write any more. `allowance`, if there
+    is one, delays each read to the byte rate that the destination allows.
     """
 
     rule: ReplicationRule
@@ -32,20 +33,21 @@ class Transfer:
     source: SourceStore
     destination: DestinationStore
     may_go_on: Callable[[], None]
-    threshold_bytes: int  # larger objects go in parts
+    threshold_bytes: int  # larger objects are copied in parts
     part_bytes: int
     allowance: Allowance | None = None
-    size_bytes: int | None = None  # as it was last seen; for a large one a HEAD is less than a GET
+    size_bytes: int | None = None  # as last seen; if large, a HEAD is cheaper than a GET
 
     def run(self) -> Completion | LargeObject | DeleteWanted:
-        """Copy the object as it is now, or take note that there is none.
+        """Copy the object as it is now, or find that it is missing.
 
-        A large one is not copied here, and no replica deleted: that is only found out.
+        This does not copy a large object and does not delete a replica: the result only says that
+        this is the next step.
 
         Raises:
-            ReplicationError: the try was unsuccessful; the replica is what it was before,
-                except after CHECKSUM_MISMATCH.
-            TransferStopped: the job is not ours any more, or shall be another's.
+            ReplicationError: the attempt was unsuccessful; the replica is unchanged, except after
+                CHECKSUM_MISMATCH.
+            TransferStopped: this lane no longer holds the job, or must hand it over.
         """
         planned_key = plan_key(
             self.rule.destination_key(self.key),
@@ -55,14 +57,14 @@ class Transfer:
         if isinstance(planned_key, SkippedKey):
             return Completion(Outcome.SKIPPED, remarks=planned_key.reason)
         try:
-            if (large := self._still_large(planned_key)) is not None:
+            if (large := self._head_if_large(planned_key)) is not None:
                 return large
             source_object = self.source.open(self.key)
         except ObjectMissing as missing:
-            return self._follow_delete(planned_key.key, missing)
+            return self._result_for_missing(planned_key.key, missing)
         except ReplicationError as error:
             if error.code is ErrorCode.SOURCE_ARCHIVED:
-                self._restore_if_the_rule_says_so()
+                self._request_restore_if_enabled()
             raise
         with source_object:
             planned = self._plan(source_object.info, planned_key)
@@ -70,30 +72,46 @@ class Transfer:
                 return planned
             return self._put(source_object, planned_key.key, planned)
 
-    def _still_large(self, key: PlannedKey) -> LargeObject | None:
-        """The object, if it was large when it was last seen, and is."""
+    def _head_if_large(self, key: PlannedKey) -> LargeObject | None:
+        """The object from a HEAD, if it was large when last seen and still is; else None."""
         if self.size_bytes is None or self.size_bytes <= self.threshold_bytes:
             return None
         if self.rule.source.kind != SourceKind.S3:
-            return None  # only S3 answers HEAD as it answers GET
+            return None  # only S3 answers a HEAD like a GET
         info = self.source.head(self.key)
         if info.is_archived:
-            return None  # a GET says so
+            return None  # the GET then raises SOURCE_ARCHIVED
         planned = self._plan(info, key)
         return planned if isinstance(planned, LargeObject) else None
 
     def _plan(self, info: ObjectInfo, key: PlannedKey) -> PlannedAttributes | LargeObject:
-        tags = self.source.tags(self.key, version_id=info.version_id) if info.tag_count else {}
-        planned = plan_attributes(self.rule, info, tags=tags, key=key)
         parts = plan_parts(
             info.size_bytes,
             threshold_bytes=self.threshold_bytes,
             preferred_part_bytes=self.part_bytes,
         )
         if parts is not None and info.is_pinnable:
-            return LargeObject(info, key.key, parts, planned)
+            return LargeObject(info, key.key, parts, self._plan_attributes_of_large(info, key))
         check_size(info.size_bytes)
-        return planned
+        tags = self._tags(info) if info.tag_count else {}
+        return plan_attributes(self.rule, info, tags=tags, key=key)
+
+    def _plan_attributes_of_large(self, info: ObjectInfo, key: PlannedKey) -> PlannedAttributes:
+        """Ask for the tags whatever `tag_count` says: not every server counts them in a HEAD."""
+        remarks: tuple[str, ...] = ()
+        tags: Mapping[str, str] = {}
+        if self.rule.source.kind == SourceKind.S3:
+            try:
+                tags = self._tags(info)
+            except ReplicationError as error:
+                if info.tag_count or error.code is not ErrorCode.SOURCE_ACCESS_DENIED:
+                    raise
+                remarks = ("without tags, if it has any: the source does not let us read them",)
+        planned = plan_attributes(self.rule, info, tags=tags, key=key)
+        return replace(planned, remarks=(*planned.remarks, *remarks))
+
+    def _tags(self, info: ObjectInfo) -> Mapping[str, str]:
+        return self.source.tags(self.key, version_id=info.version_id)
 
     def _put(
         self, source_object: SourceObject, destination_key: str, planned: PlannedAttributes
@@ -101,9 +119,7 @@ class Transfer:
         self.may_go_on()
         info = source_object.info
         expected = source_checksum(info)
-        body = VerifiedBody(
-            source_object, before_handing_on=self._before_handing_on, expected=expected
-        )
+        body = VerifiedBody(source_object, before_send=self._before_send, expected=expected)
         receipt = self.destination.put(destination_key, body, planned.attributes)
         crc64 = body.finish()
         check_crc64(read=crc64, answered=receipt.crc64, request_id=receipt.request_id)
@@ -121,20 +137,23 @@ class Transfer:
             remarks="\n".join(planned.remarks),
         )
 
-    def _before_handing_on(self, size_bytes: int) -> None:
+    def _before_send(self, size_bytes: int) -> None:
         self.may_go_on()
         if self.allowance is not None:
             self.allowance.spend(size_bytes, may_go_on=self.may_go_on)
 
-    def _follow_delete(
+    def _result_for_missing(
         self, destination_key: str, missing: ObjectMissing
     ) -> Completion | DeleteWanted:
         if self.rule.delete_policy != DeletePolicy.MIRROR:
             return Completion(Outcome.ABSENT, source_request_id=missing.request_id)
         return DeleteWanted(destination_key, missing.request_id)
 
-    def _restore_if_the_rule_says_so(self) -> None:
-        """Raises SOURCE_RESTORING, if it does; S3 is asked each time, which it allows."""
+    def _request_restore_if_enabled(self) -> None:
+        """Request a restore and raise SOURCE_RESTORING, if the rule restores archived objects.
+
+        S3 allows repeated requests, so each attempt sends one.
+        """
         if self.rule.archive_policy != ArchivePolicy.RESTORE:
             return
         days, tier = self.rule.restore_days, self.rule.restore_tier
@@ -142,8 +161,10 @@ class Transfer:
             self.source.request_restore(self.key, days=days, tier=tier)
         except ObjectMissing as missing:
             raise ReplicationError(
-                ErrorCode.SOURCE_CHANGED, "it was deleted meanwhile", request_id=missing.request_id
+                ErrorCode.SOURCE_CHANGED,
+                "the object was deleted meanwhile",
+                request_id=missing.request_id,
             ) from missing
         raise ReplicationError(
-            ErrorCode.SOURCE_RESTORING, f"asked for {days} days, by the tier {tier}"
+            ErrorCode.SOURCE_RESTORING, f"requested a restore for {days} days, tier {tier}"
         )

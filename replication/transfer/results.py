@@ -1,4 +1,4 @@
-"""What a step of a transfer works on, and the values that say how it ended."""
+"""The inputs and results of the steps that make one key equal; the steps know no queue."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ from replication.transfer.attributes import PlannedAttributes
 
 @dataclass(frozen=True)
 class Completion:
-    """How a job ended well: the outcome, and the proof of it."""
+    """The outcome of a completed job, and its proof of copy."""
 
     outcome: Outcome
     size_bytes: int | None = None
     source_etag: str = ""
     source_version_id: str = ""
     source_crc64: str = ""
-    source_checksum: str = ""  # the source's own, if it was compared
+    source_checksum: str = ""  # the checksum from the source, if it was compared
     source_request_id: str = ""
     destination_etag: str = ""
     destination_crc64: str = ""
     destination_request_id: str = ""
-    remarks: str = ""  # what the replica lacks or has in another form, a line each
+    remarks: str = ""  # a line for each thing that the replica lacks or has in another form
 
 
 @dataclass(frozen=True)
 class ClaimedPart:
-    """What a lane needs to know of a part that it carries; `attempt` is its fencing token."""
+    """A part that a lane claimed; `attempt` is the fencing token."""
 
     id: int
     upload_pk: int
@@ -42,12 +42,12 @@ class ClaimedPart:
     upload_id: str
     pin: ObjectInfo
     parts: PartPlan
-    checksum: SourceChecksum | None  # of the whole, to be put together of the parts'
+    checksum: SourceChecksum | None  # of the whole object, to combine from the parts
 
 
 @dataclass(frozen=True)
 class CarriedPart:
-    """A part that is at OSS: what OSS answered, and its CRC of the source's kind."""
+    """A part that OSS has: OSS's answer, and its CRC in the source's algorithm."""
 
     receipt: PartReceipt
     source_crc: int = 0
@@ -55,7 +55,7 @@ class CarriedPart:
 
 @dataclass(frozen=True)
 class LargeObject:
-    """An object that goes in parts: what it is, how it is cut, and what is written with it."""
+    """An object to copy in parts: its state at the source, its parts and its attributes."""
 
     info: ObjectInfo
     destination_key: str
@@ -65,7 +65,7 @@ class LargeObject:
 
 @dataclass(frozen=True)
 class DeleteWanted:
-    """The source has no such object, cleanly, and the rule says to delete the replica."""
+    """The source clearly has no such object, and the rule says to delete the replica."""
 
     destination_key: str
     source_request_id: str
@@ -76,8 +76,8 @@ class DeleteWanted:
         """Delete the replica.
 
         Raises:
-            ReplicationError: the destination refuses.
-            TransferStopped: the job is not ours any more, or shall be another's.
+            ReplicationError: any error of the destination.
+            TransferStopped: this lane no longer holds the job, or must hand it over.
         """
         may_go_on()
         receipt = destination.delete(self.destination_key)
@@ -90,7 +90,7 @@ class DeleteWanted:
 
 @dataclass(frozen=True)
 class UploadBegun:
-    """OSS has begun an upload of the object."""
+    """OSS has begun a multipart upload of the object."""
 
     large: LargeObject
     upload_id: str

@@ -1,4 +1,4 @@
-"""Bytes of the source as the body of a request to the destination, verified while they pass."""
+"""A request body that verifies the source's bytes while they pass; it knows no queue."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,34 +9,34 @@ from replication.stores.checksums import CRC64, RunningChecksum, SourceChecksum
 
 
 class Allowance(Protocol):
-    """The bytes that may be sent to a destination."""
+    """A limit on the bytes that may be sent to a destination."""
 
     def spend(self, size_bytes: int, *, may_go_on: Callable[[], None]) -> None:
-        """Wait until so many bytes may be sent, and take them.
+        """Wait until bytes may be sent, then use up `size_bytes` of the allowance.
 
         Raises:
-            TransferStopped: raised by `may_go_on`, which is called during the wait.
+            TransferStopped: `may_go_on`, which is called during the wait, raised it.
         """
 
 
 class VerifiedBody:
-    """An object of the source, or a range of it, on its way to the destination.
+    """An object of the source, or a range of it, as the body of a request to the destination.
 
-    Its length, and the source's checksum if one is to be compared here, are checked before the last
-    bytes are handed on. So a short or corrupt read ends the request before its Content-Length is
-    reached, and OSS keeps what it had.
+    The length, and the source's checksum if it is given, are checked before the last bytes are
+    returned. So a short or corrupt read ends the request before its Content-Length is reached, and
+    OSS keeps the old object.
     """
 
     def __init__(
         self,
         source_object: SourceObject,
         *,
-        before_handing_on: Callable[[int], None],
+        before_send: Callable[[int], None],
         expected: SourceChecksum | None = None,
         running: RunningChecksum | None = None,
     ) -> None:
         self._object = source_object
-        self._before_handing_on = before_handing_on
+        self._before_send = before_send
         self._expected = expected
         self._running = expected.begin() if expected else running
         self._read_bytes = 0
@@ -50,8 +50,8 @@ class VerifiedBody:
         """The next bytes, at most `size` of them; empty at the end.
 
         Raises:
-            ReplicationError: SOURCE_TRUNCATED, SOURCE_CORRUPT, or what the source raises.
-            TransferStopped: the job is not ours any more, or shall be another's.
+            ReplicationError: SOURCE_TRUNCATED, SOURCE_CORRUPT, or another error of the source.
+            TransferStopped: `before_send` raised it.
         """
         left = self.len - self._read_bytes
         data = self._object.read(left if size < 0 else min(size, left)) if left else b""
@@ -61,16 +61,17 @@ class VerifiedBody:
             self._running.update(data)
         if not data and left:
             raise self._error(
-                ErrorCode.SOURCE_TRUNCATED, f"it ended after {self._read_bytes} of {self.len} bytes"
+                ErrorCode.SOURCE_TRUNCATED,
+                f"the source ended after {self._read_bytes} of {self.len} bytes",
             )
         if self._expected and self._running and self._read_bytes == self.len:
             self._compare(self._running.value(), self._expected)
-        # Last, so that nothing is handed on that was read while the lease ran out.
-        self._before_handing_on(len(data))
+        # Last, so that bytes that were read while the lease expired are not sent.
+        self._before_send(len(data))
         return data
 
     def finish(self) -> str:
-        """The CRC-64 of all bytes, in decimal as OSS writes it."""
+        """The CRC-64 of all bytes, in decimal like OSS's."""
         assert self._read_bytes == self.len, "the destination answered before it had read the body"
         return str(self._crc64)
 
@@ -78,8 +79,7 @@ class VerifiedBody:
         if found != expected.expected:
             raise self._error(
                 ErrorCode.SOURCE_CORRUPT,
-                f"read {expected.shown(found)}, "
-                f"the source's is {expected.shown(expected.expected)}",
+                f"read {expected.shown(found)}, the source has {expected.shown(expected.expected)}",
             )
 
     def _error(self, code: ErrorCode, detail: str) -> ReplicationError:
@@ -87,7 +87,7 @@ class VerifiedBody:
 
 
 def check_crc64(*, read: str, answered: str, request_id: str) -> None:
-    """Compare OSS's CRC-64 with that of what was read.
+    """Compare OSS's CRC-64 with the CRC-64 of the bytes that were read.
 
     Raises:
         ReplicationError: CHECKSUM_MISMATCH.

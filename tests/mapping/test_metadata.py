@@ -18,7 +18,7 @@ from replication.mapping.metadata import (
 from sandbox.oss import names
 
 FAIL, DROP, REWRITE = MetadataPolicy.FAIL, MetadataPolicy.DROP, MetadataPolicy.REWRITE
-OURS = {"s3sync-etag": "e", "s3sync-version": "v"}
+PROVENANCE = {"s3sync-etag": "e", "s3sync-version": "v"}
 VALID = [
     {},
     {"a": ""},
@@ -82,8 +82,8 @@ def test_metadata_that_oss_refuses_is_refused_and_the_field_is_named(
 @pytest.mark.parametrize("policy", MetadataPolicy)
 @pytest.mark.parametrize("metadata", [each for each in VALID if "a1-" not in each])
 def test_no_policy_changes_valid_metadata(metadata: dict[str, str], policy: MetadataPolicy) -> None:
-    planned = plan_metadata(metadata, policy=policy, provenance=OURS)
-    assert planned.fields == metadata | OURS
+    planned = plan_metadata(metadata, policy=policy, provenance=PROVENANCE)
+    assert planned.fields == metadata | PROVENANCE
     assert (planned.rewritten, planned.dropped) == ((), ())
 
 
@@ -94,8 +94,8 @@ def test_under_fail_the_error_names_the_field(metadata: dict[str, str], reason: 
 
 
 def test_dropped_fields_are_recorded_and_the_others_stay() -> None:
-    planned = plan_metadata({"a_b": "1", "c": "é", "d": "2"}, policy=DROP, provenance=OURS)
-    assert planned.fields == {"d": "2"} | OURS
+    planned = plan_metadata({"a_b": "1", "c": "é", "d": "2"}, policy=DROP, provenance=PROVENANCE)
+    assert planned.fields == {"d": "2"} | PROVENANCE
     assert [field.name for field in planned.dropped] == ["a_b", "c"]
     assert planned.dropped[1] == Dropped(
         "c", "the value of 'c' has characters other than printable ASCII"
@@ -117,8 +117,8 @@ def test_dropped_fields_are_recorded_and_the_others_stay() -> None:
 def test_a_rewritten_field_is_still_readable(
     name: str, value: str, expected_name: str, expected_value: str
 ) -> None:
-    planned = plan_metadata({name: value}, policy=REWRITE, provenance=OURS)
-    assert planned.fields == {expected_name: expected_value} | OURS
+    planned = plan_metadata({name: value}, policy=REWRITE, provenance=PROVENANCE)
+    assert planned.fields == {expected_name: expected_value} | PROVENANCE
     assert planned.rewritten == (name,)
 
 
@@ -126,12 +126,12 @@ def test_a_rewritten_field_is_still_readable(
 @example({"a_b": "1", "s3sync-meta-a-5fb": "2", "a-5fb": "3"})
 @example({"s3sync-etag": "theirs", "s3sync-key": "%00", "s3sync-header-expires": "x"})
 def test_rewritten_metadata_is_valid_and_reversible(metadata: dict[str, str]) -> None:
-    planned = plan_metadata(metadata, policy=REWRITE, provenance=OURS)
+    planned = plan_metadata(metadata, policy=REWRITE, provenance=PROVENANCE)
     check_user_metadata(planned.fields)
     assert sent(planned.fields) == planned.fields
-    assert len(planned.fields) == len(metadata) + len(OURS)  # no two fields collide
+    assert len(planned.fields) == len(metadata) + len(PROVENANCE)  # no two fields collide
     assert original_metadata(planned.fields) == metadata
-    assert planned.fields.items() >= OURS.items()
+    assert planned.fields.items() >= PROVENANCE.items()
 
 
 @given(st.text())
@@ -146,15 +146,15 @@ def test_text_beyond_latin_1_is_written_as_utf_8(value: str) -> None:
 
 @given(fields)
 def test_each_field_is_either_kept_or_recorded_as_dropped(metadata: dict[str, str]) -> None:
-    planned = plan_metadata(metadata, policy=DROP, provenance=OURS)
-    kept = set(planned.fields) - set(OURS)
+    planned = plan_metadata(metadata, policy=DROP, provenance=PROVENANCE)
+    kept = set(planned.fields) - set(PROVENANCE)
     assert kept | {field.name for field in planned.dropped} == set(metadata)
     assert all(planned.fields[name] == metadata[name] for name in kept)
 
 
 @given(fields)
 def test_a_replica_of_a_replica_is_reversible_in_two_steps(metadata: dict[str, str]) -> None:
-    first = plan_metadata(metadata, policy=REWRITE, provenance=OURS)
+    first = plan_metadata(metadata, policy=REWRITE, provenance=PROVENANCE)
     again = plan_metadata(first.fields, policy=REWRITE, provenance={"s3sync-etag": "second"})
     assert again.fields["s3sync-etag"] == "second"
     assert original_metadata(original_metadata(again.fields)) == metadata
@@ -162,9 +162,9 @@ def test_a_replica_of_a_replica_is_reversible_in_two_steps(metadata: dict[str, s
 
 def test_a_source_field_with_a_reserved_name_is_never_overwritten_silently() -> None:
     with pytest.raises(ReplicationError, match="reserved for s3sync: 's3sync-etag'"):
-        plan_metadata({"s3sync-etag": "theirs"}, policy=FAIL, provenance=OURS)
-    planned = plan_metadata({"s3sync-etag": "theirs"}, policy=DROP, provenance=OURS)
-    assert planned.fields == OURS
+        plan_metadata({"s3sync-etag": "theirs"}, policy=FAIL, provenance=PROVENANCE)
+    planned = plan_metadata({"s3sync-etag": "theirs"}, policy=DROP, provenance=PROVENANCE)
+    assert planned.fields == PROVENANCE
     assert [field.name for field in planned.dropped] == ["s3sync-etag"]
 
 
@@ -180,12 +180,12 @@ def test_metadata_that_rewriting_makes_too_large_is_refused() -> None:
 
 def test_under_drop_the_largest_fields_make_room() -> None:
     metadata = {"small": "x", "large": "x" * 5000, "larger": "x" * 6000}
-    planned = plan_metadata(metadata, policy=DROP, provenance=OURS)
-    assert planned.fields == {"small": "x", "large": "x" * 5000} | OURS
+    planned = plan_metadata(metadata, policy=DROP, provenance=PROVENANCE)
+    assert planned.fields == {"small": "x", "large": "x" * 5000} | PROVENANCE
     assert [field.name for field in planned.dropped] == ["larger"]
-    full = MAX_OSS_METADATA_BYTES - len("a") - sum(map(len, [*OURS, *OURS.values()]))
-    assert not plan_metadata({"a": "x" * full}, policy=DROP, provenance=OURS).dropped
-    assert plan_metadata({"a": "x" * (full + 1)}, policy=DROP, provenance=OURS).dropped
+    full = MAX_OSS_METADATA_BYTES - len("a") - sum(map(len, [*PROVENANCE, *PROVENANCE.values()]))
+    assert not plan_metadata({"a": "x" * full}, policy=DROP, provenance=PROVENANCE).dropped
+    assert plan_metadata({"a": "x" * (full + 1)}, policy=DROP, provenance=PROVENANCE).dropped
 
 
 # -- content headers ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The environment: all that is wrong in one message, and nothing secret in any."""
+"""The environment: one message names everything that is wrong, and no message has a secret."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ WRONG = {
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Nothing but what a service needs at least."""
+    """Only the variables that the service requires."""
     for name in [name for name in os.environ if name.startswith("S3SYNC_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@db:5433/name")
@@ -37,7 +37,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_a_database_and_a_key_are_enough(environment: pytest.MonkeyPatch) -> None:
+def test_a_database_and_a_secret_key_are_enough(environment: pytest.MonkeyPatch) -> None:
     found = read_environment()
     assert found.secret_key.get_secret_value() == "k" * 32
     assert found.api_tokens == []
@@ -54,7 +54,7 @@ def test_lists_are_split_at_commas(environment: pytest.MonkeyPatch) -> None:
     assert found.api_tokens == ["a" * 16, "b" * 16]
 
 
-def test_all_that_is_wrong_is_told_at_once(environment: pytest.MonkeyPatch) -> None:
+def test_one_message_names_everything_that_is_wrong(environment: pytest.MonkeyPatch) -> None:
     for name, value in WRONG.items():
         environment.setenv(name, value)
     with pytest.raises(ImproperlyConfigured) as caught:
@@ -69,7 +69,7 @@ def test_all_that_is_wrong_is_told_at_once(environment: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "url", ["s3sync.example.com", "ftp://h", "https://h/admin/", "https://h:x", "https://h?a=b"]
 )
-def test_a_public_url_is_an_origin(environment: pytest.MonkeyPatch, url: str) -> None:
+def test_a_public_url_must_be_an_origin(environment: pytest.MonkeyPatch, url: str) -> None:
     environment.setenv("S3SYNC_PUBLIC_URL", url)
     with pytest.raises(ImproperlyConfigured, match="S3SYNC_PUBLIC_URL: must look like https://"):
         read_environment()
@@ -77,7 +77,7 @@ def test_a_public_url_is_an_origin(environment: pytest.MonkeyPatch, url: str) ->
     assert read_environment().public_url == "https://s3sync.example.com:8443"
 
 
-def test_failures_are_kept_at_least_as_long_as_jobs(environment: pytest.MonkeyPatch) -> None:
+def test_failures_must_be_kept_at_least_as_long_as_jobs(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("S3SYNC_KEEP_JOBS_DAYS", "91")
     with pytest.raises(ImproperlyConfigured, match="S3SYNC_KEEP_FAILURES_DAYS: must be at least"):
         read_environment()
@@ -85,13 +85,11 @@ def test_failures_are_kept_at_least_as_long_as_jobs(environment: pytest.MonkeyPa
     assert read_environment().keep_failures_days == 91
 
 
-def test_of_the_keys_of_the_function_there_are_two_at_most(
-    environment: pytest.MonkeyPatch,
-) -> None:
+def test_there_are_at_most_two_lambda_keys(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("S3SYNC_LAMBDA_KEYS", f" {'a' * 32}, {'b' * 32},")
     assert read_environment().lambda_keys == ["a" * 32, "b" * 32]
     environment.setenv("S3SYNC_LAMBDA_KEYS", ",".join(name * 32 for name in "abc"))
-    with pytest.raises(ImproperlyConfigured, match="S3SYNC_LAMBDA_KEYS: has two keys at most"):
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_LAMBDA_KEYS: has more than two keys"):
         read_environment()
 
 
@@ -101,7 +99,7 @@ def test_a_network_with_host_bits_is_refused(environment: pytest.MonkeyPatch) ->
         read_environment()
 
 
-def test_what_is_missing_is_named(environment: pytest.MonkeyPatch) -> None:
+def test_the_message_names_missing_variables(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("DATABASE_URL")
     environment.delenv("S3SYNC_SECRET_KEY")
     with pytest.raises(ImproperlyConfigured) as caught:
@@ -109,7 +107,7 @@ def test_what_is_missing_is_named(environment: pytest.MonkeyPatch) -> None:
     assert "  DATABASE_URL: is not set\n  S3SYNC_SECRET_KEY: is not set" in str(caught.value)
 
 
-def test_the_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch) -> None:
+def test_the_repr_of_the_settings_has_no_secret(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("DATABASE_URL", "postgresql://u:SeCrEt@db/name")
     environment.setenv("S3SYNC_SECRET_KEY", "SeCrEt" * 6)
     environment.setenv("S3SYNC_API_TOKENS", "SeCrEt" * 6)
@@ -117,7 +115,7 @@ def test_the_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch)
     assert "SeCrEt" not in repr(read_environment())
 
 
-def test_a_management_command_shows_the_message_and_no_value(tmp_path: Path) -> None:
+def test_a_management_command_prints_the_message_and_no_value(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, REPOSITORY / "manage.py", "check"],
         env={"PATH": os.defpath, **WRONG},
@@ -134,7 +132,7 @@ def test_a_management_command_shows_the_message_and_no_value(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "url", ["", "postgresql://", "postgresql://h", "postgresql://h/", "postgresql://h:x/n", "h/n"]
 )
-def test_a_database_url_that_names_no_postgresql_is_refused(
+def test_a_database_url_that_is_not_for_postgresql_is_refused(
     environment: pytest.MonkeyPatch, url: str
 ) -> None:
     environment.setenv("DATABASE_URL", url)
@@ -142,7 +140,7 @@ def test_a_database_url_that_names_no_postgresql_is_refused(
         read_environment()
 
 
-def test_a_database_url_becomes_djangos_settings() -> None:
+def test_a_database_url_becomes_a_django_database() -> None:
     url = SecretStr("postgresql://us%40er:p%2Fw%3A@[::1]:5433/na%20me?sslmode=require&x=a%3Db")
     found = django_database(url)
     assert (found["USER"], found["PASSWORD"], found["NAME"]) == ("us@er", "p/w:", "na me")
@@ -156,7 +154,7 @@ def test_every_setting_is_described_and_documented(field: str) -> None:
     assert f"`{variable_name(field)}`" in (REPOSITORY / "docs/reference/settings.md").read_text()
 
 
-def test_every_variable_that_is_documented_exists() -> None:
+def test_every_documented_variable_exists() -> None:
     rows = (REPOSITORY / "docs/reference/settings.md").read_text().splitlines()
     documented = {row.split("`")[1] for row in rows if row.startswith("| `S3SYNC_")}
     known = {variable_name(field) for field in Environment.model_fields}

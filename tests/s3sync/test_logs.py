@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, on standard error, with secrets redacted."""
+"""Logs: one JSON object per line, on standard error, with secrets redacted."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from tests.support.paths import REPOSITORY
 
 
 def logged_by(program: str, *, level: str = "INFO") -> list[dict[str, Any]]:
-    """What a process logs that is configured as the service is."""
+    """The log lines of a process with the service's logging configuration."""
     prologue = f"from s3sync.logs import logging_config; logging_config(level={level!r})\n"
     done = subprocess.run(
         [sys.executable, "-c", "import logging, structlog\n" + prologue + program],
@@ -38,12 +38,12 @@ def test_an_event_is_one_line_of_json_with_its_fields() -> None:
     }
 
 
-def test_the_standard_librarys_loggers_write_the_same_shape() -> None:
+def test_the_standard_librarys_loggers_write_the_same_format() -> None:
     [line] = logged_by("logging.getLogger('django').warning('%s is %d', 'a', 1)")
     assert (line["event"], line["level"], line["logger"]) == ("a is 1", "warning", "django")
 
 
-def test_an_exception_is_in_its_line() -> None:
+def test_the_line_of_an_exception_has_its_traceback() -> None:
     [line] = logged_by(
         """
 try:
@@ -56,7 +56,7 @@ except ZeroDivisionError:
     assert line["job"] == 7
 
 
-def test_secrets_are_redacted_by_their_names() -> None:
+def test_secrets_are_redacted_by_field_name() -> None:
     [line] = logged_by(
         """
 structlog.get_logger('x').info('said', access_key_secret='S', Password='S', api_token='S',
@@ -69,7 +69,7 @@ structlog.get_logger('x').info('said', access_key_secret='S', Password='S', api_
     assert len(hidden) == 6
 
 
-def test_the_level_holds_and_the_sdks_stay_silent_even_at_debug() -> None:
+def test_the_level_applies_and_the_sdks_stay_silent_even_at_debug() -> None:
     program = """
 for name in ('oss2.api', 'botocore.auth', 'boto3', 'urllib3', 'django-q'):
     logging.getLogger(name).info('signed with a secret')
@@ -79,9 +79,9 @@ structlog.get_logger('x').debug('shown at debug')
     assert [line["event"] for line in logged_by(program, level="DEBUG")] == ["shown at debug"]
 
 
-def test_what_json_does_not_know_is_written_as_text() -> None:
+def test_values_that_json_does_not_support_are_written_as_text() -> None:
     [line] = logged_by(
-        "structlog.get_logger('x').info('said', place={1, 1}, error=ValueError('e'))"
+        "structlog.get_logger('x').info('said', numbers={1, 1}, error=ValueError('e'))"
     )
-    assert line["place"] == "{1}"
+    assert line["numbers"] == "{1}"
     assert "ValueError" in line["error"] or line["error"] == "e"

@@ -1,4 +1,4 @@
-"""One key brought up to date: what travels, what is refused, and what each failure is called."""
+"""The transfer of one key: what is copied, what is refused, and the code of each error."""
 
 import gzip
 import hashlib
@@ -20,7 +20,7 @@ from replication.models import (
     TransferAttempt,
     TransferJob,
 )
-from replication.stores.base import hint_seconds
+from replication.stores.base import parse_retry_after
 from sandbox.oss import Denial, Fault
 from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
 from tests.support.http_origin import HttpOrigin, http_origin
@@ -41,7 +41,7 @@ ODD_KEYS = [
 
 @pytest.fixture(autouse=True)
 def late_retries(settings: Settings) -> None:
-    """So late that no test sees a second try by chance."""
+    """Retries are due so late that no test sees a second attempt by chance."""
     limits = {"retry_base_seconds": 1e6, "retry_cap_seconds": 1e6}
     settings.S3SYNC = settings.S3SYNC.model_copy(update=limits)
 
@@ -54,7 +54,7 @@ def http() -> Iterator[HttpOrigin]:
 
 @pytest.fixture
 def http_road(road: Road, http: HttpOrigin) -> Road:
-    """The road, but from a web server."""
+    """The road with a web server as its source."""
     road.source.kind = SourceKind.HTTP
     road.source.bucket = ""
     road.source.endpoint_url = http.url
@@ -63,7 +63,7 @@ def http_road(road: Road, http: HttpOrigin) -> Road:
 
 
 def failure(job: TransferJob, code: ErrorCode) -> str:
-    """The detail of the job's one unsuccessful try; its code and state are as expected."""
+    """Check the code and state of the job's only attempt, and return the error detail."""
     attempt = TransferAttempt.objects.get(job=job)
     assert (attempt.code, job.error_code) == (code, code), attempt.detail
     assert job.error is not None
@@ -72,14 +72,14 @@ def failure(job: TransferJob, code: ErrorCode) -> str:
     return attempt.detail
 
 
-def puts(road: Road) -> int:
+def put_count(road: Road) -> int:
     return len(road.oss.requests(operation="PutObject"))
 
 
-# -- what travels ------------------------------------------------------------------------------
+# -- what is copied ----------------------------------------------------------------------------
 
 
-def test_an_empty_object_is_copied_as_such(road: Road) -> None:
+def test_an_empty_object_is_copied(road: Road) -> None:
     road.put(KEY, b"", Metadata={"a": "b"})
     job = look_at(road, KEY)
     assert (job.outcome, job.size_bytes, job.source_crc64) == (Outcome.COPIED, 0, "0")
@@ -88,7 +88,7 @@ def test_an_empty_object_is_copied_as_such(road: Road) -> None:
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_an_odd_key_arrives_under_its_own_name(road: Road, key: str) -> None:
+def test_an_odd_key_is_copied_unchanged(road: Road, key: str) -> None:
     road.put(key, key.encode())
     job = look_at(road, key)
     assert (job.state, job.error_detail) == (JobState.COMPLETED, "")
@@ -96,7 +96,7 @@ def test_an_odd_key_arrives_under_its_own_name(road: Road, key: str) -> None:
     assert road.replica(key) == key.encode()
 
 
-def test_an_object_overwritten_by_an_empty_one_is_empty(road: Road) -> None:
+def test_an_empty_object_overwrites_the_earlier_one(road: Road) -> None:
     road.put(KEY, b"content")
     look_at(road, KEY)
     road.put(KEY, b"")
@@ -104,7 +104,7 @@ def test_an_object_overwritten_by_an_empty_one_is_empty(road: Road) -> None:
     assert road.replica(KEY) == b""
 
 
-def test_the_version_of_a_versioned_bucket_is_kept_as_provenance(road: Road) -> None:
+def test_the_version_in_a_versioned_bucket_is_kept_as_provenance(road: Road) -> None:
     road.s3.put_bucket_versioning(
         Bucket=road.source.bucket, VersioningConfiguration={"Status": "Enabled"}
     )
@@ -114,12 +114,12 @@ def test_the_version_of_a_versioned_bucket_is_kept_as_provenance(road: Road) -> 
     assert road.replicas.head_object(KEY).headers["x-oss-meta-s3sync-version"] == version
 
 
-def test_a_multipart_object_is_copied_though_its_etag_is_no_md5(road: Road) -> None:
-    place = {"Bucket": road.source.bucket, "Key": KEY}
-    upload = road.s3.create_multipart_upload(**place)["UploadId"]
-    part = road.s3.upload_part(**place, UploadId=upload, PartNumber=1, Body=b"parts")
+def test_a_multipart_object_is_copied_although_its_etag_is_not_an_md5(road: Road) -> None:
+    location = {"Bucket": road.source.bucket, "Key": KEY}
+    upload = road.s3.create_multipart_upload(**location)["UploadId"]
+    part = road.s3.upload_part(**location, UploadId=upload, PartNumber=1, Body=b"parts")
     road.s3.complete_multipart_upload(
-        **place,
+        **location,
         UploadId=upload,
         MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
     )
@@ -128,7 +128,7 @@ def test_a_multipart_object_is_copied_though_its_etag_is_no_md5(road: Road) -> N
     assert road.replica(KEY) == b"parts"
 
 
-def test_the_rule_says_where_the_replica_lies(make_road: Callable[..., Road]) -> None:
+def test_the_rule_decides_the_destination_key(make_road: Callable[..., Road]) -> None:
     road = make_road(source_prefix="in/", destination_prefix="out/", strip_source_prefix=True)
     road.put("in/a")
     look_at(road, "in/a")
@@ -138,7 +138,7 @@ def test_the_rule_says_where_the_replica_lies(make_road: Callable[..., Road]) ->
 # -- from a web server -------------------------------------------------------------------------
 
 
-def test_an_object_comes_from_a_web_server_with_its_headers(
+def test_an_object_is_copied_from_a_web_server_with_its_headers(
     http_road: Road, http: HttpOrigin
 ) -> None:
     body = gzip.compress(b"content")
@@ -182,7 +182,7 @@ def test_a_key_is_percent_encoded_into_the_path(
 
 
 @pytest.mark.parametrize("key", ["a/../b", "../a", "a/./b", "./a", "a/.."])
-def test_a_key_that_would_become_another_path_is_not_asked_for(
+def test_a_key_that_would_become_another_path_is_never_requested(
     http_road: Road, http: HttpOrigin, key: str
 ) -> None:
     assert "'..'" in failure(look_at(http_road, key), ErrorCode.SOURCE_REFUSED)
@@ -194,7 +194,7 @@ def test_a_key_that_would_become_another_path_is_not_asked_for(
     ("policy", "outcome"),
     [(DeletePolicy.KEEP, Outcome.ABSENT), (DeletePolicy.MIRROR, Outcome.DELETED)],
 )
-def test_a_web_servers_clean_no_is_followed_as_the_rule_says(
+def test_a_web_servers_404_or_410_is_handled_as_the_rule_says(
     http_road: Road, http: HttpOrigin, status: str, policy: DeletePolicy, outcome: Outcome
 ) -> None:
     http.answers(b"x")
@@ -221,7 +221,7 @@ def test_a_web_servers_clean_no_is_followed_as_the_rule_says(
         ("503 Service Unavailable", ErrorCode.SOURCE_THROTTLED),
     ],
 )
-def test_a_web_servers_other_answers_delete_nothing(
+def test_other_answers_of_a_web_server_delete_nothing(
     http_road: Road, http: HttpOrigin, status: str, code: ErrorCode
 ) -> None:
     http_road.rule.delete_policy = DeletePolicy.MIRROR
@@ -238,16 +238,16 @@ def test_a_web_servers_other_answers_delete_nothing(
     assert http_road.replica(KEY) == b"kept"
 
 
-def test_an_endless_hint_is_an_hour(http_road: Road, http: HttpOrigin) -> None:
+def test_a_huge_retry_after_counts_as_an_hour(http_road: Road, http: HttpOrigin) -> None:
     http.answers(status="503 Service Unavailable", Retry_After="9" * 400)
     job = look_at(http_road, KEY)
     failure(job, ErrorCode.SOURCE_THROTTLED)
     assert (job.available_at - job.enqueued_at).total_seconds() >= 3600
-    assert hint_seconds("9" * 400) == 3600
+    assert parse_retry_after("9" * 400) == 3600
 
 
 @pytest.mark.parametrize("header", ["ETag", "X-Request-Id", "Location"])
-def test_bytes_that_the_database_can_not_store_stay_out_of_it(
+def test_bytes_that_the_database_can_not_store_are_not_stored(
     http_road: Road, http: HttpOrigin, header: str
 ) -> None:
     nul: dict[str, Any] = {header: "a\0b"}
@@ -260,11 +260,11 @@ def test_bytes_that_the_database_can_not_store_stay_out_of_it(
 def test_an_answer_without_a_length_is_refused(http_road: Road, http: HttpOrigin) -> None:
     http.answers(b"x", length=None)
     failure(look_at(http_road, KEY), ErrorCode.SOURCE_LENGTH_UNKNOWN)
-    assert puts(http_road) == 0
+    assert put_count(http_road) == 0
 
 
 @pytest.mark.parametrize("sent", [b"", b"half", b"x" * 300_000])
-def test_a_source_that_ends_early_leaves_the_old_replica(
+def test_a_truncated_source_leaves_the_old_replica(
     http_road: Road, http: HttpOrigin, sent: bytes
 ) -> None:
     http_road.replicas.put_object(KEY, b"old")
@@ -273,30 +273,32 @@ def test_a_source_that_ends_early_leaves_the_old_replica(
     assert http_road.replica(KEY) == b"old"
 
 
-def test_a_web_server_that_is_not_there_is_unreachable(http_road: Road) -> None:
+def test_a_web_server_that_refuses_connections_is_unreachable(http_road: Road) -> None:
     http_road.source.endpoint_url = "http://127.0.0.1:9"
     http_road.source.save()
     failure(look_at(http_road, KEY), ErrorCode.SOURCE_UNREACHABLE)
 
 
-def test_what_is_not_http_is_an_unreachable_source(http_road: Road, http: HttpOrigin) -> None:
+def test_a_server_that_does_not_speak_http_is_unreachable(
+    http_road: Road, http: HttpOrigin
+) -> None:
     http.answer = b"SSH-2.0-OpenSSH\r\n"
     failure(look_at(http_road, KEY), ErrorCode.SOURCE_UNREACHABLE)
 
 
-# -- what OSS could not keep -------------------------------------------------------------------
+# -- what OSS does not accept -------------------------------------------------------------------
 
 
 def test_metadata_that_oss_refuses_fails_before_a_byte_is_written(road: Road) -> None:
     road.put(KEY, Metadata={"taken_by": "x"})
     assert "'taken_by'" in failure(look_at(road, KEY), ErrorCode.METADATA_INCOMPATIBLE)
-    assert puts(road) == 0
+    assert put_count(road) == 0
 
 
-def test_metadata_beyond_ascii_is_carried_as_s3_gives_it(
+def test_non_ascii_metadata_is_copied_as_s3_returns_it(
     http_road: Road, road: Road, aws: Any
 ) -> None:
-    """S3 gives it back as an encoded word of RFC 2047; OSS keeps that as it is."""
+    """S3 returns it as an encoded word of RFC 2047, and OSS keeps the encoded word."""
     http_road.source.kind = SourceKind.S3
     http_road.source.bucket = http_road.source.name
     http_road.source.endpoint_url = aws.endpoint_url
@@ -309,24 +311,24 @@ def test_metadata_beyond_ascii_is_carried_as_s3_gives_it(
 
 @pytest.mark.parametrize("key", ["/a", "\\a", "a" * 1024, ".", ".."])
 def test_a_key_that_oss_refuses_fails_before_any_request(road: Road, key: str) -> None:
-    assert "the destination key is not possible" in failure(
+    assert "OSS does not accept the destination key" in failure(
         look_at(road, key), ErrorCode.KEY_INCOMPATIBLE
     )
     assert road.oss.requests() == []
 
 
-def test_a_destination_prefix_makes_a_key_possible(make_road: Callable[..., Road]) -> None:
+def test_a_destination_prefix_can_make_a_key_valid(make_road: Callable[..., Road]) -> None:
     road = make_road(destination_prefix="s3")
     road.put("/a")
     look_at(road, "/a")
     assert road.replica("s3/a") == b"content"
 
 
-# -- what the source says ----------------------------------------------------------------------
+# -- answers of the source ---------------------------------------------------------------------
 
 
-def test_bytes_that_are_not_what_the_source_has_leave_the_old_replica(road: Road) -> None:
-    """A stand-in for a proxy that alters bytes: an S3 whose ETag is another content's MD5."""
+def test_bytes_that_differ_from_the_source_leave_the_old_replica(road: Road) -> None:
+    """An S3 whose ETag is the MD5 of other content stands for a proxy that alters bytes."""
     road.replicas.put_object(KEY, b"old")
     with http_origin() as broken_s3:
         broken_s3.answers(b"altered", ETag=f'"{hashlib.md5(b"content").hexdigest()}"')
@@ -337,7 +339,7 @@ def test_bytes_that_are_not_what_the_source_has_leave_the_old_replica(road: Road
     assert road.replica(KEY) == b"old"
 
 
-def test_an_s3_that_ends_early_leaves_the_old_replica(road: Road) -> None:
+def test_a_truncated_answer_of_s3_leaves_the_old_replica(road: Road) -> None:
     road.replicas.put_object(KEY, b"old")
     with http_origin() as broken_s3:
         broken_s3.answers(b"half", length=100, ETag='"x"')
@@ -349,7 +351,7 @@ def test_an_s3_that_ends_early_leaves_the_old_replica(road: Road) -> None:
 
 @pytest.mark.parametrize("head", ["HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Len"])
 @pytest.mark.parametrize("kind", SourceKind)
-def test_a_connection_that_breaks_in_the_head_of_the_answer_is_tried_again(
+def test_a_connection_that_breaks_in_the_response_headers_is_retried(
     road: Road, http: HttpOrigin, kind: SourceKind, head: str
 ) -> None:
     http.answer = head.encode()
@@ -380,7 +382,7 @@ def test_a_connection_that_breaks_in_the_head_of_the_answer_is_tried_again(
         ("418 Teapot", "Novelty", ErrorCode.UNEXPECTED),
     ],
 )
-def test_only_s3s_no_such_key_deletes(
+def test_no_answer_of_s3_but_no_such_key_deletes(
     make_road: Callable[..., Road], status: str, name: str, code: ErrorCode
 ) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
@@ -402,7 +404,7 @@ def test_only_s3s_no_such_key_deletes(
     ("policy", "outcome"),
     [(DeletePolicy.KEEP, Outcome.ABSENT), (DeletePolicy.MIRROR, Outcome.DELETED)],
 )
-def test_a_deleted_object_is_followed_as_the_rule_says(
+def test_a_deleted_object_is_handled_as_the_rule_says(
     make_road: Callable[..., Road], policy: DeletePolicy, outcome: Outcome
 ) -> None:
     road = make_road(delete_policy=policy)
@@ -416,7 +418,7 @@ def test_a_deleted_object_is_followed_as_the_rule_says(
     assert look_at(road, KEY).outcome == outcome
 
 
-def test_a_source_bucket_that_is_missing_deletes_nothing(make_road: Callable[..., Road]) -> None:
+def test_a_missing_source_bucket_deletes_nothing(make_road: Callable[..., Road]) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
     road.replicas.put_object(KEY, b"kept")
     road.source.bucket = "no-such-bucket"
@@ -425,7 +427,7 @@ def test_a_source_bucket_that_is_missing_deletes_nothing(make_road: Callable[...
     assert road.replica(KEY) == b"kept"
 
 
-def test_a_source_that_may_not_be_read_deletes_nothing(
+def test_a_source_that_denies_access_deletes_nothing(
     make_road: Callable[..., Road], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
@@ -437,22 +439,22 @@ def test_a_source_that_may_not_be_read_deletes_nothing(
     assert road.replica(KEY) == b"kept"
 
 
-def test_an_s3_that_is_not_there_is_unreachable(road: Road) -> None:
+def test_an_s3_that_refuses_connections_is_unreachable(road: Road) -> None:
     road.source.endpoint_url = "http://127.0.0.1:9"
     road.source.save()
     assert "127.0.0.1:9" in failure(look_at(road, KEY), ErrorCode.SOURCE_UNREACHABLE)
 
 
-# -- what OSS says -----------------------------------------------------------------------------
+# -- answers of OSS ----------------------------------------------------------------------------
 
 
-def test_another_checksum_than_ours_is_never_a_success(road: Road) -> None:
+def test_a_different_checksum_from_oss_is_never_a_success(road: Road) -> None:
     road.put(KEY)
     road.oss.add_fault(Fault(operation="PutObject", wrong_crc=True))
     failure(look_at(road, KEY), ErrorCode.CHECKSUM_MISMATCH)
 
 
-def test_a_throttled_try_comes_back_no_sooner_than_oss_asked(road: Road) -> None:
+def test_a_throttled_job_is_retried_no_sooner_than_oss_asked(road: Road) -> None:
     road.put(KEY)
     road.oss.add_fault(
         Fault(
@@ -481,7 +483,7 @@ def throttled_without_a_hint(road: Road) -> None:
     road.oss.add_fault(Fault(operation="PutObject", status=503, code="TotalQpsLimitExceeded"))
 
 
-def novelty(road: Road) -> None:
+def unknown_error(road: Road) -> None:
     road.oss.add_fault(Fault(operation="PutObject", status=418, code="Novelty"))
 
 
@@ -521,12 +523,12 @@ def not_there(road: Road) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "code", "words"),
+    ("break_it", "code", "words"),
     [
         (reset, ErrorCode.DESTINATION_UNREACHABLE, ""),
         (unavailable, ErrorCode.DESTINATION_UNAVAILABLE, "500 InternalError"),
         (throttled_without_a_hint, ErrorCode.DESTINATION_THROTTLED, "TotalQpsLimitExceeded"),
-        (novelty, ErrorCode.UNEXPECTED, "418 Novelty"),
+        (unknown_error, ErrorCode.UNEXPECTED, "418 Novelty"),
         (kms_is_off, ErrorCode.DESTINATION_KMS, "KmsServiceNotEnabled"),
         (denied, ErrorCode.DESTINATION_ACCESS_DENIED, "EC 0003-00000001"),
         (bucket_is_missing, ErrorCode.DESTINATION_BUCKET_MISSING, "NoSuchBucket"),
@@ -539,12 +541,12 @@ def not_there(road: Road) -> None:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 @pytest.mark.parametrize("size", [7, 3_000_000], ids=["small", "large"])
-def test_what_oss_answers_has_a_name_and_leaves_the_old_replica(
-    road: Road, trouble: Callable[[Road], None], code: ErrorCode, words: str, size: int
+def test_each_error_of_oss_has_a_code_and_leaves_the_old_replica(
+    road: Road, break_it: Callable[[Road], None], code: ErrorCode, words: str, size: int
 ) -> None:
     road.put(KEY, b"x" * size)
     road.replicas.put_object(KEY, b"old")
-    trouble(road)
+    break_it(road)
     job = look_at(road, KEY)
     detail = failure(job, code)
     assert words in detail
@@ -558,7 +560,7 @@ def test_what_oss_answers_has_a_name_and_leaves_the_old_replica(
     assert road.replica(KEY) == b"old"
 
 
-def test_a_delete_that_oss_refuses_has_a_name(make_road: Callable[..., Road]) -> None:
+def test_a_delete_that_oss_refuses_has_a_code(make_road: Callable[..., Road]) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
     road.replicas.put_object(KEY, b"old")
     road.oss.deny(Denial(actions=("oss:DeleteObject",)))
@@ -566,7 +568,7 @@ def test_a_delete_that_oss_refuses_has_a_name(make_road: Callable[..., Road]) ->
     assert road.replica(KEY) == b"old"
 
 
-def test_a_write_whose_answer_was_lost_is_written_again(road: Road) -> None:
+def test_a_write_without_an_answer_is_repeated(road: Road) -> None:
     road.put(KEY)
     road.oss.add_fault(Fault(operation="PutObject", reset=True, when="after"))
     failure(look_at(road, KEY), ErrorCode.DESTINATION_UNREACHABLE)
@@ -581,9 +583,9 @@ import resource, sys
 import django
 django.setup()
 from replication.models import ReplicationRule
-from replication.stores.http import HttpStore
-from replication.stores.oss import OssStore
-from replication.transfer import Transfer
+from replication.stores.http.store import HttpStore
+from replication.stores.oss.store import OssStore
+from replication.transfer.object import Transfer
 
 def copy(key):
     destination = OssStore(bucket="replica", endpoint=sys.argv[2], region="cn-hangzhou",

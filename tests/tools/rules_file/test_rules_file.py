@@ -285,7 +285,7 @@ quues: []
         ),
         (
             "rules: [{name: a, storage_classes: GLACIER=Frozen}]",
-            "1: rules[0].storage_classes: 'Frozen' is no storage class of OSS's",
+            "1: rules[0].storage_classes: 'Frozen' is not a storage class of OSS",
         ),
         (
             "rules: [{name: a, key_policy: ignore}]",
