@@ -1,4 +1,4 @@
-"""Django settings; what can differ between installations is in environment.py."""
+"""Django settings. Settings that differ between installations are in environment.py."""
 
 import warnings
 from datetime import timedelta
@@ -9,7 +9,7 @@ from s3sync.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# The one place where the product's own settings are found: settings.S3SYNC.lane_concurrency
+# All settings of s3sync itself, e.g. settings.S3SYNC.lane_concurrency.
 S3SYNC = read_environment()
 
 SECRET_KEY = S3SYNC.secret_key.get_secret_value()
@@ -25,7 +25,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
-    "replication",  # before django_q: its qcluster command is ours
+    "replication",  # before django_q, whose qcluster command it replaces
     "django_q",
     "axes",
 ]
@@ -42,7 +42,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",  # last: it answers a login that is locked out
+    "axes.middleware.AxesMiddleware",  # last: it answers logins that are locked out
 ]
 
 ROOT_URLCONF = "s3sync.urls"
@@ -66,7 +66,7 @@ TEMPLATES = [
 DATABASES = {"default": django_database(S3SYNC.database_url)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# docs/guides/access.md says what these amount to.
+# docs/guides/access.md describes the password rules.
 _VALIDATORS: dict[str, dict[str, int]] = {
     "UserAttributeSimilarityValidator": {},
     "MinimumLengthValidator": {"min_length": 12},
@@ -79,12 +79,12 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "admin:login"
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",  # first: it refuses who is locked out
+    "axes.backends.AxesStandaloneBackend",  # first: it refuses users who are locked out
     "django.contrib.auth.backends.ModelBackend",
 ]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
-# Both together: a stranger elsewhere can't lock a user out.
+# The pair of name and address, so that a stranger elsewhere can't lock a user out.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "s3sync.logins.client_address"
 AXES_RESET_ON_SUCCESS = True
@@ -103,7 +103,7 @@ USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-# Served as collected where `collectstatic` has run (the image), else straight from the sources.
+# Serve the collected files if `collectstatic` has run (as in the image), else the sources.
 WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
 if WHITENOISE_USE_FINDERS:
     warnings.filterwarnings("ignore", message="No directory at", category=UserWarning)
@@ -119,31 +119,31 @@ if S3SYNC.https_only:
     SECURE_HSTS_SECONDS = 31_536_000
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
-    # Browsers take these from this very host alone, over TLS.
+    # Browsers accept the __Host- prefix only over TLS, and for this host alone.
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
 
-# A loop (lane, poller) ends and renews itself after lane_seconds; a single PUT of 5 GB may
-# hold its lane for longer. Past LOOP_TIMEOUT_SECONDS django-q kills the worker.
+# A loop (lane, poller) starts its successor and ends after lane_seconds, but a single PUT of 5 GB
+# may hold its lane for longer. After LOOP_TIMEOUT_SECONDS django-q kills the worker.
 LOOP_TIMEOUT_SECONDS = 3600
 
-# django-q2 executes loops, it is not the job queue: see docs/decisions/lanes-and-jobs.md.
-# replication/checks.py asserts what must not be changed here.
+# django-q2 runs the loops; it is not the job queue: see docs/decisions/lanes-and-jobs.md.
+# replication/checks.py checks the values that must not change.
 Q_CLUSTER = {
     "name": "s3sync",
     "orm": "default",
     "broker_class": "replication.cluster.broker.PatientBroker",
-    # One polls, one prunes, one notifies; two for renewals, which overlap.
+    # One to poll, one to prune, one to notify; two for renewals, as a loop overlaps its successor.
     "workers": S3SYNC.lanes + 5,
-    "poll": 0,  # the broker waits by itself
-    # Tasks that wait in one cluster's memory are tasks that no other host can take.
+    "poll": 0,  # the broker itself waits for tasks
+    # No other host can take tasks that wait in one cluster's memory.
     "queue_limit": 1,
     "bulk": 1,
     "max_attempts": 1,
     "ack_failures": True,
     "timeout": LOOP_TIMEOUT_SECONDS,
     "retry": LOOP_TIMEOUT_SECONDS + 60,
-    "save_limit": -1,  # success rows say nothing that TransferJob does not
+    "save_limit": -1,  # rows of successful tasks add nothing to TransferJob
     "recycle": 100,
     "catch_up": False,
     "label": "Cluster tasks",
