@@ -202,7 +202,7 @@ class Environment(BaseSettings):
     )
 
     @property
-    def connections_at_most(self) -> int:
+    def max_connections(self) -> int:
         """The most connections of a lane to one source or destination: transfers and parts."""
         return 2 * self.lane_concurrency
 

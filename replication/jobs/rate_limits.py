@@ -152,11 +152,11 @@ class ByteAllowance:
         """Bytes that may be sent at once; negative if more were taken than were left."""
         return self._left
 
-    def spend(self, size_bytes: int, *, may_go_on: Callable[[], None]) -> None:
+    def spend(self, size_bytes: int, *, raise_if_stopped: Callable[[], None]) -> None:
         """Wait until something is left, then take so many bytes, even if fewer are left.
 
         Raises:
-            TransferStopped: `may_go_on`, which is called during the wait, raised it.
+            TransferStopped: `raise_if_stopped`, which is called during the wait, raised it.
         """
         if not self._bytes_per_second:
             return
@@ -165,13 +165,13 @@ class ByteAllowance:
             if has_some:
                 self._left -= size_bytes
         if not has_some:
-            run_blocking(partial(self._wait_and_spend, size_bytes, may_go_on))
+            run_blocking(partial(self._wait_and_spend, size_bytes, raise_if_stopped))
 
-    def _wait_and_spend(self, size_bytes: int, may_go_on: Callable[[], None]) -> None:
+    def _wait_and_spend(self, size_bytes: int, raise_if_stopped: Callable[[], None]) -> None:
         with self._changed:
             while self._bytes_per_second and self._left <= 0:
                 self._changed.wait(CHECK_SECONDS)
-                may_go_on()
+                raise_if_stopped()
             self._left -= size_bytes
 
     def fill(self, bytes_per_second: int | None) -> None:

@@ -86,7 +86,7 @@ def _client(
         retries={"total_max_attempts": 1},
         connect_timeout=limits.connect_timeout_seconds,
         read_timeout=limits.read_timeout_seconds + long_poll_seconds,
-        max_pool_connections=connections or limits.connections_at_most,
+        max_pool_connections=connections or limits.max_connections,
         # Fixed, because botocore otherwise builds it from fifteen parts for each request, a fifth
         # of the request's cost.
         user_agent="s3sync",

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 def begin_upload(
-    large: LargeObject, destination: DestinationStore, *, may_go_on: Callable[[], None]
+    large: LargeObject, destination: DestinationStore, *, raise_if_stopped: Callable[[], None]
 ) -> UploadBegun | Completion:
     """Begin the upload, unless the replica is already a copy of exactly this object.
 
@@ -43,7 +43,7 @@ def begin_upload(
         replica = destination.head(key)
         if replica is not None and _is_copy(replica, large):
             return _completion(large, Outcome.UNCHANGED, crc64=replica.crc64, replica=replica)
-    may_go_on()
+    raise_if_stopped()
     with _ignoring_access_denied():
         for unfinished in list(destination.list_uploads(key)):
             if unfinished.key == key:
@@ -56,7 +56,7 @@ def carry_part(
     source: SourceStore,
     destination: DestinationStore,
     *,
-    may_go_on: Callable[[], None],
+    raise_if_stopped: Callable[[], None],
     allowance: Allowance | None,
 ) -> CarriedPart:
     """Copy one part from exactly the object that the upload was begun for.
@@ -69,11 +69,11 @@ def carry_part(
     running = part.checksum.begin() if part.checksum else None
 
     def before_send(size_bytes: int) -> None:
-        may_go_on()
+        raise_if_stopped()
         if allowance is not None:
-            allowance.spend(size_bytes, may_go_on=may_go_on)
+            allowance.spend(size_bytes, raise_if_stopped=raise_if_stopped)
 
-    may_go_on()
+    raise_if_stopped()
     with source.open_range(
         part.key, first_byte=first_byte, last_byte=last_byte, pin=part.pin
     ) as reader:
@@ -89,7 +89,7 @@ def complete_upload(
     parts: Sequence[CarriedPart],
     destination: DestinationStore,
     *,
-    may_go_on: Callable[[], None],
+    raise_if_stopped: Callable[[], None],
 ) -> Completion:
     """Complete the upload, after the parts together match the source's checksum.
 
@@ -101,7 +101,7 @@ def complete_upload(
     crc64 = combine_crc64((receipt.crc64, receipt.size_bytes) for receipt in receipts)
     checksum = _compare_with_source(upload, parts)
     key = upload.destination_key
-    may_go_on()
+    raise_if_stopped()
     try:
         receipt = destination.complete_upload(key, upload.upload_id, receipts)
     except ReplicationError as error:

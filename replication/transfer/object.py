@@ -24,15 +24,15 @@ from replication.transfer.verified_body import Allowance, VerifiedBody, check_cr
 class Transfer:
     """The transfer of one key under one rule.
 
-    `may_go_on` raises TransferStopped once this lane must not write any more. `allowance`, if there
-    is one, delays each read to the byte rate that the destination allows.
+    `raise_if_stopped` raises TransferStopped once this lane must not write any more. `allowance`,
+    if given, holds the bytes back to the rate limit of the destination.
     """
 
     rule: ReplicationRule
     key: str
     source: SourceStore
     destination: DestinationStore
-    may_go_on: Callable[[], None]
+    raise_if_stopped: Callable[[], None]
     threshold_bytes: int  # larger objects are copied in parts
     part_bytes: int
     allowance: Allowance | None = None
@@ -116,7 +116,7 @@ class Transfer:
     def _put(
         self, source_object: SourceObject, destination_key: str, planned: PlannedAttributes
     ) -> Completion:
-        self.may_go_on()
+        self.raise_if_stopped()
         info = source_object.info
         expected = source_checksum(info)
         body = VerifiedBody(source_object, before_send=self._before_send, expected=expected)
@@ -138,9 +138,9 @@ class Transfer:
         )
 
     def _before_send(self, size_bytes: int) -> None:
-        self.may_go_on()
+        self.raise_if_stopped()
         if self.allowance is not None:
-            self.allowance.spend(size_bytes, may_go_on=self.may_go_on)
+            self.allowance.spend(size_bytes, raise_if_stopped=self.raise_if_stopped)
 
     def _result_for_missing(
         self, destination_key: str, missing: ObjectMissing

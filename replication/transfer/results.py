@@ -71,7 +71,7 @@ class DeleteWanted:
     source_request_id: str
 
     def carry_out(
-        self, destination: DestinationStore, *, may_go_on: Callable[[], None]
+        self, destination: DestinationStore, *, raise_if_stopped: Callable[[], None]
     ) -> Completion:
         """Delete the replica.
 
@@ -79,7 +79,7 @@ class DeleteWanted:
             ReplicationError: any error of the destination.
             TransferStopped: this lane no longer holds the job, or must hand it over.
         """
-        may_go_on()
+        raise_if_stopped()
         receipt = destination.delete(self.destination_key)
         return Completion(
             Outcome.DELETED,

@@ -11,11 +11,11 @@ from replication.stores.checksums import CRC64, RunningChecksum, SourceChecksum
 class Allowance(Protocol):
     """A limit on the bytes that may be sent to a destination."""
 
-    def spend(self, size_bytes: int, *, may_go_on: Callable[[], None]) -> None:
+    def spend(self, size_bytes: int, *, raise_if_stopped: Callable[[], None]) -> None:
         """Wait until bytes may be sent, then use up `size_bytes` of the allowance.
 
         Raises:
-            TransferStopped: `may_go_on`, which is called during the wait, raised it.
+            TransferStopped: `raise_if_stopped`, which is called during the wait, raised it.
         """
 
 

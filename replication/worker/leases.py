@@ -38,7 +38,7 @@ class Held:
     held_until: float
     is_to_be_handed_over: bool = False
 
-    def may_go_on(self) -> None:
+    def raise_if_stopped(self) -> None:
         """Return if the transfer may go on.
 
         Raises:

@@ -41,7 +41,7 @@ def open_stores(rules: Sequence[ReplicationRule]) -> None:
 
 def delete(held: HeldJob, rule: ReplicationRule, wanted: DeleteWanted) -> JobResult:
     destination = destination_store(rule.destination)
-    return wanted.carry_out(destination, may_go_on=held.may_go_on)
+    return wanted.carry_out(destination, raise_if_stopped=held.raise_if_stopped)
 
 
 def transfer(
@@ -57,7 +57,7 @@ def transfer(
         key=held.job.key,
         source=source_store(rule.source),
         destination=destination_store(rule.destination),
-        may_go_on=held.may_go_on,
+        raise_if_stopped=held.raise_if_stopped,
         threshold_bytes=threshold_bytes,
         part_bytes=part_bytes,
         allowance=allowance,
@@ -70,6 +70,6 @@ def carry(held: HeldPart, rule: ReplicationRule, *, allowance: ByteAllowance | N
         held.part,
         source_store(rule.source),
         destination_store(rule.destination),
-        may_go_on=held.may_go_on,
+        raise_if_stopped=held.raise_if_stopped,
         allowance=allowance,
     )

@@ -101,7 +101,10 @@ class UploadLeader:
         led.upload = uploads.resumable(held.job, large, rule.destination)
         if led.upload is None:
             step = partial(
-                begin_upload, large, destination_store(rule.destination), may_go_on=held.may_go_on
+                begin_upload,
+                large,
+                destination_store(rule.destination),
+                raise_if_stopped=held.raise_if_stopped,
             )
             self._runner.start_step(held, step)
         self._offer_parts()
@@ -140,7 +143,7 @@ class UploadLeader:
                 led.upload,
                 uploads.carried(led.upload),
                 destination_store(led.rule.destination),
-                may_go_on=led.held.may_go_on,
+                raise_if_stopped=led.held.raise_if_stopped,
             )
             self._runner.start_step(led.held, step)
         led.is_ending = True
@@ -171,7 +174,7 @@ def _reason_to_end(
     led: _Led, progress: uploads.Progress | None
 ) -> TransferStopped | ReplicationError | None:
     try:
-        led.held.may_go_on()
+        led.held.raise_if_stopped()
     except TransferStopped as stopped:
         return stopped
     if progress is None:

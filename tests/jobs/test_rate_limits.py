@@ -209,7 +209,7 @@ def test_processes_share_a_byte_limit() -> None:
         while time.monotonic() - began < 0.6:
             allowance.fill(1_000_000)
             while allowance.left > 0:
-                allowance.spend(10_000, may_go_on=lambda: None)
+                allowance.spend(10_000, raise_if_stopped=lambda: None)
                 sent += 10_000
             time.sleep(0.05)
         return sent
@@ -225,21 +225,24 @@ def test_a_transfer_that_waits_for_bytes_stops_when_its_lease_is_lost() -> None:
     allowance.fill(1000)
     asked = threading.Event()
 
-    def may_go_on() -> None:
+    def raise_if_stopped() -> None:
         asked.set()
         raise LeaseLost
 
-    allowance.spend(1_000_000, may_go_on=may_go_on)  # does not wait, as something is left
+    # Does not wait, as something is left.
+    allowance.spend(1_000_000, raise_if_stopped=raise_if_stopped)
     with pytest.raises(LeaseLost):
-        allowance.spend(1, may_go_on=may_go_on)
+        allowance.spend(1, raise_if_stopped=raise_if_stopped)
     assert asked.is_set()
 
 
 def test_removing_a_limit_releases_the_transfers_that_wait() -> None:
     allowance = ByteAllowance(a_rule().destination_id, 1000)
     allowance.fill(1000)
-    allowance.spend(1_000_000, may_go_on=lambda: None)
-    waiting = threading.Thread(target=allowance.spend, args=[1], kwargs={"may_go_on": lambda: None})
+    allowance.spend(1_000_000, raise_if_stopped=lambda: None)
+    waiting = threading.Thread(
+        target=allowance.spend, args=[1], kwargs={"raise_if_stopped": lambda: None}
+    )
     waiting.start()
     allowance.fill(None)
     waiting.join(10)

@@ -591,7 +591,7 @@ def copy(key):
     destination = OssStore(bucket="replica", endpoint=sys.argv[2], region="cn-hangzhou",
                            addressing="virtual_host", profile="default")
     return Transfer(ReplicationRule(), key, HttpStore(endpoint_url=sys.argv[1]), destination,
-        may_go_on=lambda: None, threshold_bytes=1 << 30, part_bytes=1 << 24).run()
+        raise_if_stopped=lambda: None, threshold_bytes=1 << 30, part_bytes=1 << 24).run()
 
 copy("small")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -27,7 +27,7 @@ class HttpStore:
         self._base = endpoint_url.rstrip("/")
         self._pool = GuardedPoolManager(
             allowed=limits.http_private_networks,
-            maxsize=limits.connections_at_most,
+            maxsize=limits.max_connections,
             retries=False,
             timeout=urllib3.Timeout(
                 connect=limits.connect_timeout_seconds, read=limits.read_timeout_seconds

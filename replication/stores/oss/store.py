@@ -42,7 +42,7 @@ class OssStore:
         limits = settings.S3SYNC
         pool = Pool(
             timeouts=Timeouts(limits.connect_timeout_seconds, limits.read_timeout_seconds),
-            kept_at_most=limits.connections_at_most,
+            kept_at_most=limits.max_connections,
         )
         self._bucket = oss2.Bucket(
             oss2.ProviderAuthV4(_provider(access_key(profile))),

@@ -59,7 +59,7 @@ class S3Store:
             bucket=bucket,
             pool=Pool(
                 timeouts=Timeouts(limits.connect_timeout_seconds, limits.read_timeout_seconds),
-                kept_at_most=limits.connections_at_most,
+                kept_at_most=limits.max_connections,
                 ca_file=os.environ.get("AWS_CA_BUNDLE", ""),  # as boto3 does
             ),
         )
