@@ -69,7 +69,7 @@ class Installation:
             }
             manage("migrate", "--verbosity", "0", environment=self.environment)
             rules = json.dumps(_rules(source, destination, queue))
-            manage("applyrules", "-", environment=self.environment, said=rules)
+            manage("applyrules", "-", environment=self.environment, stdin=rules)
             self.database = started.enter_context(
                 psycopg.connect(self.postgres.url, autocommit=True)
             )

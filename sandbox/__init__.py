@@ -1,1 +1,1 @@
-"""Local stand-ins for the demo and the tests; the product never imports them."""
+"""Local stand-ins for the demo and the tests. The product never imports them."""

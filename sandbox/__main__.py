@@ -1,4 +1,4 @@
-"""Runs the stand-ins until Ctrl-C or SIGTERM, and prints how to point the service at them."""
+"""Runs the stand-ins until Ctrl-C or SIGTERM, and prints the service's environment for them."""
 
 import argparse
 import shlex
@@ -17,12 +17,15 @@ from sandbox.environment import Sandbox
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument(
-        "--env-file", type=Path, metavar="FILE", help="keep the variables there, too, while running"
+        "--env-file",
+        type=Path,
+        metavar="FILE",
+        help="also write the variables to FILE, and remove it at the end",
     )
     env_file: Path | None = parser.parse_args().env_file
-    # SIGINT, too: a shell starts background jobs with Ctrl-C ignored.
+    # Set a handler for SIGINT too: a shell starts background jobs with SIGINT ignored.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+        signal.signal(number, _interrupt)
     try:
         with Sandbox() as sandbox:
             exports = "".join(
@@ -30,7 +33,7 @@ def main() -> int:
                 for name, value in sandbox.environment().items()
             )
             print(exports, end="", flush=True)
-            with _published(exports, env_file) if env_file else nullcontext():
+            with _written_to(env_file, exports) if env_file else nullcontext():
                 return _watch(sandbox)
     except KeyboardInterrupt:
         return 0
@@ -39,14 +42,15 @@ def main() -> int:
         return 1
 
 
-def _leave(number: int, _: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: let the servers end in peace
+def _interrupt(number: int, _: object) -> None:
+    # Ignore the signal from now on: a second one must not interrupt the stopping of the servers.
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 @contextmanager
-def _published(exports: str, env_file: Path) -> Iterator[None]:
-    """Keep `env_file` while the servers run: complete from the start, readable by us alone."""
+def _written_to(env_file: Path, exports: str) -> Iterator[None]:
+    """Write `exports` to `env_file` at once, readable by its owner alone; remove it at the end."""
     draft = env_file.with_name(f"{env_file.name}.draft")
     draft.touch(mode=0o600)
     draft.write_text(exports)
@@ -58,7 +62,7 @@ def _published(exports: str, env_file: Path) -> Iterator[None]:
 
 
 def _watch(sandbox: Sandbox) -> int:
-    """Wait for the first server that ends by itself."""
+    """Return 1 once a server has exited; its name and the end of its log are printed."""
     children = {
         "PostgreSQL": sandbox.postgres.child,
         "MiniStack": sandbox.aws.child,
@@ -68,7 +72,7 @@ def _watch(sandbox: Sandbox) -> int:
         time.sleep(0.5)
     for name, child in children.items():
         if not child.is_running():
-            print(f"{name} ended by itself:\n{child.log_tail()}", file=sys.stderr)
+            print(f"{name} exited unexpectedly:\n{child.log_tail()}", file=sys.stderr)
     return 1
 
 

@@ -1,4 +1,4 @@
-"""A server that speaks AWS's protocols, out of a virtual environment of its own."""
+"""A server that speaks AWS's protocols, installed in a virtual environment of its own."""
 
 import http.client
 import sys
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class AwsServer(Server):
-    """An AWS of one's own on a loopback port.
+    """A private AWS on a loopback port.
 
     The first start installs it into `.venv-<package>`, from `requirements/<package>.txt`.
     """
 
     package: ClassVar[str]
-    ready_path: ClassVar[str]  # answers 200 as soon as the server does its work
+    ready_path: ClassVar[str]  # answers 200 as soon as the server is ready
 
     region = "us-east-1"
     account_id = "123456789012"
@@ -37,11 +37,11 @@ class AwsServer(Server):
 
     @abstractmethod
     def _arguments(self, port: int) -> list[str]:
-        """Of the virtual environment's Python."""
+        """The arguments for the virtual environment's Python."""
 
     @abstractmethod
     def _environment(self, port: int) -> Mapping[str, str]:
-        """All that the process sees of one."""
+        """The process's whole environment."""
 
     @property
     def endpoint_url(self) -> str:
@@ -59,7 +59,7 @@ class AwsServer(Server):
     def client(self, service: Literal["iam", "sts", "cloudformation"]) -> Any: ...
 
     def client(self, service: Any) -> Any:
-        """A boto3 client with all rights, which does not retry: tests look at the first answer."""
+        """A boto3 client with all rights and without retries: tests check the first answer."""
         return boto3.client(
             service,
             endpoint_url=self.endpoint_url,
@@ -110,9 +110,9 @@ class AwsServer(Server):
 
 def _install(venv: Path, requirements: Path) -> None:
     advice = "Let pip reach its package index, then start again."
-    run(sys.executable, "-m", "venv", "--without-pip", venv, otherwise=advice)
+    run(sys.executable, "-m", "venv", "--without-pip", venv, advice=advice)
     run(
         *(sys.executable, "-m", "pip", "--python", venv / "bin" / "python"),
         *("install", "--quiet", "--require-hashes", "--requirement", requirements),
-        otherwise=advice,
+        advice=advice,
     )

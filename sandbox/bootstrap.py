@@ -1,4 +1,4 @@
-"""What a stand-in needs is fetched once, at pinned hashes, and kept in the repository's folder."""
+"""Fetches what the stand-ins need, once and at pinned hashes, into the repository's folder."""
 
 import fcntl
 import hashlib
@@ -14,14 +14,14 @@ CACHE = REPOSITORY / ".cache"
 
 
 class BootstrapError(RuntimeError):
-    """Something could not be fetched or installed; the message says what to do."""
+    """A download or an installation failed; the message says what to do."""
 
 
 def build_once(target: Path, *, requirements: Path, build: Callable[[], None]) -> None:
-    """Let `build` fill `target`, unless that was done before from the same requirements.
+    """Call `build` to fill `target`, unless `target` was built from the same requirements before.
 
-    Processes that ask at the same time wait for the one that builds. A build that was cut short
-    leaves no stamp, and the next one starts afresh.
+    Of several processes that call this at once, one builds and the others wait. A build that was
+    interrupted leaves no stamp, so the next call builds from scratch.
     """
     made_from = hashlib.sha256(
         f"{sysconfig.get_platform()} {sys.version_info[:2]}\n".encode() + requirements.read_bytes()
@@ -38,16 +38,16 @@ def build_once(target: Path, *, requirements: Path, build: Callable[[], None]) -
         fcntl.flock(lock, fcntl.LOCK_EX)
         if is_built():
             return
-        print(f"building {target.relative_to(REPOSITORY)} (once)", file=sys.stderr)
+        print(f"Building {target.relative_to(REPOSITORY)}, once …", file=sys.stderr)
         shutil.rmtree(target, ignore_errors=True)
         build()
         stamp.write_text(made_from)
 
 
-def run(*command: str | Path, otherwise: str) -> None:
-    """Run `command`; BootstrapError with the end of its output and the advice `otherwise`."""
+def run(*command: str | Path, advice: str) -> None:
+    """Run `command`; if it fails, raise BootstrapError with the end of its output and `advice`."""
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if done.returncode != 0:
-        raise BootstrapError(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}\n{otherwise}")
+        raise BootstrapError(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}\n{advice}")

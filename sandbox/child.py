@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# Linux hands out ports from 32768 up for outgoing connections (macOS from 49152). A client that
-# keeps dialling a stopped server up there can be given the very port it dials, connect to itself
+# Linux assigns ports from 32768 up to outgoing connections (macOS from 49152). A client that keeps
+# dialling a stopped server's port in that range can be assigned the same port, connect to itself,
 # and so keep the server from coming back.
 _PORTS = range(20_000, 32_768)
 
-# The kernel counts the *thread* that started a child as its parent: one that lasts as long as the
-# process starts them all, so that a server restarted from a short-lived thread lives on.
+# The kernel regards the *thread* that started a child as its parent. One thread that lasts as long
+# as the process starts all children, so that a server restarted from a short-lived thread survives.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-spawner")
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -27,14 +27,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 class StartError(RuntimeError):
-    """A server did not come up; the message holds the end of its log and what to do."""
+    """A server did not start; the message has the end of its log and says what to do."""
 
 
 class Child:
     """One running child process.
 
-    It gets `stop_signal` from `stop` and, on Linux, when its parent dies in whatever way. On other
-    systems a parent that is killed with SIGKILL leaves it running.
+    `stop` sends it `stop_signal`. On Linux the kernel sends it too, as soon as the parent dies for
+    any reason. On other systems a parent that is killed with SIGKILL leaves the child running.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class Child:
                     user=user and user.pw_uid,
                     group=user and user.pw_gid,
                     extra_groups=[] if user else None,
-                    # Ctrl-C in a terminal reaches the parent alone, which stops them in order.
+                    # Ctrl-C in a terminal reaches the parent alone, which stops its children in
+                    # order.
                     process_group=0,
                     preexec_fn=die_with_parent,  # noqa: PLW1509  prctl acts on its caller
                 )
@@ -87,15 +88,15 @@ class Child:
     def await_ready(
         self, is_ready: Callable[[], bool], *, advice: str, timeout_seconds: float = 30
     ) -> None:
-        """Ask `is_ready` until it says yes.
+        """Poll `is_ready` until it returns True.
 
-        StartError with `advice`, and the child stopped, if it ends by itself or the time runs out.
+        If the child exits or the time runs out, stop the child and raise StartError with `advice`.
         """
         deadline = time.monotonic() + timeout_seconds
         try:
             while not is_ready():
                 if not self.is_running():
-                    raise StartError(f"{self.name} ended:\n{self.log_tail()}\n{advice}")
+                    raise StartError(f"{self.name} exited:\n{self.log_tail()}\n{advice}")
                 if time.monotonic() > deadline:
                     raise StartError(f"{self.name} does not answer:\n{self.log_tail()}\n{advice}")
                 time.sleep(0.02)
@@ -104,7 +105,7 @@ class Child:
             raise
 
     def stop(self, with_signal: signal.Signals | None = None, *, grace_seconds: float = 10) -> None:
-        """End the child and wait for it; SIGKILL once `grace_seconds` are over."""
+        """Signal the child and wait for it to exit; send SIGKILL after `grace_seconds`."""
         if not self.is_running():
             return
         self._process.send_signal(with_signal or self._stop_signal)
@@ -120,9 +121,9 @@ class Child:
 
 
 def on_a_free_port(start: Callable[[int], None]) -> None:
-    """Call `start` with a loopback port, and with another one if someone else was quicker there.
+    """Call `start` with a free loopback port, and again if another process took the port first.
 
-    A StartError that has other reasons is passed on.
+    A StartError with another cause is raised.
     """
     while True:
         port = random.choice(_PORTS)

@@ -1,4 +1,4 @@
-"""`make demo`: the whole service against the stand-ins, checked byte by byte, and left running."""
+"""Replicates 200 objects between the stand-ins, compares every byte, keeps the admin running."""
 
 import argparse
 import hashlib
@@ -42,7 +42,7 @@ LARGE_KEY = "large/64MB.bin"
 
 
 def main() -> int:
-    """Run the demo; the exit status says whether every object arrived as it was."""
+    """Run the demo; the exit status is 0 if every object arrived unchanged."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the comparison")
     once: bool = parser.parse_args().once
@@ -66,12 +66,12 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     except (BootstrapError, StartError) as failure:
-        console.print("The demo ended early.", failure, style="red", markup=False, highlight=False)
+        console.print("The demo failed.", failure, style="red", markup=False, highlight=False)
         return 1
 
 
 def make_objects() -> dict[str, bytes]:
-    """The objects to put: odd names, empty ones, a large one, and plain ones of mixed sizes."""
+    """The objects to put: odd names, empty objects, a large object, and photos of mixed sizes."""
     sizes = random.Random(7)
     objects = {key: f"content of {key}".encode() for key in ODD_KEYS}
     objects |= dict.fromkeys(EMPTY_KEYS, b"")
@@ -84,7 +84,7 @@ def make_objects() -> dict[str, bytes]:
 def put_and_watch(
     console: Console, sandbox: Sandbox, service: Service, objects: dict[str, bytes]
 ) -> bool:
-    """Put the objects into S3 while a bar shows how many OSS holds; False if some never came."""
+    """Put the objects into S3 and show them arrive in OSS; False if some do not arrive in time."""
     s3 = sandbox.aws.client("s3")
     bucket = replica_bucket(sandbox)
     columns = (
@@ -95,7 +95,7 @@ def put_and_watch(
     )
     with Progress(*columns, console=console) as progress, ThreadPoolExecutor(8) as pool:
         put_bar = progress.add_task("put into S3", total=len(objects))
-        held_bar = progress.add_task("held by OSS", total=len(objects))
+        arrived_bar = progress.add_task("arrived in OSS", total=len(objects))
 
         def put(item: tuple[str, bytes]) -> None:
             s3.put_object(Bucket=sandbox.source_bucket, Key=item[0], Body=item[1])
@@ -103,19 +103,19 @@ def put_and_watch(
 
         puts = [pool.submit(put, item) for item in objects.items()]
         deadline = time.monotonic() + DEADLINE_SECONDS
-        held = 0
-        while held < len(objects) and time.monotonic() < deadline:
+        arrived = 0
+        while arrived < len(objects) and time.monotonic() < deadline:
             service.check()
-            held = sum(1 for _ in oss2.ObjectIterator(bucket, max_keys=1000))
-            progress.update(held_bar, completed=held)
+            arrived = sum(1 for _ in oss2.ObjectIterator(bucket, max_keys=1000))
+            progress.update(arrived_bar, completed=arrived)
             time.sleep(0.1)
         for done in puts:
             done.result()
-    return held == len(objects)
+    return arrived == len(objects)
 
 
 def compare(console: Console, sandbox: Sandbox, objects: dict[str, bytes]) -> list[str]:
-    """Read every replica back from OSS; what is missing, differs, or should not be there."""
+    """Read every replica back from OSS; list the objects that are missing, different or extra."""
     bucket = replica_bucket(sandbox)
     differences = []
     for key, content in objects.items():
@@ -127,15 +127,16 @@ def compare(console: Console, sandbox: Sandbox, objects: dict[str, bytes]) -> li
         if replica != content:
             ours, theirs = (hashlib.sha256(data).hexdigest()[:12] for data in (content, replica))
             differences.append(
-                f"{key!r}: {len(content)} bytes {ours}, {len(replica)} bytes {theirs}"
+                f"{key!r} has {len(content)} bytes in S3 (SHA-256 {ours}…), "
+                f"{len(replica)} bytes in OSS (SHA-256 {theirs}…)"
             )
     extra = {found.key for found in oss2.ObjectIterator(bucket)} - objects.keys()
-    console.print("Compared every byte by reading back from OSS.")
-    return differences + [f"{key!r} should not be there" for key in sorted(extra)]
+    console.print("Read every object back from OSS and compared every byte.")
+    return differences + [f"{key!r} is in OSS but not in S3" for key in sorted(extra)]
 
 
 def replica_bucket(sandbox: Sandbox) -> oss2.Bucket:
-    """The destination bucket, by OSS's own SDK."""
+    """The destination bucket, opened with OSS's own SDK."""
     auth = oss2.AuthV4(sandbox.oss.access_key_id, sandbox.oss.access_key_secret)
     return oss2.Bucket(
         auth,
@@ -149,21 +150,25 @@ def replica_bucket(sandbox: Sandbox) -> oss2.Bucket:
 def summary(
     service: Service, objects: dict[str, bytes], *, arrived: bool, differences: list[str]
 ) -> Table:
-    """What came of it, with the lag that the service itself reports."""
+    """The results, with the lag that the service itself reports."""
     jobs = settled_jobs(service)
     table = Table(title="S3 → OSS", show_header=False, title_justify="left")
     table.add_row("objects put into S3", f"{len(objects)}")
     table.add_row("bytes", f"{sum(map(len, objects.values())):,}")
-    table.add_row("all held by OSS", "yes" if arrived else "[red]no[/red]")
+    table.add_row("all arrived in OSS", "yes" if arrived else "[red]no[/red]")
     table.add_row("differences", f"[red]{len(differences)}[/red]" if differences else "none")
     table.add_row("failed jobs", str(jobs["failed"]))
     for name in ("p50", "p99"):
-        table.add_row(f"lag {name}, event to settled job", f"{jobs[f'lag_{name}_seconds']:.3f} s")
+        lag = jobs[f"lag_{name}_seconds"]
+        table.add_row(f"lag {name}, from event to settled job", f"{lag:.3f} s")
     return table
 
 
 def settled_jobs(service: Service) -> dict[str, Any]:
-    """The status of the jobs, once none is under way: OSS has the bytes before the job says so."""
+    """The jobs' status once none is unfinished, or after 10 s.
+
+    An object is in OSS shortly before its job is settled.
+    """
     deadline = time.monotonic() + 10
     while True:
         jobs: dict[str, Any] = service.status()["jobs"]
@@ -173,10 +178,10 @@ def settled_jobs(service: Service) -> dict[str, Any]:
 
 
 def leave_running(console: Console, service: Service) -> None:
-    """Say where the admin is, and wait for Ctrl-C."""
+    """Print the admin's address and login, and wait for Ctrl-C."""
     console.print(
-        f"\nThe admin is at [bold]{service.address}/[/bold], login [bold]{ADMIN}[/bold], "
-        f"password [bold]{service.password}[/bold]\nStop it with Ctrl-C.",
+        f"\nThe admin is at [bold]{service.address}/[/bold]; user name [bold]{ADMIN}[/bold], "
+        f"password [bold]{service.password}[/bold].\nPress Ctrl-C to stop the demo.",
         highlight=False,
     )
     while True:

@@ -1,4 +1,4 @@
-"""All stand-ins at once, wired: an S3 bucket that reports to an SQS queue, and an OSS bucket."""
+"""All stand-ins, connected: an S3 bucket that notifies an SQS queue, and an OSS bucket."""
 
 import json
 from contextlib import ExitStack
@@ -13,12 +13,12 @@ from sandbox.postgres import Postgres
 
 @dataclass
 class Sandbox:
-    """PostgreSQL, AWS and OSS on loopback ports, for as long as the context lasts.
+    """PostgreSQL, AWS and OSS on loopback ports, until the context ends.
 
         with Sandbox() as sandbox:
             subprocess.run(["./manage.py", "migrate"], env={**os.environ, **sandbox.environment()})
 
-    `fsync` is the database's: see `Postgres`.
+    `fsync` is passed to the database: see `Postgres`.
     """
 
     source_bucket: str = "s3sync-source"
@@ -68,9 +68,9 @@ class Sandbox:
 
 
 def connect_bucket_to_queue(aws: MiniStack, *, bucket: str, queue: str) -> str:
-    """Create both, let the bucket report creations, removals and restores; the queue's URL.
+    """Create a bucket that notifies a new queue of created, removed and restored objects.
 
-    The first message in the queue is S3's `s3:TestEvent`.
+    Returns the queue's URL. The first message in the queue is S3's `s3:TestEvent`.
     """
     s3, sqs = aws.client("s3"), aws.client("sqs")
     s3.create_bucket(Bucket=bucket)
@@ -95,7 +95,7 @@ def connect_bucket_to_queue(aws: MiniStack, *, bucket: str, queue: str) -> str:
             "QueueConfigurations": [
                 {
                     "QueueArn": queue_arn,
-                    # ObjectRemoved leaves out what a lifecycle rule deletes.
+                    # ObjectRemoved does not cover objects that a lifecycle rule deletes.
                     "Events": [
                         "s3:ObjectCreated:*",
                         "s3:ObjectRemoved:*",

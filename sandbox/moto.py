@@ -1,15 +1,16 @@
-"""moto stands in for S3 a second time, so that no test of the S3 store rests on one alone.
+"""moto is a second stand-in for S3, so that no test of the S3 store relies on one alone.
 
-What to know of it (5.2.5), beyond what AWS's documentation says:
+How moto 5.2.5 behaves where AWS's documentation doesn't say, or says otherwise:
 
-- It checks neither signatures nor rights, sends no event, and closes each connection.
-- Its request ids come as `x-amzn-requestid` alone.
+- It checks neither signatures nor rights, sends no events, and closes each connection after an
+  answer.
+- It returns request ids in `x-amzn-requestid` alone.
 - An SSE-C object can be read without its key; S3 answers InvalidRequest.
-- A restore is done at once, and may be asked for again; for an object that is not archived it
-  answers InvalidObjectState, where S3 answers ObjectAlreadyInActiveTierError.
-- User metadata beyond ASCII comes back as the bytes that were sent; S3 makes them encoded words of
-  RFC 2047.
-- A COMPOSITE checksum goes without the number of parts that S3 puts behind it.
+- A restore completes at once, and can be requested again. For an object that is not archived it
+  answers InvalidObjectState; S3 answers ObjectAlreadyInActiveTierError.
+- User metadata beyond ASCII comes back as the bytes that were sent; S3 encodes them as RFC 2047
+  encoded words.
+- A COMPOSITE checksum lacks the number of parts that S3 appends.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ class Moto(AwsServer):
 
     def _environment(self, port: int) -> Mapping[str, str]:
         return {
-            # It signs nothing with them, but its botocore wants some.
+            # moto signs nothing with these, but its botocore requires credentials.
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
             "AWS_EC2_METADATA_DISABLED": "true",

@@ -1,4 +1,4 @@
-"""The OSS stand-in as a process of its own, which ends with whoever started it."""
+"""The OSS stand-in as a process of its own, which ends with the process that started it."""
 
 import re
 import sys
@@ -32,10 +32,10 @@ class OssProcess(Server):
             env={"PYTHONUNBUFFERED": "1", "TMPDIR": str(self.directory)},
         )
         self.child.await_ready(
-            self._said_where_it_listens, advice="Try it alone: python -m sandbox.oss --help"
+            self._is_listening, advice="Run it on its own: python -m sandbox.oss --help"
         )
 
-    def _said_where_it_listens(self) -> bool:
+    def _is_listening(self) -> bool:
         found = _LISTENING.search(self.child.log.read_text(errors="replace"))
         if found:
             self.endpoint_url = found[1]

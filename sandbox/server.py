@@ -12,9 +12,10 @@ from sandbox.child import Child
 
 
 class Server(ABC):
-    """Enter it to start the process, leave it to end the process and remove the folder.
+    """A context manager: it starts the process, then stops the process and removes its folder.
 
-    Killed with SIGKILL, the one who entered leaves the folder behind, `/tmp/s3sync-<name>-…`.
+    If the process that entered it is killed with SIGKILL, the folder, `/tmp/s3sync-<name>-…`,
+    remains.
     """
 
     directory: Path
@@ -28,13 +29,13 @@ class Server(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Set `_child` and wait until it answers; StartError otherwise."""
+        """Set `_child` and wait until it answers; raise StartError if it doesn't."""
 
     def __enter__(self) -> Self:
-        # Not where TMPDIR says: that may be a folder which PostgreSQL's user cannot enter.
+        # Ignore TMPDIR: PostgreSQL's user may not be able to enter that folder.
         prefix = f"s3sync-{type(self).__name__.lower()}-"
         self.directory = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
-        atexit.register(self._remove)  # for contexts that a crash of their owner leaves open
+        atexit.register(self._remove)  # for a context that is still open when Python exits
         try:
             self._start()
         except BaseException:

@@ -1,4 +1,4 @@
-"""The service itself, started on the stand-ins as an operator would: by its commands alone."""
+"""The service itself, started against the stand-ins as an operator does, by its commands alone."""
 
 import http.client
 import json
@@ -19,15 +19,15 @@ from sandbox.server import Server
 ADMIN = "admin"
 
 
-def manage(*arguments: str, environment: Mapping[str, str], said: str | None = None) -> None:
-    """Run `manage.py ARGUMENTS` to its end, with `said` on its standard input.
+def manage(*arguments: str, environment: Mapping[str, str], stdin: str | None = None) -> None:
+    """Run `manage.py ARGUMENTS` to its end, with the text `stdin` as its standard input.
 
-    StartError with all that it printed, if it fails.
+    Raises StartError with the command's output if the command fails.
     """
     done = subprocess.run(
         [sys.executable, REPOSITORY / "manage.py", *arguments],
         env=environment,
-        input=said,
+        input=stdin,
         text=True,
         capture_output=True,
         check=False,
@@ -37,9 +37,9 @@ def manage(*arguments: str, environment: Mapping[str, str], said: str | None = N
 
 
 class Service(Server):
-    """Web server and cluster with one rule, from the sandbox's S3 bucket to its OSS bucket.
+    """A web server and a cluster with one rule, from the sandbox's S3 bucket to its OSS bucket.
 
-    `address` is where the admin is, `password` that of the user `admin`.
+    `address` is the admin's URL; `password` is the password of the user `admin`.
     """
 
     cluster: Child
@@ -63,11 +63,13 @@ class Service(Server):
     def _start(self) -> None:
         self._manage("migrate", "--verbosity", "0")
         self._manage("createsuperuser", "--noinput", "--username", ADMIN, "--email", "")
-        self._manage("applyrules", "-", said=json.dumps(self._rules()))
+        self._manage("applyrules", "-", stdin=json.dumps(self._rules()))
         self.cluster = self._run("cluster", sys.executable, REPOSITORY / "manage.py", "qcluster")
         on_a_free_port(self._serve_on)
-        # The lag that it shows shall be that of a running cluster.
-        self.cluster.await_ready(self._cluster_is_alive, advice="Run `make test`.")
+        # Wait for the cluster, so that the lag does not include its start.
+        self.cluster.await_ready(
+            self._cluster_is_alive, advice="Run `make test` to see what is broken."
+        )
 
     def __exit__(
         self,
@@ -75,7 +77,7 @@ class Service(Server):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # The cluster's stop waits up to 25 s for its loops; nobody waits for a demo.
+        # A cluster that stops waits up to 25 s for its loops. A demo has no work to finish.
         self.cluster.stop(grace_seconds=1)
         super().__exit__(kind, error, trace)
 
@@ -95,11 +97,11 @@ class Service(Server):
         log = self.directory / f"{name}.log"
         return Child(command, log=log, env=self._environment, cwd=REPOSITORY)
 
-    def _manage(self, *arguments: str, said: str | None = None) -> None:
-        manage(*arguments, environment=self._environment, said=said)
+    def _manage(self, *arguments: str, stdin: str | None = None) -> None:
+        manage(*arguments, environment=self._environment, stdin=stdin)
 
     def _rules(self) -> dict[str, Any]:
-        """What `applyrules` reads; JSON is YAML, too."""
+        """The rules file for `applyrules`: it reads YAML, and JSON is YAML."""
         aws, oss = self._sandbox.aws, self._sandbox.oss
         return {
             "sources": [
@@ -144,7 +146,7 @@ class Service(Server):
         return bool(status["lanes_alive"] and status["pollers_alive"])
 
     def status(self) -> dict[str, Any]:
-        """What /api/v1/status answers."""
+        """The answer of /api/v1/status."""
         status, body = self._get("/api/v1/status")
         assert status == 200, body
         answer: dict[str, Any] = json.loads(body)
@@ -161,7 +163,7 @@ class Service(Server):
             connection.close()
 
     def check(self) -> None:
-        """Raises StartError with the log's end if a process has ended by itself."""
+        """Raise StartError, with the end of its log, if a process has exited."""
         for process in (self.child, self.cluster):
             if not process.is_running():
-                raise StartError(f"{process.name} ended by itself:\n{process.log_tail()}")
+                raise StartError(f"{process.name} exited unexpectedly:\n{process.log_tail()}")

@@ -61,7 +61,7 @@ class Service:
         self._environment = {**os.environ, **self.sandbox.environment(), **SETTINGS}
         manage("migrate", "--verbosity=0", environment=self._environment)
         said = json.dumps(self._rules())
-        manage("applyrules", "-", environment=self._environment, said=said)
+        manage("applyrules", "-", environment=self._environment, stdin=said)
         try:
             for name in self.cluster_names + self.poller_names:
                 self._start(name)
