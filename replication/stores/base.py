@@ -63,7 +63,8 @@ class ObjectInfo:
     user_metadata: dict[str, str] = field(default_factory=dict)
     # How many fields of user metadata S3 has but can't return.
     missing_metadata_count: int = 0
-    # S3 also says 0 if we may not read tags (s3:GetObjectTagging).
+    # S3 also says 0 if we may not read tags (s3:GetObjectTagging). Some servers count tags in the
+    # answer to a GET, but not in the answer to a HEAD.
     tag_count: int = 0
     storage_class: str = "STANDARD"  # S3's name
     is_archived: bool = False  # the object can't be read until it is restored
@@ -135,7 +136,7 @@ class SourceStore(Protocol):
         """
 
     def tags(self, key: str, *, version_id: str) -> dict[str, str]:
-        """Return the object's tags, by one request; needed only if `tag_count` is not 0.
+        """Return the object's tags, by one request; after a GET, only a `tag_count` needs it.
 
         Raises:
             ReplicationError: SOURCE_CHANGED, if the version (the object, if `version_id` is empty)
