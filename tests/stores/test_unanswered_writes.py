@@ -84,6 +84,7 @@ def store_at(endpoint: str) -> OssStore:
 @contextmanager
 def answering(answer: bytes) -> Iterator[str]:
     """The endpoint of a server that reads once, sends `answer` and closes, for each connection."""
+    clients: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -92,7 +93,8 @@ def answering(answer: bytes) -> Iterator[str]:
                     client, _ = listener.accept()
                 except OSError:
                     return
-                with client, suppress(ConnectionResetError):
+                clients.append(client)
+                with client, suppress(OSError):  # the client may end the connection at any moment
                     client.recv(65536)
                     if answer:  # without an answer, the unread bytes turn the close into a reset
                         client.sendall(answer)
@@ -105,8 +107,10 @@ def answering(answer: bytes) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
+            for waiting in (listener, *clients):  # accept() or recv()
+                with suppress(OSError):
+                    waiting.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def failed(write: Write, store: OssStore) -> ReplicationError:

@@ -204,7 +204,8 @@ def _connect(
     except (OSError, ValueError) as error:  # ValueError: TLS can't name this server
         connected.close()
         raise TransportError(
-            f"no TLS with {origin.host}:{origin.port}: {error}", is_surely_unsent=True
+            f"no {origin.scheme} connection to {origin.host}:{origin.port}: {error}",
+            is_surely_unsent=True,
         ) from error
     return connected
 

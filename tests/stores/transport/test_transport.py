@@ -385,7 +385,7 @@ def test_tls_checks_the_certificate_and_resumes_sessions(tmp_path: Path) -> None
         assert server.tls_resumed == [False, True]
         for refused in (a_pool(), pool):
             where = server if refused is not pool else stranger
-            with pytest.raises(TransportError, match="no TLS") as caught:
+            with pytest.raises(TransportError, match="no https connection") as caught:
                 get(refused, where)
             assert caught.value.is_surely_unsent
         assert stranger.requests == []
