@@ -1,1 +1,1 @@
-"""doctor, provisioning, the rules file, verify: what is run by hand."""
+"""The tools that operators run by hand: doctor, provisioning, the rules file, verify."""

@@ -1,4 +1,4 @@
-"""Reads both sides of a key anew, and says whether the replica is what its rule would write."""
+"""Reads both sides of a key in full and compares the replica with what the rule would write."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,13 +23,13 @@ from replication.stores.checksums import CRC64
 from replication.stores.factory import destination_store, source_store
 from replication.transfer.attributes import plan_attributes
 
-# What is held of an object at a time, on each thread.
+# How much of an object each thread holds in memory.
 READ_BYTES = 256 * 1024
 
 _UNFINISHED = [JobState.PENDING, JobState.RUNNING]
 
-# What the next key would meet too. A refusal may be of one object alone.
-_OF_A_WHOLE_SIDE = {
+# Errors of a whole side, which the next key would meet too. Other errors may concern one object.
+_SIDE_ERRORS = {
     ErrorCode.SOURCE_UNREACHABLE,
     ErrorCode.SOURCE_BUCKET_MISSING,
     ErrorCode.SOURCE_CREDENTIALS,
@@ -45,51 +45,51 @@ _OF_A_WHOLE_SIDE = {
 }
 
 
-class Verdict(StrEnum):
-    """What was found of a key. The values are printed, and part of the JSON."""
+class Comparison(StrEnum):
+    """How the two sides of a key compare. The values are printed, and part of the JSON."""
 
     EQUAL = "equal"
     DIFFERS = "differs"
     MISSING = "missing at the destination"
     ABSENT = "absent on both sides"
-    EXTRA = "extra"  # a replica of an object that is not there (any more)
-    LEFT_OUT = "left out"  # OSS can't have the key, and the rule says to leave it out
+    EXTRA = "extra"  # a replica without a source object
+    LEFT_OUT = "left out"  # OSS can't have the key, and the rule leaves such keys out
     NOT_COMPARED = "not compared"
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A key, and what was found of it.
+    """A key and how its two sides compare.
 
-    `reasons` are what differs, or why it was not compared, with the `code` of an error;
-    `has_unfinished_job` says that the verdict may be that of a moment.
+    `reasons` say what differs, or why the key was not compared; then `code` is the error's code.
+    With `has_unfinished_job`, the verdict may change as soon as the job is done.
     """
 
     key: str
-    verdict: Verdict
-    destination_key: str = ""  # empty where the rule has no place for it
+    verdict: Comparison
+    destination_key: str = ""  # empty if the rule leaves the key out, or it was not compared
     reasons: tuple[str, ...] = ()
     code: ErrorCode | None = None
     has_unfinished_job: bool = False
 
 
 def verify(rule: ReplicationRule, keys: Iterable[str], *, threads: int) -> Iterator[Verified]:
-    """Compare each key, `threads` at a time; what was found, in the order of the keys.
+    """Compare each key, `threads` at a time, and yield the results in the order of the keys.
 
     Args:
-        rule: with its source and destination, which are not asked for on the threads.
-        keys: of the source; read no faster than they are compared.
+        rule: with its source and destination loaded, as the threads must not query the database.
+        keys: the source's keys; they are read no faster than they are compared.
 
     Raises:
-        ReplicationError: one that the next key would meet too, as a side can't be reached, or
-            does not know us.
+        ReplicationError: an error that the next key would meet too: a side can't be reached, or
+            does not accept the credentials.
     """
-    comparison = _Comparison(rule, source_store(rule.source), destination_store(rule.destination))
+    verifier = _Verifier(rule, source_store(rule.source), destination_store(rule.destination))
     waiting: deque[Future[Verified]] = deque()
     with ThreadPoolExecutor(threads, "verify") as pool:
         try:
             for key in keys:
-                waiting.append(pool.submit(comparison.of, key))
+                waiting.append(pool.submit(verifier.verify, key))
                 if len(waiting) >= 2 * threads:
                     yield _with_job(rule, waiting.popleft().result())
             while waiting:
@@ -98,58 +98,58 @@ def verify(rule: ReplicationRule, keys: Iterable[str], *, threads: int) -> Itera
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def would_be_mended(verified: Verified, rule: ReplicationRule) -> bool:
-    """Whether another look at the key would change something."""
-    if verified.verdict == Verdict.EXTRA:
+def would_be_repaired(verified: Verified, rule: ReplicationRule) -> bool:
+    """Whether looking at the key again would change its replica."""
+    if verified.verdict == Comparison.EXTRA:
         return rule.delete_policy == DeletePolicy.MIRROR
-    return verified.verdict in {Verdict.DIFFERS, Verdict.MISSING}
+    return verified.verdict in {Comparison.DIFFERS, Comparison.MISSING}
 
 
 @dataclass(frozen=True)
-class _Comparison:
+class _Verifier:
     rule: ReplicationRule
     source: SourceStore
     destination: DestinationStore
 
-    def of(self, key: str) -> Verified:
+    def verify(self, key: str) -> Verified:
         try:
-            return self._of_or_again(key)
+            return self._compare_with_retry(key)
         except ReplicationError as error:
-            if error.code in _OF_A_WHOLE_SIDE:
+            if error.code in _SIDE_ERRORS:
                 raise
-            return Verified(key, Verdict.NOT_COMPARED, reasons=(str(error),), code=error.code)
+            return Verified(key, Comparison.NOT_COMPARED, reasons=(str(error),), code=error.code)
 
-    def _of_or_again(self, key: str) -> Verified:
-        """Once more after a setback that may be of a moment, such as a connection that broke."""
+    def _compare_with_retry(self, key: str) -> Verified:
+        """Compare once more after an error that may pass, such as a broken connection."""
         try:
-            return self._of(key)
+            return self._compare(key)
         except ReplicationError as error:
             if error.disposition not in {Disposition.RETRY, Disposition.SLOW_DOWN}:
                 raise
-            return self._of(key)
+            return self._compare(key)
 
-    def _of(self, key: str) -> Verified:
+    def _compare(self, key: str) -> Verified:
         planned = plan_key(
             self.rule.destination_key(key),
             policy=KeyPolicy(self.rule.key_policy),
             prefix=self.rule.destination_prefix,
         )
         if isinstance(planned, SkippedKey):
-            return Verified(key, Verdict.LEFT_OUT, reasons=(planned.reason,))
+            return Verified(key, Comparison.LEFT_OUT, reasons=(planned.reason,))
         try:
             source_object = self.source.open(key)
         except ObjectMissing:
-            is_there = self.destination.head(planned.key) is not None
-            verdict = Verdict.EXTRA if is_there else Verdict.ABSENT
+            has_replica = self.destination.head(planned.key) is not None
+            verdict = Comparison.EXTRA if has_replica else Comparison.ABSENT
             return Verified(key, verdict, planned.key)
         with source_object:
             wanted = self._wanted(key, planned, source_object.info)
-            # Asked first: a source that has no replica, or one of another length, is not read.
+            # Asked first: without a replica of the same length, the object need not be read.
             replica = self.destination.head(planned.key)
             if replica is None:
-                return Verified(key, Verdict.MISSING, planned.key)
+                return Verified(key, Comparison.MISSING, planned.key)
             differences = self._differences(planned.key, source_object, replica, wanted)
-        verdict = Verdict.DIFFERS if differences else Verdict.EQUAL
+        verdict = Comparison.DIFFERS if differences else Comparison.EQUAL
         return Verified(key, verdict, planned.key, tuple(differences))
 
     def _wanted(self, key: str, planned: PlannedKey, info: ObjectInfo) -> ReplicaAttributes:
@@ -166,57 +166,61 @@ class _Comparison:
         size_bytes = source_object.info.size_bytes
         if replica.size_bytes != size_bytes:
             found = [f"length is {replica.size_bytes:,} bytes, not {size_bytes:,}"]
-            return found + self._other_attributes(destination_key, replica, wanted)
+            return found + self._attribute_differences(destination_key, replica, wanted)
         crc64 = _crc64(source_object, ErrorCode.SOURCE_TRUNCATED)
         replica_object = self.destination.open(destination_key)
         if replica_object is None:
-            return ["it was deleted while it was compared"]
+            return ["the replica was deleted during the comparison"]
         with replica_object:
             replica_crc64 = _crc64(replica_object, ErrorCode.DESTINATION_UNREACHABLE)
             replica = replica_object.info
         found = [] if replica_crc64 == crc64 else [f"CRC-64 is {replica_crc64}, not {crc64}"]
-        return found + self._other_attributes(destination_key, replica, wanted)
+        return found + self._attribute_differences(destination_key, replica, wanted)
 
-    def _other_attributes(
+    def _attribute_differences(
         self, destination_key: str, replica: ReplicaInfo, wanted: ReplicaAttributes
     ) -> list[str]:
         headers = replica.content_headers
         if "content-type" not in wanted.content_headers:
-            # OSS gives every object one.
+            # OSS gives every object a content type.
             headers = {name: headers[name] for name in headers if name != "content-type"}
         tags = self.destination.tags(destination_key) if replica.tag_count else {}
-        found = _other("header", headers, wanted.content_headers)
-        found += _other("metadata", replica.user_metadata, wanted.user_metadata)
-        found += _other("tag", tags, wanted.tags)
+        found = _name_differences("header", headers, wanted.content_headers)
+        found += _name_differences("metadata", replica.user_metadata, wanted.user_metadata)
+        found += _name_differences("tag", tags, wanted.tags)
         if wanted.storage_class and replica.storage_class != wanted.storage_class:
             found.append(
                 f"storage class is {replica.storage_class or 'unknown'}, not {wanted.storage_class}"
             )
-        return found + _other_encryption(replica.encryption, wanted.encryption)
+        return found + _encryption_differences(replica.encryption, wanted.encryption)
 
 
 def _with_job(rule: ReplicationRule, verified: Verified) -> Verified:
-    if verified.verdict == Verdict.EQUAL:
+    if verified.verdict == Comparison.EQUAL:
         return verified
     jobs = TransferJob.objects.filter(rule=rule, key=verified.key, state__in=_UNFINISHED)
     return replace(verified, has_unfinished_job=jobs.exists())
 
 
-def _crc64(reader: Reader, broke_off: ErrorCode) -> str:
-    """Of all bytes, in decimal; `broke_off` is raised if they end early."""
+def _crc64(reader: Reader, truncated: ErrorCode) -> str:
+    """The CRC-64 of all bytes, in decimal.
+
+    Raises:
+        ReplicationError: `truncated`, if the bytes end early; or what the reader raises.
+    """
     crc64 = read_bytes = 0
     while data := reader.read(READ_BYTES):
         crc64 = CRC64.calc(data, crc64)
         read_bytes += len(data)
     if read_bytes != reader.length_bytes:
         raise ReplicationError(
-            broke_off, f"it ended after {read_bytes:,} of {reader.length_bytes:,} bytes"
+            truncated, f"the answer ended after {read_bytes:,} of {reader.length_bytes:,} bytes"
         )
     return str(crc64)
 
 
-def _other(what: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    """A line for each name whose value is not the wanted one."""
+def _name_differences(what: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """A line for each name whose value is not the wanted value."""
     lines = []
     for name in sorted(found.keys() | wanted.keys()):
         if name not in found:
@@ -228,12 +232,12 @@ def _other(what: str, found: Mapping[str, str], wanted: Mapping[str, str]) -> li
     return lines
 
 
-def _other_encryption(found: Encryption | None, wanted: Encryption | None) -> list[str]:
+def _encryption_differences(found: Encryption | None, wanted: Encryption | None) -> list[str]:
     if wanted is None:
-        return []  # as the bucket says
+        return []  # the bucket decides
     method = found.method if found else "none"
     if method != wanted.method:
         return [f"encryption is {method}, not {wanted.method}"]
     if found and wanted.kms_key_id and found.kms_key_id != wanted.kms_key_id:
-        return [f"KMS key is {found.kms_key_id or 'that of OSS'}, not {wanted.kms_key_id}"]
+        return [f"KMS key is {found.kms_key_id or 'the one of OSS'}, not {wanted.kms_key_id}"]
     return []

@@ -42,7 +42,7 @@ def test_a_token_from_the_command_line_works_until_it_is_revoked():
     assert answer.status_code == 401
     assert "deploy was revoked" in answer.json()["detail"]
     assert "revoked 2" in apitoken("list")
-    with pytest.raises(CommandError, match="was revoked before"):
+    with pytest.raises(CommandError, match="is already revoked"):
         apitoken("revoke", "deploy")
     entries = AuditEntry.objects.order_by("pk")
     assert list(entries.values_list("actor_kind", "action", "about", "affected")) == [
@@ -55,9 +55,9 @@ def test_a_token_from_the_command_line_works_until_it_is_revoked():
 @pytest.mark.parametrize("name", ["taken", "Not a name", ""])
 def test_a_taken_or_invalid_name_is_refused_with_the_reason(name):
     apitoken("create", "taken")
-    with pytest.raises(CommandError, match="was not made: name: "):
+    with pytest.raises(CommandError, match="was not created: name: "):
         apitoken("create", name)
-    with pytest.raises(CommandError, match="There is no token 'unknown'"):
+    with pytest.raises(CommandError, match="There is no token named 'unknown'"):
         apitoken("revoke", "unknown")
 
 

@@ -13,7 +13,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from replication.intake.matching import look_again
-from replication.intake.messages import poll_once
 from replication.mapping.keys import original_key
 from replication.mapping.metadata import original_content_headers, original_metadata
 from replication.models import (
@@ -26,7 +25,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.stores.checksums import CRC64
-from replication.tools.verify import Verdict, Verified, verify
+from replication.tools.verify import Comparison, Verified, verify
 from sandbox.aws import AwsServer
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
@@ -38,6 +37,7 @@ from tests.fidelity.oss_side import Replica, ReplicaBucket
 from tests.fidelity.places import CHECKSUMS, COMPARED_CHECKSUMS
 from tests.fidelity.s3_side import SourceBucket, Stored
 from tests.fidelity.samples import Arrives, LeftOut, Leg, Refused, Sample, Shortfall
+from tests.support.pollers import poll_until_empty
 from tests.support.processes import eventually
 from tests.support.road import OSS_REGION, work
 
@@ -191,7 +191,7 @@ def _wanted_key(sample: Sample, leg: Leg) -> str:
 
 def _jobs_after_polling(rule: ReplicationRule) -> int:
     for queue in EventQueue.objects.all():
-        poll_once(queue, wait_seconds=0)
+        poll_until_empty(queue)
     return TransferJob.objects.filter(rule=rule).count()
 
 
@@ -200,11 +200,11 @@ def _is_as_told(verified: Verified, leg: Leg) -> bool:
     [sample] = [sample for sample in CORPUS if sample.key == verified.key]
     match sample.expected[leg]:
         case Arrives(storage_class="Standard" | "IA"):
-            return verified.verdict == Verdict.EQUAL
+            return verified.verdict == Comparison.EQUAL
         case LeftOut():
-            return verified.verdict == Verdict.LEFT_OUT
+            return verified.verdict == Comparison.LEFT_OUT
         case _:  # refused, or not to be read back
-            return verified.verdict == Verdict.NOT_COMPARED
+            return verified.verdict == Comparison.NOT_COMPARED
 
 
 def _parts_wanted(arrived: list[tuple[Sample, str]]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""`manage.py verify` says of each key whether the replica is what the rule would write."""
+"""`manage.py verify` says for each key whether the replica is what the rule would write."""
 
 import gzip
 import io
@@ -25,7 +25,7 @@ MIB = 1024**2
 
 
 def verify(road: Road, *keys: str, **options: Any) -> tuple[list[str], int]:
-    """What the command prints of each key, and its exit status."""
+    """Run the command; returns its lines and its exit status."""
     out = io.StringIO()
     try:
         call_command("verify", road.rule.name, *keys, stdout=out, stderr=io.StringIO(), **options)
@@ -35,7 +35,7 @@ def verify(road: Road, *keys: str, **options: Any) -> tuple[list[str], int]:
 
 
 def verdict(road: Road, key: str) -> str:
-    """What it prints of the key, and that its exit status goes with that."""
+    """What the command prints for the key, after a check that the exit status agrees."""
     [line], status = verify(road, key)
     found_key, _, said = line.partition("\t")
     assert found_key == key
@@ -44,7 +44,7 @@ def verdict(road: Road, key: str) -> str:
 
 
 def overwrite(road: Road, key: str, body: bytes, *, without: str = "", **headers: str) -> None:
-    """Write a replica anew with the headers that it has, but for some."""
+    """Write a replica again with its own headers, except those changed or left out."""
     kept = {
         name: value
         for name, value in road.replicas.head_object(key).headers.items()
@@ -60,7 +60,7 @@ def overwrite(road: Road, key: str, body: bytes, *, without: str = "", **headers
 
 @pytest.fixture
 def copied(road: Road) -> Road:
-    """A road with a replica, `a`, of all that a replica can have."""
+    """A set-up with a replica, `a`, that has everything a replica can have."""
     road.put(
         "a",
         b"content",
@@ -73,16 +73,16 @@ def copied(road: Road) -> Road:
     return road
 
 
-def test_a_replica_is_equal_that_nobody_touched(copied: Road) -> None:
+def test_an_untouched_replica_is_equal(copied: Road) -> None:
     assert verdict(copied, "a") == "equal"
 
 
-def test_one_byte_of_a_replica_of_the_same_length_is_noticed(copied: Road) -> None:
+def test_one_changed_byte_of_a_replica_of_the_same_length_is_noticed(copied: Road) -> None:
     overwrite(copied, "a", b"Content")
     assert verdict(copied, "a").startswith("differs: CRC-64 is ")
 
 
-def test_another_length_is_noticed_and_the_source_not_read_for_it(copied: Road) -> None:
+def test_another_length_is_noticed_without_reading_the_objects(copied: Road) -> None:
     overwrite(copied, "a", b"content and more")
     copied.oss.log.clear()
     assert verdict(copied, "a") == "differs: length is 16 bytes, not 7"
@@ -101,14 +101,12 @@ def test_another_length_is_noticed_and_the_source_not_read_for_it(copied: Road) 
         ({"x_oss_storage_class": "IA"}, "storage class is IA, not Standard"),
     ],
 )
-def test_what_stands_beside_the_bytes_is_compared(
-    copied: Road, altered: dict[str, str], said: str
-) -> None:
+def test_attributes_are_compared(copied: Road, altered: dict[str, str], said: str) -> None:
     overwrite(copied, "a", b"content", **altered)
     assert verdict(copied, "a") == f"differs: {said}"
 
 
-def test_all_that_differs_is_said(copied: Road) -> None:
+def test_all_differences_are_listed(copied: Road) -> None:
     overwrite(copied, "a", b"Content", x_oss_meta_owner="you", x_oss_storage_class="IA")
     said = verdict(copied, "a").removeprefix("differs: ").split("; ")
     assert [one.split(" is ")[0] for one in said] == ["CRC-64", "metadata 'owner'", "storage class"]
@@ -131,7 +129,7 @@ def test_a_replica_that_the_rule_keeps_is_extra(copied: Road) -> None:
     assert verdict(copied, "a") == "extra"
 
 
-def test_what_never_was_is_absent_on_both_sides(road: Road) -> None:
+def test_a_key_that_never_existed_is_absent_on_both_sides(road: Road) -> None:
     assert verdict(road, "a") == "absent on both sides"
 
 
@@ -148,7 +146,7 @@ def test_compressed_content_is_compared_as_it_is_stored(road: Road) -> None:
 
 
 @pytest.mark.parametrize("key", ["/a", "a\x01b", "k" * 1024, ".s3sync-key/escaped/a"])
-def test_a_rewritten_key_is_looked_up_at_its_rewritten_place(
+def test_the_replica_of_a_rewritten_key_is_looked_up_under_the_rewritten_key(
     make_road: Callable[..., Road], key: str
 ) -> None:
     road = make_road(key_policy="rewrite", metadata_policy="rewrite")
@@ -161,10 +159,10 @@ def test_a_rewritten_key_is_looked_up_at_its_rewritten_place(
     assert verify(road, key)[1] == 1
 
 
-def test_a_key_that_the_rule_leaves_out_is_no_equal_one(make_road: Callable[..., Road]) -> None:
+def test_a_key_that_the_rule_leaves_out_is_not_equal(make_road: Callable[..., Road]) -> None:
     road = make_road(key_policy="skip")
     road.put("/a")
-    assert verdict(road, "/a") == "left out: it begins with '/'; OSS refuses that"
+    assert verdict(road, "/a") == "left out: it begins with '/', which OSS refuses"
 
 
 def test_a_key_that_the_rule_fails_is_not_compared(road: Road) -> None:
@@ -172,12 +170,12 @@ def test_a_key_that_the_rule_fails_is_not_compared(road: Road) -> None:
     assert verdict(road, "/a").startswith("not compared: key_incompatible: ")
 
 
-def test_an_object_that_the_rule_fails_is_not_compared_but_said(road: Road) -> None:
+def test_an_object_that_the_rule_fails_is_not_compared(road: Road) -> None:
     road.put("a", Metadata={"taken_by": "me"})
     assert verdict(road, "a").startswith("not compared: metadata_incompatible: ")
 
 
-def test_what_can_not_be_read_back_does_not_hold_up_the_others(copied: Road) -> None:
+def test_a_replica_that_can_not_be_read_does_not_stop_the_other_keys(copied: Road) -> None:
     copied.put("b")
     work()
     overwrite(copied, "a", b"content", x_oss_storage_class="Archive")
@@ -191,10 +189,10 @@ def test_an_interrupted_read_is_never_called_equal(copied: Road) -> None:
     assert verify(copied, "a") == ([], 2)
     copied.oss.clear_faults()
     copied.oss.add_fault(Fault(operation="GetObject", truncate_bytes=3))
-    assert verify(copied, "a") == (["a\tequal"], 0)  # it is read once more
+    assert verify(copied, "a") == (["a\tequal"], 0)  # verify read it once more
 
 
-def test_keys_come_in_the_order_they_were_named_in(road: Road) -> None:
+def test_results_are_in_the_order_of_the_keys(road: Road) -> None:
     keys = [f"k{number}" for number in range(40)]
     for key in keys[::2]:
         road.put(key)
@@ -206,7 +204,7 @@ def test_keys_come_in_the_order_they_were_named_in(road: Road) -> None:
     assert status == 1
 
 
-def test_keys_come_from_a_file_as_they_are(copied: Road, tmp_path: Path) -> None:
+def test_keys_are_read_from_a_file_unchanged(copied: Road, tmp_path: Path) -> None:
     for key in (" a ", "a,b", "图"):
         copied.put(key)
     work()
@@ -218,12 +216,12 @@ def test_keys_come_from_a_file_as_they_are(copied: Road, tmp_path: Path) -> None
     )
 
 
-def test_keys_come_from_standard_input(copied: Road, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_read_from_standard_input(copied: Road, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\n")))
     assert verify(copied, keys="-") == (["a\tequal", "b\tabsent on both sides"], 1)
 
 
-def test_each_line_of_json_is_a_key(copied: Road) -> None:
+def test_each_key_is_a_line_of_json(copied: Road) -> None:
     overwrite(copied, "a", b"content", x_oss_meta_owner="you")
     lines, status = verify(copied, "a", "b", json=True)
     assert [json.loads(line) for line in lines] == [
@@ -253,7 +251,7 @@ def test_a_key_can_not_write_to_the_terminal(road: Road) -> None:
     assert "\x1b" not in line
 
 
-def test_what_differs_is_mended_where_that_is_asked_for(copied: Road) -> None:
+def test_enqueue_repairs_the_keys_that_differ(copied: Road) -> None:
     for key in ("b", "c"):
         copied.put(key)
     work()
@@ -265,7 +263,7 @@ def test_what_differs_is_mended_where_that_is_asked_for(copied: Road) -> None:
     assert set(pending.values_list("key", flat=True)) == {"a", "b"}
     assert TransferJob.objects.count() == finished + 2
     lines, _ = verify(copied, "a")
-    assert lines[0].endswith(" (a job of it is not finished)")
+    assert lines[0].endswith(" (a job of this key is not finished)")
     work()
     assert verify(copied, "a", "b", "c")[1] == 0
 
@@ -296,20 +294,20 @@ def test_a_large_object_takes_little_memory(road: Road) -> None:
     ("arguments", "said"),
     [
         (["nobody", "a"], "there is no rule named 'nobody'; there are: "),
-        (["RULE"], "name keys, or a file of them with --keys"),
+        (["RULE"], "name keys, or a file of keys with --keys"),
         (["RULE", "--keys", "/nowhere/keys"], "/nowhere/keys can't be read: No such file"),
         (["RULE", "k" * 1025], "KEY 1 has 1025 bytes; S3 keys have 1 to 1024"),
         (["RULE", "a", "--threads", "0"], "--threads must be at least 1"),
     ],
 )
-def test_a_mistake_is_said_in_words(road: Road, arguments: list[str], said: str) -> None:
+def test_a_wrong_argument_is_reported(road: Road, arguments: list[str], said: str) -> None:
     arguments = [argument.replace("RULE", road.rule.name) for argument in arguments]
     with pytest.raises(CommandError, match=said) as caught:
         call_command("verify", *arguments)
     assert caught.value.returncode == 2
 
 
-def test_a_database_that_is_away_is_no_difference() -> None:
+def test_an_unreachable_database_is_not_reported_as_a_difference() -> None:
     done = subprocess.run(
         [sys.executable, settings.BASE_DIR / "manage.py", "verify", "photos", "a"],
         env={**os.environ, "DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"},
@@ -321,13 +319,13 @@ def test_a_database_that_is_away_is_no_difference() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_that_is_not_utf8_is_said(road: Road, tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_reported(road: Road, tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(b"a\n\xff\n")
     with pytest.raises(CommandError, match="is not UTF-8"):
         call_command("verify", road.rule.name, keys=str(tmp_path / "keys"))
 
 
-def test_a_source_that_can_not_be_reached_ends_it_with_the_fix(copied: Road) -> None:
+def test_an_unreachable_source_ends_the_command_with_the_fix(copied: Road) -> None:
     Source.objects.update(endpoint_url="http://127.0.0.1:9")
     with pytest.raises(CommandError, match="check the source's endpoint") as caught:
         call_command("verify", copied.rule.name, "a")
@@ -335,7 +333,7 @@ def test_a_source_that_can_not_be_reached_ends_it_with_the_fix(copied: Road) -> 
     assert caught.value.returncode == 2
 
 
-def test_a_missing_grant_is_said_once_with_the_fix(
+def test_the_fix_for_a_missing_grant_is_printed_once(
     copied: Road, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied.put("b")

@@ -1,4 +1,4 @@
-"""manage.py apitoken create|list|revoke"""
+"""`manage.py apitoken create|list|revoke`"""
 
 from argparse import ArgumentParser
 from datetime import datetime
@@ -13,15 +13,22 @@ from replication.operations.audit import command_line_actor
 
 
 class Command(BaseCommand):
-    help = "Makes, lists and revokes the tokens that may call the API and /metrics."
+    help = "Creates, lists and revokes the tokens that may call the API and /metrics."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="create|list|revoke")
-        create = verbs.add_parser("create", help="make a token; its secret is shown once")
+        create = verbs.add_parser("create", help="create a token; its secret is shown once")
         create.add_argument("name", help="lower-case letters, digits and hyphens")
-        create.add_argument("--role", choices=TokenRole.values, default=TokenRole.READ.value)
+        create.add_argument(
+            "--role",
+            choices=TokenRole.values,
+            default=TokenRole.READ.value,
+            help=f"what the token may do (default: {TokenRole.READ.value})",
+        )
         verbs.add_parser("list", help="list all tokens, without their secrets")
-        revoke = verbs.add_parser("revoke", help="refuse a token from now on, for good")
+        revoke = verbs.add_parser(
+            "revoke", help="revoke a token: it is refused from now on, for good"
+        )
         revoke.add_argument("name")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -32,8 +39,8 @@ class Command(BaseCommand):
         try:
             made = api_tokens.create(name, role=TokenRole(role), by=command_line_actor())
         except ValidationError as error:
-            raise CommandError(f"The token {name!r} was not made: {_in_words(error)}") from error
-        self.stderr.write(f"Token {name}, role {role}. Keep it: it can't be shown again.")
+            raise CommandError(f"The token {name!r} was not created: {_in_words(error)}") from error
+        self.stderr.write(f"Token {name}, role {role}. Keep the secret: it can't be shown again.")
         self.stdout.write(made.secret)
 
     def _list(self, **_: Any) -> None:
@@ -47,10 +54,12 @@ class Command(BaseCommand):
     def _revoke(self, *, name: str, **_: Any) -> None:
         chosen = ApiToken.objects.filter(name=name)
         if not chosen.exists():
-            raise CommandError(f"There is no token {name!r}; `apitoken list` has their names.")
+            raise CommandError(
+                f"There is no token named {name!r}; `apitoken list` shows all names."
+            )
         if not api_tokens.revoke(chosen, by=command_line_actor()):
-            raise CommandError(f"The token {name!r} was revoked before.")
-        self.stdout.write(f"Token {name} is refused from now on.")
+            raise CommandError(f"The token {name!r} is already revoked.")
+        self.stdout.write(f"Token {name} is revoked: it is refused from now on.")
 
 
 def _moment(when: datetime) -> str:
@@ -58,4 +67,6 @@ def _moment(when: datetime) -> str:
 
 
 def _in_words(error: ValidationError) -> str:
-    return " ".join(f"{field}: {' '.join(said)}" for field, said in error.message_dict.items())
+    return " ".join(
+        f"{field}: {' '.join(messages)}" for field, messages in error.message_dict.items()
+    )

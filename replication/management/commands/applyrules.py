@@ -1,4 +1,4 @@
-"""manage.py applyrules FILE"""
+"""`manage.py applyrules FILE`"""
 
 import json
 import sys
@@ -22,12 +22,15 @@ MAX_SHOWN_MISTAKES = 50
 
 
 class Command(BaseCommand):
-    help = "Make the database have the sources, destinations, rules and queues of a YAML file."
+    help = (
+        "Writes the sources, destinations, rules and queues of a YAML file to the database. Rows "
+        "that the file does not mention stay as they are."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="a YAML file; - is standard input")
         parser.add_argument(
-            "--dry-run", action="store_true", help="say what would change, and change nothing"
+            "--dry-run", action="store_true", help="show what would change; change nothing"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,7 +41,7 @@ class Command(BaseCommand):
             raise CommandError(_report_mistakes(error, file_name=name)) from error
         except IntegrityError as error:
             raise CommandError(
-                "Somebody else changed the same entries meanwhile; nothing was changed. "
+                "Nothing was changed: another process changed the same entries meanwhile. "
                 f"Run it again. ({error})"
             ) from error
         for line in _report(applied):
@@ -64,7 +67,7 @@ def _read(name: str) -> str:
 def _report(applied: Applied) -> list[str]:
     lines = [_describe(change) for change in applied.changes]
     lines += [f"kept      {noun} {name}: not in the file" for noun, name in applied.absent]
-    return lines or ["The file has no entries, and neither has the database."]
+    return lines or ["Neither the file nor the database has entries."]
 
 
 def _describe(change: Change) -> str:

@@ -1,4 +1,4 @@
-"""manage.py doctor"""
+"""`manage.py doctor`"""
 
 import json
 from collections import Counter
@@ -7,12 +7,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from replication.tools.doctor import Examined, Finding, Level, examine
+from replication.tools.doctor import CheckResults, Finding, Level, examine
 from replication.tools.doctor.checklist import UnknownRule
 
-# 1 is of a set-up that fails; what follows is of a doctor that could not begin.
+# Exit statuses: a check failed; doctor could not begin.
 _FAILED = 1
-_COULD_NOT_LOOK = 2
+_COULD_NOT_BEGIN = 2
 
 _SIGNS = {
     Level.PASS: "ok  ",
@@ -24,12 +24,13 @@ _SIGNS = {
 
 class Command(BaseCommand):
     help = (
-        "Walks the whole road of each rule, from the settings to an object of its own at the "
-        "destination, and says what is right, what is wrong, and the fix. It needs no more "
-        "permission than the service has, takes no message, and changes nothing but that object. "
-        "The exit status is 0 if nothing fails, 1 if something does, 2 if it could not begin."
+        "Checks each rule from the settings to the destination, where it writes and deletes an "
+        "object of its own, and says what is right, what is wrong, and the fix. It needs no more "
+        "permissions than the service has, takes no message from a queue, and changes nothing but "
+        "that object. The exit status is 0 if no check fails, 1 if a check fails, 2 if doctor "
+        "could not begin."
     )
-    requires_system_checks: list[str] = []  # noqa: RUF012  doctor itself says what they say
+    requires_system_checks: list[str] = []  # noqa: RUF012  doctor reports them itself
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -37,36 +38,38 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="NAME",
-            help="this rule alone, enabled or not; may be repeated",
+            help="check this rule only, enabled or not; may be repeated",
         )
         parser.add_argument(
             "--profile",
             default="",
             metavar="NAME",
-            help="an administrator's credential profile, to read a queue's attributes and a "
-            "bucket's notifications, which the service need not",
+            help="a credential profile of an administrator, to read queues' attributes and "
+            "buckets' notifications, which the service itself need not read",
         )
-        parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON object, for machines"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            examined = examine(options["rule"], administrator=options["profile"])
+            results = examine(options["rule"], administrator=options["profile"])
         except UnknownRule as error:
-            raise CommandError(str(error), returncode=_COULD_NOT_LOOK) from error
-        counts = Counter(finding.level for each in examined for finding in each.findings)
+            raise CommandError(str(error), returncode=_COULD_NOT_BEGIN) from error
+        counts = Counter(finding.level for each in results for finding in each.findings)
         if options["json"]:
-            text = json.dumps(_as_json(examined, counts), ensure_ascii=False, indent=2)
+            text = json.dumps(_as_json(results, counts), ensure_ascii=False, indent=2)
             self.stdout.write(text)
         else:
-            self._show(examined, counts)
+            self._show(results, counts)
         if counts[Level.FAIL]:
             raise SystemExit(_FAILED)
 
-    def _show(self, examined: Sequence[Examined], counts: Counter[Level]) -> None:
-        width = max(len(finding.check) for each in examined for finding in each.findings)
-        for each in examined:
+    def _show(self, results: Sequence[CheckResults], counts: Counter[Level]) -> None:
+        width = max(len(finding.check) for each in results for finding in each.findings)
+        for each in results:
             if each.findings:
-                self.stdout.write(_printable(each.place))
+                self.stdout.write(_printable(each.subject))
             for finding in each.findings:
                 self._show_finding(finding, width)
         summary = ", ".join(f"{counts[level]} {name}" for level, name in _NAMES if counts[level])
@@ -96,7 +99,7 @@ _NAMES = (
 )
 
 
-def _as_json(examined: Sequence[Examined], counts: Counter[Level]) -> dict[str, Any]:
+def _as_json(results: Sequence[CheckResults], counts: Counter[Level]) -> dict[str, Any]:
     return {
         "healthy": not counts[Level.FAIL],
         "counts": {level.value: counts[level] for level in Level},
@@ -104,17 +107,17 @@ def _as_json(examined: Sequence[Examined], counts: Counter[Level]) -> dict[str, 
             {
                 "level": finding.level.value,
                 "check": finding.check.value,
-                "place": each.place,
+                "place": each.subject,
                 "rule": each.rule or None,
                 "found": finding.found,
                 "fix": finding.fix,
             }
-            for each in examined
+            for each in results
             for finding in each.findings
         ],
     }
 
 
 def _printable(text: str) -> str:
-    """On one line; an escape sequence in a key, or an answer, shall not reach the terminal."""
+    """The text on one line. Escape sequences in keys or answers must not reach the terminal."""
     return text if text.isprintable() else repr(text)

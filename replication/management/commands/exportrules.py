@@ -1,4 +1,4 @@
-"""manage.py exportrules [FILE]"""
+"""`manage.py exportrules [FILE]`"""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -10,11 +10,11 @@ from replication.tools.rules_file import export_rules
 
 
 class Command(BaseCommand):
-    help = "Write the sources, destinations, rules and queues as a YAML file for applyrules."
+    help = "Writes the sources, destinations, rules and queues as a YAML file for applyrules."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "file", metavar="FILE", nargs="?", default="-", help="standard output if left out"
+            "file", metavar="FILE", nargs="?", default="-", help="default: standard output"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

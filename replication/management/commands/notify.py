@@ -1,4 +1,4 @@
-"""manage.py notify"""
+"""`manage.py notify`"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +14,9 @@ from replication.operations.audit import command_line_actor
 
 class Command(BaseCommand):
     help = (
-        "Looks at what is wrong and tells the notification targets what is new, as the cluster "
-        "does each minute. With --test: sends a test message, and says how it went. The exit "
-        "status is 1 if a target could not be told."
+        "Looks for problems and sends the new ones to the notification targets, as the cluster "
+        "does each minute. With --test, sends a test message and prints the result. The exit "
+        "status is 1 if a target could not be notified."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -26,7 +26,7 @@ class Command(BaseCommand):
             const="",
             metavar="TARGET",
             help="send a test message to this target, enabled or not; without a name, to all "
-            "that are enabled",
+            "enabled targets",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -34,28 +34,30 @@ class Command(BaseCommand):
             self._report(notify_targets(), nothing="nothing new")
             return
         if not settings.S3SYNC.public_url:
-            self.stderr.write("S3SYNC_PUBLIC_URL is not set: messages will have no links.")
+            self.stderr.write("S3SYNC_PUBLIC_URL is not set, so the messages have no links.")
         targets = NotificationTarget.objects.filter(enabled=True)
         if name := options["test"]:
             targets = NotificationTarget.objects.filter(name=name)
             if not targets.exists():
                 names = ", ".join(NotificationTarget.objects.values_list("name", flat=True))
-                raise CommandError(f"there is no target {name!r}; there are: {names or 'none'}")
+                raise CommandError(
+                    f"there is no target named {name!r}; there are: {names or 'none'}"
+                )
         self._report(actions.send_tests(targets, by=command_line_actor()))
 
     def _report(self, done: Sequence[Delivery], *, nothing: str = "") -> None:
         if not done:
             self.stdout.write("There is no enabled target: add one in the admin.")
         for each in done:
-            self.stdout.write(f"{each.target}: {_how_it_went(each) or nothing}")
+            self.stdout.write(f"{each.target}: {_result(each) or nothing}")
         if any(each.error for each in done):
             raise SystemExit(1)
 
 
-def _how_it_went(delivery: Delivery) -> str:
-    said = (
-        [f"{delivery.title!r} was taken by {', '.join(delivery.accepted_by)}"]
-        if delivery.accepted_by
-        else []
-    )
-    return "; ".join([*said, *([f"FAILED: {delivery.error}"] if delivery.error else [])])
+def _result(delivery: Delivery) -> str:
+    parts = []
+    if delivery.accepted_by:
+        parts.append(f"{delivery.title!r} was accepted by {', '.join(delivery.accepted_by)}")
+    if delivery.error:
+        parts.append(f"FAILED: {delivery.error}")
+    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""`manage.py pollsqs`: the poll loop of the cluster, in the foreground."""
+"""`manage.py pollsqs`: the cluster's poll loop, in the foreground."""
 
 import signal
 import threading
@@ -14,13 +14,13 @@ from replication.models import EventQueue, LoopKind
 
 class Command(BaseCommand):
     help = (
-        "Polls SQS in the foreground until SIGTERM or Ctrl-C; a long poll under way is finished "
-        "first, which takes up to 20 s. Set S3SYNC_POLL_IN_CLUSTER=false for the cluster, if only "
-        "this shall poll."
+        "Polls SQS in the foreground until SIGTERM or Ctrl-C. It first finishes a long poll that "
+        "has begun, which takes up to 20 s. To let only this command poll, set "
+        "S3SYNC_POLL_IN_CLUSTER=false for the cluster."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--queue", default="", metavar="NAME", help="poll this queue alone")
+        parser.add_argument("--queue", default="", metavar="NAME", help="poll only this queue")
 
     def handle(self, *args: Any, **options: Any) -> None:
         wait_until_ready(lambda reason: self.stderr.write(f"pollsqs: {reason}"))

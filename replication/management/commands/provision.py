@@ -1,4 +1,4 @@
-"""manage.py provision"""
+"""`manage.py provision`"""
 
 import json
 from collections.abc import Sequence
@@ -14,54 +14,56 @@ from replication.tools.provisioning import (
     ProvisioningError,
     Step,
     all_rules,
-    carry_out,
+    apply_plan,
     plan_all,
     plan_removal,
     service_policies,
 )
 
-# As Terraform's -detailed-exitcode: 0 nothing to do, or done; 1 an error; 2 changes are pending.
+# As Terraform's -detailed-exitcode: 0 nothing to do, or all done; 1 an error; 2 changes pending.
 _PENDING = 2
 
 
 class Command(BaseCommand):
     help = (
-        "Says what AWS needs for the rules in the database: queue, dead-letter queue, the queue's "
+        "Shows what AWS needs for the rules in the database: a queue, its dead-letter queue and "
         "policy, the buckets' notifications, and the policies of the service's own roles. With "
-        "--apply makes it, but for the roles' policies. What others have made is left as it is. "
-        "The exit status is 0 if there is nothing to do or all is done, 2 if changes are pending, "
-        "1 if something is in the way."
+        "--apply, makes all of it except the roles' policies. What others made stays as it is. The "
+        "exit status is 0 if there is nothing to do or all is done, 1 after an error or if "
+        "something is in the way, 2 if changes are pending."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--apply", action="store_true", help="do what the plan says")
+        parser.add_argument("--apply", action="store_true", help="make the changes of the plan")
         parser.add_argument(
-            "--destroy", action="store_true", help="plan to take out what provision has made"
+            "--destroy", action="store_true", help="plan to remove what provision made"
         )
         parser.add_argument(
-            "--queue", default="", metavar="NAME", help="this queue alone; made if there is none"
+            "--queue", default="", metavar="NAME", help="only this queue; it is made if missing"
         )
         parser.add_argument(
             "--source",
             action="append",
             default=[],
             metavar="NAME",
-            help="the bucket of this source alone; may be repeated",
+            help="only the bucket of this source; may be repeated",
         )
         parser.add_argument(
             "--profile",
             default="",
             metavar="NAME",
-            help="an administrator's credential profile, for this run; otherwise those of the "
-            "queues and sources",
+            help="credential profile of an administrator, for this run; default: the profiles of "
+            "the queues and sources",
         )
         parser.add_argument(
-            "--receiver", default="", metavar="ARN", help="the role that polls the queue"
+            "--receiver", default="", metavar="ARN", help="ARN of the role that polls the queue"
         )
         parser.add_argument(
-            "--write", type=Path, metavar="DIR", help="write the roles' policies there"
+            "--write", type=Path, metavar="DIR", help="write the roles' policies to this folder"
         )
-        parser.add_argument("--json", action="store_true", help="one JSON object, for machines")
+        parser.add_argument(
+            "--json", action="store_true", help="print one JSON object, for machines"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if (not_ready := why_not_ready()) is not None:
@@ -82,17 +84,17 @@ class Command(BaseCommand):
         if obstacles:
             raise CommandError("Nothing was changed: something is in the way, marked by `!`.")
         if options["apply"]:
-            self._carry_out(plans, aws)
+            self._apply(plans, aws)
         elif steps:
             self._say("Nothing was changed; --apply makes these changes.")
             raise SystemExit(_PENDING)
 
-    def _carry_out(self, plans: Sequence[Plan], aws: Aws) -> None:
+    def _apply(self, plans: Sequence[Plan], aws: Aws) -> None:
         done: list[Step] = []
-        added = [plan.needs.row for plan in plans if plan.steps and not plan.needs.row.pk]
+        added = [plan.desired.row for plan in plans if plan.steps and not plan.desired.row.pk]
         for plan in plans:
             try:
-                carry_out(plan, aws, say=done.append)
+                apply_plan(plan, aws, on_done=done.append)
             except ProvisioningError as error:
                 sentences = "".join(f"  {step.sentence}\n" for step in done) or "  nothing\n"
                 raise CommandError(f"{error}\nDone before that:\n{sentences}") from error
@@ -102,17 +104,17 @@ class Command(BaseCommand):
             if row.credential_profile != "default":
                 entry["credential_profile"] = row.credential_profile
             listed = ", ".join(f"{name}: {value}" for name, value in entry.items())
-            self._say(f"For `queues` of your rules file:\n  - {{{listed}}}")
+            self._say(f"For the section `queues` of your rules file:\n  - {{{listed}}}")
 
     def _show(self, plans: Sequence[Plan], policies: dict[str, Any], *, is_printed: bool) -> None:
         if self._json:
             self.stdout.write(json.dumps(_as_json(plans, policies), ensure_ascii=False, indent=2))
             return
-        said = ""
+        heading = ""
         for sign, where, sentence in _lines(plans):
-            if where != said:
+            if where != heading:
                 self.stdout.write(where)
-                said = where
+                heading = where
             self.stdout.write(f"  {sign} {sentence}")
         count = sum(len(plan.steps) for plan in plans)
         self._say(f"Plan: {_count(count)}." if count else "There is nothing to change in AWS.")
@@ -121,9 +123,9 @@ class Command(BaseCommand):
 
     def _show_policies(self, policies: dict[str, Any]) -> None:
         self._say(
-            "\nThe policies that the service itself needs; attach them where its credentials come "
-            "from. Where\nobjects are encrypted with a KMS key, add kms:Decrypt on that key. "
-            "--write DIR writes them as files."
+            "\nThe policies that the service itself needs: attach them to its users or roles. If "
+            "objects are\nencrypted with a KMS key, add kms:Decrypt on that key. --write DIR "
+            "writes them as files."
         )
         for name, policy in policies.items():
             self._say(f"\n{name}:\n{json.dumps(policy, ensure_ascii=False, indent=2)}")
@@ -140,22 +142,22 @@ def _plans(aws: Aws, options: dict[str, Any]) -> list[Plan]:
     plans = plan_all(aws, **chosen, receiver_arn=options["receiver"])
     if not plans:
         raise ProvisioningError(
-            "the database has no queue that is polled", hint="--queue NAME makes one."
+            "the database has no queue that is polled", hint="Make one with --queue NAME."
         )
     return plans
 
 
 def _lines(plans: Sequence[Plan]) -> list[tuple[str, str, str]]:
-    """Sign, place and sentence of all there is to say, by place."""
+    """Sign, where and sentence of each line, grouped by where."""
     lines = []
     for plan in plans:
-        told = [
+        said = [
             *((step.sign, step.where, step.sentence) for step in plan.steps),
             *(("!", where, sentence) for where, sentence in plan.obstacles),
             *(("·", where, sentence) for where, sentence in plan.notes),
         ]
-        places = list(dict.fromkeys(where for _, where, _ in told))
-        lines += sorted(told, key=lambda line: places.index(line[1]))
+        order = list(dict.fromkeys(where for _, where, _ in said))
+        lines += sorted(said, key=lambda line: order.index(line[1]))
     return lines
 
 
@@ -179,7 +181,7 @@ def _count(number: int) -> str:
 
 
 def _write(folder: Path, policies: dict[str, Any]) -> list[Path]:
-    """Write each policy into a file of the folder; the files."""
+    """Write each policy to a file in the folder, and return the files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, policy in policies.items():

@@ -1,4 +1,4 @@
-"""manage.py prune"""
+"""`manage.py prune`"""
 
 import math
 from typing import Any
@@ -12,20 +12,20 @@ from replication.operations.retention import Rows, count_due, prune
 class Command(BaseCommand):
     help = (
         "Deletes finished jobs older than S3SYNC_KEEP_JOBS_DAYS, and failed jobs and dead letters "
-        "older than S3SYNC_KEEP_FAILURES_DAYS, as the cluster does each hour. It may be "
-        "interrupted at any moment."
+        "older than S3SYNC_KEEP_FAILURES_DAYS, as the cluster does each hour. You may interrupt "
+        "it at any moment."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--dry-run", action="store_true", help="say what would be deleted, and delete nothing"
+            "--dry-run", action="store_true", help="show what would be deleted; delete nothing"
         )
         parser.add_argument(
             "--seconds",
             type=float,
             default=math.inf,
             metavar="N",
-            help="stop after that long; without it, when nothing is left to delete",
+            help="stop after N seconds; default: when nothing is left to delete",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         pruned = prune(seconds=options["seconds"])
         self._report("Deleted", pruned.rows)
         if not pruned.is_complete:
-            self.stdout.write("The time was up: run it again for what may be left.")
+            self.stdout.write("The time was up: run it again to delete the rest, if any.")
 
     def _report(self, verb: str, rows: Rows) -> None:
         jobs_days, failures_days = (

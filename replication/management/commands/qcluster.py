@@ -1,4 +1,4 @@
-"""`manage.py qcluster`: django-q's cluster, begun when the database is ready, with our loops."""
+"""`manage.py qcluster`: django-q's cluster with our loops, started once the database is ready."""
 
 from typing import Any
 
@@ -10,7 +10,10 @@ from replication.cluster.supervisor import Cluster
 
 
 class Command(BaseCommand):
-    help = "Runs the cluster: lanes, which copy, and pollers, which ask SQS. Stop it with SIGTERM."
+    help = (
+        "Runs the cluster: lanes, which copy objects, and pollers, which poll SQS. Stop it with "
+        "SIGTERM."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         wait_until_ready(lambda reason: self.stderr.write(f"qcluster: {reason}"))

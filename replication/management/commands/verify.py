@@ -1,4 +1,4 @@
-"""manage.py verify RULE KEY…"""
+"""`manage.py verify RULE KEY…`"""
 
 import io
 import json
@@ -17,46 +17,53 @@ from replication.errors import MEANINGS, ErrorCode, ReplicationError
 from replication.intake.matching import look_again
 from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
-from replication.tools.verify import Verdict, Verified, verify, would_be_mended
+from replication.tools.verify import Comparison, Verified, verify, would_be_repaired
 
 ENQUEUE_BATCH = 100
 
-# The exit status where it was not the keys' fault; 1 says that some are not equal.
+# The exit status if the keys could not be compared; 1 means that some are not equal.
 _COULD_NOT_COMPARE = 2
 
 
 class Command(BaseCommand):
     help = (
-        "Reads both sides of each key in full and compares them: length, CRC-64, headers, user "
-        "metadata, tags, storage class and encryption, as the rule would write them. A line for "
-        "each key. The exit status is 0 only if all are equal; 2 if they could not be compared."
+        "Reads both sides of each key in full and compares the replica with what the rule would "
+        "write: length, CRC-64, headers, user metadata, tags, storage class and encryption. Prints "
+        "a line for each key. The exit status is 0 if all keys are equal, 1 if some are not, 2 if "
+        "they could not be compared."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("rule", metavar="RULE", help="the name of a rule")
         parser.add_argument("key", metavar="KEY", nargs="*", help="a key of the rule's source")
         parser.add_argument(
-            "--keys", metavar="FILE", help="keys from a file, one a line; - is standard input"
+            "--keys",
+            metavar="FILE",
+            help="read keys from a file, one on each line; - is standard input",
         )
-        parser.add_argument("--json", action="store_true", help="a JSON object on each line")
+        parser.add_argument("--json", action="store_true", help="print a JSON object on each line")
         parser.add_argument(
-            "--enqueue", action="store_true", help="have lanes look at the keys that differ"
+            "--enqueue", action="store_true", help="have lanes look again at the keys that differ"
         )
         parser.add_argument(
-            "--threads", type=int, default=8, metavar="N", help="keys compared at once (8)"
+            "--threads",
+            type=int,
+            default=8,
+            metavar="N",
+            help="how many keys to compare at once (default: 8)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not options["key"] and options["keys"] is None:
             raise CommandError(
-                "name keys, or a file of them with --keys", returncode=_COULD_NOT_COMPARE
+                "name keys, or a file of keys with --keys", returncode=_COULD_NOT_COMPARE
             )
         if (not_ready := why_not_ready()) is not None:
             raise CommandError(not_ready.reason, returncode=_COULD_NOT_COMPARE)
         if options["threads"] < 1:
             raise CommandError("--threads must be at least 1", returncode=_COULD_NOT_COMPARE)
         rule = _rule(options["rule"])
-        counts: Counter[Verdict] = Counter()
+        counts: Counter[Comparison] = Counter()
         codes: set[ErrorCode] = set()
         to_enqueue: list[str] = []
         enqueued = 0
@@ -67,7 +74,7 @@ class Command(BaseCommand):
                     self.stdout.write(_as_json(verified) if options["json"] else _line(verified))
                     counts[verified.verdict] += 1
                     codes |= {verified.code} if verified.code else set()
-                    if options["enqueue"] and would_be_mended(verified, rule):
+                    if options["enqueue"] and would_be_repaired(verified, rule):
                         to_enqueue.append(verified.key)
                     if len(to_enqueue) == ENQUEUE_BATCH:
                         enqueued += len(look_again(rule, to_enqueue))
@@ -82,9 +89,9 @@ class Command(BaseCommand):
         for code in sorted(codes):
             self.stderr.write(f"{code}: {_hint(code)}")
         if options["enqueue"]:
-            self.stderr.write(f"keys that will be looked at: {enqueued:,}")
+            self.stderr.write(f"keys to look at again: {enqueued:,}")
         summary = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.most_common())
-        if set(counts) - {Verdict.EQUAL}:
+        if set(counts) - {Comparison.EQUAL}:
             raise CommandError(summary, returncode=1)
         self.stderr.write(summary or "no keys")
 
@@ -102,7 +109,7 @@ def _rule(name: str) -> ReplicationRule:
 
 @contextmanager
 def _lines_of(name: str | None) -> Iterator[Iterable[str]]:
-    """The lines of a file as they are; only what ends them, LF or CRLF, is taken off."""
+    """The lines of a file, unchanged except that the line ends (LF or CRLF) are removed."""
     if name is None:
         yield ()
         return
@@ -136,11 +143,11 @@ def _line(verified: Verified) -> str:
     text = f"{_printable(verified.key)}\t{verified.verdict}"
     if verified.reasons:
         text += f": {_printable('; '.join(verified.reasons))}"
-    return text + (" (a job of it is not finished)" if verified.has_unfinished_job else "")
+    return text + (" (a job of this key is not finished)" if verified.has_unfinished_job else "")
 
 
 def _printable(text: str) -> str:
-    """On one line; an escape sequence in a key, or an answer, shall not reach the terminal."""
+    """The text on one line. Escape sequences in keys or answers must not reach the terminal."""
     return text if text.isprintable() else repr(text)
 
 

@@ -1,4 +1,4 @@
-"""What doctor asks of AWS beside what the stores ask. Refusals are translated here, once."""
+"""Doctor's own requests to AWS, beside those of the stores. Errors are translated here, once."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -27,28 +27,28 @@ from replication.stores.s3.errors import raise_translated
 _Answer = TypeVar("_Answer")
 
 
-class Why(Enum):
-    """What a refusal means."""
+class RefusalReason(Enum):
+    """Why AWS did not do what was asked."""
 
-    DENIED = "may not"
-    CREDENTIALS = "not known"
-    MISSING = "not there"
-    INVALID = "asked in vain, as was meant"
+    DENIED = "the permission is missing"
+    CREDENTIALS = "AWS accepts no credentials of ours, or there are none"
+    MISSING = "the bucket or queue does not exist"
+    INVALID = "the request is invalid, as the try_to_… functions intend"
     UNREACHABLE = "no answer"
     OTHER = "something else"
 
 
 class Refusal(Exception):
-    """AWS refused, or could not be asked; the text is its own."""
+    """AWS refused a request, or could not be asked; the text is AWS's or botocore's own."""
 
-    def __init__(self, why: Why, said: str) -> None:
-        super().__init__(said)
-        self.why = why
+    def __init__(self, reason: RefusalReason, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
-class Listed:
-    """The first keys of a bucket; `bucket_region` is empty where the server does not tell."""
+class Listing:
+    """The first keys of a bucket; `bucket_region` is empty where the server does not tell it."""
 
     keys: tuple[str, ...]
     bucket_region: str
@@ -69,70 +69,70 @@ _NO_CREDENTIALS = (
 
 
 def s3_url(source: Source) -> str:
-    """Where S3 is asked for this source: AWS's address, unless source or environment say another.
+    """The URL of S3 for this source: AWS's own, unless the source or the environment names another.
 
     Raises:
-        Refusal: boto3 has no address for the region, or AWS_PROFILE names what is not there.
+        Refusal: boto3 has no address for the region, or AWS_PROFILE names a missing profile.
     """
     return str(_s3(source, "default").meta.endpoint_url)
 
 
 def caller_arn(*, profile: str, region: str) -> str:
-    """As whom AWS knows a profile. It tells everybody, whatever may be done otherwise.
+    """The identity that AWS gives a profile. Asking for it needs no permission.
 
     Raises:
-        Refusal: see there.
+        Refusal: AWS does not tell.
         ReplicationError: CREDENTIAL_PROFILE.
     """
     sts = _client("sts", region=region, profile=profile)
-    return str(_asked(sts.get_caller_identity)["Arn"])
+    return str(_call(sts.get_caller_identity)["Arn"])
 
 
-def sts_is_of_aws(region: str) -> bool:
-    """Whether STS is AWS's own, and not a stand-in that the environment names."""
+def sts_is_aws(region: str) -> bool:
+    """Whether STS is AWS's own, not a stand-in that the environment names."""
     url = str(_client("sts", region=region, profile="default").meta.endpoint_url)
-    return is_of_aws(url)
+    return is_aws_url(url)
 
 
-def is_of_aws(url: str) -> bool:
-    """Whether an address is one of AWS's own."""
+def is_aws_url(url: str) -> bool:
+    """Whether a URL is one of AWS's own."""
     host = url.partition("://")[2].partition("/")[0].partition(":")[0]
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
-def list_some(source: Source, *, prefix: str, at_most: int) -> Listed:
-    """The first keys below a prefix, with the service's own permission to list.
+def list_first_keys(source: Source, *, prefix: str, limit: int) -> Listing:
+    """List the first keys below a prefix, with the service's own permission to list.
 
     Raises:
         ReplicationError: see raise_translated.
     """
     try:
         answer = _s3(source, source.credential_profile).list_objects_v2(
-            Bucket=source.bucket, Prefix=prefix, MaxKeys=at_most
+            Bucket=source.bucket, Prefix=prefix, MaxKeys=limit
         )
     except (ClientError, BotoCoreError) as error:
         raise_translated(error)
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
     keys = tuple(entry["Key"] for entry in answer.get("Contents", []))
-    return Listed(keys, headers.get("x-amz-bucket-region", ""))
+    return Listing(keys, headers.get("x-amz-bucket-region", ""))
 
 
-def notifications(source: Source, *, profile: str) -> dict[str, Any]:
-    """Whom the bucket tells what.
+def bucket_notifications(source: Source, *, profile: str) -> dict[str, Any]:
+    """The notification configuration of the source's bucket.
 
     Raises:
-        Refusal: see there.
+        Refusal: the configuration can't be read.
         ReplicationError: CREDENTIAL_PROFILE.
     """
     s3 = _s3(source, profile)
-    return dict(_asked(lambda: s3.get_bucket_notification_configuration(Bucket=source.bucket)))
+    return dict(_call(lambda: s3.get_bucket_notification_configuration(Bucket=source.bucket)))
 
 
 def queue_attributes(row: EventQueue, *, profile: str) -> Mapping[str, str]:
-    """What the queue is like.
+    """All attributes of the queue.
 
     Raises:
-        Refusal: see there.
+        Refusal: the attributes can't be read.
         ReplicationError: CREDENTIAL_PROFILE.
     """
     sqs = _sqs(row, profile)
@@ -142,10 +142,10 @@ def queue_attributes(row: EventQueue, *, profile: str) -> Mapping[str, str]:
 def dead_letter_attributes(
     row: EventQueue, attributes: Mapping[str, str], *, profile: str
 ) -> Mapping[str, str]:
-    """What the queue's own dead-letter queue is like.
+    """All attributes of the queue's own dead-letter queue.
 
     Raises:
-        Refusal: see there.
+        Refusal: the attributes can't be read.
         ReplicationError: CREDENTIAL_PROFILE.
     """
     sqs, arn = (
@@ -153,49 +153,51 @@ def dead_letter_attributes(
         str(json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"]),
     )
     *_, account, name = arn.split(":")
-    url = _asked(lambda: sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account))
+    url = _call(lambda: sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account))
     return _attributes(sqs, url["QueueUrl"])
 
 
 def try_to_delete(row: EventQueue) -> None:
-    """Delete no message: a receipt that was never given out is refused in the answer, one by one.
+    """Try to delete, without deleting a message: the receipt handle was never given out.
+
+    SQS answers such an entry with an error of its own, inside an answer that succeeds.
 
     Raises:
-        Refusal: all deleting is refused.
+        Refusal: SQS refuses all deleting.
     """
-    entry = {"Id": "0", "ReceiptHandle": _NO_RECEIPT}
+    entry = {"Id": "0", "ReceiptHandle": _FALSE_RECEIPT}
     sqs = _sqs(row, row.credential_profile)
-    _asked(lambda: sqs.delete_message_batch(QueueUrl=row.url, Entries=[entry]))
+    _call(lambda: sqs.delete_message_batch(QueueUrl=row.url, Entries=[entry]))
 
 
 def try_to_hide(row: EventQueue) -> None:
-    """Hide no message, in the same way.
+    """Try to change a visibility timeout, without hiding a message, as `try_to_delete` does.
 
     Raises:
-        Refusal: all hiding is refused.
+        Refusal: SQS refuses all hiding.
     """
-    entry = {"Id": "0", "ReceiptHandle": _NO_RECEIPT, "VisibilityTimeout": 0}
+    entry = {"Id": "0", "ReceiptHandle": _FALSE_RECEIPT, "VisibilityTimeout": 0}
     sqs = _sqs(row, row.credential_profile)
-    _asked(lambda: sqs.change_message_visibility_batch(QueueUrl=row.url, Entries=[entry]))
+    _call(lambda: sqs.change_message_visibility_batch(QueueUrl=row.url, Entries=[entry]))
 
 
 def try_to_receive(row: EventQueue) -> None:
-    """Receive no message: none at all is asked for, which SQS calls invalid.
+    """Try to receive, without receiving a message: SQS calls a request for 0 messages invalid.
 
-    A real receive would count towards the queue's maxReceiveCount, and hide what it brings.
+    A real receive would count towards the queue's maxReceiveCount, and hide the messages.
 
     Raises:
-        Refusal: INVALID, where SQS did not say that it is not permitted.
+        Refusal: INVALID, unless SQS denies receiving or fails otherwise.
     """
     sqs = _sqs(row, row.credential_profile)
-    _asked(lambda: sqs.receive_message(QueueUrl=row.url, MaxNumberOfMessages=0))
+    _call(lambda: sqs.receive_message(QueueUrl=row.url, MaxNumberOfMessages=0))
 
 
-_NO_RECEIPT = "s3sync-doctor"
+_FALSE_RECEIPT = "s3sync-doctor"
 
 
 def _attributes(sqs: Any, url: str) -> dict[str, str]:
-    answer = _asked(lambda: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"]))
+    answer = _call(lambda: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"]))
     return dict(answer["Attributes"])
 
 
@@ -208,36 +210,36 @@ def _sqs(row: EventQueue, profile: str) -> Any:
 
 
 def _client(service: str, *, region: str, profile: str, endpoint_url: str = "") -> Any:
-    return _asked(
+    return _call(
         lambda: aws_client(service, region=region, endpoint_url=endpoint_url, profile=profile)
     )
 
 
-def _asked(request: Callable[[], _Answer]) -> _Answer:
+def _call(request: Callable[[], _Answer]) -> _Answer:
     try:
         return request()
     except ClientError as error:
         _refuse(error)
     except _NO_CREDENTIALS as error:
-        raise Refusal(Why.CREDENTIALS, str(error)) from error
+        raise Refusal(RefusalReason.CREDENTIALS, str(error)) from error
     except (HTTPClientError, ConnectError) as error:
-        raise Refusal(Why.UNREACHABLE, str(error)) from error
-    except (BotoCoreError, ValueError) as error:  # a region or an address that is none
-        raise Refusal(Why.OTHER, str(error)) from error
+        raise Refusal(RefusalReason.UNREACHABLE, str(error)) from error
+    except (BotoCoreError, ValueError) as error:  # no such region, or not an address
+        raise Refusal(RefusalReason.OTHER, str(error)) from error
 
 
 def _refuse(error: ClientError) -> NoReturn:
     answer: Any = error.response
     code = answer["Error"].get("Code", "")
-    said = f"{error.operation_name}: {code}: {answer['Error'].get('Message', '')}"
+    text = f"{error.operation_name}: {code}: {answer['Error'].get('Message', '')}"
     if error.operation_name == "AssumeRole" or code in _CREDENTIALS:
-        why = Why.CREDENTIALS
+        reason = RefusalReason.CREDENTIALS
     elif code in _MISSING:
-        why = Why.MISSING
+        reason = RefusalReason.MISSING
     elif code in _INVALID:
-        why = Why.INVALID
+        reason = RefusalReason.INVALID
     elif code in _DENIED or answer["ResponseMetadata"].get("HTTPStatusCode") == 403:
-        why = Why.DENIED
+        reason = RefusalReason.DENIED
     else:
-        why = Why.OTHER
-    raise Refusal(why, said) from error
+        reason = RefusalReason.OTHER
+    raise Refusal(reason, text) from error

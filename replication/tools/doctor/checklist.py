@@ -1,7 +1,7 @@
-"""From the database to the legs of each rule's road: what stands on what, and in which order.
+"""The checklist of a set of rules: which checks run, in which order, and what each depends on.
 
-First the ways to each place, then as whom we come there, then the rest: so a cause is said once,
-and what stands on it is not looked at. The database is read here, before any thread is started.
+Endpoints come first, then identities, then the rest. So a cause is reported once, and the checks
+that depend on it are skipped. The database is read here, before any thread starts.
 """
 
 from collections.abc import Hashable, Sequence
@@ -21,55 +21,59 @@ from replication.models import (
     TransferJob,
 )
 from replication.monitoring.status import read_status
-from replication.tools.doctor.aws import is_of_aws
+from replication.tools.doctor.aws import is_aws_url
 from replication.tools.doctor.connectivity import (
-    as_whom_in_aws,
-    as_whom_in_oss,
-    way_to_destination,
-    way_to_queue,
-    way_to_source,
+    check_aws_identity,
+    check_destination_endpoint,
+    check_oss_identity,
+    check_queue_endpoint,
+    check_source_endpoint,
 )
-from replication.tools.doctor.destination import CONTENT, examine_destination, probe_key
-from replication.tools.doctor.event_delivery import Heard, examine_announcements
-from replication.tools.doctor.findings import Check, Examined, Leg, warned
-from replication.tools.doctor.queue import Polled, examine_queue
-from replication.tools.doctor.runner import LEG_SECONDS, run
-from replication.tools.doctor.service import examine_installation, examine_life, examine_targets
-from replication.tools.doctor.source import examine_source
+from replication.tools.doctor.destination import CONTENT, check_destination, probe_key
+from replication.tools.doctor.event_delivery import LastEvents, check_event_delivery
+from replication.tools.doctor.findings import Check, CheckGroup, CheckResults, warned
+from replication.tools.doctor.queue import LastPoll, check_queue
+from replication.tools.doctor.runner import GROUP_SECONDS, run
+from replication.tools.doctor.service import (
+    check_cluster,
+    check_installation,
+    check_notification_targets,
+)
+from replication.tools.doctor.source import check_source
 
-# Of the history only its newest end is read, whatever its length.
+# Only the newest jobs are read, however long the history is.
 _NEWEST_JOBS = 10_000
 
-Legs = dict[Hashable, Leg]
+Groups = dict[Hashable, CheckGroup]
 
 
 def examine(
-    rules: Sequence[str] = (), *, administrator: str = "", seconds: float = LEG_SECONDS
-) -> list[Examined]:
-    """Everything that can be told, in the order of the road.
+    rules: Sequence[str] = (), *, administrator: str = "", seconds: float = GROUP_SECONDS
+) -> list[CheckResults]:
+    """Run all checks; the results are in the checklist's order.
 
     Args:
-        rules: the names of the rules to look at, disabled ones too; none: all that are enabled.
-        administrator: a credential profile that may read what the service need not: a queue's
+        rules: the names of the rules to check, enabled or not; empty: all enabled rules.
+        administrator: a credential profile that may read what the service need not read: a queue's
             attributes and a bucket's notifications.
-        seconds: how long each leg may take.
+        seconds: how long each group of checks may take.
 
     Raises:
-        UnknownRule: one of the names is no rule's.
+        UnknownRule: there is no rule of one of these names.
     """
-    installation = Examined("the service", "", tuple(examine_installation()))
+    installation = CheckResults("the service", "", tuple(check_installation()))
     if installation.has_failed:
         return [installation]
-    return [installation, *_Roads(_rules(rules), administrator, seconds).walk()]
+    return [installation, *_Checklist(_rules(rules), administrator, seconds).run()]
 
 
 class UnknownRule(Exception):
-    """There is no rule of this name; the text says which there are."""
+    """There is no rule of this name; the text lists the rules that exist."""
 
 
 def _rules(names: Sequence[str]) -> list[ReplicationRule]:
     rules = ReplicationRule.objects.select_related("source", "destination").order_by("name")
-    rules = rules.prefetch_related("source__domains")  # threads shall ask for nothing more
+    rules = rules.prefetch_related("source__domains")  # the threads must not query the database
     if not names:
         return list(rules.filter(enabled=True))
     by_name = {rule.name: rule for rule in rules}
@@ -81,8 +85,8 @@ def _rules(names: Sequence[str]) -> list[ReplicationRule]:
     return [by_name[name] for name in dict.fromkeys(names)]
 
 
-class _Roads:
-    """The roads of these rules."""
+class _Checklist:
+    """The checks of these rules."""
 
     def __init__(
         self, rules: Sequence[ReplicationRule], administrator: str, seconds: float
@@ -91,135 +95,155 @@ class _Roads:
         self._administrator = administrator
         self._seconds = seconds
         self._status = read_status()
-        self._heard = _heard(rules, now=self._status.generated_at)
+        self._last_events = _last_events(rules, now=self._status.generated_at)
         self._polled_queues = list(EventQueue.objects.filter(enabled=True))
         regions = {rule.source.region for rule in rules if rule.source.kind == SourceKind.S3}
         self._queues = [row for row in self._polled_queues if row.region in regions]
 
-    def walk(self) -> list[Examined]:
-        """All that is found, the most general first."""
-        life = tuple(examine_life(self._status, {rule.name for rule in self._rules}))
-        life += tuple(examine_targets())
+    def run(self) -> list[CheckResults]:
+        """All results, the most general first."""
+        cluster = tuple(check_cluster(self._status, {rule.name for rule in self._rules}))
+        cluster += tuple(check_notification_targets())
         if not self._rules:
-            fix = "Apply a rules file (manage.py applyrules), or make or enable one in the admin."
-            life += (warned(Check.RULES, "there is no rule that is enabled", fix=fix),)
-        ways = run(self._ways(), after={}, seconds=self._seconds)
-        identities = run(self._identities(ways), after=ways, seconds=self._seconds)
-        rest = run(self._rest(), after={**ways, **identities}, seconds=self._seconds)
-        of_all = [*ways.values(), *identities.values(), *rest.values()]
-        return [Examined("the cluster", "", life), *of_all]
+            fix = "Apply a rules file (manage.py applyrules), or add or enable a rule in the admin."
+            found = "there is no enabled rule, so nothing is replicated"
+            cluster += (warned(Check.RULES, found, fix=fix),)
+        endpoints = run(self._endpoints(), earlier={}, seconds=self._seconds)
+        identities = run(self._identities(endpoints), earlier=endpoints, seconds=self._seconds)
+        rest = run(self._rest(), earlier={**endpoints, **identities}, seconds=self._seconds)
+        groups = [*endpoints.values(), *identities.values(), *rest.values()]
+        return [CheckResults("the cluster", "", cluster), *groups]
 
-    def _ways(self) -> Legs:
-        legs: Legs = {}
+    def _endpoints(self) -> Groups:
+        groups: Groups = {}
         for rule in self._rules:
             source, destination = rule.source, rule.destination
             if source.kind == SourceKind.S3:
-                place = f"the way to S3 ({source.endpoint_url or source.region})"
-                legs[_way(source)] = Leg(place, "", partial(way_to_source, source))
-            place = f"the way to OSS ({destination.endpoint}, {destination.region})"
-            legs[_way(destination)] = Leg(place, "", partial(way_to_destination, destination))
-        for row in self._queues:
-            legs[_way(row)] = Leg(f"the way to queue {row.name}", "", partial(way_to_queue, row))
-        return legs
-
-    def _identities(self, ways: dict[Hashable, Examined]) -> Legs:
-        """Not looked at where no way leads to what they are for: a wrong clock has them refused."""
-        legs: Legs = {}
-        for place in self._aws_places():
-            for profile in self._profiles(place):
-                key = ("aws", profile, place.region)
-                if key in legs and ways[_way(place)].has_failed:
-                    continue
-                url = place.endpoint_url if isinstance(place, Source) else place.url
-                look = partial(
-                    as_whom_in_aws,
-                    profile,
-                    region=place.region,
-                    is_of_aws=not url or is_of_aws(url),
+                groups[_endpoint_key(source)] = CheckGroup(
+                    f"S3 endpoint ({source.endpoint_url or source.region})",
+                    "",
+                    partial(check_source_endpoint, source),
                 )
-                where = f"as whom in AWS (profile {profile}, {place.region})"
-                legs[key] = Leg(where, "", look, stands_on=(_way(place),))
+            groups[_endpoint_key(destination)] = CheckGroup(
+                f"OSS endpoint ({destination.endpoint}, {destination.region})",
+                "",
+                partial(check_destination_endpoint, destination),
+            )
+        for row in self._queues:
+            groups[_endpoint_key(row)] = CheckGroup(
+                f"SQS endpoint of queue {row.name}", "", partial(check_queue_endpoint, row)
+            )
+        return groups
+
+    def _identities(self, endpoints: dict[Hashable, CheckResults]) -> Groups:
+        """One group for each identity, which depends on an endpoint that the identity is used at.
+
+        Of several endpoints, one that did not fail is preferred. Where all failed, the check is
+        skipped: a wrong clock, for example, makes AWS refuse good credentials.
+        """
+        groups: Groups = {}
+        for location in self._aws_locations():
+            for profile in self._profiles(location):
+                key = ("aws", profile, location.region)
+                if key in groups and endpoints[_endpoint_key(location)].has_failed:
+                    continue
+                url = location.endpoint_url if isinstance(location, Source) else location.url
+                groups[key] = CheckGroup(
+                    f"AWS identity (profile {profile}, {location.region})",
+                    "",
+                    partial(
+                        check_aws_identity,
+                        profile,
+                        region=location.region,
+                        is_aws=not url or is_aws_url(url),
+                    ),
+                    depends_on=(_endpoint_key(location),),
+                )
         for rule in self._rules:
             destination = rule.destination
-            where = f"as whom in OSS (destination {destination.name})"
-            legs["oss", destination.pk] = Leg(
-                where,
+            groups["oss", destination.pk] = CheckGroup(
+                f"OSS identity (destination {destination.name})",
                 "",
-                partial(as_whom_in_oss, destination),
-                stands_on=(_way(destination),),
+                partial(check_oss_identity, destination),
+                depends_on=(_endpoint_key(destination),),
             )
-        return legs
+        return groups
 
-    def _rest(self) -> Legs:
-        legs: Legs = {}
+    def _rest(self) -> Groups:
+        groups: Groups = {}
         for row in self._queues:
-            look = partial(examine_queue, row, self._polled(row), administrator=self._administrator)
-            legs["queue", row.pk] = Leg(f"queue {row.name}", "", look, self._on(row))
+            groups["queue", row.pk] = CheckGroup(
+                f"queue {row.name}",
+                "",
+                partial(check_queue, row, self._last_poll(row), administrator=self._administrator),
+                self._needed_for(row),
+            )
         for rule in self._rules:
-            legs["source", rule.pk] = Leg(
+            groups["source", rule.pk] = CheckGroup(
                 f"rule {rule.name}: source {rule.source.name}",
                 rule.name,
-                partial(examine_source, rule),
-                self._on(rule.source),
+                partial(check_source, rule),
+                self._needed_for(rule.source),
             )
-            legs["announcements", rule.pk] = Leg(
-                f"rule {rule.name}: how it hears of changes",
+            groups["event delivery", rule.pk] = CheckGroup(
+                f"rule {rule.name}: event delivery",
                 rule.name,
                 partial(
-                    examine_announcements,
+                    check_event_delivery,
                     rule,
                     self._polled_queues,
-                    self._heard.get(rule.pk, Heard()),
+                    self._last_events.get(rule.pk, LastEvents()),
                     administrator=self._administrator,
                 ),
-                (*self._on(rule.source), *self._on_its_queue(rule.source)),
+                (*self._needed_for(rule.source), *self._endpoint_of_only_queue(rule.source)),
             )
             key = probe_key(rule)
-            legs["destination", rule.pk] = Leg(
+            groups["destination", rule.pk] = CheckGroup(
                 f"rule {rule.name}: destination {rule.destination.name}",
                 rule.name,
-                partial(examine_destination, rule, key),
-                (_way(rule.destination), ("oss", rule.destination.pk)),
-                leaves=f"the {len(CONTENT)} bytes of {key!r} may be left there",
+                partial(check_destination, rule, key),
+                (_endpoint_key(rule.destination), ("oss", rule.destination.pk)),
+                leaves_behind=f"the object {key!r} ({len(CONTENT)} bytes) may be left behind",
             )
-        return legs
+        return groups
 
-    def _on(self, place: Source | EventQueue) -> tuple[Hashable, ...]:
-        """What stands between us and a place of AWS's."""
-        if isinstance(place, Source) and place.kind == SourceKind.HTTP:
+    def _needed_for(self, location: Source | EventQueue) -> tuple[Hashable, ...]:
+        """The keys of the groups that must not fail for a bucket or queue of AWS to be checked."""
+        if isinstance(location, Source) and location.kind == SourceKind.HTTP:
             return ()
         return (
-            _way(place),
-            *(("aws", profile, place.region) for profile in self._profiles(place)),
+            _endpoint_key(location),
+            *(("aws", profile, location.region) for profile in self._profiles(location)),
         )
 
-    def _on_its_queue(self, source: Source) -> tuple[Hashable, ...]:
-        """The way to the only queue that can hear of a source, if there is but one."""
+    def _endpoint_of_only_queue(self, source: Source) -> tuple[Hashable, ...]:
+        """The endpoint of the queue that the source can notify, if there is exactly one."""
         near = [row for row in self._queues if row.region == source.region]
-        return (_way(near[0]),) if len(near) == 1 and source.kind == SourceKind.S3 else ()
+        is_only = len(near) == 1 and source.kind == SourceKind.S3
+        return (_endpoint_key(near[0]),) if is_only else ()
 
-    def _aws_places(self) -> list[Source | EventQueue]:
+    def _aws_locations(self) -> list[Source | EventQueue]:
         sources = [rule.source for rule in self._rules if rule.source.kind == SourceKind.S3]
         return [*sources, *self._queues]
 
-    def _profiles(self, place: Source | EventQueue) -> list[str]:
-        return list(filter(None, [place.credential_profile, self._administrator]))
+    def _profiles(self, location: Source | EventQueue) -> list[str]:
+        return list(filter(None, [location.credential_profile, self._administrator]))
 
-    def _polled(self, row: EventQueue) -> Polled:
+    def _last_poll(self, row: EventQueue) -> LastPoll:
         ago = _seconds_since(row.last_polled_at, self._status.generated_at)
-        return Polled(ago, row.last_error)
+        return LastPoll(ago, row.last_error)
 
 
-def _way(place: Source | EventQueue | Destination) -> Hashable:
-    if isinstance(place, Source):
-        return ("s3", place.endpoint_url, place.region)
-    if isinstance(place, EventQueue):
-        return ("sqs", place.pk)
-    return ("oss", place.endpoint, place.region, place.addressing)
+def _endpoint_key(location: Source | EventQueue | Destination) -> Hashable:
+    if isinstance(location, Source):
+        return ("s3", location.endpoint_url, location.region)
+    if isinstance(location, EventQueue):
+        return ("sqs", location.pk)
+    return ("oss", location.endpoint, location.region, location.addressing)
 
 
-def _heard(rules: Sequence[ReplicationRule], *, now: datetime) -> dict[int, Heard]:
-    """When each rule was last heard of, by its primary key."""
+def _last_events(rules: Sequence[ReplicationRule], *, now: datetime) -> dict[int, LastEvents]:
+    """When the last events of each rule arrived, by the rule's primary key."""
     newest = TransferJob.objects.order_by("-pk").values("pk")[:_NEWEST_JOBS]
     rows = (
         TransferJob.objects.filter(pk__in=newest, rule__in=rules)
@@ -228,12 +252,12 @@ def _heard(rules: Sequence[ReplicationRule], *, now: datetime) -> dict[int, Hear
         .order_by()
     )
     last = {(rule, origin): at for rule, origin, at in rows}
-    by_lambda = _seconds_since(lambda_heard_at(), now)
+    lambda_seconds = _seconds_since(lambda_heard_at(), now)
     return {
-        rule.pk: Heard(
+        rule.pk: LastEvents(
             _seconds_since(last.get((rule.pk, JobOrigin.EVENT)), now),
             _seconds_since(last.get((rule.pk, JobOrigin.API)), now),
-            by_lambda,
+            lambda_seconds,
         )
         for rule in rules
     }

@@ -1,4 +1,4 @@
-"""The way to each place, and as whom we come: what everything else of a rule stands on."""
+"""Checks of endpoints and identities, on which all other checks of a rule depend."""
 
 import re
 from urllib.parse import urlsplit
@@ -8,7 +8,7 @@ from replication.models import Addressing, Destination, EventQueue, Source
 from replication.stores.credentials import DEFAULT_PROFILE, access_key
 from replication.stores.factory import destination_store
 from replication.tools.doctor import aws
-from replication.tools.doctor.aws import Refusal, Why
+from replication.tools.doctor.aws import Refusal, RefusalReason
 from replication.tools.doctor.findings import (
     Check,
     Findings,
@@ -18,37 +18,37 @@ from replication.tools.doctor.findings import (
     unknown,
     warned,
 )
-from replication.tools.doctor.reachability import knock
+from replication.tools.doctor.reachability import check_reachability
 from replication.tools.provisioning import ProvisioningError
 from replication.tools.provisioning.arns import queue_address
 
-# https://help.aliyun.com/document_detail/31837.html; those of acceleration name no region.
+# https://help.aliyun.com/document_detail/31837.html. Acceleration endpoints name no region.
 _OSS_HOST = re.compile(r"oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
 _SQS_HOST = re.compile(r"sqs\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 
-# Enough of an access key's id to know it by; it is no secret, but a report is passed around.
+# Enough of an access key's id to recognise it. The id is no secret, but reports are passed around.
 _SHOWN_CHARACTERS = 4
 
 
-def way_to_source(source: Source) -> Findings:
-    """To S3, or to what the source's endpoint says is S3."""
+def check_source_endpoint(source: Source) -> Findings:
+    """Check the address of S3, or of the server that the source names as its endpoint."""
     try:
         url = aws.s3_url(source)
     except Refusal as refusal:
-        if refusal.why is Why.CREDENTIALS:
-            yield unknown(Check.ADDRESS, f"boto3 is not set up: {refusal}")
+        if refusal.reason is RefusalReason.CREDENTIALS:
+            yield unknown(Check.ADDRESS, f"boto3 can't make a client for S3: {refusal}")
             return
         yield failed(
             Check.ADDRESS,
-            f"no address of S3 is known for the region {source.region!r}: {refusal}",
-            fix="Set the source's region to one of AWS's, such as ap-east-1.",
+            f"boto3 knows no address of S3 in the region {source.region!r}: {refusal}",
+            fix="Set the source's region to a region of AWS, such as ap-east-1.",
         )
         return
-    yield from knock(url, proxied=True)
+    yield from check_reachability(url, use_proxy=True)
 
 
-def way_to_queue(row: EventQueue) -> Findings:
-    """To SQS, where the queue's URL says that it is."""
+def check_queue_endpoint(row: EventQueue) -> Findings:
+    """Check the address of SQS that the queue's URL names."""
     try:
         queue_address(row.url, region=row.region, name=row.name)
     except ProvisioningError as error:
@@ -58,89 +58,97 @@ def way_to_queue(row: EventQueue) -> Findings:
     if named and named[1] != row.region:
         yield failed(
             Check.ADDRESS,
-            f"the queue's URL is in {named[1]}, and its region is set to {row.region}",
+            f"the queue's URL is in {named[1]}, but the queue's region is set to {row.region}",
             fix=f"Set the queue's region to {named[1]}, or correct its URL.",
         )
         return
-    yield from knock(row.url, proxied=True)
+    yield from check_reachability(row.url, use_proxy=True)
 
 
-def way_to_destination(destination: Destination) -> Findings:
-    """To OSS: whether endpoint, region and addressing fit each other, then the way there."""
-    place = urlsplit(destination.endpoint)
-    host = place.hostname or ""
+def check_destination_endpoint(destination: Destination) -> Findings:
+    """Check that endpoint, region and addressing fit each other; then that OSS is reachable."""
+    address = urlsplit(destination.endpoint)
+    host = address.hostname or ""
     named = _OSS_HOST.fullmatch(host)
     if named and named[1] != destination.region:
         yield failed(
             Check.ADDRESS,
-            f"the endpoint {host} is in {named[1]}, and the region is set to {destination.region}",
-            fix=f"Set the destination's region to {named[1]}, or the endpoint to that of "
-            f"{destination.region}: V4 signatures are of one region.",
+            f"the endpoint {host} is in {named[1]}, but the destination's region is set to "
+            f"{destination.region}: a V4 signature is valid in one region only",
+            fix=f"Set the destination's region to {named[1]}, or its endpoint to that of "
+            f"{destination.region}.",
         )
         return
     if host.endswith(".aliyuncs.com") and destination.addressing != Addressing.VIRTUAL_HOST:
         yield failed(
             Check.ADDRESS,
-            f"{host} is OSS's own address, and the addressing is set to '{destination.addressing}'",
+            f"{host} is an address of OSS itself, but the destination's addressing is set to "
+            f"'{destination.addressing}'",
             fix="Set the destination's addressing to 'virtual_host'; or, for a custom domain, set "
             "the endpoint to that domain, which must be bound to the bucket.",
         )
         return
-    if host.endswith(".aliyuncs.com") and place.scheme == "http":
+    if host.endswith(".aliyuncs.com") and address.scheme == "http":
         yield warned(
             Check.ADDRESS,
-            f"{destination.endpoint} is not encrypted: everybody on the way can read the objects",
-            fix=f"Set the destination's endpoint to https://{place.netloc}.",
+            f"{destination.endpoint} is not encrypted: anyone on the network path can read the "
+            "objects",
+            fix=f"Set the destination's endpoint to https://{address.netloc}.",
         )
-    yield from knock(destination.endpoint, proxied=False)  # oss2's session looks for no proxy
+    # oss2's session ignores the environment's proxies.
+    yield from check_reachability(destination.endpoint, use_proxy=False)
 
 
-def as_whom_in_aws(profile: str, *, region: str, is_of_aws: bool) -> Findings:
-    """The identity behind a profile in AWS.
+def check_aws_identity(profile: str, *, region: str, is_aws: bool) -> Findings:
+    """Check which identity a credential profile has in AWS.
 
     Args:
-        is_of_aws: whether the place that it is for is AWS's own.
+        is_aws: whether the profile is used with AWS itself, not with another provider's S3 or SQS.
     """
     try:
-        if not is_of_aws and aws.sts_is_of_aws(region):
-            # AWS does not know the users of another's S3, and their keys are not for it to see.
+        if not is_aws and aws.sts_is_aws(region):
+            # The profile's keys are another provider's: AWS does not know them and must not see
+            # them.
             access_key(profile)
-            yield unknown(Check.CREDENTIALS, f"as profile {profile!r}; only AWS tells who that is")
+            yield unknown(
+                Check.CREDENTIALS,
+                f"profile {profile!r} is used; only AWS can tell whose identity it has",
+            )
             return
         arn = aws.caller_arn(profile=profile, region=region)
     except ReplicationError as error:
         yield from_error(Check.CREDENTIALS, error)
     except Refusal as refusal:
-        if refusal.why is Why.CREDENTIALS:
+        if refusal.reason is RefusalReason.CREDENTIALS:
             yield failed(
                 Check.CREDENTIALS,
-                f"AWS does not know us as profile {profile!r}: {refusal}",
+                f"AWS accepts no credentials of profile {profile!r}: {refusal}",
                 fix=_aws_fix(profile),
             )
         else:
             yield unknown(
                 Check.CREDENTIALS,
-                f"as profile {profile!r}; STS does not tell who that is: {refusal}",
-                fix="Nothing, unless something below fails: STS is asked by doctor alone, except "
-                "where a role is assumed.",
+                f"STS does not tell whose identity profile {profile!r} has: {refusal}",
+                fix="Nothing to do unless a check below fails: only doctor asks STS, except where "
+                "a role is assumed.",
             )
     else:
         yield passed(Check.CREDENTIALS, f"profile {profile!r} is {arn}")
 
 
-def as_whom_in_oss(destination: Destination) -> Findings:
-    """The access key that OSS is asked with; whether OSS knows it is seen at the first write."""
+def check_oss_identity(destination: Destination) -> Findings:
+    """Check which access key signs for OSS. The first write shows whether OSS knows the key."""
     profile = destination.credential_profile
     try:
         key = access_key(profile)
         destination_store(destination)
     except ReplicationError as error:
         yield from_error(Check.CREDENTIALS, error)
-    except ValueError as error:  # oss2 does not take the endpoint or the bucket's name
+    except ValueError as error:  # oss2 refuses the endpoint or the bucket's name
         yield failed(
             Check.ADDRESS,
-            f"oss2 can't work with this destination: {error}",
-            fix="Check the destination's bucket name and endpoint.",
+            f"oss2 refuses the destination's endpoint or bucket name: {error}",
+            fix="Correct the destination's bucket name or endpoint.",
         )
     else:
         whose = f"access key {_shown(key.id)}" if key else "OSS_ACCESS_KEY_ID of the environment"
@@ -155,8 +163,8 @@ def _aws_fix(profile: str) -> str:
             "credential profile (docs/guides/credentials.md)."
         )
     return (
-        f"Put the right access key behind the credential profile {profile!r}; with role_arn, let "
-        "the role trust that key's user (docs/guides/credentials.md)."
+        f"Put the right access key behind the credential profile {profile!r}; if it has a "
+        "role_arn, let that role trust the key's user (docs/guides/credentials.md)."
     )
 
 

@@ -1,5 +1,4 @@
-"""How a rule hears of its objects: the bucket's notification, the queue's policy, or whoever posts
-to the API."""
+"""Checks that events of a rule's objects arrive: from the bucket to a queue, or through the API."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from replication.models import (
 )
 from replication.monitoring.status.problems import in_words
 from replication.tools.doctor import aws
-from replication.tools.doctor.aws import Refusal, Why
+from replication.tools.doctor.aws import Refusal, RefusalReason
 from replication.tools.doctor.findings import (
     Check,
     Finding,
@@ -38,15 +37,17 @@ from replication.tools.provisioning.notifications import (
     wanted_range,
 )
 
-# A function that posted nothing for so long is not "lately heard from".
-LATELY_SECONDS = 24 * 3600.0
+# An event that is older than this does not show that events still arrive.
+RECENT_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class Heard:
-    """How long ago a rule's newest job of each origin was made; None if there is none lately.
+class LastEvents:
+    """How long ago the last events arrived.
 
-    And how long ago a Lambda function posted anything, of whatever rule; None if none ever did.
+    `event_seconds` and `api_seconds` are the ages of the rule's newest job from SQS and from the
+    API; None if none of the newest jobs is one. `lambda_seconds` is how long ago a Lambda function
+    posted an event of any rule; None if none ever did.
     """
 
     event_seconds: float | None = None
@@ -54,92 +55,97 @@ class Heard:
     lambda_seconds: float | None = None
 
 
-def examine_announcements(
-    rule: ReplicationRule, queues: Sequence[EventQueue], heard: Heard, *, administrator: str
+def check_event_delivery(
+    rule: ReplicationRule, queues: Sequence[EventQueue], last: LastEvents, *, administrator: str
 ) -> Findings:
-    """Whether S3, or somebody else, tells us of the rule's objects.
+    """Check that S3, or a caller of the API, tells us of changes of the rule's objects.
 
     Args:
-        queues: those that are polled.
+        queues: all queues that are polled.
         administrator: the credential profile that reads the bucket's notifications and the queue's
-            policy; empty: the source's and the queue's own, which need not be allowed to.
+            policy; empty: the source's and the queue's own, which need not have that right.
     """
     if rule.source.kind == SourceKind.HTTP:
-        yield _of_web_server(rule, heard)
+        yield _check_web_server(rule, last)
         return
     try:
-        present = aws.notifications(
+        configuration = aws.bucket_notifications(
             rule.source, profile=administrator or rule.source.credential_profile
         )
     except Refusal as refusal:
-        if refusal.why is not Why.MISSING:  # said where the source is read
-            yield _unseen(rule, queues, heard, refusal)
+        if refusal.reason is not RefusalReason.MISSING:  # the source's checks report that
+            yield _unreadable(rule, queues, last, refusal)
         return
     except ReplicationError as error:
         yield from_error(Check.NOTIFICATION, error)
         return
     polled = _by_arn(queues)
-    told = [each for each in read_notifications(present) if each.keys.meets(_keys(rule))]
-    to_us = [each for each in told if each.target_arn in polled]
+    entries = [
+        each for each in read_notifications(configuration) if each.keys.overlaps(_keys(rule))
+    ]
+    to_us = [each for each in entries if each.target_arn in polled]
     if not to_us:
-        yield _told_to_others(
-            rule, told, queues, heard, has_bridge="EventBridgeConfiguration" in present
+        yield _no_polled_queue_notified(
+            rule, entries, queues, last, has_bridge="EventBridgeConfiguration" in configuration
         )
         return
-    yield _complete(rule, to_us)
+    yield _check_coverage(rule, to_us)
     for arn in sorted({each.target_arn for each in to_us}):
-        yield from _policy(rule, *polled[arn], administrator=administrator)
+        yield from _check_policy(rule, *polled[arn], administrator=administrator)
 
 
-def _of_web_server(rule: ReplicationRule, heard: Heard) -> Finding:
+def _check_web_server(rule: ReplicationRule, last: LastEvents) -> Finding:
     if not rule.source.domains.all():
         return failed(
             Check.API,
-            f"the source {rule.source.name} has no domain, so nobody can announce its objects",
-            fix="Add the domain under which its objects are downloaded to the source; callers of "
+            f"the source {rule.source.name} has no domain, so callers can't announce its objects",
+            fix="Add to the source the domain under which its objects are downloaded: callers of "
             "/api/v1/events name it.",
         )
-    return _by_api(heard, what="A web server announces nothing by itself")
+    return _through_api(last, because="a web server announces nothing by itself")
 
 
-def _complete(rule: ReplicationRule, entries: Sequence[Notification]) -> Finding:
-    """Whether entries that go to us tell of all that the rule needs to hear."""
+def _check_coverage(rule: ReplicationRule, entries: Sequence[Notification]) -> Finding:
+    """Whether the entries that notify our queues cover all keys and events that the rule needs."""
     keys, name = _keys(rule), entries[0].target_arn.rpartition(":")[2]
     covering = [each for each in entries if each.keys.covers(keys)]
     if not covering:
-        told = "; ".join(str(each.keys) for each in entries)
+        ranges = "; ".join(str(each.keys) for each in entries)
         return failed(
             Check.NOTIFICATION,
-            f"the bucket notifies {name} of {told} alone, and the rule is for {keys}",
-            fix="Widen the filter of that notification, or have `manage.py provision --apply` add "
-            "what is missing.",
+            f"the bucket notifies {name} only of {ranges}, but the rule is for {keys}: changes of "
+            "the other keys are not followed",
+            fix="Widen the filter of that notification, or add what is missing by `manage.py "
+            "provision --apply`.",
         )
     missing = [
-        event for event in _needed(rule) if not any(has_event(each, event) for each in covering)
+        event
+        for event in _needed_events(rule)
+        if not any(has_event(each, event) for each in covering)
     ]
     if missing:
         return failed(
             Check.NOTIFICATION,
-            f"the bucket notifies {name}, but not of all of {', '.join(missing)}: these changes "
-            "are not followed",
-            fix="Have `manage.py provision --apply` add them; or add them to the entry "
-            f"{covering[0].id!r}, if it is yours to keep.",
+            f"the bucket does not notify {name} of all of {', '.join(missing)}: these changes are "
+            "not followed",
+            fix="Add them by `manage.py provision --apply`; or, if the entry "
+            f"{covering[0].id!r} is yours to change, add them there.",
         )
     return passed(Check.NOTIFICATION, f"the bucket notifies {name} of all that the rule is for")
 
 
-def _policy(
+def _check_policy(
     rule: ReplicationRule, row: EventQueue, address: QueueAddress, *, administrator: str
 ) -> Findings:
-    """Whether the queue takes what the bucket sends."""
+    """Whether the queue accepts what the bucket sends."""
     try:
         attributes = aws.queue_attributes(row, profile=administrator or row.credential_profile)
     except Refusal as refusal:
-        if refusal.why is not Why.MISSING:  # said where the queue is looked at
+        if refusal.reason is not RefusalReason.MISSING:  # the queue's checks report that
             yield unknown(
                 Check.QUEUE_POLICY,
                 f"the policy of {address.name} can't be read: {refusal}",
-                fix=_as_administrator("sqs:GetQueueAttributes", refusal),
+                fix=_fix_as_administrator("sqs:GetQueueAttributes", refusal),
             )
         return
     except ReplicationError as error:
@@ -148,7 +154,7 @@ def _policy(
     bucket, policy = rule.source.bucket, attributes.get("Policy", "")
     arn = bucket_arn(bucket, region=rule.source.region)
     if lets_s3_send(policy, bucket_arn=arn, account=address.account):
-        yield passed(Check.QUEUE_POLICY, f"S3 may send to {address.name} for {bucket}")
+        yield passed(Check.QUEUE_POLICY, f"S3 may send to {address.name} for the bucket {bucket}")
         return
     yield failed(
         Check.QUEUE_POLICY,
@@ -157,118 +163,119 @@ def _policy(
         if policy
         else f"{address.name} has no policy, so S3 may not send to it: the events of the bucket "
         f"{bucket} are lost",
-        fix="Run `manage.py provision --apply`; or allow sqs:SendMessage to s3.amazonaws.com on "
-        f"{address.arn}, with ArnEquals aws:SourceArn {arn} and StringEquals aws:SourceAccount "
-        f"{address.account}, in the queue's policy.",
+        fix="Run `manage.py provision --apply`; or, in the queue's policy, allow sqs:SendMessage "
+        f"to s3.amazonaws.com on {address.arn}, with ArnEquals aws:SourceArn {arn} and "
+        f"StringEquals aws:SourceAccount {address.account}.",
     )
 
 
-def _told_to_others(
+def _no_polled_queue_notified(
     rule: ReplicationRule,
-    told: Sequence[Notification],
+    entries: Sequence[Notification],
     queues: Sequence[EventQueue],
-    heard: Heard,
+    last: LastEvents,
     *,
     has_bridge: bool,
 ) -> Finding:
-    functions = [each for each in told if ":lambda:" in each.target_arn]
+    functions = [each for each in entries if ":lambda:" in each.target_arn]
     if functions:
         name = functions[0].target_arn.rpartition(":")[2]
-        return _by_api(heard, what=f"The bucket tells the function {name}")
-    topics = [each.target_arn for each in told if ":sns:" in each.target_arn]
+        return _through_api(last, because=f"the bucket notifies the Lambda function {name}")
+    topics = [each.target_arn for each in entries if ":sns:" in each.target_arn]
     if topics or has_bridge:
-        return _by_detour(heard, via=topics[0] if topics else "EventBridge")
-    if heard.api_seconds is not None:
-        return _by_api(heard, what="The bucket notifies nobody")
+        return _indirect(last, via=topics[0] if topics else "EventBridge")
+    if last.api_seconds is not None:
+        return _through_api(last, because="the bucket notifies no queue that is polled")
     region = rule.source.region
     near = [row.name for row in queues if row.region == region]
-    other = f"; it notifies {told[0].target_arn}, which is not polled" if told else ""
+    other = f"; it notifies {entries[0].target_arn}, which is not polled" if entries else ""
     if not near:
         return failed(
             Check.NOTIFICATION,
-            f"no queue in {region} is polled, and a bucket notifies those of its own region "
-            f"alone{other}",
-            fix="Run `manage.py provision --queue NAME --apply`, which makes one and has the "
-            "bucket notify it; or enable the queue that there is.",
+            f"no queue in {region} is polled, and a bucket can notify queues of its own region "
+            f"only, so no change is followed{other}",
+            fix="Run `manage.py provision --queue NAME --apply`: it makes a queue and has the "
+            "bucket notify it. Or enable the queue, if the region has one.",
         )
     return failed(
         Check.NOTIFICATION,
-        f"the bucket notifies no queue that is polled{other}: no change is heard of",
-        fix=f"Run `manage.py provision --apply`: it has the bucket notify {near[0]}, beside what "
-        "is there.",
+        f"the bucket notifies no queue that is polled, so no change is followed{other}",
+        fix=f"Run `manage.py provision --apply`: it has the bucket notify {near[0]}, and keeps the "
+        "bucket's other notifications.",
     )
 
 
-def _unseen(
-    rule: ReplicationRule, queues: Sequence[EventQueue], heard: Heard, refusal: Refusal
+def _unreadable(
+    rule: ReplicationRule, queues: Sequence[EventQueue], last: LastEvents, refusal: Refusal
 ) -> Finding:
-    """What can be said of a notification that may not be read."""
+    """What can be told although the bucket's notifications may not be read."""
     region = rule.source.region
-    if heard.api_seconds is None and not any(row.region == region for row in queues):
-        return _told_to_others(rule, [], queues, heard, has_bridge=False)
+    if last.api_seconds is None and not any(row.region == region for row in queues):
+        return _no_polled_queue_notified(rule, [], queues, last, has_bridge=False)
     return unknown(
         Check.NOTIFICATION,
-        f"the bucket's notification can't be read: {refusal}; {_last(heard)}",
-        fix=_as_administrator("s3:GetBucketNotification", refusal),
+        f"the bucket's notification can't be read: {refusal}; {_last_event(last)}",
+        fix=_fix_as_administrator("s3:GetBucketNotification", refusal),
     )
 
 
-def _by_detour(heard: Heard, *, via: str) -> Finding:
-    if heard.event_seconds is not None and heard.event_seconds < LATELY_SECONDS:
-        return passed(Check.NOTIFICATION, f"the bucket tells {via}; {_last(heard)}")
+def _indirect(last: LastEvents, *, via: str) -> Finding:
+    if last.event_seconds is not None and last.event_seconds < RECENT_SECONDS:
+        return passed(Check.NOTIFICATION, f"the bucket notifies {via}; {_last_event(last)}")
     return unknown(
         Check.NOTIFICATION,
-        f"the bucket tells {via}; whether that reaches a queue of ours can't be seen; "
-        f"{_last(heard)}",
-        fix="Put an object, and look whether it arrives. If not, see docs/guides/provisioning.md, "
-        "“Another receiver already gets the events”.",
+        f"the bucket notifies {via}; doctor can't see whether that reaches a polled queue; "
+        f"{_last_event(last)}",
+        fix="Put an object and look whether it arrives. If it does not, see "
+        "docs/guides/provisioning.md, “Another receiver already gets the events”.",
     )
 
 
-def _by_api(heard: Heard, *, what: str) -> Finding:
-    """Whether whoever posts to the API was heard from lately."""
-    if heard.api_seconds is not None and heard.api_seconds < LATELY_SECONDS:
-        ago = in_words(heard.api_seconds)
-        return passed(Check.API, f"{what}; an event of the rule was posted {ago} ago")
-    when = "" if heard.api_seconds is None else f" for {in_words(heard.api_seconds)}"
+def _through_api(last: LastEvents, *, because: str) -> Finding:
+    """Whether a caller of the API posted an event of the rule lately."""
+    if last.api_seconds is not None and last.api_seconds < RECENT_SECONDS:
+        ago = in_words(last.api_seconds)
+        return passed(Check.API, f"{because}; an event of the rule was posted {ago} ago")
+    when = "" if last.api_seconds is None else f" for {in_words(last.api_seconds)}"
     return warned(
         Check.API,
-        f"{what}, and no event of the rule was posted to /api/v1/events{when}; {_of_lambda(heard)}",
-        fix="If nothing changed meanwhile, nothing. Else try the Lambda function as "
-        "deploy/lambda/README.md says; its log in CloudWatch has why it is refused (S3SYNC_URL, "
-        "S3SYNC_KEY), and its on-failure destination what it lost.",
+        f"{because}, and no event of the rule was posted to /api/v1/events{when}; "
+        f"{_last_lambda_call(last)}",
+        fix="Nothing to do if no object changed meanwhile. Otherwise test the Lambda function as "
+        "deploy/lambda/README.md says: its log in CloudWatch has the reason why it is refused "
+        "(S3SYNC_URL, S3SYNC_KEY), and its on-failure destination has the events that it lost.",
     )
 
 
-def _of_lambda(heard: Heard) -> str:
-    if heard.lambda_seconds is None:
-        return "no Lambda function has ever posted one"
-    return f"a Lambda function last posted one {in_words(heard.lambda_seconds)} ago"
+def _last_lambda_call(last: LastEvents) -> str:
+    if last.lambda_seconds is None:
+        return "no Lambda function has ever posted an event"
+    return f"a Lambda function last posted an event {in_words(last.lambda_seconds)} ago"
 
 
-def _last(heard: Heard) -> str:
-    if heard.event_seconds is None:
-        return "no event of the rule has come lately"
-    return f"the last event of the rule came {in_words(heard.event_seconds)} ago"
+def _last_event(last: LastEvents) -> str:
+    if last.event_seconds is None:
+        return "no event of the rule arrived lately"
+    return f"the last event of the rule arrived {in_words(last.event_seconds)} ago"
 
 
-def _as_administrator(action: str, refusal: Refusal) -> str:
-    if refusal.why is not Why.DENIED:
-        return "Mend what it says, or look at it in the AWS console."
+def _fix_as_administrator(action: str, refusal: Refusal) -> str:
+    if refusal.reason is not RefusalReason.DENIED:
+        return "Fix what the message says, or look in the AWS console."
     return (
-        f"The service does not need {action}. To have it looked at, name a credential profile that "
+        f"The service does not need {action}. To have this checked, name a credential profile that "
         "has it with --profile, or run `manage.py provision` as an administrator."
     )
 
 
-def _needed(rule: ReplicationRule) -> list[str]:
-    """Of the events that a bucket can tell, those that the rule acts on."""
-    left_out = set()
+def _needed_events(rule: ReplicationRule) -> list[str]:
+    """The events that the rule acts on, of all that a bucket can send."""
+    unneeded = set()
     if rule.delete_policy != DeletePolicy.MIRROR:
-        left_out |= {"s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"}
+        unneeded |= {"s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"}
     if rule.archive_policy != ArchivePolicy.RESTORE:
-        left_out |= {"s3:ObjectRestore:Completed"}
-    return [event for event in EVENTS if event not in left_out]
+        unneeded |= {"s3:ObjectRestore:Completed"}
+    return [event for event in EVENTS if event not in unneeded]
 
 
 def _keys(rule: ReplicationRule) -> KeyRange:
@@ -278,7 +285,7 @@ def _keys(rule: ReplicationRule) -> KeyRange:
 def _by_arn(queues: Sequence[EventQueue]) -> dict[str, tuple[EventQueue, QueueAddress]]:
     found = {}
     for row in queues:
-        with suppress(ProvisioningError):  # said at the way to that queue
+        with suppress(ProvisioningError):  # the check of that queue's endpoint reports it
             address = queue_address(row.url, region=row.region, name=row.name)
             found[address.arn] = row, address
     return found

@@ -1,4 +1,4 @@
-"""What doctor says: findings, each with what was looked at, what was found, and the fix."""
+"""Doctor's findings: what each check found, and the fix."""
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from replication.errors import MEANINGS, Disposition, ErrorCode, ReplicationErro
 
 
 class Level(StrEnum):
-    """How bad it is. The values are part of the JSON: never rename one."""
+    """How serious a finding is. The values are part of the JSON: never rename one."""
 
     PASS = "pass"  # noqa: S105  no password
-    WARN = "warn"  # objects are replicated, but something is lost, unsafe or out of use
+    WARN = "warn"  # objects are replicated, but something is lost, unsafe or not in use
     FAIL = "fail"  # objects of a rule are not replicated, or will not be
-    UNKNOWN = "unknown"  # can't tell
+    UNKNOWN = "unknown"  # doctor can't tell
 
 
 class Check(StrEnum):
@@ -60,12 +60,12 @@ class Check(StrEnum):
     DESTINATION_PARTS = "destination.parts"
     DESTINATION_DELETE = "destination.delete"
 
-    LEG = "leg"  # a leg of the road as a whole: not looked at, or broken off
+    INCOMPLETE = "leg"  # a group of checks that did not run, or was stopped early
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`fix` is empty if there is nothing to do."""
+    """What a check found; `fix` is empty if there is nothing to do."""
 
     level: Level
     check: Check
@@ -77,25 +77,26 @@ Findings = Iterator[Finding]
 
 
 @dataclass(frozen=True)
-class Leg:
-    """A part of the road that can be looked at by itself, on a thread, without the database.
+class CheckGroup:
+    """Checks of one subject, which run in order on a thread of their own, without the database.
 
-    It ends at the first failure that the rest stands on. `stands_on` are the keys of legs without
-    which this one can tell nothing, `leaves` is what may stay behind if it is broken off.
+    The group ends at the first failure on which its other checks depend. `depends_on` has the keys
+    of the groups without which this group can tell nothing. `leaves_behind` says what may stay
+    behind if the group is stopped early.
     """
 
-    place: str
+    subject: str
     rule: str
-    examine: Callable[[], Findings]
-    stands_on: tuple[Hashable, ...] = ()
-    leaves: str = ""
+    run: Callable[[], Findings]
+    depends_on: tuple[Hashable, ...] = ()
+    leaves_behind: str = ""
 
 
 @dataclass(frozen=True)
-class Examined:
-    """What was found in one place; `rule` is empty if it is not about one rule."""
+class CheckResults:
+    """What the checks of one subject found; `rule` is empty if they are not about one rule."""
 
-    place: str
+    subject: str
     rule: str
     findings: tuple[Finding, ...]
 
@@ -105,32 +106,35 @@ class Examined:
 
 
 def passed(check: Check, found: str) -> Finding:
-    """All is well."""
+    """The check found no problem."""
     return Finding(Level.PASS, check, found)
 
 
 def warned(check: Check, found: str, *, fix: str) -> Finding:
-    """Objects arrive in spite of it."""
+    """Objects are replicated in spite of the problem."""
     return Finding(Level.WARN, check, found, fix)
 
 
 def failed(check: Check, found: str, *, fix: str) -> Finding:
-    """Objects do not arrive."""
+    """Objects are not replicated."""
     return Finding(Level.FAIL, check, found, fix)
 
 
 def unknown(check: Check, found: str, *, fix: str = "") -> Finding:
-    """It can't be told from here."""
+    """Doctor can't tell."""
     return Finding(Level.UNKNOWN, check, found, fix)
 
 
 def from_error(check: Check, error: ReplicationError, *, fix: str = "") -> Finding:
-    """A store's error in the words that it has everywhere; `fix` where a better one is known."""
+    """A store's error with its usual cause and hint; `fix` replaces the hint if it is given.
+
+    An error that may pass by itself is unknown, not failed.
+    """
     meaning = MEANINGS[error.code]
     found = f"{meaning.cause} ({error.detail})" if error.detail else meaning.cause
-    if meaning.disposition is Disposition.SLOW_DOWN or error.code in _MAY_PASS:
-        return unknown(check, found, fix="Run it again in a minute.")
+    if meaning.disposition is Disposition.SLOW_DOWN or error.code in _TRANSIENT:
+        return unknown(check, found, fix="Run doctor again in a minute.")
     return failed(check, found, fix=fix or meaning.hint)
 
 
-_MAY_PASS = {ErrorCode.SOURCE_UNAVAILABLE, ErrorCode.DESTINATION_UNAVAILABLE}
+_TRANSIENT = {ErrorCode.SOURCE_UNAVAILABLE, ErrorCode.DESTINATION_UNAVAILABLE}

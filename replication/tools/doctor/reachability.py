@@ -1,7 +1,7 @@
-"""Whether a place answers at all, and what its clock says: one request without credentials.
+"""Whether an endpoint answers, and whether its clock agrees with ours.
 
-The date of an answer is there whatever the answer is, so no permission is needed. Certificates are
-for the stores to judge, which may trust others than we do here.
+One request without credentials tells both: any answer has a Date header, so no permission is
+needed. Certificates are not judged here: the stores judge them, and may trust others than we do.
 """
 
 import time
@@ -32,24 +32,24 @@ from replication.tools.doctor.findings import (
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 5.0
 
-# Both S3 and OSS refuse a signature of another time than theirs by more.
+# S3 and OSS refuse a signature whose time differs from their own by this much or more.
 REFUSED_SECONDS = 15 * 60
-# More than any network delays an answer, and than a clock is off that is kept by NTP.
+# More than a network delays an answer, and more than a clock kept by NTP is off.
 DOUBTFUL_SECONDS = 30
 
 
-def knock(url: str, *, proxied: bool) -> Findings:
-    """Reach the server of this address and compare clocks.
+def check_reachability(url: str, *, use_proxy: bool) -> Findings:
+    """Connect to the server of this URL and compare clocks.
 
     Args:
-        proxied: whether the client that it is for looks for proxies in the environment.
+        use_proxy: whether to use the environment's proxies, as the real client of this URL does.
     """
-    place = urlsplit(url)
-    port = place.port or (443 if place.scheme == "https" else 80)
-    where = f"{place.hostname}:{port}"
+    address = urlsplit(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    where = f"{address.hostname}:{port}"
     began = time.time()
     try:
-        answer = _pool(url, proxied=proxied).request(
+        answer = _pool(url, use_proxy=use_proxy).request(
             "GET",
             url,
             redirect=False,
@@ -59,7 +59,11 @@ def knock(url: str, *, proxied: bool) -> Findings:
         )
     except SSLError as error:
         yield passed(Check.REACHED, f"{where} answers")
-        yield unknown(Check.CLOCK, f"its TLS is not ours to judge here: {error}")
+        yield unknown(
+            Check.CLOCK,
+            f"the clocks can't be compared: {where} has a certificate that only the store's own "
+            f"client can judge ({error})",
+        )
         return
     except HTTPError as error:
         yield _not_reached(error, where=where)
@@ -67,13 +71,13 @@ def knock(url: str, *, proxied: bool) -> Findings:
     date = answer.headers.get("date", "")
     answer.close()
     yield passed(Check.REACHED, f"{where} answers")
-    yield _compare(date, ours=(began + time.time()) / 2, where=where)
+    yield _compare_clocks(date, ours=(began + time.time()) / 2, where=where)
 
 
-def _pool(url: str, *, proxied: bool) -> urllib3.PoolManager:
-    place = urlsplit(url)
-    proxy = getproxies().get(place.scheme) if proxied else None
-    if proxy and not proxy_bypass(place.hostname or ""):
+def _pool(url: str, *, use_proxy: bool) -> urllib3.PoolManager:
+    address = urlsplit(url)
+    proxy = getproxies().get(address.scheme) if use_proxy else None
+    if proxy and not proxy_bypass(address.hostname or ""):
         return urllib3.ProxyManager(proxy)
     return urllib3.PoolManager()
 
@@ -81,58 +85,63 @@ def _pool(url: str, *, proxied: bool) -> urllib3.PoolManager:
 def _not_reached(error: HTTPError, *, where: str) -> Finding:
     host = where.rpartition(":")[0]
     internal = (
-        " An -internal endpoint answers inside Alibaba Cloud, in its own region, alone: elsewhere "
-        "take the public one."
+        " An -internal endpoint answers only inside Alibaba Cloud, in its own region: from "
+        "elsewhere, use the public endpoint."
         if "-internal." in host
         else ""
     )
     if isinstance(error, NameResolutionError):
         return failed(
             Check.REACHED,
-            f"no host is named {host}: the DNS does not know it",
-            fix="Check the endpoint's and the region's spelling; then the DNS of this host.",
+            f"DNS does not know the host {host}",
+            fix="Check the spelling of the endpoint and of the region; then check the DNS of this "
+            "host.",
         )
-    if isinstance(error, NewConnectionError):  # it is a ConnectTimeoutError, too
+    if isinstance(error, NewConnectionError):  # also a ConnectTimeoutError, so it comes first
         return failed(
             Check.REACHED,
             f"no connection to {where}: {error}",
-            fix=f"Check host and port of the endpoint; nobody listens there, or a firewall between "
-            f"turns us away.{internal}",
+            fix=f"Check the endpoint's host and port: nothing listens there, or a firewall rejects "
+            f"the connection.{internal}",
         )
     if isinstance(error, ConnectTimeoutError):
         return failed(
             Check.REACHED,
-            f"no connection to {where} in {CONNECT_SECONDS:g} s",
-            fix=f"Let this host out to {where} (firewall, security group, route, VPC endpoint), or "
-            f"correct the endpoint.{internal}",
+            f"no connection to {where} within {CONNECT_SECONDS:g} s",
+            fix=f"Allow this host to connect to {where} (firewall, security group, route, VPC "
+            f"endpoint), or correct the endpoint.{internal}",
         )
     if isinstance(error, ReadTimeoutError):
         return failed(
             Check.REACHED,
-            f"{where} takes the connection and does not answer in {READ_SECONDS:g} s",
-            fix="Check that the endpoint's port and scheme (http or https) are right, and what is "
-            "between here and there: a proxy, a load balancer without servers.",
+            f"{where} accepts the connection but does not answer within {READ_SECONDS:g} s",
+            fix="Check the endpoint's port and scheme (http or https); then check what is between "
+            "this host and the endpoint: a proxy, or a load balancer without servers.",
         )
     return failed(
         Check.REACHED,
-        f"{where} answers what is no HTTP: {error}",
+        f"{where} does not answer in HTTP: {error}",
         fix="Check the scheme (http or https), host and port of the endpoint.",
     )
 
 
-def _compare(date: str, *, ours: float, where: str) -> Finding:
+def _compare_clocks(date: str, *, ours: float, where: str) -> Finding:
     try:
         theirs = parsedate_to_datetime(date).timestamp()
     except ValueError:
-        return unknown(Check.CLOCK, f"{where} does not say what time it is")
+        return unknown(
+            Check.CLOCK, f"the clocks can't be compared: {where} sends no usable Date header"
+        )
     off = ours - theirs
     if abs(off) < DOUBTFUL_SECONDS:
-        return passed(Check.CLOCK, f"as that of {where}")
+        return passed(Check.CLOCK, f"agrees with the clock of {where}")
     side = "ahead of" if off > 0 else "behind"
-    found = f"this host's clock is {abs(off):,.0f} s {side} that of {where}"
-    fix = "Correct the clock of this host, and keep it by NTP (chrony or ntpd)."
+    found = f"this host's clock is {abs(off):,.0f} s {side} the clock of {where}"
+    fix = "Correct this host's clock and keep it synchronised by NTP (chrony or ntpd)."
     if abs(off) < REFUSED_SECONDS:
-        return warned(Check.CLOCK, f"{found}: at {REFUSED_SECONDS} s all is refused", fix=fix)
+        return warned(
+            Check.CLOCK, f"{found}: from {REFUSED_SECONDS} s on, every request is refused", fix=fix
+        )
     return failed(
-        Check.CLOCK, f"{found}: signatures are refused from {REFUSED_SECONDS} s on", fix=fix
+        Check.CLOCK, f"{found}: from {REFUSED_SECONDS} s on, signatures are refused", fix=fix
     )

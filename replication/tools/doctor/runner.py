@@ -1,69 +1,80 @@
-"""Legs at the same time, each on a thread of its own, and each within its time: never a hang."""
+"""Runs groups of checks at the same time, each on its own thread and within its time."""
 
 import time
 from collections.abc import Hashable, Iterable, Mapping
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
-from replication.tools.doctor.findings import Check, Examined, Finding, Leg, failed, unknown
+from replication.tools.doctor.findings import (
+    Check,
+    CheckGroup,
+    CheckResults,
+    Finding,
+    failed,
+    unknown,
+)
 
-AT_ONCE = 16
-LEG_SECONDS = 15.0
+MAX_CONCURRENT = 16
+GROUP_SECONDS = 15.0
 
 
 def run(
-    legs: Mapping[Hashable, Leg], *, after: Mapping[Hashable, Examined], seconds: float
-) -> dict[Hashable, Examined]:
-    """Look at all legs; a leg that stands on one in `after` that failed is not looked at.
+    groups: Mapping[Hashable, CheckGroup],
+    *,
+    earlier: Mapping[Hashable, CheckResults],
+    seconds: float,
+) -> dict[Hashable, CheckResults]:
+    """Run all groups; skip a group that depends on one that failed in `earlier`.
 
     Args:
-        seconds: how long a leg may take. A thread that takes longer is left behind, and ends with
-            the process.
+        seconds: how long a group may take. A thread that takes longer is left running, and ends
+            with the process.
     """
-    examined: dict[Hashable, Examined] = {}
-    waiting: list[tuple[Hashable, _Walk]] = []
-    for key, leg in legs.items():
-        broken = [after[each] for each in leg.stands_on if each in after and after[each].has_failed]
+    results: dict[Hashable, CheckResults] = {}
+    to_run: list[tuple[Hashable, _Run]] = []
+    for key, group in groups.items():
+        dependencies = [earlier[each] for each in group.depends_on if each in earlier]
+        broken = [each for each in dependencies if each.has_failed]
         if broken:
-            examined[key] = _not_looked_at(leg, broken)
+            results[key] = _skipped(group, broken)
         else:
-            waiting.append((key, _Walk(leg)))
-    for key, walk in _all_ended(waiting, seconds=seconds):
-        examined[key] = walk.examined(seconds=seconds)
-    return {key: examined[key] for key in legs}
+            to_run.append((key, _Run(group)))
+    for key, each_run in _all_ended(to_run, seconds=seconds):
+        results[key] = each_run.results(seconds=seconds)
+    return {key: results[key] for key in groups}
 
 
-class _Walk:
-    """A leg being looked at; what it found so far can be had at any time."""
+class _Run:
+    """A group that is running; its findings so far can be read at any time."""
 
-    def __init__(self, leg: Leg) -> None:
-        self._leg = leg
+    def __init__(self, group: CheckGroup) -> None:
+        self._group = group
         self._lock = Lock()
         self._findings: list[Finding] = []
         self._has_ended = False
 
-    def start(self, ended: "SimpleQueue[_Walk]") -> None:
-        # Not a pool's thread: Python waits for those at its end.
-        Thread(target=self._run, args=(ended,), name=self._leg.place, daemon=True).start()
+    def start(self, ended: "SimpleQueue[_Run]") -> None:
+        # Not a thread of a pool: Python waits for those at exit.
+        Thread(target=self._run, args=(ended,), name=self._group.subject, daemon=True).start()
 
-    def examined(self, *, seconds: float) -> Examined:
+    def results(self, *, seconds: float) -> CheckResults:
         with self._lock:
             findings = list(self._findings)
             if not self._has_ended:
-                findings.append(_broken_off(self._leg, seconds))
-        return Examined(self._leg.place, self._leg.rule, tuple(findings))
+                findings.append(_stopped(self._group, seconds))
+        return CheckResults(self._group.subject, self._group.rule, tuple(findings))
 
-    def _run(self, ended: "SimpleQueue[_Walk]") -> None:
+    def _run(self, ended: "SimpleQueue[_Run]") -> None:
         try:
-            for finding in self._leg.examine():
+            for finding in self._group.run():
                 self._add(finding)
         except Exception as error:
-            # A fault of ours in one leg must not hide what the others found.
+            # A bug in one group must not hide what the others found.
             self._add(
                 failed(
-                    Check.LEG,
-                    f"doctor itself failed here: {type(error).__name__}: {error}",
-                    fix="Report it, with this text.",
+                    Check.INCOMPLETE,
+                    f"a bug of doctor ended these checks: {type(error).__name__}: {error}",
+                    fix="Report this text as a bug.",
                 )
             )
         with self._lock:
@@ -76,38 +87,38 @@ class _Walk:
 
 
 def _all_ended(
-    waiting: list[tuple[Hashable, _Walk]], *, seconds: float
-) -> Iterable[tuple[Hashable, _Walk]]:
-    """Each with its key, once it has ended or its time is up."""
-    ended: SimpleQueue[_Walk] = SimpleQueue()
-    ends_at: dict[_Walk, float] = {}
-    keys = {walk: key for key, walk in waiting}
-    to_start = [walk for _, walk in reversed(waiting)]
+    to_run: list[tuple[Hashable, _Run]], *, seconds: float
+) -> Iterable[tuple[Hashable, _Run]]:
+    """Start all runs; yield each with its key once it has ended or its time is up."""
+    ended: SimpleQueue[_Run] = SimpleQueue()
+    ends_at: dict[_Run, float] = {}
+    keys = {each: key for key, each in to_run}
+    to_start = [each for _, each in reversed(to_run)]
     while to_start or ends_at:
-        while to_start and len(ends_at) < AT_ONCE:
-            walk = to_start.pop()
-            walk.start(ended)
-            ends_at[walk] = time.monotonic() + seconds
-        first = min(ends_at, key=lambda walk: ends_at[walk])
+        while to_start and len(ends_at) < MAX_CONCURRENT:
+            started = to_start.pop()
+            started.start(ended)
+            ends_at[started] = time.monotonic() + seconds
+        first = min(ends_at, key=lambda each: ends_at[each])
         try:
             done = ended.get(timeout=max(0.0, ends_at[first] - time.monotonic()))
         except Empty:
             done = first
-        if ends_at.pop(done, None) is not None:  # or it ended after its time was up
+        if ends_at.pop(done, None) is not None:  # None: its time was up before it ended
             yield keys[done], done
 
 
-def _not_looked_at(leg: Leg, broken: list[Examined]) -> Examined:
-    places = " and ".join(dict.fromkeys(each.place for each in broken))
-    finding = unknown(Check.LEG, f"not looked at: {places} failed", fix="Mend that first.")
-    return Examined(leg.place, leg.rule, (finding,))
+def _skipped(group: CheckGroup, broken: list[CheckResults]) -> CheckResults:
+    subjects = " and ".join(dict.fromkeys(each.subject for each in broken))
+    finding = unknown(Check.INCOMPLETE, f"not checked: {subjects} failed", fix="Fix that first.")
+    return CheckResults(group.subject, group.rule, (finding,))
 
 
-def _broken_off(leg: Leg, seconds: float) -> Finding:
-    left = f"; {leg.leaves}" if leg.leaves else ""
+def _stopped(group: CheckGroup, seconds: float) -> Finding:
+    left = f"; {group.leaves_behind}" if group.leaves_behind else ""
     return failed(
-        Check.LEG,
-        f"no answer in {seconds:g} s, and the rest was not looked at{left}",
-        fix="Look at the network between here and there: a proxy or firewall that holds answers "
-        "back, or a server under load. Then run it again.",
+        Check.INCOMPLETE,
+        f"no answer within {seconds:g} s, so the remaining checks did not run{left}",
+        fix="Check the network between this host and the server: a proxy or firewall that holds "
+        "answers back, or a server under load. Then run doctor again.",
     )

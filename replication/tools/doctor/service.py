@@ -1,4 +1,4 @@
-"""The service's own leg: settings, database, migrations, checksums, and who is alive."""
+"""Checks of the service itself: settings, checksums, database, migrations, and live processes."""
 
 from django.core import checks
 from django.core.checks import CheckMessage
@@ -19,31 +19,31 @@ from replication.tools.doctor.findings import (
     warned,
 )
 
-# The check value of CRC-64/XZ, of the digits from 1 to 9.
+# The check value of CRC-64/XZ: the checksum of the digits 1 to 9.
 _DIGITS, _CRC_OF_DIGITS = b"123456789", 0x995DC9BBDF1939FA
 
 _OLDEST_POSTGRESQL = 14
 
-_CHECKS = {"no_lane": Check.LANES, "no_poller": Check.POLLERS}
-# Each queue's leg says them, with what it found besides.
-_SAID_ELSEWHERE = {"queue_error", "queue_silent"}
+_CHECK_OF_PROBLEM = {"no_lane": Check.LANES, "no_poller": Check.POLLERS}
+# The checks of each queue report these problems, with more detail.
+_REPORTED_BY_QUEUE_CHECKS = {"queue_error", "queue_silent"}
 _FIXES = {
-    "no_lane": "Start `manage.py qcluster`, under a supervisor; its log says what it waits for.",
-    "no_poller": "Start `manage.py qcluster` with S3SYNC_POLL_IN_CLUSTER on, or else "
+    "no_lane": "Start `manage.py qcluster` under a supervisor; its log says what it waits for.",
+    "no_poller": "Start `manage.py qcluster` with S3SYNC_POLL_IN_CLUSTER on, or "
     "`manage.py pollsqs`.",
-    "dead_letters": "Open one under “Dead letters” in the admin: the reason is beside it.",
-    "target_failing": "Mend what it names, then “Send a test message” in the list of targets.",
-    "rule_parked": "Mend what it names: the rest of this report may say more.",
-    "rule_paused": "“Resume” it in the admin, once what it was paused for is over.",
-    "failed_jobs": "See “Failures” in the admin: cause and fix are beside each.",
+    "dead_letters": "Open one under “Dead letters” in the admin: it shows the reason.",
+    "target_failing": "Fix what the error names; then “Send a test message” to the target.",
+    "rule_parked": "Fix the cause that is named; the rest of this report may say more.",
+    "rule_paused": "“Resume” the rule in the admin once the reason for the pause is gone.",
+    "failed_jobs": "See “Failures” in the admin: it shows the cause and the fix of each.",
 }
 
 
-def examine_installation() -> Findings:
-    """What can be told without asking the tables; ends at a database that can't be worked with."""
+def check_installation() -> Findings:
+    """Check what needs no table. The last check is whether the database can be used."""
     problems = [each for each in checks.run_checks() if each.is_serious()]
     for problem in problems:
-        yield _of_django(problem)
+        yield _from_django(problem)
     if not problems:
         yield passed(Check.SETTINGS, "the environment and Django's settings are usable")
     crc = CRC64.calc(_DIGITS)
@@ -52,9 +52,11 @@ def examine_installation() -> Findings:
     else:
         yield failed(
             Check.CHECKSUM,
-            f"CRC-64 of {_DIGITS.decode()!r} is {crc:x} here, and not {_CRC_OF_DIGITS:x}",
+            f"CRC-64 of {_DIGITS.decode()!r} is {crc:x} on this host, not {_CRC_OF_DIGITS:x}, so "
+            "no copy can be verified",
             fix="Install the pinned requirements again: pip install --force-reinstall "
-            "--require-hashes -r requirements.txt. If it stays, this host computes wrongly.",
+            "--require-hashes -r requirements.txt. If that does not help, this host computes "
+            "wrongly.",
         )
     not_ready = why_not_ready()
     if not_ready is not None and not_ready.code == "not_migrated":
@@ -63,19 +65,20 @@ def examine_installation() -> Findings:
         yield failed(
             Check.DATABASE,
             not_ready.reason,
-            fix="Start PostgreSQL, let this host in (pg_hba.conf, firewall), or correct "
+            fix="Start PostgreSQL, allow this host to connect (pg_hba.conf, firewall), or correct "
             "DATABASE_URL: user, password, host, port and name.",
         )
     else:
-        yield from _of_database()
+        yield from _check_database()
 
 
-def examine_life(status: Status, rule_names: set[str]) -> Findings:
-    """What the status page would say, of these rules and of all."""
+def check_cluster(status: Status, rule_names: set[str]) -> Findings:
+    """Report the problems of the status page that concern these rules or no rule in particular."""
     found = [
         problem
         for problem in status.problems
-        if problem.code not in _SAID_ELSEWHERE and (not problem.rule or problem.rule in rule_names)
+        if problem.code not in _REPORTED_BY_QUEUE_CHECKS
+        and (not problem.rule or problem.rule in rule_names)
     ]
     codes = {problem.code for problem in found}
     if "no_lane" not in codes:
@@ -83,50 +86,50 @@ def examine_life(status: Status, rule_names: set[str]) -> Findings:
     if "no_poller" not in codes and any(queue.enabled for queue in status.queues):
         yield passed(Check.POLLERS, f"{_count(status.pollers_alive, 'poller')} alive")
     for problem in found:
-        yield _of_status(problem)
-    if codes <= _CHECKS.keys():
+        yield _from_status(problem)
+    if codes <= _CHECK_OF_PROBLEM.keys():
         yield passed(Check.STATUS, "nothing waits for a person")
 
 
-def examine_targets() -> Findings:
-    """Whether people can be told; nothing is sent."""
+def check_notification_targets() -> Findings:
+    """Check that each enabled target can send; nothing is sent."""
     for target in NotificationTarget.objects.filter(enabled=True):
         try:
             found = ", ".join(services(target.credential_profile))
-            yield passed(Check.TARGETS, f"{target.name} is told by {found}")
+            yield passed(Check.TARGETS, f"{target.name} is notified by {found}")
         except Unsendable as error:
             yield warned(
                 Check.TARGETS,
-                f"{target.name} can't be told: {error}",
-                fix="Mount the file or set the variable for clusters and web servers, and try it: "
-                f"`manage.py notify --test {target.name}`.",
+                f"{target.name} can't be notified: {error}",
+                fix="Mount the file or set the variable for clusters and web servers; then send a "
+                f"test message: `manage.py notify --test {target.name}`.",
             )
 
 
-def _of_database() -> Findings:
+def _check_database() -> Findings:
     major, minor = divmod(int(getattr(connection, "pg_version", 0)), 10_000)
     name = connection.settings_dict["NAME"]
     if major < _OLDEST_POSTGRESQL:
         yield failed(
             Check.DATABASE,
-            f"the database {name} is PostgreSQL {major}",
-            fix=f"Upgrade it to {_OLDEST_POSTGRESQL} or later.",
+            f"the database {name} is on PostgreSQL {major}, which s3sync does not support",
+            fix=f"Upgrade PostgreSQL to {_OLDEST_POSTGRESQL} or later.",
         )
         return
-    yield passed(Check.DATABASE, f"{name} is reached, PostgreSQL {major}.{minor}")
+    yield passed(Check.DATABASE, f"{name} is reachable, PostgreSQL {major}.{minor}")
     yield passed(Check.MIGRATIONS, "all are applied")
 
 
-def _of_django(problem: CheckMessage) -> Finding:
+def _from_django(problem: CheckMessage) -> Finding:
     return failed(
         Check.SETTINGS,
         f"{problem.msg} ({problem.id})",
-        fix=problem.hint or "Take the change of s3sync/settings.py back.",
+        fix=problem.hint or "Undo the change in s3sync/settings.py.",
     )
 
 
-def _of_status(problem: Problem) -> Finding:
-    check = _CHECKS.get(problem.code)
+def _from_status(problem: Problem) -> Finding:
+    check = _CHECK_OF_PROBLEM.get(problem.code)
     fix = _FIXES.get(problem.code, "docs/guides/operations.md says what to do.")
     if check is None:
         return warned(Check.STATUS, problem.detail, fix=fix)

@@ -1,5 +1,7 @@
-"""The source's leg: whether objects can be read, and whether one that is gone is told from one that
-may not be read. Nothing is written to it."""
+"""Checks of a source: objects can be read, and a missing object is not taken for a forbidden one.
+
+Nothing is written to the source.
+"""
 
 from uuid import uuid4
 
@@ -8,7 +10,7 @@ from replication.models import ArchivePolicy, DeletePolicy, ReplicationRule, Sou
 from replication.stores.base import ObjectInfo, SourceStore
 from replication.stores.factory import source_store
 from replication.tools.doctor import aws
-from replication.tools.doctor.aws import Listed
+from replication.tools.doctor.aws import Listing
 from replication.tools.doctor.findings import (
     Check,
     Finding,
@@ -22,73 +24,73 @@ from replication.tools.doctor.findings import (
 )
 from replication.tools.provisioning.arns import bucket_arn
 
-# So many objects are opened at most, until one can be read: the first may be archived.
-_OPENED_AT_MOST = 3
+# How many objects to open at most until one can be read: the first may be archived.
+_MAX_OPENED = 3
 
-# Of an object, not of the set-up.
-_OF_THE_OBJECT = {
+# These errors concern one object, not the set-up.
+_OBJECT_ERRORS = {
     ErrorCode.SOURCE_ARCHIVED,
     ErrorCode.SOURCE_CUSTOMER_KEY,
     ErrorCode.SOURCE_CHANGED,
 }
 
 
-def examine_source(rule: ReplicationRule) -> Findings:
+def check_source(rule: ReplicationRule) -> Findings:
     """Read from the rule's source as a transfer does."""
     missing_key = f"{rule.source_prefix}s3sync-doctor/{uuid4()}{rule.source_suffix}"
     try:
         store = source_store(rule.source)
         if rule.source.kind == SourceKind.HTTP:
-            yield _from_web_server(store, missing_key, rule)
+            yield _check_web_server(store, missing_key)
         else:
-            yield from _from_s3(store, missing_key, rule)
+            yield from _check_s3(store, missing_key, rule)
     except ReplicationError as error:
         yield from_error(Check.SOURCE_READ, error)
 
 
-def _from_web_server(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Finding:
+def _check_web_server(store: SourceStore, missing_key: str) -> Finding:
     try:
         with store.open(missing_key):
             pass
     except ObjectMissing:
-        return passed(Check.SOURCE_MISSING, "a path that is not there is answered by 404")
+        return passed(Check.SOURCE_MISSING, "the web server answers 404 for a missing path")
     except ReplicationError as error:
         if error.code is not ErrorCode.SOURCE_LENGTH_UNKNOWN:
             return from_error(Check.SOURCE_MISSING, error)
     return warned(
         Check.SOURCE_MISSING,
-        "the web server answers 200 for a path that is not there: its error page would be copied, "
-        "and no delete is ever seen",
-        fix="Have the web server answer 404 for what it does not have.",
+        "the web server answers 200 for a missing path: its error page would be copied, and no "
+        "delete is ever noticed",
+        fix="Have the web server answer 404 for a missing path.",
     )
 
 
-def _from_s3(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Findings:
+def _check_s3(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Findings:
     source = rule.source
-    listed = _listed(rule)
-    if isinstance(listed, Listed):
+    listing = _list(rule)
+    if isinstance(listing, Listing):
         yield passed(Check.SOURCE_LIST, f"the keys of {source.bucket} can be listed")
-        region = listed.bucket_region
+        region = listing.bucket_region
         if region and region != source.region:
             yield failed(
                 Check.SOURCE_REGION,
-                f"the bucket {source.bucket} is in {region}, and the source's region is set to "
+                f"the bucket {source.bucket} is in {region}, but the source's region is set to "
                 f"{source.region}",
-                fix=f"Set the source's region to {region}; its queue must be there, too.",
+                fix=f"Set the source's region to {region}; its queue must be in that region too.",
             )
             return
     else:
-        yield listed
-        if listed.check is not Check.SOURCE_LIST:
+        yield listing
+        if listing.check is not Check.SOURCE_LIST:
             return
-    keys = listed.keys if isinstance(listed, Listed) else ()
+    keys = listing.keys if isinstance(listing, Listing) else ()
     sample = _sample(store, keys)
     if isinstance(sample, Finding):
         yield sample
         return
-    missing = _missing(store, missing_key, rule, can_list=isinstance(listed, Listed))
+    missing = _missing(store, missing_key, rule, can_list=isinstance(listing, Listing))
     if missing is None:
-        return  # whatever else is asked for is denied as well, so it would tell nothing
+        return  # every other request would be denied for the same reason, and tell nothing
     yield missing
     if missing.level is Level.FAIL:
         return
@@ -100,31 +102,34 @@ def _from_s3(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Fin
         yield _restore(store, missing_key, rule)
 
 
-def _listed(rule: ReplicationRule) -> Listed | Finding:
-    """A finding of SOURCE_LIST leaves the rest to be looked at; another is the end."""
+def _list(rule: ReplicationRule) -> Listing | Finding:
+    """The first keys, or a finding; a finding other than of SOURCE_LIST ends the checks."""
     source = rule.source
     try:
-        return aws.list_some(source, prefix=rule.source_prefix, at_most=_OPENED_AT_MOST)
+        return aws.list_first_keys(source, prefix=rule.source_prefix, limit=_MAX_OPENED)
     except ObjectMissing:
-        return unknown(Check.SOURCE_LIST, "the server has no such request (ListObjectsV2)")
+        return unknown(Check.SOURCE_LIST, "the server does not support ListObjectsV2")
     except ReplicationError as error:
         if error.code is not ErrorCode.SOURCE_ACCESS_DENIED:
             return from_error(Check.SOURCE_READ, error)
         consequence = (
-            "a delete is never followed"
+            "no delete is ever mirrored"
             if rule.delete_policy == DeletePolicy.MIRROR
-            else "jobs of objects that are gone hold up the rule"
+            else "jobs of missing objects hold up the rule"
         )
         return failed(
             Check.SOURCE_LIST,
-            f"the bucket may not be listed: S3 answers 403, not 404, for an object that is gone, "
-            f"and {consequence} ({error.detail})",
+            f"the bucket may not be listed: S3 answers 403, not 404, for a missing object, so "
+            f"{consequence} ({error.detail})",
             fix=_grant(rule, "s3:ListBucket", on=_arn(rule)),
         )
 
 
 def _sample(store: SourceStore, keys: tuple[str, ...]) -> tuple[str, ObjectInfo] | Finding | None:
-    """An object that can be read, and what it is; a finding if none may be."""
+    """The key and info of an object that can be read; None if there is none to try.
+
+    A finding says why objects can't be read.
+    """
     for key in keys:
         try:
             with store.open(key) as found:
@@ -132,16 +137,16 @@ def _sample(store: SourceStore, keys: tuple[str, ...]) -> tuple[str, ObjectInfo]
         except ObjectMissing:
             continue
         except ReplicationError as error:
-            if error.code in _OF_THE_OBJECT:
+            if error.code in _OBJECT_ERRORS:
                 continue
             if error.code is ErrorCode.SOURCE_ACCESS_DENIED:
                 return failed(
                     Check.SOURCE_READ,
                     f"the object {key!r} may not be read ({error.detail})",
                     fix="Grant s3:GetObject on the bucket's objects to the source's credential "
-                    "profile; if they are encrypted with a KMS key, kms:Decrypt on that key, too: "
-                    "S3 answers the same for it. `manage.py provision --write DIR` writes the "
-                    "policy, but for the key.",
+                    "profile; if they are encrypted with a KMS key, also kms:Decrypt on that key: "
+                    "S3 gives the same answer where it is missing. `manage.py provision --write "
+                    "DIR` writes the policy, except for the key.",
                 )
             return from_error(Check.SOURCE_READ, error)
     return None
@@ -150,16 +155,16 @@ def _sample(store: SourceStore, keys: tuple[str, ...]) -> tuple[str, ObjectInfo]
 def _missing(
     store: SourceStore, key: str, rule: ReplicationRule, *, can_list: bool
 ) -> Finding | None:
-    """What a key is answered with that surely is not there; None if it was said already."""
+    """Check the answer for a key that does not exist; None if the cause was already reported."""
     try:
         with store.open(key):
             return warned(
                 Check.SOURCE_MISSING,
-                f"the server answers 200 for {key!r}, which is not there: no delete is ever seen",
-                fix="Correct the source's endpoint: this is no S3.",
+                f"the server answers 200 for the missing object {key!r}: no delete is ever noticed",
+                fix="Correct the source's endpoint: this server is not S3.",
             )
     except ObjectMissing:
-        return passed(Check.SOURCE_MISSING, "an object that is not there is answered by 404")
+        return passed(Check.SOURCE_MISSING, "S3 answers 404 for a missing object")
     except ReplicationError as error:
         if error.code is not ErrorCode.SOURCE_ACCESS_DENIED:
             return from_error(Check.SOURCE_MISSING, error)
@@ -168,12 +173,12 @@ def _missing(
         arn = _arn(rule)
         return failed(
             Check.SOURCE_MISSING,
-            f"an object that is not there is answered by 403, so no delete is followed "
+            f"S3 answers 403, not 404, for a missing object, so no delete is mirrored "
             f"({error.detail})",
             fix=f"Grant s3:GetObject on {arn}/{rule.source_prefix}*, and s3:ListBucket on {arn} "
-            "without the condition s3:prefix, which holds for no GET, to the credential profile "
-            f"{rule.source.credential_profile!r} (`manage.py provision --write DIR` writes the "
-            "policy).",
+            "without the condition s3:prefix, which never holds for a GET, to the credential "
+            f"profile {rule.source.credential_profile!r} (`manage.py provision --write DIR` writes "
+            "the policy).",
         )
 
 
@@ -181,12 +186,13 @@ def _read(sample: tuple[str, ObjectInfo] | None, *, has_keys: bool) -> Finding:
     if sample is None and has_keys:
         return unknown(
             Check.SOURCE_READ,
-            f"the first {_OPENED_AT_MOST} objects are archived, or encrypted by their owner's key",
+            f"the first objects (up to {_MAX_OPENED}) are archived, encrypted with a key that only "
+            "their owner has, or just changed",
         )
     if sample is None:
-        return passed(Check.SOURCE_READ, "nothing is there yet to be read")
+        return passed(Check.SOURCE_READ, "the source has no object yet to read")
     key, info = sample
-    how = f"encrypted by {info.encryption}" if info.encryption else "not encrypted"
+    how = f"encrypted with {info.encryption}" if info.encryption else "not encrypted"
     return passed(Check.SOURCE_READ, f"{key!r} can be read ({how})")
 
 
@@ -196,7 +202,7 @@ def _tags(
     sample: tuple[str, ObjectInfo] | None,
     rule: ReplicationRule,
 ) -> Finding:
-    """S3 counts no tags for those who may not read them: they would be lost without a word."""
+    """S3 reports no tags to a caller that may not read them, so they would be lost silently."""
     key, version_id = (sample[0], sample[1].version_id) if sample else (missing_key, "")
     try:
         store.tags(key, version_id=version_id)
@@ -207,18 +213,18 @@ def _tags(
                 actions += " and s3:GetObjectVersionTagging"
             return warned(
                 Check.SOURCE_TAGS,
-                f"tags may not be read: replicas are without them ({error.detail})",
+                f"tags may not be read, so replicas have no tags ({error.detail})",
                 fix=_grant(rule, actions, on=f"{_arn(rule)}/*"),
             )
-        if error.code is not ErrorCode.SOURCE_CHANGED:  # what is not there has no tags
+        if error.code is not ErrorCode.SOURCE_CHANGED:  # a missing object has no tags
             return from_error(Check.SOURCE_TAGS, error)
     return passed(Check.SOURCE_TAGS, "tags can be read")
 
 
 def _versions(store: SourceStore, key: str, info: ObjectInfo, rule: ReplicationRule) -> Finding:
-    """A part of a large object is read by its version."""
+    """Parts of a large object are read by its version."""
     if not info.size_bytes:
-        return unknown(Check.SOURCE_VERSIONS, f"{key!r} is empty: no part of it can be read")
+        return unknown(Check.SOURCE_VERSIONS, f"{key!r} is empty, so no part of it can be read")
     try:
         with store.open_range(key, first_byte=0, last_byte=0, pin=info):
             pass
@@ -226,7 +232,7 @@ def _versions(store: SourceStore, key: str, info: ObjectInfo, rule: ReplicationR
         if error.code is ErrorCode.SOURCE_ACCESS_DENIED:
             return failed(
                 Check.SOURCE_VERSIONS,
-                f"the bucket keeps versions, and they may not be read: no large object is copied "
+                f"the bucket keeps versions, but they may not be read: no large object is copied "
                 f"({error.detail})",
                 fix=_grant(rule, "s3:GetObjectVersion", on=f"{_arn(rule)}/*"),
             )
@@ -236,7 +242,7 @@ def _versions(store: SourceStore, key: str, info: ObjectInfo, rule: ReplicationR
 
 
 def _restore(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Finding:
-    """Asked for an object that is not there, so nothing is restored."""
+    """Ask for the restore of a missing object, so that nothing is restored."""
     try:
         store.request_restore(missing_key, days=rule.restore_days, tier=rule.restore_tier)
     except ObjectMissing:
@@ -245,7 +251,8 @@ def _restore(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Fin
         if error.code is ErrorCode.SOURCE_ACCESS_DENIED:
             return failed(
                 Check.SOURCE_RESTORE,
-                f"archived objects may not be restored, as the rule says ({error.detail})",
+                f"the rule restores archived objects, but that is denied: they are not copied "
+                f"({error.detail})",
                 fix=_grant(rule, "s3:RestoreObject", on=f"{_arn(rule)}/*"),
             )
         return from_error(Check.SOURCE_RESTORE, error)

@@ -1,4 +1,4 @@
-"""Plans → AWS and the database, step by step. What was done before a refusal stays done."""
+"""Applies plans to AWS and the database, step by step. Steps before a refusal stay done."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 
 from replication.models import EventQueue
 from replication.tools.provisioning.arns import ProvisioningError
-from replication.tools.provisioning.aws import SETTLES_SECONDS, Aws
+from replication.tools.provisioning.aws import PROPAGATION_SECONDS, Aws
 from replication.tools.provisioning.steps import (
     MakeQueue,
     Plan,
@@ -18,43 +18,43 @@ from replication.tools.provisioning.steps import (
 )
 
 
-def carry_out(plan: Plan, aws: Aws, *, say: Callable[[Step], object]) -> None:
-    """Do the plan's steps in their order; says each that is done.
+def apply_plan(plan: Plan, aws: Aws, *, on_done: Callable[[Step], object]) -> None:
+    """Do the plan's steps in order; calls `on_done` after each.
 
     Raises:
-        ProvisioningError: a step was refused; those after it were not tried.
+        ProvisioningError: a step was refused; the steps after it were not tried.
     """
     assert not plan.obstacles, "S3 would refuse it"
-    row, patience_seconds = plan.needs.row, 0.0
+    row, retry_seconds = plan.desired.row, 0.0
     for step in plan.steps:
         match step.change:
             case MakeQueue(address, attributes):
                 url = aws.make_queue(row, address, attributes)
-                if address == plan.needs.address:
+                if address == plan.desired.address:
                     row.url = row.url or url
-                patience_seconds = SETTLES_SECONDS
+                retry_seconds = PROPAGATION_SECONDS
             case SetAttributes() as change:
                 aws.set_attributes(row, change)
-                patience_seconds = SETTLES_SECONDS
+                retry_seconds = PROPAGATION_SECONDS
             case RemoveQueue(url):
                 aws.remove_queue(row, url)
             case PutNotifications() as change:
-                aws.put_notifications(change, patience_seconds=patience_seconds)
+                aws.put_notifications(change, retry_seconds=retry_seconds)
             case PollQueue(enabled, url):
                 row.enabled, row.url = enabled, row.url or url
                 _save(row)
-        say(step)
+        on_done(step)
 
 
 def _save(row: EventQueue) -> None:
     if row.pk:
-        row.save(update_fields=["enabled"])  # this alone: pollers count in the same row
+        row.save(update_fields=["enabled"])  # no other field: pollers count in the same row
         return
     try:
         row.full_clean()
     except ValidationError as error:
         raise ProvisioningError(
             f"queue {row.name}: " + " ".join(error.messages),
-            hint="Give it another name with --queue, or correct the queue that is there.",
+            hint="Give it another name with --queue, or correct the existing queue.",
         ) from error
     row.save(force_insert=True)

@@ -1,22 +1,10 @@
-"""The names by which AWS knows buckets and queues. Pure."""
+"""The ARNs of buckets and queues, and provisioning's error. Pure."""
 
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-_PATH = re.compile(r"/([0-9]{12})/([A-Za-z0-9_-]{1,80}(?:\.fifo)?)")
-
-
-def partition(region: str) -> str:
-    """The part of AWS that a region is in: each has names, accounts and policies of its own."""
-    if region.startswith("cn-"):
-        return "aws-cn"
-    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
-
-
-def bucket_arn(bucket: str, *, region: str) -> str:
-    """S3's name of a bucket; objects are behind a slash."""
-    return f"arn:{partition(region)}:s3:::{bucket}"
+_QUEUE_PATH = re.compile(r"/([0-9]{12})/([A-Za-z0-9_-]{1,80}(?:\.fifo)?)")
 
 
 class ProvisioningError(Exception):
@@ -28,9 +16,21 @@ class ProvisioningError(Exception):
         self.hint = hint
 
 
+def partition(region: str) -> str:
+    """The AWS partition of a region. Each partition has its own ARNs and accounts."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+
+
+def bucket_arn(bucket: str, *, region: str) -> str:
+    """The ARN of a bucket. The ARN of an object is this, a slash and the key."""
+    return f"arn:{partition(region)}:s3:::{bucket}"
+
+
 @dataclass(frozen=True)
 class QueueAddress:
-    """Where a queue is, whether it exists or not."""
+    """Where a queue is, or will be."""
 
     region: str
     account: str
@@ -42,31 +42,32 @@ class QueueAddress:
 
     @property
     def owner_arn(self) -> str:
-        """Stands in policies for the account as a whole."""
+        """The ARN that stands for the whole account in policies."""
         return f"arn:{partition(self.region)}:iam::{self.account}:root"
 
     @property
     def dead_letters(self) -> "QueueAddress":
-        """The queue for what could not be taken in, whatever was tried."""
+        """The dead-letter queue of this queue."""
         return QueueAddress(self.region, self.account, f"{self.name}-dead")
 
 
 def queue_address(url: str, *, region: str, name: str) -> QueueAddress:
-    """What a queue's URL says; `name` is what the database calls it.
+    """The address that a queue's URL names. `name` is the queue's name in the database, for errors.
 
     Raises:
-        ProvisioningError: it does not name account and queue, or S3 can't notify such a queue.
+        ProvisioningError: the URL has no account and queue, or S3 can't notify this kind of queue.
     """
-    found = _PATH.fullmatch(urlsplit(url).path)
+    found = _QUEUE_PATH.fullmatch(urlsplit(url).path)
     if found is None:
         raise ProvisioningError(
             f"queue {name}: {url} does not end in /<account>/<queue>",
-            hint="Correct the queue's URL in the admin or in the rules file: as the SQS console "
+            hint="Correct the queue's URL in the admin or in the rules file, as the SQS console "
             "shows it.",
         )
     if found[2].endswith(".fifo"):
         raise ProvisioningError(
             f"queue {name}: S3 can't notify a FIFO queue",
-            hint="Name a standard queue. Order is not needed: a job looks at what is there now.",
+            hint="Name a standard queue. s3sync does not need the order of events: a job copies "
+            "the object as it is then.",
         )
     return QueueAddress(region, found[1], found[2])

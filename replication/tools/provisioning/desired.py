@@ -1,4 +1,4 @@
-"""Which queues the rules of the database need, and which buckets are to notify each."""
+"""Which queues the rules of the database need, and which buckets must notify each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from replication.tools.provisioning.notifications import KeyRange, wanted_range
 
 
 @dataclass(frozen=True)
-class BucketNeeds:
-    """A bucket and, by the names of its rules, the keys that they are for."""
+class DesiredBucket:
+    """A bucket, and the range of keys of each of its rules, by the rule's name."""
 
     name: str
     region: str
@@ -22,41 +22,41 @@ class BucketNeeds:
 
 
 @dataclass(frozen=True)
-class QueueNeeds:
-    """A queue and the buckets that are to notify it.
+class DesiredQueue:
+    """A queue and the buckets that must notify it.
 
-    `row` is not in the database yet if it has no primary key. With `is_partial`, the queue may
-    hear other buckets besides, which are let alone.
+    A `row` without a primary key is not in the database yet. With `is_partial`, other buckets may
+    notify the queue too, and are left as they are.
     """
 
     row: EventQueue
     address: QueueAddress
-    buckets: tuple[BucketNeeds, ...]
+    buckets: tuple[DesiredBucket, ...]
     is_partial: bool
 
 
 def all_rules() -> list[ReplicationRule]:
-    """Disabled ones, too: who enables a rule does not expect that S3 has forgotten it."""
+    """All rules, disabled ones too, so that events arrive as soon as a rule is enabled."""
     return list(ReplicationRule.objects.select_related("source", "destination").order_by("name"))
 
 
-def needs(
+def desired_queues(
     rules: Sequence[ReplicationRule],
     *,
     queue_name: str,
     source_names: Sequence[str],
     new_address: Callable[[EventQueue], QueueAddress],
-) -> list[QueueNeeds]:
-    """For the queue of that name, which need not exist, or else for all that are polled.
+) -> list[DesiredQueue]:
+    """The queue of this name, which need not exist; without a name, all queues that are polled.
 
-    A bucket can notify queues of its own region alone.
+    A bucket can notify only queues of its own region.
 
     Args:
-        source_names: only the buckets of these sources; none: of all.
-        new_address: asks AWS in which account a queue will be that the database does not have.
+        source_names: only the buckets of these sources; empty: of all.
+        new_address: asks AWS for the account of a queue that the database does not have.
 
     Raises:
-        ProvisioningError: the queue of a bucket is not known.
+        ProvisioningError: a bucket has no queue, or several that it could notify.
     """
     buckets = _buckets(rules, source_names)
     if queue_name:
@@ -64,11 +64,11 @@ def needs(
         rows, buckets = [row], [each for each in buckets if each.region == row.region]
     else:
         rows = list(EventQueue.objects.filter(enabled=True))
-    by_queue: dict[str, list[BucketNeeds]] = {row.name: [] for row in rows}
+    by_queue: dict[str, list[DesiredBucket]] = {row.name: [] for row in rows}
     for bucket in buckets:
         by_queue[_queue_of(bucket, rows).name].append(bucket)
     return [
-        QueueNeeds(
+        DesiredQueue(
             row,
             _address(row, new_address),
             tuple(by_queue[row.name]),
@@ -78,15 +78,16 @@ def needs(
     ]
 
 
-def leftovers(
+def removable_queues(
     rules: Sequence[ReplicationRule],
     *,
     queue_name: str,
     source_names: Sequence[str],
     new_address: Callable[[EventQueue], QueueAddress],
-) -> list[QueueNeeds]:
-    """Where something of ours may be: as `needs`, but also of queues that are not polled, and in
-    all buckets that can notify them.
+) -> list[DesiredQueue]:
+    """The queues that may have parts of ours, each with all buckets that can notify it.
+
+    The arguments are those of `desired_queues`. Queues that are not polled are included.
 
     Raises:
         ProvisioningError: there is no such source.
@@ -94,7 +95,7 @@ def leftovers(
     buckets = _buckets(rules, source_names)
     rows = [_row(queue_name, buckets)] if queue_name else list(EventQueue.objects.all())
     return [
-        QueueNeeds(
+        DesiredQueue(
             row,
             _address(row, new_address),
             tuple(bucket for bucket in buckets if bucket.region == row.region),
@@ -104,12 +105,12 @@ def leftovers(
     ]
 
 
-def bucket_without_rules(name: str, row: EventQueue) -> BucketNeeds:
-    """A bucket that the queue was made to hear, and that no rule is for any more."""
+def bucket_without_rules(name: str, row: EventQueue) -> DesiredBucket:
+    """A bucket that notifies the queue although no rule is for it any more."""
     source = Source.objects.filter(kind=SourceKind.S3, bucket=name).first()
     if source is None:
-        return BucketNeeds(name, row.region, "", row.credential_profile, {})
-    return BucketNeeds(name, source.region, source.endpoint_url, source.credential_profile, {})
+        return DesiredBucket(name, row.region, "", row.credential_profile, {})
+    return DesiredBucket(name, source.region, source.endpoint_url, source.credential_profile, {})
 
 
 def _address(row: EventQueue, new_address: Callable[[EventQueue], QueueAddress]) -> QueueAddress:
@@ -118,20 +119,20 @@ def _address(row: EventQueue, new_address: Callable[[EventQueue], QueueAddress])
     return queue_address(row.url, region=row.region, name=row.name)
 
 
-def _buckets(rules: Sequence[ReplicationRule], source_names: Sequence[str]) -> list[BucketNeeds]:
-    """The buckets of these sources, or else of all, with all their rules: several may share one."""
+def _buckets(rules: Sequence[ReplicationRule], source_names: Sequence[str]) -> list[DesiredBucket]:
+    """The buckets of these sources, or of all, each with all its rules, also of other sources."""
     sources = list(Source.objects.filter(kind=SourceKind.S3))
     if missing := sorted(set(source_names) - {source.name for source in sources}):
         known = ", ".join(source.name for source in sources) or "none"
         raise ProvisioningError(
             f"there is no S3 source named {missing[0]!r}", hint=f"There are: {known}."
         )
-    asked = {each.bucket for each in sources if not source_names or each.name in source_names}
-    found: dict[str, BucketNeeds] = {}
+    chosen = {each.bucket for each in sources if not source_names or each.name in source_names}
+    found: dict[str, DesiredBucket] = {}
     for rule in rules:
         source = rule.source
-        if source.bucket in asked:
-            bucket = BucketNeeds(
+        if source.bucket in chosen:
+            bucket = DesiredBucket(
                 source.bucket, source.region, source.endpoint_url, source.credential_profile, {}
             )
             found.setdefault(source.bucket, bucket).ranges[rule.name] = wanted_range(
@@ -140,8 +141,8 @@ def _buckets(rules: Sequence[ReplicationRule], source_names: Sequence[str]) -> l
     return [found[name] for name in sorted(found)]
 
 
-def _row(name: str, buckets: Sequence[BucketNeeds]) -> EventQueue:
-    """The queue of that name, or one for these buckets."""
+def _row(name: str, buckets: Sequence[DesiredBucket]) -> EventQueue:
+    """The queue of this name, or a new one for these buckets, not saved yet."""
     if row := EventQueue.objects.filter(name=name).first():
         return row
     regions = sorted({bucket.region for bucket in buckets})
@@ -150,9 +151,9 @@ def _row(name: str, buckets: Sequence[BucketNeeds]) -> EventQueue:
         raise ProvisioningError(
             f"queue {name}: the buckets are in several regions: {found}"
             if regions
-            else f"queue {name}: no rule has an S3 source, so there is nothing to hear of",
-            hint="A bucket notifies queues of its own region: make one queue for each, with "
-            "--source for those that it is for."
+            else f"queue {name}: no rule has an S3 source, so no bucket would notify it",
+            hint="A bucket can notify only queues of its own region: make one queue for each "
+            "region, with --source for the sources that it is for."
             if regions
             else "Apply a rules file first: manage.py applyrules rules.yaml.",
         )
@@ -168,8 +169,8 @@ def _row(name: str, buckets: Sequence[BucketNeeds]) -> EventQueue:
     return row
 
 
-def _queue_of(bucket: BucketNeeds, rows: Sequence[EventQueue]) -> EventQueue:
-    """The one that can hear of the bucket; of several, the one with its credentials."""
+def _queue_of(bucket: DesiredBucket, rows: Sequence[EventQueue]) -> EventQueue:
+    """The queue that the bucket can notify; of several, the one with the bucket's credentials."""
     near = [row for row in rows if row.region == bucket.region]
     alike = [row for row in near if row.credential_profile == bucket.profile]
     for found in (near, alike):
@@ -178,10 +179,10 @@ def _queue_of(bucket: BucketNeeds, rows: Sequence[EventQueue]) -> EventQueue:
     if near:
         names = ", ".join(row.name for row in near)
         raise ProvisioningError(
-            f"bucket {bucket.name}: several queues in {bucket.region} could hear of it: {names}",
-            hint="Say which with --queue NAME, and with --source NAME what it is for.",
+            f"bucket {bucket.name}: it could notify several queues in {bucket.region}: {names}",
+            hint="Choose one with --queue NAME, and the sources that it is for with --source NAME.",
         )
     raise ProvisioningError(
         f"bucket {bucket.name}: no queue in {bucket.region} is polled",
-        hint="--queue NAME makes one. One that the database has is polled once it is enabled.",
+        hint="Make one with --queue NAME; or enable the queue, if the database has one.",
     )

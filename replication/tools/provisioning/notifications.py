@@ -1,10 +1,10 @@
-"""What a bucket tells, and whom: ours is put beside what is there, and taken out again. Pure.
+"""Adds our entries to a bucket's notification configuration, and removes them again. Pure.
 
-S3 has one configuration for a bucket, which every write replaces as a whole. So what is written is
-always what was read, EventBridge's switch and all, with our part of it exchanged.
+S3 has one configuration for a bucket, and each write replaces all of it. So what is written is
+always what was read, the EventBridge switch included, with only our entries replaced.
 
-S3 refuses two notifications of one event for one key. docs/decisions/provisioning.md says what
-follows for rules that share a bucket, and for what others have configured.
+S3 refuses two notifications of the same event for the same key. docs/decisions/provisioning.md
+says what follows for rules that share a bucket, and for entries of others.
 """
 
 import re
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-# ObjectRemoved leaves out what a lifecycle rule deletes.
+# ObjectRemoved does not include the deletes of a lifecycle rule.
 EVENTS = (
     "s3:ObjectCreated:*",
     "s3:ObjectRemoved:*",
@@ -21,7 +21,7 @@ EVENTS = (
     "s3:ObjectRestore:Completed",
 )
 ID_PREFIX = "s3sync-"
-MAX_CONFIGURATIONS = 100  # of a bucket, S3's limit
+MAX_ENTRIES = 100  # S3's limit for a bucket
 
 _TARGETS = {
     "QueueConfigurations": "QueueArn",
@@ -29,8 +29,9 @@ _TARGETS = {
     "LambdaFunctionConfigurations": "LambdaFunctionArn",
 }
 
-# In a filter S3 wants other characters in a form that depends on them (a space as `+`, others as
-# `%XX`). Asking for a few keys more is right whatever the form: the rules look at each key again.
+# S3 wants other characters of a filter in an encoding that depends on the character (a space as
+# `+`, others as `%XX`). A filter without them asks for a few more keys, which is always right: each
+# event's key is matched against the rules again.
 _PLAIN_START = re.compile(r"[A-Za-z0-9/._-]*")
 _PLAIN_END = re.compile(r"[A-Za-z0-9/._-]*\Z")
 
@@ -42,14 +43,14 @@ class KeyRange:
     prefix: str = ""
     suffix: str = ""
 
-    def meets(self, other: "KeyRange") -> bool:
-        """Whether S3 takes it that a key can be in both."""
+    def overlaps(self, other: "KeyRange") -> bool:
+        """Whether S3 assumes that a key can be in both ranges."""
         return _one_begins(self.prefix, other.prefix) and _one_begins(
             self.suffix[::-1], other.suffix[::-1]
         )
 
     def covers(self, other: "KeyRange") -> bool:
-        """Whether all keys of the other are in this one, too."""
+        """Whether all keys of the other range are in this one."""
         return other.prefix.startswith(self.prefix) and other.suffix.endswith(self.suffix)
 
     def __str__(self) -> str:
@@ -60,7 +61,7 @@ class KeyRange:
 
 @dataclass(frozen=True)
 class Notification:
-    """One entry of a bucket's configuration: these events of these keys go there."""
+    """One entry of a bucket's configuration: these events of these keys go to this target."""
 
     id: str
     target_arn: str
@@ -79,114 +80,118 @@ class Notification:
 class Merged:
     """A bucket's configuration as it should be.
 
-    `heard` are the ranges that we have the bucket tell the queue of; `covered` says that it tells
-    the queue of some without us. With obstacles, S3 would refuse the configuration.
+    `ranges` are the ranges of our entries. `is_covered_by_others` says that entries of others
+    notify the queue of some wanted ranges already. With obstacles, S3 would refuse the
+    configuration.
     """
 
     configuration: dict[str, Any]
-    heard: tuple[KeyRange, ...]
-    covered: bool
+    ranges: tuple[KeyRange, ...]
+    is_covered_by_others: bool
     obstacles: tuple[str, ...]
 
 
 def wanted_range(*, prefix: str, suffix: str) -> KeyRange:
-    """The range to ask S3 for, where a rule is for the keys that begin and end so."""
+    """The range to ask S3 for, if a rule is for the keys with this prefix and suffix."""
     start, end = _PLAIN_START.match(prefix), _PLAIN_END.search(suffix)
-    assert start and end, "both match no character, too"
+    assert start and end, "both patterns also match an empty text"
     return KeyRange(start[0], end[0])
 
 
-def apart(ranges: Iterable[KeyRange], *, at_most: int = MAX_CONFIGURATIONS) -> list[KeyRange]:
-    """Few ranges, no two of which meet, that cover all of these.
+def disjoint_ranges(ranges: Iterable[KeyRange], *, limit: int = MAX_ENTRIES) -> list[KeyRange]:
+    """Ranges that cover all of these, no two of which overlap; more than `limit` become one.
 
-    Two that meet become what they have in common, which others may meet in turn.
+    Two ranges that overlap become the smallest range that covers both, which may overlap others in
+    turn.
     """
-    left = set(ranges)
-    while meeting := next((pair for pair in combinations(sorted(left), 2) if _meet(pair)), None):
-        left = left - set(meeting) | {_common(meeting)}
-    return sorted(left) if len(left) <= at_most else [_common(left)]
+    found = set(ranges)
+    while pair := next((each for each in combinations(sorted(found), 2) if _overlap(each)), None):
+        found = found - set(pair) | {_smallest_cover(pair)}
+    return sorted(found) if len(found) <= limit else [_smallest_cover(found)]
 
 
 def merge(
     present: Mapping[str, Any], *, queue_arn: str, queue_name: str, ranges: Mapping[str, KeyRange]
 ) -> Merged:
-    """The configuration, with the queue told of all events of these ranges; no ranges: of none.
+    """The configuration with entries that notify the queue of all events of these ranges.
 
-    What is not ours stays, byte for byte. What others have the bucket tell the same queue is not
-    asked for twice.
+    Entries that are not ours stay, byte for byte. A range that an entry of others covers for the
+    same queue gets no entry of ours. Without ranges, all our entries for the queue are removed.
 
     Args:
         ranges: by the names of the rules.
     """
     others = [each for each in read_notifications(present) if not _is_ours(each, queue_arn)]
-    heard_by_others = [
+    covered = [
         each.keys
         for each in others
         if each.target_arn == queue_arn and all(has_event(each, event) for event in EVENTS)
     ]
-    asked = {
+    needed = {
         rule: keys
         for rule, keys in ranges.items()
-        if not any(heard.covers(keys) for heard in heard_by_others)
+        if not any(each.covers(keys) for each in covered)
     }
-    heard = apart(asked.values(), at_most=max(1, MAX_CONFIGURATIONS - len(others)))
-    ours = [_ours(keys, asked, queue_arn=queue_arn, queue_name=queue_name) for keys in heard]
-    there = [each for each in read_notifications(present) if _is_ours(each, queue_arn)]
-    # That a rule has another name is no change.
-    is_done = {(each.keys, each.events) for each in there} == {
-        (keys, frozenset(EVENTS)) for keys in heard
+    entry_ranges = disjoint_ranges(needed.values(), limit=max(1, MAX_ENTRIES - len(others)))
+    ours = [
+        _entry(keys, needed, queue_arn=queue_arn, queue_name=queue_name) for keys in entry_ranges
+    ]
+    existing = [each for each in read_notifications(present) if _is_ours(each, queue_arn)]
+    # The rule's name in an Id is not compared: a renamed rule is no change.
+    is_done = {(each.keys, each.events) for each in existing} == {
+        (keys, frozenset(EVENTS)) for keys in entry_ranges
     }
     return Merged(
-        without_answer(present) if is_done else _exchanged(present, queue_arn, ours),
-        tuple(heard),
-        covered=len(asked) < len(ranges),
-        obstacles=tuple(_obstacles(heard, others)),
+        without_answer(present) if is_done else _replace_ours(present, queue_arn, ours),
+        tuple(entry_ranges),
+        is_covered_by_others=len(needed) < len(ranges),
+        obstacles=tuple(_obstacles(entry_ranges, others)),
     )
 
 
 def describe_others(present: Mapping[str, Any], *, queue_arn: str) -> list[str]:
-    """What stays as it is, in a few words each."""
+    """The names of the entries that stay as they are, and of the EventBridge switch."""
     names = [each.id for each in read_notifications(present) if not _is_ours(each, queue_arn)]
     return names + (["EventBridge"] if "EventBridgeConfiguration" in present else [])
 
 
 def is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two configurations say the same; S3 keeps no order and no capitals of a filter."""
+    """Whether two configurations mean the same: S3 may change the order and a filter's capitals."""
     return set(read_notifications(one)) == set(read_notifications(other)) and (
         "EventBridgeConfiguration" in one
     ) == ("EventBridgeConfiguration" in other)
 
 
 def without_answer(present: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of an answer of boto3's."""
+    """The configuration itself, without what boto3 adds to an answer."""
     return {name: value for name, value in present.items() if name != "ResponseMetadata"}
 
 
-def _obstacles(heard: Sequence[KeyRange], others: Sequence[Notification]) -> Iterator[str]:
+def _obstacles(ranges: Sequence[KeyRange], others: Sequence[Notification]) -> Iterator[str]:
     for other in others:
         shared = [event for event in EVENTS if _shares_event(other, event)]
-        if shared and any(keys.meets(other.keys) for keys in heard):
+        if shared and any(keys.overlaps(other.keys) for keys in ranges):
             yield (
-                f"S3 takes one notification for an event of a key, and there is {other}. "
-                + _way_out(other)
+                "S3 allows only one notification for an event of a key, and the bucket already has "
+                f"{other}. {_fix_for(other)}"
             )
 
 
-def _way_out(other: Notification) -> str:
+def _fix_for(other: Notification) -> str:
     if other.is_ours:
         return (
-            "It is that of another queue of s3sync's: name the other buckets with --source, or "
-            "take it out there with --destroy first."
+            "It notifies another queue of s3sync's. Leave this bucket out by naming the other "
+            "sources with --source, or first remove it from that queue with --destroy."
         )
     return (
-        "Have it go to an SNS topic, or switch EventBridge on for the bucket, and let both "
-        "receivers hear from there (docs/guides/provisioning.md, “Another receiver already gets "
-        "the events”); or, if it is of no use, remove it. To go on without this "
-        "bucket, name the others with --source."
+        "Send its events to an SNS topic, or switch EventBridge on for the bucket, and let both "
+        "receivers get the events from there (docs/guides/provisioning.md, “Another receiver "
+        "already gets the events”); or remove it, if it is not needed. To leave this bucket out, "
+        "name the other sources with --source."
     )
 
 
-def _exchanged(
+def _replace_ours(
     present: Mapping[str, Any], queue_arn: str, ours: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     configuration = without_answer(present)
@@ -200,10 +205,10 @@ def _exchanged(
     return configuration
 
 
-def _ours(
+def _entry(
     keys: KeyRange, rules: Mapping[str, KeyRange], *, queue_arn: str, queue_name: str
 ) -> dict[str, Any]:
-    """An entry as S3 wants it, named after the first rule that it is for."""
+    """An entry in S3's form, named after the first rule that it is for."""
     first = min(rule for rule, wanted in rules.items() if keys.covers(wanted))
     entry: dict[str, Any] = {
         "Id": f"{ID_PREFIX}{queue_name}-{first}",
@@ -221,12 +226,12 @@ def _ours(
 
 
 def _is_ours(notification: Notification, queue_arn: str) -> bool:
-    # Another installation's are to be let alone: they go to its own queue.
+    # The entries of another installation stay: they go to its own queue.
     return notification.is_ours and notification.target_arn == queue_arn
 
 
 def read_notifications(configuration: Mapping[str, Any]) -> list[Notification]:
-    """All entries of a bucket's configuration, whoever is told."""
+    """All entries of a bucket's configuration, for targets of any kind."""
     return [
         _notification(entry, arn)
         for section, arn in _TARGETS.items()
@@ -246,7 +251,7 @@ def _notification(entry: Mapping[str, Any], arn: str) -> Notification:
 
 
 def has_event(notification: Notification, wanted: str) -> bool:
-    """Whether it is about these events: named one by one, or as a family with `*`."""
+    """Whether the entry has this event, by its own name or by the `*` of its family."""
     return bool(notification.events & {wanted, _family(wanted)})
 
 
@@ -260,13 +265,15 @@ def _family(event: str) -> str:
     return ":".join([*event.split(":")[:2], "*"])
 
 
-def _meet(pair: tuple[KeyRange, KeyRange]) -> bool:
-    return pair[0].meets(pair[1])
+def _overlap(pair: tuple[KeyRange, KeyRange]) -> bool:
+    return pair[0].overlaps(pair[1])
 
 
-def _common(ranges: Iterable[KeyRange]) -> KeyRange:
-    prefixes, turned = zip(*((each.prefix, each.suffix[::-1]) for each in ranges), strict=True)
-    return KeyRange(_common_start(prefixes), _common_start(turned)[::-1])
+def _smallest_cover(ranges: Iterable[KeyRange]) -> KeyRange:
+    prefixes, reversed_suffixes = zip(
+        *((each.prefix, each.suffix[::-1]) for each in ranges), strict=True
+    )
+    return KeyRange(_common_start(prefixes), _common_start(reversed_suffixes)[::-1])
 
 
 def _common_start(texts: Sequence[str]) -> str:

@@ -1,14 +1,14 @@
-"""What there is and what should be → the steps between them. Pure.
+"""What exists and what is desired → the steps in between. Pure.
 
-Each step says in a sentence what it does, and is data: aws.py carries it out. A plan that was
-carried out leaves nothing to plan, and `removal` undoes it: our own parts only.
+A step is data and describes itself in a sentence; `applying` does it. After a plan is applied,
+another plan has no steps. `plan_queue_removal` undoes a plan, and removes only our own parts.
 """
 
 from collections.abc import Iterator, Mapping
 
 from replication.tools.provisioning import policies
 from replication.tools.provisioning.arns import QueueAddress
-from replication.tools.provisioning.desired import BucketNeeds, QueueNeeds
+from replication.tools.provisioning.desired import DesiredBucket, DesiredQueue
 from replication.tools.provisioning.notifications import Merged, describe_others, is_same, merge
 from replication.tools.provisioning.queues import (
     DEAD_LETTER_RETENTION_DAYS,
@@ -16,8 +16,8 @@ from replication.tools.provisioning.queues import (
     RETENTION_DAYS,
     dead_letter_attributes,
     differences,
-    doubts,
     queue_attributes,
+    risks,
 )
 from replication.tools.provisioning.steps import (
     Found,
@@ -32,76 +32,77 @@ from replication.tools.provisioning.steps import (
 )
 
 
-def plan(needs: QueueNeeds, found: Found, *, receiver_arn: str) -> Plan:
-    """The steps to what the rules need.
+def plan_queue(desired: DesiredQueue, found: Found, *, receiver_arn: str) -> Plan:
+    """Plan the steps to what the rules need of one queue.
 
     Args:
-        receiver_arn: who the queue's policy shall let receive; empty: whom it lets so far.
+        receiver_arn: the role that the queue's policy must let receive; empty: the role that it
+            lets receive now, if any.
     """
     merged = {
         bucket.name: merge(
-            found.heard[bucket.name],
-            queue_arn=needs.address.arn,
-            queue_name=needs.address.name,
+            found.notifications[bucket.name],
+            queue_arn=desired.address.arn,
+            queue_name=desired.address.name,
             ranges=bucket.ranges,
         )
-        for bucket in (*needs.buckets, *found.former)
+        for bucket in (*desired.buckets, *found.former)
     }
     steps: list[Step] = []
-    if needs.buckets or found.queue:
-        steps += _queue_steps(needs, found, _policy(needs, found, merged, receiver_arn))
-    for bucket in (*needs.buckets, *found.former):
-        steps += _notification_steps(bucket, needs.address, found, merged[bucket.name])
+    if desired.buckets or found.queue:
+        steps += _queue_steps(desired, found, _policy(desired, found, merged, receiver_arn))
+    for bucket in (*desired.buckets, *found.former):
+        steps += _notification_steps(bucket, desired.address, found, merged[bucket.name])
     return Plan(
-        needs,
+        desired,
         tuple(steps),
         obstacles=tuple(
             (f"bucket {name}", obstacle)
             for name, each in merged.items()
             for obstacle in each.obstacles
         ),
-        notes=tuple(_notes(needs, found, merged)),
+        notes=tuple(_notes(desired, found, merged)),
     )
 
 
-def removal(needs: QueueNeeds, found: Found) -> Plan:
-    """The steps that take out what `plan` put there: with `is_partial` for these buckets alone."""
+def plan_queue_removal(desired: DesiredQueue, found: Found) -> Plan:
+    """Plan to remove what `plan_queue` makes; with `is_partial`, for the desired buckets only."""
     steps: list[Step] = []
-    queue, where = found.queue, _where(needs)
-    buckets = (*needs.buckets, *found.former)
+    queue, where = found.queue, _where(desired)
+    buckets = (*desired.buckets, *found.former)
     for bucket in buckets:
         nothing = merge(
-            found.heard[bucket.name],
-            queue_arn=needs.address.arn,
-            queue_name=needs.address.name,
+            found.notifications[bucket.name],
+            queue_arn=desired.address.arn,
+            queue_name=desired.address.name,
             ranges={},
         )
-        steps += _notification_steps(bucket, needs.address, found, nothing)
-    if queue and queue.is_ours and not needs.is_partial:
-        if needs.row.pk and needs.row.enabled:
-            sentence = "poll it no longer: its row in the database is disabled, and kept"
+        steps += _notification_steps(bucket, desired.address, found, nothing)
+    if queue and queue.is_ours and not desired.is_partial:
+        if desired.row.pk and desired.row.enabled:
+            sentence = "stop polling the queue: disable its row in the database, and keep the row"
             steps.append(Step("-", where, sentence, PollQueue(enabled=False)))
         steps.append(_remove_queue(where, "the queue", queue))
     elif queue:
-        left = policies.allowed_buckets(queue.policy) - {bucket.name for bucket in buckets}
-        send = policies.send_statement(needs.address, left) if left else None
-        # The statement of who owns the queue takes nothing from anybody; it may be another's.
-        ours = {policies.SEND: send} | ({} if left else {policies.RECEIVE: None})
-        steps += _policy_steps(where, queue, policies.exchanged(queue.policy, ours))
-    if found.dead_letters and found.dead_letters.is_ours and not needs.is_partial:
+        remaining = policies.allowed_buckets(queue.policy) - {bucket.name for bucket in buckets}
+        send = policies.send_statement(desired.address, remaining) if remaining else None
+        # The owner's statement stays: it takes no right from anyone, and may not be ours.
+        ours = {policies.SEND: send} | ({} if remaining else {policies.RECEIVE: None})
+        steps += _policy_steps(where, queue, policies.replace_statements(queue.policy, ours))
+    if found.dead_letters and found.dead_letters.is_ours and not desired.is_partial:
         steps.append(_remove_queue(where, "the dead-letter queue", found.dead_letters))
-    return Plan(needs, tuple(steps))
+    return Plan(desired, tuple(steps))
 
 
-def _queue_steps(needs: QueueNeeds, found: Found, policy: str) -> Iterator[Step]:
-    address, queue, where = needs.address, found.queue, _where(needs)
+def _queue_steps(desired: DesiredQueue, found: Found, policy: str) -> Iterator[Step]:
+    address, queue, where = desired.address, found.queue, _where(desired)
     if queue is None or queue.is_ours:
-        yield from _dead_letter_steps(needs, found)
+        yield from _dead_letter_steps(desired, found)
     if queue is None:
         sentence = (
-            f"make the queue {address.name}: kept for {RETENTION_DAYS} days, received "
-            f"{MAX_RECEIVE_COUNT} times at most, then in {address.dead_letters.name}; encrypted by "
-            f"SQS; S3 may send for {_names(policies.allowed_buckets(policy))} alone"
+            f"make the queue {address.name}: keep messages for {RETENTION_DAYS} days, move them to "
+            f"{address.dead_letters.name} after {MAX_RECEIVE_COUNT} receipts; encrypted by SQS; S3 "
+            f"may send for {_names(policies.allowed_buckets(policy))} only"
         )
         attributes = {**queue_attributes(address), "Policy": policy}
         yield Step("+", where, sentence, MakeQueue(address, attributes))
@@ -110,19 +111,19 @@ def _queue_steps(needs: QueueNeeds, found: Found, policy: str) -> Iterator[Step]
             changed = differences(queue.attributes, queue_attributes(address))
             yield from _attribute_steps(where, queue, changed)
         yield from _policy_steps(where, queue, policy)
-    if not needs.row.pk:
-        sentence = f"add the queue {needs.row.name} to the database, so that it is polled"
+    if not desired.row.pk:
+        sentence = f"add the queue {desired.row.name} to the database, so that it is polled"
         yield Step("+", where, sentence, PollQueue(enabled=True, url=queue.url if queue else ""))
-    elif not needs.row.enabled:
-        sentence = "poll it again: its row in the database is disabled"
+    elif not desired.row.enabled:
+        sentence = "poll the queue again: enable its row in the database"
         yield Step("~", where, sentence, PollQueue(enabled=True))
 
 
-def _dead_letter_steps(needs: QueueNeeds, found: Found) -> Iterator[Step]:
-    address, dead, where = needs.address.dead_letters, found.dead_letters, _where(needs)
+def _dead_letter_steps(desired: DesiredQueue, found: Found) -> Iterator[Step]:
+    address, dead, where = desired.address.dead_letters, found.dead_letters, _where(desired)
     if dead is None:
         sentence = (
-            f"make the dead-letter queue {address.name}: kept for "
+            f"make the dead-letter queue {address.name}: keep messages for "
             f"{DEAD_LETTER_RETENTION_DAYS} days; encrypted by SQS"
         )
         yield Step("+", where, sentence, MakeQueue(address, dead_letter_attributes()))
@@ -134,11 +135,12 @@ def _dead_letter_steps(needs: QueueNeeds, found: Found) -> Iterator[Step]:
 def _attribute_steps(where: str, queue: FoundQueue, changed: Mapping[str, str]) -> Iterator[Step]:
     if changed:
         name = queue.url.rpartition("/")[2]
-        told = ", ".join(
+        changes = ", ".join(
             f"{field} {queue.attributes.get(field, 'unset')} → {value}"
             for field, value in sorted(changed.items())
         )
-        yield Step("~", where, f"set of {name}: {told}", SetAttributes(queue.url, changed))
+        sentence = f"change attributes of {name}: {changes}"
+        yield Step("~", where, sentence, SetAttributes(queue.url, changed))
 
 
 def _policy_steps(where: str, queue: FoundQueue, policy: str) -> Iterator[Step]:
@@ -152,77 +154,80 @@ def _policy_steps(where: str, queue: FoundQueue, policy: str) -> Iterator[Step]:
     if receiver := policies.receiver(policy):
         sentence += f", {receiver} may receive"
     if kept:
-        sentence += f"; {kept} statements of others stay"
+        sentence += f"; {kept} other statements stay"
     yield Step("~", where, sentence, SetAttributes(queue.url, {"Policy": policy}))
 
 
 def _notification_steps(
-    bucket: BucketNeeds, queue: QueueAddress, found: Found, merged: Merged
+    bucket: DesiredBucket, queue: QueueAddress, found: Found, merged: Merged
 ) -> Iterator[Step]:
-    before = found.heard[bucket.name]
+    before = found.notifications[bucket.name]
     if is_same(before, merged.configuration):
         return
-    told = "; ".join(map(str, merged.heard))
+    ranges = "; ".join(map(str, merged.ranges))
     sentence = (
-        f"notify {queue.name} of what is created, removed, expired or restored: {told}"
-        if told
-        else f"notify {queue.name} no longer"
+        f"notify {queue.name} of objects that are created, removed, expired or restored: {ranges}"
+        if ranges
+        else f"stop notifying {queue.name}"
     )
     if kept := describe_others(before, queue_arn=queue.arn):
         sentence += f"; stays as it is: {', '.join(kept)}"
     change = PutNotifications(bucket, queue.account, before, merged.configuration)
-    yield Step("~" if told else "-", f"bucket {bucket.name}", sentence, change)
+    yield Step("~" if ranges else "-", f"bucket {bucket.name}", sentence, change)
 
 
 def _policy(
-    needs: QueueNeeds, found: Found, merged: Mapping[str, Merged], receiver_arn: str
+    desired: DesiredQueue, found: Found, merged: Mapping[str, Merged], receiver_arn: str
 ) -> str:
     """The queue's policy as it should be."""
     queue = found.queue
     policy = queue.policy if queue else ""
-    listed = policies.allowed_buckets(policy)
-    wanted = {bucket.name for bucket in needs.buckets}
-    # What others let in, or have notify a queue of theirs, needs nothing of ours.
-    ours = {name for name in wanted if merged[name].heard or name in listed}
-    ours -= policies.allowed_by_others(policy, needs.address)
-    buckets = wanted if queue is None or queue.is_ours else ours
-    if needs.is_partial:
-        buckets = buckets | listed
+    allowed = policies.allowed_buckets(policy)
+    wanted = {bucket.name for bucket in desired.buckets}
+    # A queue that is not ours needs no statement of ours for a bucket that another statement
+    # allows, or that notifies the queue only by entries of others.
+    needed = {name for name in wanted if merged[name].ranges or name in allowed}
+    needed -= policies.buckets_allowed_by_others(policy, desired.address)
+    buckets = wanted if queue is None or queue.is_ours else needed
+    if desired.is_partial:
+        buckets = buckets | allowed
     receiver_arn = receiver_arn or policies.receiver(policy)
     statements: dict[str, policies.Statement | None] = {
-        policies.SEND: policies.send_statement(needs.address, buckets) if buckets else None
+        policies.SEND: policies.send_statement(desired.address, buckets) if buckets else None
     }
     if queue is None or queue.is_ours:
-        statements = {policies.OWNER: policies.owner_statement(needs.address), **statements}
+        statements = {policies.OWNER: policies.owner_statement(desired.address), **statements}
     if receiver_arn:
-        receive = policies.receive_statement(needs.address, receiver_arn)
+        receive = policies.receive_statement(desired.address, receiver_arn)
         statements[policies.RECEIVE] = receive
-    return policies.exchanged(policy, statements)
+    return policies.replace_statements(policy, statements)
 
 
 def _notes(
-    needs: QueueNeeds, found: Found, merged: Mapping[str, Merged]
+    desired: DesiredQueue, found: Found, merged: Mapping[str, Merged]
 ) -> Iterator[tuple[str, str]]:
     if found.queue and not found.queue.is_ours:
         yield (
-            _where(needs),
-            "it was not made by provision (it has no tag of its): only its policy is added to",
+            _where(desired),
+            "the queue was not made by provision (it lacks the tag): only statements are added to "
+            "its policy",
         )
-    for doubt in doubts(found.queue.attributes) if found.queue else ():
-        yield _where(needs), doubt
+    for risk in risks(found.queue.attributes) if found.queue else ():
+        yield _where(desired), risk
     for name, each in merged.items():
-        if each.covered:
+        if each.is_covered_by_others:
             yield f"bucket {name}", "notifies the queue already, by an entry that is not ours"
 
 
 def _remove_queue(where: str, what: str, queue: FoundQueue) -> Step:
-    name = queue.url.rpartition("/")[2]
-    lost = f"; messages that are lost with it: {queue.messages:,}" if queue.messages else ""
+    name, count = queue.url.rpartition("/")[2], queue.message_count
+    lost = f"; messages that are lost with it: {count:,}" if count else ""
     return Step("-", where, f"delete {what} {name}{lost}", RemoveQueue(queue.url))
 
 
-def _where(needs: QueueNeeds) -> str:
-    return f"queue {needs.row.name} ({needs.address.region}, account {needs.address.account})"
+def _where(desired: DesiredQueue) -> str:
+    address = desired.address
+    return f"queue {desired.row.name} ({address.region}, account {address.account})"
 
 
 def _names(buckets: set[str]) -> str:

@@ -1,7 +1,7 @@
-"""Who may do what: the queue's policy, and those for the service's own users and roles. Pure.
+"""The queue's policy, and the policies that the service's own users and roles need.
 
-A statement of ours is known by its Sid. The policies for the service are documents to attach; we
-never attach one.
+A statement of ours is known by its Sid. The service's policies are documents for an operator to
+attach; s3sync never attaches one. Only `service_policies` reads the database.
 """
 
 import json
@@ -24,17 +24,18 @@ from replication.tools.provisioning.steps import Plan
 
 OWNER, SEND, RECEIVE = "S3SyncOwner", "S3SyncSend", "S3SyncReceive"
 
-# Nothing else is called: the queue is known by its URL, and its depth is a luxury.
+# The pollers call nothing else: they have the queue's URL, and do not ask for its depth.
 RECEIVER_ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
 
-# IAM refuses a document with any other character. A shorter prefix allows a little more.
-_FIT_FOR_IAM = re.compile("[\x20-\xff]*")
+# IAM refuses a document with other characters. A prefix ends before the first of them, so the
+# policy allows a little more than the rule needs.
+_IAM_CHARACTERS = re.compile("[\x20-\xff]*")
 
 Statement = dict[str, Any]
 
 
 def owner_statement(queue: QueueAddress) -> Statement:
-    """The account's own policies decide, as with a queue that has no policy."""
+    """Lets the account's own policies decide, as for a queue without a policy."""
     return {
         "Sid": OWNER,
         "Effect": "Allow",
@@ -45,9 +46,9 @@ def owner_statement(queue: QueueAddress) -> Statement:
 
 
 def send_statement(queue: QueueAddress, buckets: Iterable[str]) -> Statement:
-    """S3 may send, and only for these buckets of the queue's own account.
+    """Lets S3 send, only for these buckets and only if they are of the queue's own account.
 
-    A bucket's name is free once it is deleted: the account keeps out who takes it then.
+    The name of a deleted bucket is free for other accounts, so the name alone is not enough.
     """
     return {
         "Sid": SEND,
@@ -67,7 +68,7 @@ def send_statement(queue: QueueAddress, buckets: Iterable[str]) -> Statement:
 
 
 def receive_statement(queue: QueueAddress, receiver_arn: str) -> Statement:
-    """The service's role may do what a poller does."""
+    """Lets the service's role do what a poller does."""
     return {
         "Sid": RECEIVE,
         "Effect": "Allow",
@@ -78,10 +79,10 @@ def receive_statement(queue: QueueAddress, receiver_arn: str) -> Statement:
 
 
 def statements(policy: str) -> dict[str, Statement]:
-    """A queue's policy by Sid; what has none, or one that is taken, by its place besides."""
+    """A queue's statements by Sid; the number is added where a Sid is missing or repeated."""
     named: dict[str, Statement] = {}
     for number, each in enumerate(
-        _listed(json.loads(policy).get("Statement", []) if policy else [])
+        _as_list(json.loads(policy).get("Statement", []) if policy else [])
     ):
         sid = each.get("Sid", "")
         named[sid if sid and sid not in named else f"{sid}#{number}"] = each
@@ -93,8 +94,8 @@ def allowed_buckets(policy: str) -> set[str]:
     return _source_buckets(statements(policy).get(SEND, {}))
 
 
-def allowed_by_others(policy: str, queue: QueueAddress) -> set[str]:
-    """The buckets that a statement lets S3 send for which is ours but for its name."""
+def buckets_allowed_by_others(policy: str, queue: QueueAddress) -> set[str]:
+    """The buckets of statements that differ from ours only in the Sid."""
     found: set[str] = set()
     for sid, statement in statements(policy).items():
         buckets = _source_buckets(statement)
@@ -105,13 +106,16 @@ def allowed_by_others(policy: str, queue: QueueAddress) -> set[str]:
 
 
 def receiver(policy: str) -> str:
-    """Who our statement lets receive; empty if nobody."""
+    """The ARN that our statement lets receive; empty if there is no such statement."""
     principal = statements(policy).get(RECEIVE, {}).get("Principal", {})
     return str(principal.get("AWS", ""))
 
 
-def exchanged(policy: str, ours: Mapping[str, Statement | None]) -> str:
-    """The policy with our statements by Sid, or without them; it itself if that is no change."""
+def replace_statements(policy: str, ours: Mapping[str, Statement | None]) -> str:
+    """The policy with these statements of ours, by Sid; None removes a statement.
+
+    Returns `policy` itself if that changes nothing; an empty text if no statement remains.
+    """
     present = statements(policy)
     changed = {
         sid: statement
@@ -121,18 +125,47 @@ def exchanged(policy: str, ours: Mapping[str, Statement | None]) -> str:
     if not changed:
         return policy
     merged = {**present, **changed}
-    left = [statement for statement in merged.values() if statement is not None]
+    remaining = [statement for statement in merged.values() if statement is not None]
     version = json.loads(policy).get("Version", "2012-10-17") if policy else "2012-10-17"
-    return document(left, version=version) if left else ""
+    return document(remaining, version=version) if remaining else ""
 
 
 def document(listed: Sequence[Statement], *, version: str = "2012-10-17") -> str:
-    """A policy as AWS and Alibaba Cloud take it."""
+    """A policy document, in the form of AWS and Alibaba Cloud."""
     return json.dumps({"Version": version, "Statement": list(listed)}, ensure_ascii=False)
 
 
+def service_policies(
+    rules: Sequence[ReplicationRule], plans: Sequence[Plan]
+) -> dict[str, dict[str, Any]]:
+    """The policies of all credential profiles, by file name.
+
+    They are for all rules and all queues, also where the plans are for some of them only.
+    """
+    queues = {
+        (row.credential_profile, queue_address(row.url, region=row.region, name=row.name))
+        for row in EventQueue.objects.filter(enabled=True)
+    } | {(each.desired.row.credential_profile, each.desired.address) for each in plans}
+    aws_profiles = {rule.source.credential_profile for rule in rules}
+    aws_profiles |= {profile for profile, _ in queues}
+    found: dict[str, dict[str, Any]] = {}
+    for profile in sorted(aws_profiles):
+        allowed = iam_statements(
+            [rule for rule in rules if rule.source.credential_profile == profile],
+            [address for name, address in queues if name == profile],
+        )
+        if allowed:
+            found[f"iam-{profile}.json"] = {"Version": "2012-10-17", "Statement": allowed}
+    for profile in sorted({rule.destination.credential_profile for rule in rules}):
+        allowed = ram_statements(
+            [rule for rule in rules if rule.destination.credential_profile == profile]
+        )
+        found[f"ram-{profile}.json"] = {"Version": "1", "Statement": allowed}
+    return found
+
+
 def iam_statements(rules: Sequence[ReplicationRule], queues: Sequence[QueueAddress]) -> list[Any]:
-    """What the service's role needs in AWS, for these rules and queues, and no more."""
+    """The least that the service's role needs in AWS for these rules and queues."""
     rules = [rule for rule in rules if rule.source.kind == SourceKind.S3]
     restored = [rule for rule in rules if rule.archive_policy == ArchivePolicy.RESTORE]
     return [
@@ -146,7 +179,8 @@ def iam_statements(rules: Sequence[ReplicationRule], queues: Sequence[QueueAddre
             ],
             _source_objects(rules),
         ),
-        # Not limited to a prefix: a GET has none, so S3 would answer 403 for a missing object.
+        # Without a condition on the prefix: it never holds for a GET, and S3 would answer 403, not
+        # 404, for a missing object.
         *_allow(
             "S3SyncMissingIs404",
             ["s3:ListBucket"],
@@ -158,9 +192,9 @@ def iam_statements(rules: Sequence[ReplicationRule], queues: Sequence[QueueAddre
 
 
 def ram_statements(rules: Sequence[ReplicationRule]) -> list[Any]:
-    """What the service's RAM user needs in OSS, for these rules, and no more."""
+    """The least that the service's RAM user needs in OSS for these rules."""
     deleting = [rule for rule in rules if rule.delete_policy == DeletePolicy.MIRROR]
-    sharing = [rule for rule in rules if rule.acl != ObjectAcl.DEFAULT]
+    setting_acls = [rule for rule in rules if rule.acl != ObjectAcl.DEFAULT]
     buckets = {_oss_bucket(rule.destination) for rule in rules}
     return [
         *_allow(
@@ -169,21 +203,21 @@ def ram_statements(rules: Sequence[ReplicationRule]) -> list[Any]:
                 "oss:PutObject",
                 "oss:PutObjectTagging",
                 "oss:AbortMultipartUpload",
-                # To leave a large object alone that is there already, and for `verify`.
+                # For `verify`, and to skip a large object that is already at the destination.
                 "oss:GetObject",
                 "oss:GetObjectTagging",
             ],
             _replicas(rules),
         ),
         *_allow("", ["oss:DeleteObject"], _replicas(deleting)),
-        *_allow("", ["oss:PutObjectAcl"], _replicas(sharing)),
-        # To give up what an interrupted upload left.
+        *_allow("", ["oss:PutObjectAcl"], _replicas(setting_acls)),
+        # To find interrupted uploads and abort them.
         *_allow("", ["oss:ListMultipartUploads"], buckets),
     ]
 
 
 def _allow(sid: str, actions: list[str], resources: Iterable[str]) -> list[Statement]:
-    """A statement, unless it is about nothing. RAM knows no Sid."""
+    """A statement; none if there are no resources. RAM has no Sid."""
     listed = sorted(resources)
     named = {"Sid": sid} if sid else {}
     allowed = {**named, "Effect": "Allow", "Action": actions, "Resource": listed}
@@ -193,9 +227,9 @@ def _allow(sid: str, actions: list[str], resources: Iterable[str]) -> list[State
 def _source_objects(rules: Iterable[ReplicationRule]) -> set[str]:
     starts = set()
     for rule in rules:
-        fit = _FIT_FOR_IAM.match(rule.source_prefix)
-        assert fit, "it matches no character, too"
-        starts.add(f"{bucket_arn(rule.source.bucket, region=rule.source.region)}/{fit[0]}")
+        prefix = _IAM_CHARACTERS.match(rule.source_prefix)
+        assert prefix, "the pattern also matches an empty text"
+        starts.add(f"{bucket_arn(rule.source.bucket, region=rule.source.region)}/{prefix[0]}")
     return {f"{_escaped(start)}*" for start in _shortest(starts)}
 
 
@@ -210,15 +244,15 @@ def _replicas(rules: Iterable[ReplicationRule]) -> set[str]:
 
 
 def _rewritten_start(prefix: str) -> str:
-    """What the keys begin with that a rule rewrites."""
+    """The prefix of the keys that a rule with this destination prefix rewrites."""
     planned = plan_key(f"{prefix}\0", policy=KeyPolicy.REWRITE, prefix=prefix)
-    assert isinstance(planned, PlannedKey), "REWRITE leaves none out"
+    assert isinstance(planned, PlannedKey), "REWRITE skips no key"
     return "".join(planned.key.rpartition(REWRITTEN_MARK)[:2])
 
 
 def _source_buckets(statement: Statement) -> set[str]:
     condition = statement.get("Condition", {}).get("ArnEquals", {})
-    return {arn.rpartition(":")[2] for arn in _listed(condition.get("aws:SourceArn", []))}
+    return {arn.rpartition(":")[2] for arn in _as_list(condition.get("aws:SourceArn", []))}
 
 
 def _oss_bucket(destination: Destination) -> str:
@@ -226,7 +260,7 @@ def _oss_bucket(destination: Destination) -> str:
 
 
 def _shortest(starts: set[str]) -> list[str]:
-    """Those that begin with no other."""
+    """The texts that do not begin with another one of them."""
     return [
         start
         for start in starts
@@ -235,12 +269,12 @@ def _shortest(starts: set[str]) -> list[str]:
 
 
 def _escaped(arn: str) -> str:
-    """In IAM's policies these three mean something else, unless they are written so."""
+    """The ARN with the escapes of IAM: `$`, `*` and `?` have a meaning in policies."""
     return "".join(f"${{{sign}}}" if sign in "$*?" else sign for sign in arn)
 
 
 def _normal(value: Any) -> Any:
-    """The same for two forms of one statement: AWS has a list of one as that one."""
+    """A form to compare: AWS may reorder a list, and writes a list of one item as the item."""
     if isinstance(value, dict):
         return {name: _normal(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -248,33 +282,5 @@ def _normal(value: Any) -> Any:
     return value
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
-
-
-def service_policies(
-    rules: Sequence[ReplicationRule], plans: Sequence[Plan]
-) -> dict[str, dict[str, Any]]:
-    """By file name, for all rules and queues, whatever part of them is planned."""
-    queues = {
-        (row.credential_profile, queue_address(row.url, region=row.region, name=row.name))
-        for row in EventQueue.objects.filter(enabled=True)
-    } | {(each.needs.row.credential_profile, each.needs.address) for each in plans}
-    found: dict[str, dict[str, Any]] = {}
-    for profile in sorted({rule.source.credential_profile for rule in rules} | _names(queues)):
-        statements = iam_statements(
-            [rule for rule in rules if rule.source.credential_profile == profile],
-            [address for name, address in queues if name == profile],
-        )
-        if statements:
-            found[f"iam-{profile}.json"] = {"Version": "2012-10-17", "Statement": statements}
-    for profile in sorted({rule.destination.credential_profile for rule in rules}):
-        statements = ram_statements(
-            [rule for rule in rules if rule.destination.credential_profile == profile]
-        )
-        found[f"ram-{profile}.json"] = {"Version": "1", "Statement": statements}
-    return found
-
-
-def _names(queues: set[tuple[str, QueueAddress]]) -> set[str]:
-    return {profile for profile, _ in queues}

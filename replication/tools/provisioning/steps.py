@@ -1,6 +1,6 @@
-"""What there is, and the steps that change it: data, planned in one place and done in another.
+"""What exists in AWS, and the steps that change it: data only.
 
-Each step says in a sentence what it does.
+`planning` makes the steps, `applying` does them. Each step describes itself in a sentence.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replication.tools.provisioning.arns import QueueAddress
-from replication.tools.provisioning.desired import BucketNeeds, QueueNeeds
+from replication.tools.provisioning.desired import DesiredBucket, DesiredQueue
 from replication.tools.provisioning.queues import TAG
 
 
@@ -29,23 +29,24 @@ class FoundQueue:
         return self.attributes.get("Policy", "")
 
     @property
-    def messages(self) -> int:
-        """How many it holds, about: those that are in somebody's hands, too."""
+    def message_count(self) -> int:
+        """About how many messages the queue has, those in flight included."""
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
         return sum(int(self.attributes.get(name, 0)) for name in names)
 
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of a queue's needs. `heard` has each bucket's notifications by its name.
+    """What exists of a desired queue.
 
-    `former` are buckets that the queue was made to hear, and is to hear no longer.
+    `notifications` has the notification configuration of each bucket, by the bucket's name.
+    `former` are buckets that notify the queue and should not any more.
     """
 
     queue: FoundQueue | None
     dead_letters: FoundQueue | None
-    heard: Mapping[str, Mapping[str, Any]]
-    former: tuple[BucketNeeds, ...] = ()
+    notifications: Mapping[str, Mapping[str, Any]]
+    former: tuple[DesiredBucket, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ class RemoveQueue:
 
 @dataclass(frozen=True)
 class PutNotifications:
-    """Only if there is still what was there when it was planned."""
+    """Replace a bucket's notifications, if they are still as they were when this was planned."""
 
-    bucket: BucketNeeds
+    bucket: DesiredBucket
     account: str
     before: Mapping[str, Any]
     after: Mapping[str, Any]
@@ -77,7 +78,10 @@ class PutNotifications:
 
 @dataclass(frozen=True)
 class PollQueue:
-    """Have the database's row, and have it enabled or not; `url` if the queue is there already."""
+    """Enable or disable the queue's row in the database, or add it.
+
+    `url` is empty if the queue does not exist yet.
+    """
 
     enabled: bool
     url: str = ""
@@ -95,12 +99,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do for one queue, in this order.
+    """The steps for one queue, in order.
 
-    `obstacles` are why S3 would refuse it, `notes` what a person should know; each with its place.
+    `obstacles` say why S3 would refuse the plan; `notes` say what an operator should know. Each is
+    a pair of where it is and what it says.
     """
 
-    needs: QueueNeeds
+    desired: DesiredQueue
     steps: tuple[Step, ...]
     obstacles: tuple[tuple[str, str], ...] = ()
     notes: tuple[tuple[str, str], ...] = ()

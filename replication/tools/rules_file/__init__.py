@@ -1,7 +1,7 @@
 """Sources, destinations, rules and queues as a YAML file. docs/guides/rules-file.md describes it.
 
-An entry of the file is the whole entry: a field that it leaves out gets its default. What the
-file does not mention is left alone.
+An entry of the file is complete: a field that it leaves out gets its default. Rows that the file
+does not mention stay as they are.
 """
 
 from replication.tools.rules_file.applying import Applied, Change, FieldChange, apply_rules

@@ -1,7 +1,7 @@
-"""Entries → rows, in one transaction that any mistake undoes.
+"""Writes the file's entries to the database, in one transaction that any mistake rolls back.
 
-What is valid is decided by the models' own full_clean, so the file is held to the same rules
-as the admin.
+The models' own full_clean decides what is valid, so the file is held to the same rules as the
+admin.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class FieldChange:
 
 @dataclass(frozen=True)
 class Change:
-    """What the file does to one row; neither created nor with fields means unchanged."""
+    """What the file does to one row; a row that is not created and has no `fields` is unchanged."""
 
     noun: str
     name: str
@@ -43,17 +43,17 @@ class Change:
 
 @dataclass(frozen=True)
 class Applied:
-    """`absent` are the (noun, name) of the rows that the file does not mention."""
+    """The changes; `absent` has (noun, name) of each row that the file does not mention."""
 
     changes: list[Change]
     absent: list[tuple[str, str]]
 
 
 def apply_rules(text: str, *, dry_run: bool = False) -> Applied:
-    """Make the database have what the file says; idempotent.
+    """Make the database equal the file's entries; idempotent.
 
     Raises:
-        RulesFileError: with all mistakes of the file; nothing was changed.
+        RulesFileError: has all mistakes of the file; nothing was changed.
     """
     entries, mistakes = read_entries(text)
     with transaction.atomic():
@@ -70,7 +70,7 @@ class _Application:
     entries: list[Entry]
     mistakes: list[Mistake]
     _rows: dict[str, dict[str, Any]] = field(default_factory=dict)  # by section and name
-    _named: dict[str, dict[str, Entry]] = field(default_factory=dict)
+    _named: dict[str, dict[str, Entry]] = field(default_factory=dict)  # by section and name
 
     def run(self) -> Applied:
         changes: list[Change] = []
@@ -89,26 +89,26 @@ class _Application:
     def _by_name(self, section: Section) -> dict[str, Entry]:
         named: dict[str, Entry] = {}
         for entry in self.entries:
-            if entry.section is not section or "name" in entry.flawed:
+            if entry.section is not section or "name" in entry.invalid:
                 continue
             if not entry.name:
                 self._wrong(entry, "name", "is missing")
             elif entry.name in named:
                 first = named[entry.name].line_of("name")
-                self._wrong(entry, "name", f"{entry.name!r} stands in line {first} already")
+                self._wrong(entry, "name", f"{entry.name!r} is already in line {first}")
             else:
                 named[entry.name] = entry
         return named
 
     def _apply(self, entry: Entry) -> Change | None:
-        """Save what the entry says. None if it has a mistake."""
+        """Save the entry. None if it has a mistake."""
         section = entry.section
         existing = self._rows[section.name].get(entry.name)
         row = existing or section.model(name=entry.name)
         old = row_values(section, existing) if existing else {}
-        unusable = entry.flawed | set(self._fill(row, entry))
-        sound = self._is_valid(row, entry, exclude=unusable)
-        if unusable or not sound:
+        unset = entry.invalid | set(self._fill(row, entry))
+        is_valid = self._is_valid(row, entry, exclude=unset)
+        if unset or not is_valid:
             return None
         new = row_values(section, row)
         if section.model is Source:
@@ -122,15 +122,15 @@ class _Application:
         if not existing:
             row.save(force_insert=True)
         elif columns:
-            # These alone: pollers count in the same rows.
+            # Only these: pollers count in the same rows.
             row.save(update_fields=columns)
         self._rows[section.name][entry.name] = row
         return Change(section.noun, entry.name, not existing, changed if existing else [])
 
     def _fill(self, row: Any, entry: Entry) -> Iterator[str]:
-        """Give the row the entry's values, or else the defaults; yield the fields that can't be."""
+        """Set the row's fields to the entry's values or defaults; yield those that can't be set."""
         for name, column in entry.section.fields.items():
-            if name in entry.flawed:
+            if name in entry.invalid:
                 continue
             if name not in entry.values:
                 if is_required(column):
@@ -148,7 +148,7 @@ class _Application:
                 setattr(row, name, entry.values[name].value)
 
     def _target(self, entry: Entry, field_name: str, section: Section) -> Any | None:
-        """The row that the entry names; None if there is none, or if it has mistakes itself."""
+        """The row that the entry refers to; None if it does not exist or has mistakes itself."""
         wanted = str(entry.values[field_name].value)
         known = self._rows[section.name].keys() | self._named[section.name].keys()
         if wanted not in known:
@@ -167,7 +167,7 @@ class _Application:
         return True
 
     def _apply_domains(self, entries: list[Entry]) -> None:
-        """Removes before it adds: a domain may move from one source to another."""
+        """Set the domains of all sources. Removes first: a domain may move between sources."""
         sources = self._rows["sources"]
         entries = [entry for entry in entries if entry.name in sources]
         for entry in entries:
@@ -177,15 +177,15 @@ class _Application:
         for entry in entries:
             seen: dict[str, int] = {}
             for number, line in enumerate(entry.domains):
-                domain, place = str(line.value), f"{entry.where}.{DOMAINS}[{number}]"
+                domain, where = str(line.value), f"{entry.where}.{DOMAINS}[{number}]"
                 if domain in seen:
-                    reason = f"{domain!r} stands in line {seen[domain]} already"
-                    self.mistakes.append(Mistake(line.number, place, reason))
+                    reason = f"{domain!r} is already in line {seen[domain]}"
+                    self.mistakes.append(Mistake(line.number, where, reason))
                 elif owners.setdefault(domain, entry.name) != entry.name:
                     reason = f"{domain!r} belongs to the source {owners[domain]!r}"
-                    self.mistakes.append(Mistake(line.number, place, reason))
+                    self.mistakes.append(Mistake(line.number, where, reason))
                 else:
-                    self._add_domain(sources[entry.name], domain, line.number, place)
+                    self._add_domain(sources[entry.name], domain, line.number, where)
                 seen[domain] = line.number
 
     def _add_domain(self, source: Source, domain: str, line: int, where: str) -> None:
@@ -205,7 +205,7 @@ class _Application:
 
 
 def row_values(section: Section, row: Any) -> dict[str, Any]:
-    """A row as the file has it: what it refers to by name."""
+    """A row's values as the file has them: other rows by their names."""
     values = {
         name: getattr(row, name).name if isinstance(column, ForeignKey) else getattr(row, name)
         for name, column in section.fields.items()

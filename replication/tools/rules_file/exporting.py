@@ -1,4 +1,4 @@
-"""The database as a rules file, in a stable order: applying it changes nothing."""
+"""Exports the database as a rules file, in a stable order; applying the file changes nothing."""
 
 from io import StringIO
 from typing import Any
@@ -16,7 +16,7 @@ _HEAD = (
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes what is meant to be nothing as `null`; a line with no value looks forgotten."""
+    """Writes None as `null`: a line without a value looks like a mistake."""
 
     def represent_null(self, data: None) -> ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:null", "null")
@@ -26,13 +26,13 @@ _Representer.add_representer(type(None), _Representer.represent_null)
 
 
 def export_rules() -> str:
-    """Return every source, destination, rule and queue as YAML; empty fields are left out."""
+    """Return all sources, destinations, rules and queues as YAML, without empty fields."""
     document: dict[str, list[dict[str, Any]]] = {
         section.name: [
             {
                 name: _written(value)
                 for name, value in row_values(section, row).items()
-                if not _goes_without_saying(section, name, value)
+                if not _can_be_left_out(section, name, value)
             }
             for row in section.rows().values()
         ]
@@ -41,23 +41,23 @@ def export_rules() -> str:
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 1_000_000  # a value is one line
+    yaml.width = 1_000_000  # never wrap a value
     out = StringIO()
     yaml.dump(document, out)
     return _HEAD + out.getvalue()
 
 
-def _goes_without_saying(section: Section, name: str, value: Any) -> bool:
-    """Whether the field has nothing, and has nothing too where the file leaves it out."""
-    if name not in section.fields:  # the domains of a source
+def _can_be_left_out(section: Section, name: str, value: Any) -> bool:
+    """Whether the field is empty, and is also empty where the file leaves it out."""
+    if name not in section.fields:  # a source's domains
         return not value
     return value in ("", None) and value == section.fields[name].get_default()
 
 
 def _written(value: Any) -> Any:
-    """The value in a form of YAML that keeps it: a text of several lines as a block, if it can be.
+    """The value in a YAML form that preserves it: text of several lines as a block, if possible.
 
-    Between double quotes YAML escapes what it would otherwise take for a line's end.
+    Other unprintable text is put in double quotes, where YAML escapes line ends.
     """
     if not isinstance(value, str) or value.isprintable():
         return value

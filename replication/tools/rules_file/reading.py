@@ -1,7 +1,7 @@
-"""The text of the file → its entries, each value with its line; finds all mistakes at once.
+"""Reads the file's text into entries, each value with its line, and finds all mistakes at once.
 
-Reads YAML's nodes and constructs nothing from them, so a value is the text that stands there
-(`yes` and `0123` are texts), and no tag makes an object of anything.
+It reads YAML's nodes and constructs nothing from them. So a value is the text in the file (`yes`
+and `0123` are text), and no tag can construct an object.
 """
 
 import re
@@ -16,25 +16,25 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from replication.tools.rules_file.sections import DOMAINS, SECTIONS, Section, suggestion
 
-# Thousands of rules fit in it. YAML's scanner takes seconds for so much.
+# Enough for thousands of rules; YAML's scanner takes seconds for a file of this size.
 MAX_FILE_BYTES = 1024 * 1024
-# Aliases make long lists of few bytes.
+# Needed besides the size: aliases make long lists from few bytes.
 MAX_ENTRIES = 10_000
 
 _TAG = "tag:yaml.org,2002:"
-# What is no text to YAML but is meant as one: a bucket 0123, a prefix 2024-01-01.
+# Text, and values that YAML takes for something else: a bucket 0123, a prefix 2024-01-01.
 _TEXTS = {_TAG + kind for kind in ("str", "int", "float", "timestamp")}
 _MERGE = _TAG + "merge"
-# Within 64 bits; a zero in front would be octal to some readers of YAML.
+# Fits in 64 bits. Without leading zeros, which some YAML parsers read as octal.
 _WHOLE_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 
-# None is a null, where a field may have none.
+# None is YAML's null, for fields that may be null.
 Value = str | bool | int | None
 
 
 @dataclass(frozen=True, order=True)
 class Mistake:
-    """What is wrong at a line of the file, which counts from 1."""
+    """What is wrong at a line of the file; lines count from 1."""
 
     line: int
     where: str
@@ -58,7 +58,7 @@ class RulesFileError(Exception):
 
 @dataclass(frozen=True)
 class Line:
-    """A value, and the line where it stands."""
+    """A value and its line in the file."""
 
     value: Value
     number: int
@@ -66,14 +66,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of a section. `flawed` has the fields whose values were mistakes."""
+    """An entry of a section. `invalid` has the fields whose values are mistakes."""
 
     section: Section
     where: str
     line: int
     values: dict[str, Line]
     domains: list[Line]
-    flawed: set[str]
+    invalid: set[str]
 
     @property
     def name(self) -> str:
@@ -84,13 +84,13 @@ class Entry:
 
 
 def read_entries(text: str) -> tuple[list[Entry], list[Mistake]]:
-    """Return the entries, and every mistake that the text alone shows.
+    """Return the entries, and all mistakes that can be found without the database.
 
     Raises:
-        RulesFileError: the text is not YAML, or too large, so that there are no entries.
+        RulesFileError: the text is not YAML or is too large, so there are no entries.
     """
     if len(text.encode(errors="surrogatepass")) > MAX_FILE_BYTES:
-        raise RulesFileError([Mistake(1, "", f"the file has over {MAX_FILE_BYTES:,} bytes")])
+        raise RulesFileError([Mistake(1, "", f"the file is larger than {MAX_FILE_BYTES:,} bytes")])
     reader = _Reader()
     return list(reader.entries(_compose(text))), reader.mistakes
 
@@ -112,7 +112,7 @@ def _compose(text: str) -> Node | None:
 
 
 def _begins_with_a_star(text: str, line: int, column: int) -> bool:
-    """Whether YAML took a glob for an alias; it points at the star, or just behind it."""
+    """Whether YAML took a glob for an alias: its error points at the star or just after it."""
     lines = text.split("\n")
     return line < len(lines) and "*" in lines[line][max(0, column - 1) : column + 1]
 
@@ -130,7 +130,7 @@ class _Reader:
             return
         lists = self._items(root)
         for name, (key, _value) in lists.items():
-            # x-… is a place for anchors, as in Compose files.
+            # Sections x-… are for anchors, as in Compose files.
             if name not in names and not name.startswith("x-"):
                 reason = f"there is no such section{suggestion(name, names)}"
                 self._wrong(_line(key), name, reason)
@@ -150,43 +150,45 @@ class _Reader:
             if isinstance(node, MappingNode):
                 yield self._entry(section, where, node)
             else:
-                self._wrong(_line(node), where, f"must have the fields of a {section.noun}")
+                self._wrong(
+                    _line(node), where, f"must be a mapping with the fields of a {section.noun}"
+                )
 
     def _entry(self, section: Section, where: str, node: MappingNode) -> Entry:
-        entry = Entry(section, where, _line(node), values={}, domains=[], flawed=set())
+        entry = Entry(section, where, _line(node), values={}, domains=[], invalid=set())
         for name, (key, value) in self._items(node).items():
-            place, found = f"{where}.{name}", len(self.mistakes)
+            field_path, mistakes_before = f"{where}.{name}", len(self.mistakes)
             if name == DOMAINS and DOMAINS in section.field_names:
-                entry.domains.extend(self._texts(value, place, _line(key)))
+                entry.domains.extend(self._texts(value, field_path, _line(key)))
             elif name not in section.fields:
                 near = suggestion(name, section.field_names)
-                self._wrong(_line(key), place, f"a {section.noun} has no such field{near}")
+                self._wrong(_line(key), field_path, f"a {section.noun} has no such field{near}")
             else:
                 read = self._reader_of(section.fields[name], value)
-                found_value = read(value, place, _line(key))
-                if len(self.mistakes) == found:
+                found_value = read(value, field_path, _line(key))
+                if len(self.mistakes) == mistakes_before:
                     entry.values[name] = Line(found_value, _line(key))
-            if len(self.mistakes) > found:
-                entry.flawed.add(name)
+            if len(self.mistakes) > mistakes_before:
+                entry.invalid.add(name)
         return entry
 
     def _reader_of(self, column: "Field[Any, Any]", value: Node) -> Callable[..., Value]:
         if column.null and _is_written_null(value):
             return lambda *_: None
         if isinstance(column, BooleanField):
-            return self._truth
+            return self._boolean
         if isinstance(column, IntegerField):
             return self._whole_number
         return self._text
 
     def _items(self, node: MappingNode) -> dict[str, tuple[Node, Node]]:
-        """The keys and values of a mapping by name, with what it merges (`<<`) beneath its own.
+        """The keys and values of a mapping, by name; its own override those that it merges (`<<`).
 
-        Each mapping is worked out once, however many aliases lead to it.
+        Each mapping is evaluated once, however many aliases refer to it.
         """
         if id(node) in self._merged:
             return self._merged[id(node)]
-        self._merged[id(node)] = {}  # for one that merges itself
+        self._merged[id(node)] = {}  # for a mapping that merges itself
         own: dict[str, tuple[Node, Node]] = {}
         merged: dict[str, tuple[Node, Node]] = {}
         for key, value in node.value:
@@ -200,7 +202,7 @@ class _Reader:
                 self._wrong(_line(key), "", "the name of a field must be text")
             elif key.value in own:
                 first = _line(own[key.value][0])
-                self._wrong(_line(key), key.value, f"stands in line {first} already")
+                self._wrong(_line(key), key.value, f"is already in line {first}")
             else:
                 own[key.value] = (key, value)
         self._merged[id(node)] = merged | own
@@ -217,7 +219,7 @@ class _Reader:
 
     def _text(self, node: Node, where: str, line: int) -> str | None:
         if not isinstance(node, ScalarNode) or node.tag not in _TEXTS:
-            self._wrong(line, where, f"must be text{_as_found(node)}")
+            self._wrong(line, where, f"must be text{_instead(node)}")
             return None
         text: str = node.value
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
@@ -225,20 +227,20 @@ class _Reader:
             return None
         return text
 
-    def _truth(self, node: Node, where: str, line: int) -> bool | None:
+    def _boolean(self, node: Node, where: str, line: int) -> bool | None:
         if not isinstance(node, ScalarNode) or node.tag != _TAG + "bool":
-            self._wrong(line, where, f"must be true or false{_as_found(node)}")
+            self._wrong(line, where, f"must be true or false{_instead(node)}")
             return None
         return str(node.value).lower() == "true"
 
     def _whole_number(self, node: Node, where: str, line: int) -> int | None:
         if not isinstance(node, ScalarNode) or node.tag != _TAG + "int":
             quoted = isinstance(node, ScalarNode) and node.style in {"'", '"'}
-            found = "; take the quotes off" if quoted else _as_found(node)
+            found = "; take the quotes off" if quoted else _instead(node)
             self._wrong(line, where, f"must be a whole number{found}")
             return None
         if not _WHOLE_NUMBER.fullmatch(node.value):
-            reason = f"must be a whole number in decimal digits, 18 at most{_as_found(node)}"
+            reason = f"must be a whole number in decimal digits, 18 at most{_instead(node)}"
             self._wrong(line, where, reason)
             return None
         return int(node.value)
@@ -252,16 +254,16 @@ def _line(node: Node) -> int:
 
 
 def _is_written_null(node: Node) -> bool:
-    """Whether `null` or `~` stands there; nothing at all is more likely forgotten than meant."""
+    """Whether the value is `null` or `~`; no value at all is more likely a mistake."""
     return isinstance(node, ScalarNode) and node.tag == _TAG + "null" and node.value != ""
 
 
-def _as_found(node: Node) -> str:
-    """Say what stands there instead, so far as it helps."""
+def _instead(node: Node) -> str:
+    """The end of a message about a value of the wrong kind: what the value is, or what to do."""
     if not isinstance(node, ScalarNode):
-        return ", and not a list or a mapping"
+        return ", not a list or a mapping"
     if node.tag == _TAG + "null":
-        return ", and is empty; leave the line out for the default"
+        return ", but is empty; leave the line out for the default"
     if node.tag == _TAG + "bool":
         return f'; put quotes around it: "{node.value}"'
-    return f", and not {node.value[:40]!r}"
+    return f", not {node.value[:40]!r}"

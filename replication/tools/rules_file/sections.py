@@ -1,4 +1,4 @@
-"""The shape of the file, taken from the models: a new field of a model is one of the file."""
+"""The structure of the file, taken from the models: each editable field is a field of the file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from django.db.models import Field, ForeignKey, Model
 
 from replication.models import Destination, EventQueue, ReplicationRule, Source
 
-DOMAINS = "domains"  # of a source: a list of texts, kept as rows of their own
+DOMAINS = "domains"  # a field of a source: a list of text, stored as rows of its own
 
 
 @dataclass(frozen=True)
 class Section:
-    """A list of the file, whose entries are a model's rows, each with a unique name."""
+    """A list of entries in the file; each entry is a row of the model, with a unique name."""
 
     name: str
     noun: str
@@ -23,7 +23,7 @@ class Section:
 
     @cached_property
     def fields(self) -> dict[str, "Field[Any, Any]"]:
-        """What an operator may set; `domains` of a source is not among them."""
+        """The fields that an operator may set, without the `domains` of a source."""
         return {
             field.name: field
             for field in self.model._meta.concrete_fields
@@ -35,7 +35,7 @@ class Section:
         return [*self.fields, DOMAINS] if self.model is Source else list(self.fields)
 
     def rows(self) -> dict[str, Any]:
-        """What the database has, by name."""
+        """All rows in the database, by name."""
         related = [name for name, field in self.fields.items() if isinstance(field, ForeignKey)]
         rows: Any = self.model._default_manager.select_related(*related)
         if self.model is Source:
@@ -43,7 +43,7 @@ class Section:
         return {row.name: row for row in rows.order_by("name")}
 
 
-# In the order of what needs what.
+# A section comes after the sections that it refers to.
 SECTIONS = [
     Section("sources", "source", Source),
     Section("destinations", "destination", Destination),
@@ -61,6 +61,6 @@ def is_required(field: "Field[Any, Any]") -> bool:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean …?" for what looks like a misspelling, or else nothing."""
+    """Return "; did you mean …?" if the word looks like a misspelling, otherwise an empty text."""
     matches = get_close_matches(word, known, n=1)
     return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -247,11 +247,11 @@ def test_the_command_sends_a_test_message_and_reports_the_result(
 ) -> None:
     out, err = StringIO(), StringIO()
     call_command("notify", "--test", stdout=out, stderr=err)
-    assert out.getvalue() == "on-call: 's3sync: a test message' was taken by JSON\n"
+    assert out.getvalue() == "on-call: 's3sync: a test message' was accepted by JSON\n"
     assert "S3SYNC_PUBLIC_URL is not set" in err.getvalue()
     assert webhook.last["title"] == "s3sync: a test message"
     assert AuditEntry.objects.get().action == "targets_tested"
-    with pytest.raises(CommandError, match="there is no target 'x'; there are: on-call"):
+    with pytest.raises(CommandError, match="there is no target named 'x'; there are: on-call"):
         call_command("notify", "--test", "x")
     NotificationTarget.objects.update(credential_profile="nowhere")
     out = StringIO()
@@ -268,5 +268,5 @@ def test_the_command_notifies_as_the_cluster_does(
     park(a_rule())
     call_command("notify", stdout=out)
     assert out.getvalue() == (
-        "on-call: nothing new\non-call: 's3sync: rule photos is parked' was taken by JSON\n"
+        "on-call: nothing new\non-call: 's3sync: rule photos is parked' was accepted by JSON\n"
     )

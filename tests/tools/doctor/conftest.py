@@ -1,4 +1,4 @@
-"""A road on which all is green, made by `provision`, for tests to break one thing of it."""
+"""A set-up that works, made by `provision`, in which a test breaks one thing."""
 
 import io
 import json
@@ -25,7 +25,7 @@ from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
 from tests.support.policies import a_user_who_may
 from tests.support.road import OSS_REGION
 
-# The stand-in's alone: in AWS, those without Batch cover them.
+# Only the stand-in needs them: in AWS, the actions without Batch cover the batches.
 BATCHES = {"sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
 SERVICE_ACTIONS = [
     *("s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:RestoreObject"),
@@ -36,22 +36,22 @@ SERVICE_ACTIONS = [
 
 @dataclass(frozen=True)
 class Report:
-    """What doctor said: its exit status, and what it found."""
+    """What doctor reported: its exit status and its findings."""
 
     status: int
     findings: list[dict[str, Any]]
 
     @property
     def bad(self) -> list[dict[str, Any]]:
-        """All that is not green, but for what was not looked at because of it."""
+        """All findings that did not pass, except checks that were skipped because of another."""
         return [
             each
             for each in self.findings
-            if each["level"] != "pass" and "not looked at: " not in each["found"]
+            if each["level"] != "pass" and "not checked: " not in each["found"]
         ]
 
     def of(self, check: str) -> list[str]:
-        """What was found about this, as `level: found`."""
+        """The findings of this check, as `level: found`."""
         return [f"{e['level']}: {e['found']}" for e in self.findings if e["check"] == check]
 
 
@@ -70,7 +70,7 @@ def doctor(*arguments: str) -> Report:
 
 @dataclass
 class Green:
-    """A road that works, and what a test may break of it."""
+    """A set-up that works, and ways to break it."""
 
     aws: MiniStack
     oss: OssServer
@@ -95,7 +95,7 @@ class Green:
         return self.aws.client("sqs")
 
     def change(self, row: Any, **fields: Any) -> None:
-        """Change a row of the database."""
+        """Change fields of a row in the database."""
         type(row).objects.filter(pk=row.pk).update(**fields)
         row.refresh_from_db()
 
@@ -103,7 +103,7 @@ class Green:
         self.s3.put_object(Bucket=self.source.bucket, Key=key, Body=b"content", **arguments)
 
     def works_as_user_without(self, *actions: str) -> None:
-        """Source and queue have the service's rights, but for these."""
+        """Give source and queue a profile that has the service's rights except these."""
         rights = [action for action in SERVICE_ACTIONS if action not in actions]
         rights += [f"{action}Batch" for action in rights if action in BATCHES]
         profile = a_user_who_may(self.aws, rights, self.patch)
@@ -111,7 +111,7 @@ class Green:
         self.change(self.queue, credential_profile=profile)
 
     def set_profile(self, name: str, **values: str) -> None:
-        """Have the environment say this of a credential profile."""
+        """Set these values of a credential profile in the environment."""
         for value, text in values.items():
             self.patch.setenv(f"S3SYNC_PROFILE_{name.upper()}_{value.upper()}", text)
 
@@ -120,7 +120,7 @@ class Green:
         self.sqs.set_queue_attributes(QueueUrl=self.queue.url, Attributes=attributes)
 
     def set_notification(self, **changed: Any) -> None:
-        """Change the one entry of the bucket's notifications."""
+        """Change the only entry of the bucket's notifications."""
         bucket = self.source.bucket
         present = self.s3.get_bucket_notification_configuration(Bucket=bucket)
         (entry,) = present["QueueConfigurations"]
@@ -134,7 +134,7 @@ class Green:
 def green(
     db: None, aws: MiniStack, oss: OssServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Green]:
-    """A rule that mirrors deletes of all keys, with a queue that was polled just now."""
+    """A rule that mirrors all deletes, with a queue that was just polled."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
     name = f"d{uuid4().hex[:12]}"
     aws.client("s3").create_bucket(Bucket=name)

@@ -1,4 +1,4 @@
-"""Set-ups in which one thing is wrong: doctor names it with its fix, and nothing else."""
+"""Set-ups with one fault each: doctor reports that fault with its fix, and nothing else."""
 
 import json
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ HOUR_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Broken:
-    """What is wrong, and what doctor is to say of it."""
+    """A fault, and what doctor must report."""
 
     name: str
     how: Break
@@ -110,14 +110,14 @@ SERVICE = [
         rule(parked_at=Now(), parked_code="destination_kms"),
         "status",
         "Rule photos was parked",
-        "Mend what it names",
+        "Fix the cause that is named",
         level="warn",
     ),
     Broken(
         "no rule",
         rule(enabled=False),
         "rules",
-        "no rule that is enabled",
+        "there is no enabled rule",
         "manage.py applyrules",
         level="warn",
     ),
@@ -159,7 +159,7 @@ SOURCE = [
         "may not list",
         without("s3:ListBucket"),
         "source.list",
-        "S3 answers 403, not 404, for an object that is gone, and a delete is never followed",
+        "S3 answers 403, not 404, for a missing object, so no delete is ever mirrored",
         "Grant s3:ListBucket on arn:aws:s3:::",
     ),
     Broken(
@@ -170,17 +170,17 @@ SOURCE = [
         "Grant s3:GetObject",
     ),
     Broken(
-        "may not read, and nothing is there",
+        "may not read, and there is no object",
         without("s3:GetObject"),
         "source.missing",
-        "is answered by 403, so no delete is followed",
+        "S3 answers 403, not 404, for a missing object, so no delete is mirrored",
         "without the condition s3:prefix",
     ),
     Broken(
         "may not read tags",
         with_an_object(without("s3:GetObjectTagging")),
         "source.tags",
-        "replicas are without them",
+        "so replicas have no tags",
         "Grant s3:GetObjectTagging on arn:aws:s3:::",
         level="warn",
     ),
@@ -195,14 +195,14 @@ SOURCE = [
         "may not restore",
         both(rule(archive_policy="restore"), without("s3:RestoreObject")),
         "source.restore",
-        "archived objects may not be restored",
+        "the rule restores archived objects, but that is denied",
         "Grant s3:RestoreObject on",
     ),
     Broken(
         "wrong secret",
         wrong_secret,
         "credentials",
-        "AWS does not know us as profile",
+        "AWS accepts no credentials of profile",
         "Put the right access key behind the credential profile",
     ),
     Broken(
@@ -216,8 +216,8 @@ SOURCE = [
         "no such host",
         source(endpoint_url="http://s3.ap-nowhere.invalid"),
         "reached",
-        "no host is named s3.ap-nowhere.invalid",
-        "the region's spelling",
+        "DNS does not know the host s3.ap-nowhere.invalid",
+        "Check the spelling of the endpoint and of the region",
     ),
 ]
 
@@ -277,7 +277,7 @@ QUEUE = [
             f"may not {action}",
             without(action),
             "queue.permissions",
-            f"{action} may not be done",
+            f"SQS denies {action}",
             f"Grant {action} on the queue to the credential profile",
         )
         for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility")
@@ -286,15 +286,15 @@ QUEUE = [
         "small messages",
         queue_has(MaximumMessageSize="4096"),
         "queue.size",
-        "up to 4,096 bytes, and S3's events have up to 65,536",
-        "Set its MaximumMessageSize to 65,536",
+        "up to 4,096 bytes, but S3's events have up to 65,536",
+        "Set the queue's MaximumMessageSize to 65,536",
     ),
     Broken(
         "no policy",
         no_policy,
         "queue.policy",
         "has no policy, so S3 may not send to it",
-        "Run `manage.py provision --apply`; or allow sqs:SendMessage to s3.amazonaws.com",
+        "Run `manage.py provision --apply`; or, in the queue's policy, allow sqs:SendMessage",
     ),
     Broken(
         "policy for another bucket",
@@ -314,15 +314,15 @@ QUEUE = [
         "notification of too few keys",
         notification(Filter=only("2026/")),
         "notification",
-        "of keys that begin with '2026/' alone, and the rule is for all keys",
+        "only of keys that begin with '2026/', but the rule is for all keys",
         "Widen the filter",
     ),
     Broken(
-        "notification without what a lifecycle rule deletes",
+        "notification without the deletes of a lifecycle rule",
         notification(Events=["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]),
         "notification",
-        "not of all of s3:LifecycleExpiration:*",
-        "`manage.py provision --apply` add them",
+        "of all of s3:LifecycleExpiration:*",
+        "Add them by `manage.py provision --apply`",
     ),
     Broken(
         "queue that is not polled",
@@ -342,22 +342,22 @@ QUEUE = [
         "region other than in the URL",
         queue(url="https://sqs.eu-west-1.amazonaws.com/123456789012/s3sync"),
         "address",
-        "the queue's URL is in eu-west-1, and its region is set to us-east-1",
+        "the queue's URL is in eu-west-1, but the queue's region is set to us-east-1",
         "Set the queue's region to eu-west-1",
     ),
     Broken(
         "no dead-letter queue",
         queue_has(RedrivePolicy=""),
         "queue.dead-letters",
-        "it has no dead-letter queue",
+        "the queue has no dead-letter queue",
         "Set a redrive policy",
         level="warn",
     ),
     Broken(
-        "dead-letter queue is gone",
+        "missing dead-letter queue",
         no_dead_letter_queue,
         "queue.dead-letters",
-        "its dead-letter queue is not there",
+        "the dead-letter queue does not exist",
         "correct the redrive policy",
         level="warn",
     ),
@@ -365,7 +365,7 @@ QUEUE = [
         "dead letters",
         dead_letter,
         "queue.dead-letters",
-        "1 messages are in its dead-letter queue",
+        "1 messages are in the dead-letter queue",
         "Start DLQ redrive",
         level="warn",
     ),
@@ -373,7 +373,7 @@ QUEUE = [
         "dead letters are kept as long as others",
         dead_letters_are_kept_shortly,
         "queue.dead-letters",
-        "their age counts from the first queue on",
+        "their age counts from the first queue",
         "retention to 14 days",
         level="warn",
     ),
@@ -381,12 +381,12 @@ QUEUE = [
         "gives up soon",
         gives_up_soon,
         "queue.dead-letters",
-        "given up after 3 receipts",
+        "move to the dead-letter queue after 3 receipts",
         "Raise maxReceiveCount",
         level="warn",
     ),
     Broken(
-        "messages come back at once",
+        "short visibility timeout",
         queue_has(VisibilityTimeout="5"),
         "queue.attributes",
         "delivered again after 5 s",
@@ -397,15 +397,15 @@ QUEUE = [
         "never polled",
         queue(last_polled_at=None),
         "queue.receive",
-        "it was polled never",
+        "the queue has never been polled",
         "Start `manage.py qcluster`",
         level="unknown",
     ),
     Broken(
-        "last poll refused",
+        "last poll failed",
         queue(last_error="AccessDenied: no", last_error_at=Now()),
         "queue.receive",
-        "the last poll was refused: AccessDenied: no",
+        "the last poll failed: AccessDenied: no",
         "other credentials",
         level="warn",
     ),
@@ -452,15 +452,15 @@ DESTINATION = [
         "may not delete",
         denied("oss:DeleteObject"),
         "destination.delete",
-        "nothing may be deleted; the 43 bytes of '.s3sync-key/doctor/",
+        "objects may not be deleted; the object '.s3sync-key/doctor/",
         "Grant oss:DeleteObject on",
     ),
     Broken(
         "may not delete, and need not",
         denied("oss:DeleteObject", delete_policy="keep"),
         "destination.delete",
-        "the 43 bytes of '.s3sync-key/doctor/photos' stay, and the next run writes them again",
-        "grant oss:DeleteObject on acs:oss:*:*:replica/.s3sync-key/doctor/photos alone",
+        "the object '.s3sync-key/doctor/photos' (43 bytes) stays, and the next run writes it again",
+        "grant oss:DeleteObject on acs:oss:*:*:replica/.s3sync-key/doctor/photos only",
         level="warn",
     ),
     Broken(
@@ -480,10 +480,10 @@ DESTINATION = [
         level="warn",
     ),
     Broken(
-        "may not give uploads up",
+        "may not abort uploads",
         denied("oss:AbortMultipartUpload"),
         "destination.parts",
-        "parts of interrupted ones stay, and are billed",
+        "the parts of interrupted uploads stay and are billed",
         "Grant oss:AbortMultipartUpload on",
         level="warn",
     ),
@@ -503,7 +503,7 @@ DESTINATION = [
         "Correct the AccessKey",
     ),
     Broken(
-        "access key that is gone",
+        "deleted access key",
         lambda green: green.oss.remove_key(OSS_KEY_ID),
         "destination.write",
         "InvalidAccessKeyId",
@@ -527,45 +527,45 @@ DESTINATION = [
         "endpoint of another region",
         destination(endpoint="https://oss-cn-beijing.aliyuncs.com"),
         "address",
-        "is in cn-beijing, and the region is set to cn-hangzhou",
+        "is in cn-beijing, but the destination's region is set to cn-hangzhou",
         "Set the destination's region to cn-beijing",
     ),
     Broken(
-        "custom domain that is none",
+        "endpoint of OSS as custom domain",
         destination(
             endpoint="https://oss-cn-hangzhou-internal.aliyuncs.com", addressing="custom_domain"
         ),
         "address",
-        "the addressing is set to 'custom_domain'",
+        "the destination's addressing is set to 'custom_domain'",
         "Set the destination's addressing to 'virtual_host'",
     ),
     Broken(
-        "KMS key that is none",
+        "KMS key that does not exist",
         rule(encryption="KMS", kms_key_id="no-such-key"),
         "destination.write",
         "KMS",
         "key",
     ),
     Broken(
-        "clock that is wrong",
+        "wrong clock",
         lambda green: green.oss.set_clock_offset(HOUR_SECONDS),
         "clock",
-        "s behind that of 127.0.0.1:",
-        "Correct the clock of the s3sync host",
+        "s behind the clock of 127.0.0.1:",
+        "Correct this host's clock",
     ),
     Broken(
-        "clock that is a little wrong",
+        "slightly wrong clock",
         lambda green: green.oss.set_clock_offset(-120),
         "clock",
-        "s ahead of that of 127.0.0.1:",
-        "keep it by NTP",
+        "s ahead of the clock of 127.0.0.1:",
+        "keep it synchronised by NTP",
         level="warn",
     ),
     Broken(
-        "bytes that are not what was sent",
+        "other bytes than were sent",
         lambda green: green.oss.add_fault(Fault(operation="PutObject", wrong_crc=True)),
         "destination.checksum",
-        "and we have",
+        "OSS did not store the bytes that were sent",
         "Look for a proxy",
     ),
     Broken(
@@ -573,11 +573,11 @@ DESTINATION = [
         lambda green: green.oss.add_fault(Fault(operation="PutObject", status=503)),
         "destination.write",
         "503 InternalError",
-        "Run it again in a minute",
+        "Run doctor again in a minute",
         level="unknown",
     ),
     Broken(
-        "prefix that OSS can't have",
+        "destination prefix that OSS can't have",
         rule(destination_prefix="/from-s3/"),
         "destination.key",
         "keys that OSS can't have",
@@ -589,7 +589,9 @@ DESTINATION = [
 @pytest.mark.parametrize(
     "broken", [*SERVICE, *SOURCE, *QUEUE, *DESTINATION], ids=lambda broken: broken.name
 )
-def test_the_cause_is_named_with_its_fix_and_nothing_else(green: Green, broken: Broken) -> None:
+def test_doctor_reports_the_cause_with_its_fix_and_nothing_else(
+    green: Green, broken: Broken
+) -> None:
     broken.how(green)
     report = doctor("--profile", "default")
     assert [(each["level"], each["check"]) for each in report.bad] == [

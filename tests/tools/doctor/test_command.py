@@ -1,4 +1,4 @@
-"""What the command prints, for people and for machines, and how it ends."""
+"""What the command prints for people and for machines, and its exit status."""
 
 import io
 import os
@@ -23,25 +23,27 @@ def printed(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_a_table_names_place_check_and_fix_and_no_escape_sequence_reaches_the_terminal(
-    green: Green,
-) -> None:
+def test_the_table_shows_subject_check_and_fix_without_escape_sequences(green: Green) -> None:
     green.put("\x1b[2Jred")
     green.change(green.destination, bucket="not-to-be-found")
-    said = printed()
-    lines = said.splitlines()
-    place = lines.index("rule photos: destination photos-oss")
-    assert lines[place + 1].startswith("  FAIL destination.write ")
-    assert lines[place + 2].lstrip().startswith("→ Create it, or correct the destination's")
+    output = printed()
+    lines = output.splitlines()
+    subject = lines.index("rule photos: destination photos-oss")
+    assert lines[subject + 1].startswith("  FAIL destination.write ")
+    assert (
+        lines[subject + 2].lstrip().startswith("→ Create the bucket, or correct the destination's")
+    )
     assert lines[-1].endswith(" passed, 1 failed")
-    assert "\x1b" not in said
+    assert "\x1b" not in output
 
 
 def announce(green: Green, origin: JobOrigin) -> None:
     enqueue([JobOrder(green.rule.pk, "a.txt")], origin=origin, priority=PRIORITY_EVENT)
 
 
-def test_as_the_service_alone_what_it_need_not_read_can_not_be_told(green: Green) -> None:
+def test_what_the_service_may_not_read_is_unknown_unless_an_administrator_is_named(
+    green: Green,
+) -> None:
     green.works_as_user_without()
     report = doctor()
     assert report.status == 0
@@ -50,13 +52,13 @@ def test_as_the_service_alone_what_it_need_not_read_can_not_be_told(green: Green
         ("unknown", "notification"),
     }
     assert all("--profile" in each["fix"] for each in report.bad)
-    assert "no event of the rule has come lately" in report.of("notification")[0]
+    assert "no event of the rule arrived lately" in report.of("notification")[0]
     announce(green, JobOrigin.EVENT)
-    assert "the last event of the rule came 0 s ago" in doctor().of("notification")[0]
+    assert "the last event of the rule arrived 0 s ago" in doctor().of("notification")[0]
     assert doctor("--profile", "default").bad == []
 
 
-def test_events_that_a_function_posts_count_as_heard(green: Green) -> None:
+def test_events_that_a_function_posts_count_as_delivered(green: Green) -> None:
     green.s3.put_bucket_notification_configuration(
         Bucket=green.source.bucket, NotificationConfiguration={}
     )
@@ -66,7 +68,7 @@ def test_events_that_a_function_posts_count_as_heard(green: Green) -> None:
     assert "an event of the rule was posted 0 s ago" in report.of("api")[0]
 
 
-def test_a_rule_is_named_and_another_is_not_looked_at(green: Green) -> None:
+def test_only_the_named_rule_is_checked(green: Green) -> None:
     green.rule.pk, green.rule.name, green.rule.enabled = None, "films", False
     green.rule.save(force_insert=True)
     rules = {each["rule"] for each in doctor("--rule", "films").findings}
@@ -76,7 +78,9 @@ def test_a_rule_is_named_and_another_is_not_looked_at(green: Green) -> None:
     assert "there are: films, photos" in report.findings[0]["found"]
 
 
-def test_a_setting_that_the_engine_relies_on_is_named(green: Green, settings: Settings) -> None:
+def test_a_wrong_setting_that_the_engine_relies_on_is_reported(
+    green: Green, settings: Settings
+) -> None:
     settings.Q_CLUSTER = {**settings.Q_CLUSTER, "bulk": 5}
     (found,) = doctor().bad
     assert found["check"] == "settings"
@@ -93,14 +97,14 @@ def run_in_environment(**environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_a_database_or_usable_settings_it_says_so_and_ends() -> None:
-    away = "postgresql://s3sync:hidden@127.0.0.1:9/s3sync"
-    done = run_in_environment(DATABASE_URL=away)
+def test_doctor_ends_with_the_cause_without_a_database_or_usable_settings() -> None:
+    unreachable = "postgresql://s3sync:hidden@127.0.0.1:9/s3sync"
+    done = run_in_environment(DATABASE_URL=unreachable)
     assert done.returncode == 1
     assert "FAIL database" in done.stdout
     assert "s3sync@127.0.0.1:9/s3sync can't be reached" in done.stdout
     assert "correct DATABASE_URL" in done.stdout
-    done = run_in_environment(DATABASE_URL=away, S3SYNC_LANES="none")
+    done = run_in_environment(DATABASE_URL=unreachable, S3SYNC_LANES="none")
     assert done.returncode == 1
     assert "S3SYNC_LANES" in done.stderr
     assert "hidden" not in done.stdout + done.stderr

@@ -1,9 +1,9 @@
-"""A road that works: all is green, and what was looked at is as it was before."""
+"""In a set-up that works every check passes, and doctor changes nothing."""
 
 from tests.tools.doctor.conftest import Green, doctor
 
 
-def test_all_is_green_and_nothing_is_left_or_taken(green: Green) -> None:
+def test_every_check_passes_and_nothing_is_left_behind_or_taken(green: Green) -> None:
     green.put()
     report = doctor()
     assert report.bad == []
@@ -12,7 +12,9 @@ def test_all_is_green_and_nothing_is_left_or_taken(green: Green) -> None:
     assert [entry["Key"] for entry in keys] == ["a.txt"]
     assert not green.oss.store.bucket("replica").objects
     depth = green.sqs.get_queue_attributes(QueueUrl=green.queue.url, AttributeNames=["All"])
-    assert depth["Attributes"]["ApproximateNumberOfMessages"] == "2"  # the put's, and S3's test
+    assert (
+        depth["Attributes"]["ApproximateNumberOfMessages"] == "2"
+    )  # the put's and S3's test event
     assert depth["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
     for message in green.sqs.receive_message(
         QueueUrl=green.queue.url, MaxNumberOfMessages=10, AttributeNames=["All"]

@@ -41,12 +41,12 @@ def test_every_check_level_option_and_exit_status_is_documented() -> None:
     assert quoted(rows("option")) == ours
 
 
-def told(text: str) -> list[tuple[str, str]]:
-    """Each check that a report has, with its sign."""
+def checks_of(text: str) -> list[tuple[str, str]]:
+    """The signs and checks of a report, in order."""
     return re.findall(r"^  (ok|warn|FAIL|\?) +([a-z.-]+)  ", text, re.MULTILINE)
 
 
-def test_the_setup_page_shows_what_the_service_is_told_and_the_json_is_as_documented(
+def test_the_setup_page_shows_what_doctor_reports_and_the_json_is_as_documented(
     green: Green,
 ) -> None:
     (shown,) = re.findall(r"```text\n(the service\n.*?)```", SETUP, re.DOTALL)
@@ -54,13 +54,13 @@ def test_the_setup_page_shows_what_the_service_is_told_and_the_json_is_as_docume
     out = io.StringIO()
     call_command("doctor", stdout=out)
     printed = out.getvalue()
-    assert told(printed) == told(shown)
+    assert checks_of(printed) == checks_of(shown)
     assert printed.splitlines()[-1] == shown.splitlines()[-1]
 
     (example,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     out = io.StringIO()
     call_command("doctor", "--json", stdout=out)
-    documented, said = json.loads(example), json.loads(out.getvalue())
-    assert said.keys() == documented.keys()
-    assert said["counts"].keys() == documented["counts"].keys()
-    assert said["findings"][0].keys() == documented["findings"][0].keys()
+    documented, reported = json.loads(example), json.loads(out.getvalue())
+    assert reported.keys() == documented.keys()
+    assert reported["counts"].keys() == documented["counts"].keys()
+    assert reported["findings"][0].keys() == documented["findings"][0].keys()

@@ -1,4 +1,4 @@
-"""`manage.py provision` against an AWS of the test's own: what it prints, makes, keeps, removes."""
+"""`manage.py provision` against a stand-in of AWS: what it prints, makes, keeps and removes."""
 
 import io
 import json
@@ -23,7 +23,7 @@ Provision = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def provision() -> Provision:
-    """Runs the command; its exit status and what it printed."""
+    """Run the command; returns its exit status and its output."""
 
     def run(*arguments: str) -> tuple[int, str]:
         out = io.StringIO()
@@ -76,7 +76,7 @@ def queues(aws: MiniStack, queue_name: str) -> list[str]:
 
 
 def let_others_listen(aws: MiniStack, bucket: str, *, prefix: str) -> dict[str, Any]:
-    """A topic, a queue and EventBridge hear of the bucket; its notifications."""
+    """Have the bucket notify a topic, and switch EventBridge on; returns its notifications."""
     connect_bucket_to_queue(aws, bucket=f"{bucket}-2", queue=f"{bucket}-theirs")
     allow = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}}
     topic = aws.client("sns").create_topic(Name=bucket)["TopicArn"]
@@ -102,7 +102,7 @@ def let_others_listen(aws: MiniStack, bucket: str, *, prefix: str) -> dict[str, 
     return notifications(aws, bucket)
 
 
-def test_a_plan_changes_nothing_apply_makes_it_again_is_no_change_and_destroy_undoes_it(
+def test_a_plan_changes_nothing_and_apply_is_idempotent_and_destroy_undoes_it(
     provision: Provision, aws: MiniStack, bucket: str, queue_name: str
 ) -> None:
     before = let_others_listen(aws, bucket, prefix="logs/")
@@ -152,13 +152,13 @@ def test_a_queue_that_the_database_names_is_made_where_its_url_says(
     assert [step["sign"] for step in json.loads(said)["steps"]] == ["+", "+", "~"]
     assert queues(aws, queue_name) == [queue_name, f"{queue_name}-dead"]
 
-    # Its rule is gone, and its bucket with another comes: the queue's policy remembers the first.
+    # Without its rule the bucket is still known: the queue's policy names it.
     ReplicationRule.objects.all().delete()
     status, said = provision("--apply")
     assert (status, "notify" in said, notifications(aws, bucket)) == (0, True, {})
 
 
-def test_what_s3_would_refuse_is_said_and_nothing_is_changed(
+def test_a_plan_that_s3_would_refuse_is_reported_and_nothing_is_changed(
     provision: Provision, aws: MiniStack, bucket: str, queue_name: str
 ) -> None:
     before = let_others_listen(aws, bucket, prefix="originals/2026/")
@@ -169,7 +169,7 @@ def test_what_s3_would_refuse_is_said_and_nothing_is_changed(
     assert (queues(aws, queue_name), notifications(aws, bucket)) == ([], before)
 
 
-def test_a_receiver_of_others_that_is_gone_is_named_and_what_is_done_stays_done(
+def test_a_missing_receiver_of_others_is_reported_and_finished_steps_stay_done(
     provision: Provision,
     aws: MiniStack,
     bucket: str,
@@ -178,16 +178,16 @@ def test_a_receiver_of_others_that_is_gone_is_named_and_what_is_done_stays_done(
 ) -> None:
     let_others_listen(aws, bucket, prefix="logs/")
     aws.client("sns").delete_topic(TopicArn=f"arn:aws:sns:us-east-1:{aws.account_id}:{bucket}")
-    monkeypatch.setattr("replication.tools.provisioning.applying.SETTLES_SECONDS", 0)
+    monkeypatch.setattr("replication.tools.provisioning.applying.PROPAGATION_SECONDS", 0)
     status, said = provision("--queue", queue_name, "--apply")
     assert status == 1
-    assert "one that is gone" in said
+    assert "if one is missing" in said
     assert f"make the queue {queue_name}" in said.rpartition("Done before that:")[2]
     assert provision("--destroy", "--apply")[0] == 0
     assert queues(aws, queue_name) == []
 
 
-def test_an_administrator_is_named_for_the_run_and_a_right_that_is_missing_is_named(
+def test_a_run_uses_the_named_administrator_and_names_a_missing_right(
     provision: Provision,
     aws: MiniStack,
     bucket: str,
@@ -210,7 +210,7 @@ def test_an_administrator_is_named_for_the_run_and_a_right_that_is_missing_is_na
     assert (status, "Log in as an administrator" in said) == (1, True)
 
 
-def test_several_queues_of_a_region_each_have_the_sources_that_are_named_for_them(
+def test_several_queues_of_a_region_each_get_the_sources_that_are_named_for_them(
     provision: Provision, aws: MiniStack, bucket: str, queue_name: str
 ) -> None:
     assert provision("--queue", queue_name, "--source", "photos-s3", "--apply")[0] == 0
@@ -220,13 +220,13 @@ def test_several_queues_of_a_region_each_have_the_sources_that_are_named_for_the
     assert provision(*other)[0] == 0
     for name in (bucket, f"{bucket}-2"):
         assert len(notifications(aws, name)["QueueConfigurations"]) == 1
-    status, said = provision("--queue", queue_name)  # would take the other's bucket, too
+    status, said = provision("--queue", queue_name)  # would take the other queue's bucket too
     assert (status, "another queue of s3sync's" in said) == (1, True)
     assert provision("--destroy", "--apply")[0] == 0
     assert queues(aws, queue_name) == []
 
 
-def test_what_was_set_up_by_hand_is_found_to_be_all_there(
+def test_a_complete_set_up_by_hand_needs_no_steps(
     provision: Provision, aws: MiniStack, bucket: str, queue_name: str
 ) -> None:
     url = connect_bucket_to_queue(aws, bucket=bucket, queue=queue_name)
@@ -268,16 +268,16 @@ def a_fifo_queue(aws: MiniStack) -> list[str]:
 @pytest.mark.parametrize(
     ("prepare", "expected"),
     [
-        (lambda aws: [], "--queue NAME makes one"),
+        (lambda aws: [], "Make one with --queue NAME"),
         (lambda aws: ["--queue", "Not A Name"], "lower-case letters, digits and hyphens"),
         (lambda aws: ["--queue", "s3sync", "--source", "nothing"], "There are: photos-s3"),
         (missing_bucket, "correct the source's bucket name"),
         (two_regions, "eu-west-1, us-east-1"),
-        (two_queues, "--queue NAME, and with --source NAME"),
+        (two_queues, "with --queue NAME, and the sources that it is for with --source NAME"),
         (a_fifo_queue, "FIFO"),
     ],
 )
-def test_what_can_not_be_planned_is_an_error_with_its_fix(
+def test_a_set_up_that_can_not_be_planned_is_an_error_with_its_fix(
     provision: Provision,
     aws: MiniStack,
     bucket: str,
@@ -289,7 +289,7 @@ def test_what_can_not_be_planned_is_an_error_with_its_fix(
     assert expected in said
 
 
-def test_the_roles_policies_are_written_one_for_each_profile(
+def test_one_policy_is_written_for_each_profile(
     provision: Provision, bucket: str, queue_name: str, tmp_path: Path
 ) -> None:
     Destination.objects.update(credential_profile="emea")

@@ -1,4 +1,4 @@
-"""The files under deploy/ are sound, and make what `provision` makes: they can't drift apart."""
+"""The files under deploy/ are valid and make what `provision` makes, so they can't drift apart."""
 
 import json
 import re
@@ -39,7 +39,7 @@ TEMPLATE = (DEPLOY / "cloudformation" / "s3sync.yaml").read_text()
 
 
 def the_rules(*, region: str, buckets: tuple[str, ...]) -> list[ReplicationRule]:
-    """Rules for all keys of these buckets, which restore what is archived; not in the database."""
+    """Rules for all keys of these buckets, which restore archived objects; not saved."""
     destination = Destination(name="d", bucket="d", endpoint="https://o", region="cn-hangzhou")
     return [
         ReplicationRule(
@@ -56,16 +56,16 @@ def save(rules: list[ReplicationRule]) -> None:
     for rule in rules:
         rule.source.save()
         rule.destination.save()
-        rule.source, rule.destination = rule.source, rule.destination  # with their keys
+        rule.source, rule.destination = rule.source, rule.destination  # now with their primary keys
         rule.save()
 
 
-def test_the_template_is_one_that_cloudformation_takes() -> None:
+def test_the_template_is_valid_for_cloudformation() -> None:
     assert cfnlint.lint(TEMPLATE) == []
 
 
 @pytest.mark.django_db
-def test_a_stack_of_the_template_leaves_the_notifications_to_provision(
+def test_a_stack_of_the_template_leaves_only_the_notifications_to_provision(
     aws: MiniStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
@@ -121,7 +121,7 @@ def test_a_stack_of_the_template_leaves_the_notifications_to_provision(
 QUEUE = QueueAddress("ap-east-1", "123456789012", "s3sync")
 BUCKETS = ("documents", "photos")
 
-# What the references in the files are, for these buckets.
+# The values of the references in the files, for these buckets.
 REFERENCES: dict[str, Any] = {
     "aws_sqs_queue.events.arn": QUEUE.arn,
     "data.aws_partition.current.partition": "aws",
@@ -143,7 +143,7 @@ def terraform(file: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def block(file: str, kind: str, *labels: str) -> dict[str, Any]:
-    """The block of this kind and these labels."""
+    """The block of this kind with these labels."""
     for found in terraform(file)[kind]:
         inner: Any = found
         for label in labels:
@@ -162,7 +162,7 @@ def value(written: Any) -> Any:
 
 
 def statement(written: dict[str, Any]) -> Statement:
-    """A statement as the provider makes it JSON."""
+    """A statement in the JSON that the provider makes of it."""
     principals = {
         each["type"]: value(each["identifiers"]) for each in written.get("principals", [])
     }
@@ -181,7 +181,7 @@ def statement(written: dict[str, Any]) -> Statement:
 
 
 def in_lists(found: Any) -> Any:
-    """The provider writes a list where one would do."""
+    """The same with lists in place of single values, as the provider writes it."""
     if isinstance(found, dict):
         return {
             key: each if key in {"Sid", "Effect"} else in_lists(each) for key, each in found.items()
@@ -189,13 +189,16 @@ def in_lists(found: Any) -> Any:
     return found if isinstance(found, list) else [found]
 
 
-def test_terraform_lets_the_queue_and_the_role_do_what_provision_lets_them() -> None:
+def test_terraform_grants_the_queue_and_the_role_what_provision_grants() -> None:
     queue = block("main.tf", "data", "aws_iam_policy_document", "queue")
     assert [statement(each) for each in queue["statement"]] == [
         in_lists({**owner_statement(QUEUE), "Sid": "AccountOwnsQueue"}),
         in_lists({**send_statement(QUEUE, BUCKETS), "Sid": "BucketsSend"}),
     ]
-    assert {"AccountOwnsQueue", "BucketsSend"} & {OWNER, SEND} == set()  # or --destroy took them
+    assert {"AccountOwnsQueue", "BucketsSend"} & {
+        OWNER,
+        SEND,
+    } == set()  # --destroy would remove these
 
     service = block("main.tf", "data", "aws_iam_policy_document", "service")
     restore = service["dynamic"][0]["statement"]
@@ -210,7 +213,7 @@ def test_terraform_lets_the_queue_and_the_role_do_what_provision_lets_them() -> 
     assert "local.buckets" in locals_["objects"]
 
 
-def test_terraforms_queues_are_those_of_provision() -> None:
+def test_terraform_and_provision_make_equal_queues() -> None:
     queue = block("main.tf", "resource", "aws_sqs_queue", "events")
     dead = block("main.tf", "resource", "aws_sqs_queue", "dead_letters")
     names = {
@@ -229,9 +232,9 @@ def test_terraforms_queues_are_those_of_provision() -> None:
         assert {name: str(found[names[name]]).lower() for name in attributes} == attributes
 
 
-def test_terraform_replaces_no_notification_unless_a_bucket_is_named_for_it() -> None:
+def test_terraform_replaces_the_notifications_only_of_buckets_that_are_named_for_it() -> None:
     notification = block("notification.tf", "resource", "aws_s3_bucket_notification", "events")
     assert notification["queue"][0]["events"] == list(EVENTS)
-    assert not notification["queue"][0]["id"].startswith("s3sync-")  # or --destroy took it
+    assert not notification["queue"][0]["id"].startswith("s3sync-")  # --destroy would remove it
     assert "replace_notifications_of" in notification["for_each"]
     assert block("variables.tf", "variable", "replace_notifications_of")["default"] == []

@@ -1,5 +1,5 @@
-"""From empty accounts to a replica: a rules file, provision, a cluster, a doctor that finds all
-well, and an object put."""
+"""From empty accounts to a replica: apply a rules file, provision, run a cluster, run doctor, and
+put an object."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.support.road import OSS_REGION
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# The stand-in's alone: in AWS, those without Batch cover them.
+# Only the stand-in needs them: in AWS, the actions without Batch cover the batches.
 BATCHES = ["sqs:DeleteMessageBatch", "sqs:ChangeMessageVisibilityBatch"]
 
 OSS_ACTIONS = {
@@ -34,7 +34,7 @@ OSS_ACTIONS = {
 
 
 def run(aws: MiniStack, *arguments: str) -> str:
-    """A command as an operator runs it; what it printed."""
+    """Run a command as an operator does; returns its output."""
     done = subprocess.run(
         [sys.executable, REPOSITORY / "manage.py", *arguments],
         env={
@@ -50,7 +50,7 @@ def run(aws: MiniStack, *arguments: str) -> str:
     return done.stdout
 
 
-def test_with_the_rights_that_it_prints_and_no_others_an_object_arrives_and_goes(
+def test_with_only_the_rights_that_provision_writes_an_object_is_copied_and_deleted(
     aws: MiniStack, oss: OssServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"live-{uuid4().hex[:8]}"
@@ -86,7 +86,7 @@ def test_with_the_rights_that_it_prints_and_no_others_an_object_arrives_and_goes
             }
         ],
     }
-    (tmp_path / "rules.yaml").write_text(json.dumps(rules))  # JSON is YAML, too
+    (tmp_path / "rules.yaml").write_text(json.dumps(rules))  # JSON is YAML too
     call_command("applyrules", str(tmp_path / "rules.yaml"))
 
     made = ["--queue", name, "--profile", "default", "--apply", "--write", str(tmp_path)]

@@ -1,4 +1,4 @@
-"""Our part of a bucket's notifications: put beside what is there, and taken out again."""
+"""Our entries of a bucket's notifications are added beside the others and removed again."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from replication.tools.provisioning.notifications import (
     EVENTS,
     KeyRange,
     Merged,
-    apart,
+    disjoint_ranges,
     is_same,
     merge,
     wanted_range,
@@ -22,7 +22,7 @@ ALL_KEYS = KeyRange()
 
 
 def others(**fields: Any) -> dict[str, Any]:
-    """What somebody else has the bucket tell an SNS topic of."""
+    """A configuration in which another party has the bucket notify an SNS topic."""
     entry = {"Id": "theirs", "TopicArn": TOPIC, "Events": ["s3:ObjectCreated:*"], **fields}
     return {"TopicConfigurations": [entry], "EventBridgeConfiguration": {}}
 
@@ -36,12 +36,12 @@ def merged(present: dict[str, Any], *, queue_arn: str = QUEUE, **ranges: KeyRang
     return merge(present, queue_arn=queue_arn, queue_name="s3sync", ranges=ranges)
 
 
-def test_a_bucket_that_tells_nothing_gets_one_entry_for_all_events() -> None:
+def test_a_bucket_without_notifications_gets_one_entry_for_all_events() -> None:
     (entry,) = merged({}, photos=ALL_KEYS).configuration["QueueConfigurations"]
     assert entry == {"Id": "s3sync-s3sync-photos", "QueueArn": QUEUE, "Events": list(EVENTS)}
 
 
-def test_what_is_there_stays_byte_for_byte_and_nothing_is_left_of_ours_afterwards() -> None:
+def test_entries_of_others_stay_byte_for_byte_and_removal_leaves_none_of_ours() -> None:
     lambdas = [
         {
             "Id": "thumbnails",
@@ -54,7 +54,7 @@ def test_what_is_there_stays_byte_for_byte_and_nothing_is_left_of_ours_afterward
         **others(**filtered(prefix="logs/")),
         "LambdaFunctionConfigurations": lambdas,
         "QueueConfigurations": queues,
-        "ResponseMetadata": {"RequestId": "of the answer"},
+        "ResponseMetadata": {"RequestId": "an answer's"},
     }
     added = merged(present, photos=KeyRange("photos/"))
     assert added.obstacles == ()
@@ -70,14 +70,14 @@ def test_what_is_there_stays_byte_for_byte_and_nothing_is_left_of_ours_afterward
     assert removed == {name: present[name] for name in present if name != "ResponseMetadata"}
 
 
-def test_s3s_own_spelling_of_a_filter_is_no_change() -> None:
+def test_a_filter_as_s3_spells_it_is_no_change() -> None:
     written = merged({}, photos=KeyRange("photos/", ".jpg")).configuration
     (entry,) = written["QueueConfigurations"]
     as_read = {"QueueConfigurations": [{**entry, **filtered(suffix=".jpg", prefix="photos/")}]}
     assert is_same(merged(as_read, renamed=KeyRange("photos/", ".jpg")).configuration, as_read)
 
 
-def test_a_rule_that_asks_for_more_changes_our_entry_alone() -> None:
+def test_another_rule_changes_only_our_entries() -> None:
     present = merged(others(**filtered(prefix="logs/")), photos=KeyRange("photos/")).configuration
     wider = merged(present, photos=KeyRange("photos/"), films=KeyRange("films/")).configuration
     prefixes = [
@@ -94,38 +94,38 @@ def test_a_rule_that_asks_for_more_changes_our_entry_alone() -> None:
         ([("a/", ""), ("a/", "")], [("a/", "")]),
         ([("a/", ""), ("a/b/", "")], [("a/", "")]),
         ([("a/", ".jpg"), ("a/", ".png")], [("a/", ".jpg"), ("a/", ".png")]),
-        # S3 takes it that a key can begin with the one and end with the other.
+        # S3 assumes that a key can begin with the one and end with the other.
         ([("a/", ""), ("", ".jpg")], [("", "")]),
         ([("a/x", ".jpg"), ("a/", "jpg")], [("a/", "jpg")]),
-        # What two have in common meets a third.
+        # The cover of two ranges overlaps a third.
         ([("", "z.a"), ("ab/", "a"), ("b", "y")], [("", "a"), ("b", "y")]),
     ],
 )
-def test_rules_that_share_a_bucket_are_asked_for_without_overlap(
+def test_rules_that_share_a_bucket_get_ranges_that_do_not_overlap(
     ranges: list[tuple[str, str]], expected: list[tuple[str, str]]
 ) -> None:
-    found = apart([KeyRange(*each) for each in ranges])
+    found = disjoint_ranges([KeyRange(*each) for each in ranges])
     assert [(each.prefix, each.suffix) for each in found] == expected
 
 
 @given(st.lists(st.tuples(st.text("ab/", max_size=4), st.text("ab.", max_size=3)), min_size=1))
-def test_no_two_ranges_meet_and_every_rule_is_covered_whatever_the_rules(
+def test_whatever_the_rules_no_two_ranges_overlap_and_every_rule_is_covered(
     asked: list[tuple[str, str]],
 ) -> None:
     ranges = [KeyRange(*each) for each in asked]
-    found = apart(ranges)
-    assert all(not one.meets(other) for one in found for other in found if one != other)
+    found = disjoint_ranges(ranges)
+    assert all(not one.overlaps(other) for one in found for other in found if one != other)
     assert all(any(each.covers(wanted) for each in found) for wanted in ranges)
 
 
-def test_more_entries_than_s3_takes_become_one() -> None:
+def test_more_entries_than_s3_allows_become_one() -> None:
     ranges = {f"rule-{number}": KeyRange(f"in/{number:03}/") for number in range(101)}
     found = merge({}, queue_arn=QUEUE, queue_name="s3sync", ranges=ranges)
     (entry,) = found.configuration["QueueConfigurations"]
     assert entry["Filter"]["Key"]["FilterRules"] == [{"Name": "prefix", "Value": "in/"}]
 
 
-def test_a_filter_ends_where_s3_would_want_it_in_another_form() -> None:
+def test_a_filter_leaves_out_characters_that_s3_wants_encoded() -> None:
     assert wanted_range(prefix="photos/red flower/", suffix="+copy.jpg") == KeyRange(
         "photos/red", "copy.jpg"
     )
@@ -145,7 +145,7 @@ def test_a_filter_ends_where_s3_would_want_it_in_another_form() -> None:
         ({"Events": ["s3:ObjectRestore:Post", "s3:ObjectTagging:*"]}, ALL_KEYS, False),
     ],
 )
-def test_what_s3_would_refuse_is_found_before_and_names_who_is_in_the_way(
+def test_an_overlap_that_s3_would_refuse_is_an_obstacle_that_names_the_other_entry(
     theirs: dict[str, Any], ours: KeyRange, is_refused: bool
 ) -> None:
     obstacles = merged(others(**theirs), photos=ours).obstacles
@@ -155,17 +155,17 @@ def test_what_s3_would_refuse_is_found_before_and_names_who_is_in_the_way(
         assert "SNS topic" in obstacle
 
 
-def test_another_queue_of_ours_is_in_the_way_and_the_way_out_is_another() -> None:
+def test_an_entry_for_another_queue_of_ours_is_an_obstacle_with_its_own_fix() -> None:
     present = merged({}, queue_arn=f"{QUEUE}-old", photos=ALL_KEYS).configuration
     added = merged(present, photos=ALL_KEYS)
     assert "--destroy" in added.obstacles[0]
     assert len(added.configuration["QueueConfigurations"]) == 2
 
 
-def test_a_queue_that_was_told_by_hand_is_not_told_twice() -> None:
+def test_a_range_that_an_entry_made_by_hand_covers_gets_no_second_entry() -> None:
     entry = {"Id": "by hand", "QueueArn": QUEUE, "Events": list(EVENTS)}
     present = {"QueueConfigurations": [entry]}
     found = merged(present, photos=KeyRange("photos/"))
-    assert (found.configuration, found.heard, found.covered) == (present, (), True)
+    assert (found.configuration, found.ranges, found.is_covered_by_others) == (present, (), True)
     less = {"QueueConfigurations": [{**entry, "Events": ["s3:ObjectCreated:*"]}]}
     assert merged(less, photos=KeyRange("photos/")).obstacles

@@ -31,7 +31,7 @@ def printed(command: str) -> str:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_commands_of_the_setup_page_print_what_it_shows(
+def test_the_commands_of_the_setup_page_print_what_the_page_shows(
     aws: MiniStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)

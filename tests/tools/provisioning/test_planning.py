@@ -1,4 +1,4 @@
-"""What there is and what should be, and the steps between: without AWS."""
+"""Planning the steps from what exists to what is desired, without AWS."""
 
 import json
 from dataclasses import replace
@@ -6,9 +6,9 @@ from typing import Any
 
 from replication.models import EventQueue
 from replication.tools.provisioning.arns import QueueAddress
-from replication.tools.provisioning.desired import BucketNeeds, QueueNeeds
+from replication.tools.provisioning.desired import DesiredBucket, DesiredQueue
 from replication.tools.provisioning.notifications import EVENTS, KeyRange
-from replication.tools.provisioning.planning import plan, removal
+from replication.tools.provisioning.planning import plan_queue, plan_queue_removal
 from replication.tools.provisioning.policies import allowed_buckets, receiver, statements
 from replication.tools.provisioning.queues import TAG
 from replication.tools.provisioning.steps import (
@@ -25,18 +25,18 @@ from replication.tools.provisioning.steps import (
 ADDRESS = QueueAddress("ap-east-1", "123456789012", "s3sync")
 URL = "https://sqs.ap-east-1.amazonaws.com/123456789012/s3sync"
 ROLE = "arn:aws:iam::123456789012:role/s3sync"
-PHOTOS = BucketNeeds("photos", "ap-east-1", "", "default", {"photos": KeyRange("originals/")})
-DOCUMENTS = BucketNeeds("documents", "ap-east-1", "", "default", {"documents": KeyRange()})
-NOTHING = Found(None, None, heard={"photos": {}, "documents": {}})
+PHOTOS = DesiredBucket("photos", "ap-east-1", "", "default", {"photos": KeyRange("originals/")})
+DOCUMENTS = DesiredBucket("documents", "ap-east-1", "", "default", {"documents": KeyRange()})
+NOTHING = Found(None, None, notifications={"photos": {}, "documents": {}})
 
 
-def needs(*buckets: BucketNeeds, is_partial: bool = False) -> QueueNeeds:
+def desired(*buckets: DesiredBucket, is_partial: bool = False) -> DesiredQueue:
     row = EventQueue(pk=1, name="s3sync", url=URL, region="ap-east-1")
-    return QueueNeeds(row, ADDRESS, buckets, is_partial)
+    return DesiredQueue(row, ADDRESS, buckets, is_partial)
 
 
-def carried_out(found: Found, planned: Plan) -> Found:
-    """What there is afterwards."""
+def apply(found: Found, planned: Plan) -> Found:
+    """What exists after the plan's steps."""
     for step in planned.steps:
         match step.change:
             case MakeQueue(address, attributes) if address == ADDRESS:
@@ -47,8 +47,8 @@ def carried_out(found: Found, planned: Plan) -> Found:
                 changed = {**found.queue.attributes, **attributes}
                 found = replace(found, queue=replace(found.queue, attributes=changed))
             case PutNotifications(bucket, _, before, after):
-                assert found.heard[bucket.name] == before
-                found = replace(found, heard={**found.heard, bucket.name: after})
+                assert found.notifications[bucket.name] == before
+                found = replace(found, notifications={**found.notifications, bucket.name: after})
             case RemoveQueue(url) if url == URL:
                 found = replace(found, queue=None)
             case RemoveQueue():
@@ -56,13 +56,13 @@ def carried_out(found: Found, planned: Plan) -> Found:
     return found
 
 
-def made(*buckets: BucketNeeds, receiver_arn: str = "") -> Found:
-    """What there is once all was made for these buckets."""
-    return carried_out(NOTHING, plan(needs(*buckets), NOTHING, receiver_arn=receiver_arn))
+def made(*buckets: DesiredBucket, receiver_arn: str = "") -> Found:
+    """What exists after everything was made for these buckets."""
+    return apply(NOTHING, plan_queue(desired(*buckets), NOTHING, receiver_arn=receiver_arn))
 
 
 def hand_made(*, policy: str = "", **attributes: str) -> Found:
-    """Somebody's queue."""
+    """A queue without our tag."""
     return replace(NOTHING, queue=FoundQueue(URL, {**attributes, "Policy": policy}, {"team": "a"}))
 
 
@@ -70,17 +70,17 @@ def changes(planned: Plan) -> list[Any]:
     return [step.change for step in planned.steps]
 
 
-def test_from_nothing_the_queues_come_first_and_a_second_plan_has_no_steps() -> None:
-    first = plan(needs(PHOTOS, DOCUMENTS), NOTHING, receiver_arn="")
+def test_the_queues_are_made_first_and_a_second_plan_has_no_steps() -> None:
+    first = plan_queue(desired(PHOTOS, DOCUMENTS), NOTHING, receiver_arn="")
     assert [type(change) for change in changes(first)] == [
         *[MakeQueue, MakeQueue],
         *[PutNotifications, PutNotifications],
     ]
-    there = carried_out(NOTHING, first)
-    assert plan(needs(PHOTOS, DOCUMENTS), there, receiver_arn="").steps == ()
+    there = apply(NOTHING, first)
+    assert plan_queue(desired(PHOTOS, DOCUMENTS), there, receiver_arn="").steps == ()
 
 
-def test_messages_have_longer_in_the_dead_letter_queue_than_in_the_first() -> None:
+def test_the_dead_letter_queue_keeps_messages_longer_than_the_queue() -> None:
     there = made(PHOTOS)
     assert there.queue
     assert there.dead_letters
@@ -94,40 +94,40 @@ def test_messages_have_longer_in_the_dead_letter_queue_than_in_the_first() -> No
     assert there.queue.attributes["SqsManagedSseEnabled"] == "true"
 
 
-def test_the_receiver_that_was_named_once_stays() -> None:
+def test_a_receiver_that_was_named_once_stays() -> None:
     there = made(PHOTOS, receiver_arn=ROLE)
     assert there.queue
     assert receiver(there.queue.policy) == ROLE
-    assert plan(needs(PHOTOS), there, receiver_arn="").steps == ()
-    (step,) = plan(needs(PHOTOS), there, receiver_arn=f"{ROLE}-new").steps
+    assert plan_queue(desired(PHOTOS), there, receiver_arn="").steps == ()
+    (step,) = plan_queue(desired(PHOTOS), there, receiver_arn=f"{ROLE}-new").steps
     assert f"{ROLE}-new may receive" in step.sentence
 
 
-def test_what_somebody_changed_of_our_queue_is_changed_back_but_for_larger_messages() -> None:
+def test_changed_attributes_of_our_queue_are_changed_back_except_a_larger_message_size() -> None:
     there = made(PHOTOS)
     assert there.queue
     changed = {"VisibilityTimeout": "5", "MaximumMessageSize": "1024"}
     touched = replace(
         there, queue=replace(there.queue, attributes={**there.queue.attributes, **changed})
     )
-    (step,) = plan(needs(PHOTOS), touched, receiver_arn="").steps
+    (step,) = plan_queue(desired(PHOTOS), touched, receiver_arn="").steps
     assert isinstance(step.change, SetAttributes)
     assert step.change.attributes == {"VisibilityTimeout": "30", "MaximumMessageSize": "262144"}
     assert "VisibilityTimeout 5 → 30" in step.sentence
     larger = {**there.queue.attributes, "MaximumMessageSize": "1048576"}
-    assert not plan(
-        needs(PHOTOS),
+    assert not plan_queue(
+        desired(PHOTOS),
         replace(there, queue=replace(there.queue, attributes=larger)),
         receiver_arn="",
     ).steps
 
 
-def test_a_key_that_somebody_encrypts_our_queue_with_stays_and_what_it_needs_is_said() -> None:
+def test_a_kms_key_of_our_queue_stays_and_a_note_says_what_it_needs() -> None:
     there = made(PHOTOS)
     assert there.queue
     keyed = {**there.queue.attributes, "KmsMasterKeyId": "k", "SqsManagedSseEnabled": "false"}
-    planned = plan(
-        needs(PHOTOS),
+    planned = plan_queue(
+        desired(PHOTOS),
         replace(there, queue=replace(there.queue, attributes=keyed)),
         receiver_arn="",
     )
@@ -135,58 +135,59 @@ def test_a_key_that_somebody_encrypts_our_queue_with_stays_and_what_it_needs_is_
     assert ["kms:GenerateDataKey" in note for _, note in planned.notes] == [True]
 
 
-def test_a_bucket_whose_rules_are_gone_is_heard_no_longer() -> None:
+def test_a_bucket_without_rules_stops_notifying_the_queue() -> None:
     there = replace(made(PHOTOS, DOCUMENTS), former=(replace(DOCUMENTS, ranges={}),))
-    planned = plan(needs(PHOTOS), there, receiver_arn="")
+    planned = plan_queue(desired(PHOTOS), there, receiver_arn="")
     assert [type(change) for change in changes(planned)] == [SetAttributes, PutNotifications]
-    after = carried_out(there, planned)
+    after = apply(there, planned)
     assert after.queue
     assert allowed_buckets(after.queue.policy) == {"photos"}
-    assert after.heard["documents"] == {}
+    assert after.notifications["documents"] == {}
 
 
 def test_a_plan_for_some_sources_leaves_the_other_buckets_alone() -> None:
-    there = carried_out(
-        made(DOCUMENTS), plan(needs(PHOTOS, is_partial=True), made(DOCUMENTS), receiver_arn="")
+    there = apply(
+        made(DOCUMENTS),
+        plan_queue(desired(PHOTOS, is_partial=True), made(DOCUMENTS), receiver_arn=""),
     )
     assert there.queue
     assert allowed_buckets(there.queue.policy) == {"documents", "photos"}
-    without = carried_out(there, removal(needs(PHOTOS, is_partial=True), there))
+    without = apply(there, plan_queue_removal(desired(PHOTOS, is_partial=True), there))
     assert without.queue
     assert allowed_buckets(without.queue.policy) == {"documents"}
-    assert without.heard == made(DOCUMENTS).heard
+    assert without.notifications == made(DOCUMENTS).notifications
     assert without.dead_letters
 
 
-def test_somebody_elses_queue_gets_nothing_but_a_statement_and_what_it_loses_is_said() -> None:
+def test_a_queue_without_our_tag_gets_only_a_statement_and_notes_say_what_it_may_lose() -> None:
     found = hand_made(MaximumMessageSize="8192", KmsMasterKeyId="alias/a")
-    planned = plan(needs(PHOTOS), found, receiver_arn="")
+    planned = plan_queue(desired(PHOTOS), found, receiver_arn="")
     assert [type(change) for change in changes(planned)] == [SetAttributes, PutNotifications]
     assert changes(planned)[0].attributes.keys() == {"Policy"}
-    told = " ".join(note for _, note in planned.notes)
+    notes = " ".join(note for _, note in planned.notes)
     for part in ("not made by provision", "8,192 bytes", "alias/a", "no dead-letter queue"):
-        assert part in told
-    after = carried_out(found, planned)
-    undone = carried_out(after, removal(needs(PHOTOS), after))
+        assert part in notes
+    after = apply(found, planned)
+    undone = apply(after, plan_queue_removal(desired(PHOTOS), after))
     assert undone.queue
     assert statements(undone.queue.policy) == {}
-    assert undone.heard["photos"] == {}
+    assert undone.notifications["photos"] == {}
 
 
-def test_what_was_set_up_by_hand_needs_nothing() -> None:
+def test_a_complete_set_up_by_hand_needs_no_steps() -> None:
     entry = {"Id": "by hand", "QueueArn": ADDRESS.arn, "Events": list(EVENTS)}
     found = hand_made(policy='{"Statement": []}', RedrivePolicy="{}")
-    found = replace(found, heard={"photos": {"QueueConfigurations": [entry]}})
-    assert plan(needs(PHOTOS), found, receiver_arn="").steps == ()
-    assert removal(needs(PHOTOS), found).steps == ()
+    found = replace(found, notifications={"photos": {"QueueConfigurations": [entry]}})
+    assert plan_queue(desired(PHOTOS), found, receiver_arn="").steps == ()
+    assert plan_queue_removal(desired(PHOTOS), found).steps == ()
 
 
-def test_removal_ends_the_telling_before_the_queue_and_says_what_is_lost() -> None:
+def test_removal_stops_notifications_before_it_deletes_the_queue_and_says_what_is_lost() -> None:
     there = made(PHOTOS, receiver_arn=ROLE)
     assert there.queue
-    held = {**there.queue.attributes, "ApproximateNumberOfMessages": "1200"}
-    there = replace(there, queue=replace(there.queue, attributes=held))
-    planned = removal(needs(PHOTOS), there)
+    full = {**there.queue.attributes, "ApproximateNumberOfMessages": "1200"}
+    there = replace(there, queue=replace(there.queue, attributes=full))
+    planned = plan_queue_removal(desired(PHOTOS), there)
     assert [type(change) for change in changes(planned)] == [
         PutNotifications,
         PollQueue,
@@ -194,8 +195,8 @@ def test_removal_ends_the_telling_before_the_queue_and_says_what_is_lost() -> No
         RemoveQueue,
     ]
     assert "lost with it: 1,200" in planned.steps[2].sentence
-    assert carried_out(there, planned) == NOTHING
+    assert apply(there, planned) == NOTHING
 
 
-def test_a_queue_that_nothing_needs_is_not_made() -> None:
-    assert plan(needs(), NOTHING, receiver_arn="").steps == ()
+def test_a_queue_that_no_bucket_needs_is_not_made() -> None:
+    assert plan_queue(desired(), NOTHING, receiver_arn="").steps == ()

@@ -1,4 +1,4 @@
-"""Who may do what: no more than is called, and nothing of anybody else's changed."""
+"""The policies allow only what is called, and statements of others are never changed."""
 
 import json
 from typing import Any
@@ -10,12 +10,12 @@ from replication.tools.provisioning.policies import (
     RECEIVE,
     SEND,
     allowed_buckets,
-    exchanged,
     iam_statements,
     owner_statement,
     ram_statements,
     receive_statement,
     receiver,
+    replace_statements,
     send_statement,
 )
 
@@ -37,7 +37,7 @@ def rule(bucket: str = "photos", region: str = "ap-east-1", **fields: Any) -> Re
 
 
 def granted(statements: list[dict[str, Any]], action: str) -> list[str]:
-    """What an action is allowed on."""
+    """The resources on which an action is allowed."""
     return [
         resource
         for statement in statements
@@ -46,7 +46,7 @@ def granted(statements: list[dict[str, Any]], action: str) -> list[str]:
     ]
 
 
-def test_s3_may_send_for_these_buckets_of_this_account_alone() -> None:
+def test_s3_may_send_only_for_these_buckets_of_this_account() -> None:
     statement = send_statement(QUEUE, {"photos", "documents"})
     assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
     assert statement["Action"] == "sqs:SendMessage"
@@ -64,8 +64,8 @@ def test_the_receiving_role_may_receive_delete_and_hide_and_nothing_else() -> No
     ]
 
 
-def test_our_statements_are_put_beside_those_of_others_and_taken_out_again() -> None:
-    twin = {**THEIRS, "Effect": "Deny"}  # some write a Sid twice, or none
+def test_our_statements_are_added_beside_those_of_others_and_removed_again() -> None:
+    twin = {**THEIRS, "Effect": "Deny"}  # a Sid may be repeated or missing
     theirs = [THEIRS, twin, {key: twin[key] for key in twin if key != "Sid"}]
     policy = json.dumps({"Version": "2008-10-17", "Statement": theirs})
     ours = {
@@ -73,24 +73,24 @@ def test_our_statements_are_put_beside_those_of_others_and_taken_out_again() -> 
         SEND: send_statement(QUEUE, {"photos"}),
         RECEIVE: receive_statement(QUEUE, ROLE),
     }
-    added = exchanged(policy, ours)
+    added = replace_statements(policy, ours)
     assert json.loads(added)["Statement"] == [*theirs, *ours.values()]
     assert (allowed_buckets(added), receiver(added)) == ({"photos"}, ROLE)
-    assert json.loads(exchanged(added, dict.fromkeys(ours))) == json.loads(policy)
-    assert exchanged("", dict.fromkeys(ours)) == ""
+    assert json.loads(replace_statements(added, dict.fromkeys(ours))) == json.loads(policy)
+    assert replace_statements("", dict.fromkeys(ours)) == ""
 
 
-def test_what_aws_writes_another_way_is_no_change() -> None:
+def test_a_statement_in_the_form_of_aws_is_no_change() -> None:
     ours = {SEND: send_statement(QUEUE, {"a", "b"}), RECEIVE: receive_statement(QUEUE, ROLE)}
-    document = json.loads(exchanged("", ours))
+    document = json.loads(replace_statements("", ours))
     send, receive = document["Statement"]
     send["Condition"]["ArnEquals"]["aws:SourceArn"].reverse()
     receive["Principal"] = {"AWS": [ROLE]}
     policy = json.dumps(document, indent=4)
-    assert exchanged(policy, ours) is policy
+    assert replace_statements(policy, ours) is policy
 
 
-def test_the_service_reads_what_its_rules_are_for_and_may_list_to_tell_404_from_403() -> None:
+def test_the_service_may_read_objects_and_list_buckets_so_that_a_missing_object_is_a_404() -> None:
     rules = [
         rule(source_prefix="a/"),
         rule(source_prefix="a/b/", archive_policy="restore"),
@@ -113,21 +113,21 @@ def test_the_service_reads_what_its_rules_are_for_and_may_list_to_tell_404_from_
     ]
     assert granted(statements, "s3:RestoreObject") == ["arn:aws:s3:::photos/a/b/*"]
     assert granted(statements, "sqs:ReceiveMessage") == [QUEUE.arn]
-    # A condition on the prefix would not hold for a GET, and a missing object would be a 403.
+    # A condition on the prefix never holds for a GET, so a missing object would be a 403.
     assert all("Condition" not in statement for statement in statements)
 
 
-def test_a_prefix_means_itself_in_a_policy() -> None:
+def test_special_characters_of_a_prefix_are_escaped_in_a_policy() -> None:
     (resource,) = granted(iam_statements([rule(source_prefix="${a}?*/")], []), "s3:GetObject")
     assert resource == "arn:aws:s3:::photos/${$}{a}${?}${*}/*"
 
 
-def test_a_prefix_ends_where_iam_would_refuse_the_document() -> None:
+def test_a_prefix_ends_before_a_character_that_iam_refuses() -> None:
     (resource,) = granted(iam_statements([rule(source_prefix="a/日本/b")], []), "s3:GetObject")
     assert resource == "arn:aws:s3:::photos/a/*"
 
 
-def test_oss_allows_what_the_rules_do_where_they_do_it() -> None:
+def test_oss_allows_what_the_rules_do_only_where_they_do_it() -> None:
     (put,) = granted(ram_statements([rule(destination_prefix="copies/")]), "oss:PutObject")
     assert put == "acs:oss:*:*:replica/copies/*"
 

@@ -1,4 +1,4 @@
-"""Rules as a file: what is applied, what is refused and at which line, and the round trip."""
+"""The rules file: what is applied, which mistakes are refused at which line, the round trip."""
 
 import io
 import re
@@ -43,7 +43,7 @@ def mistakes(text: str) -> list[str]:
     with pytest.raises(RulesFileError) as raised:
         apply_rules(text)
     for model in (Source, Destination, ReplicationRule, EventQueue):
-        assert not model.objects.exists(), "something was changed"
+        assert not model.objects.exists(), "the database was changed"
     return [str(mistake) for mistake in raised.value.mistakes]
 
 
@@ -77,7 +77,7 @@ def test_applying_again_changes_nothing():
     assert again.absent == []
 
 
-def test_a_change_names_the_field_the_old_and_the_new_value():
+def test_a_change_has_the_field_and_its_old_and_new_value():
     apply_rules(EXAMPLE)
     edited = EXAMPLE.replace("enabled: false", "enabled: true")
     changed = [change for change in apply_rules(edited).changes if change.fields]
@@ -93,7 +93,7 @@ def test_a_field_that_is_left_out_gets_its_default():
     assert ReplicationRule.objects.get(name="documents").source_suffix == ""
 
 
-def test_a_rule_can_be_pointed_elsewhere():
+def test_a_rule_can_get_another_destination():
     apply_rules(EXAMPLE)
     edited = EXAMPLE.replace("destination: oss-shanghai", "destination: oss-hangzhou")
     assert FieldChange("destination", "oss-shanghai", "oss-hangzhou") in [
@@ -101,7 +101,7 @@ def test_a_rule_can_be_pointed_elsewhere():
     ]
 
 
-def test_what_the_file_does_not_mention_stays_and_is_named():
+def test_rows_that_the_file_does_not_mention_stay_and_are_listed():
     apply_rules(EXAMPLE)
     applied = apply_rules(f"sources: [{SOURCE}]")
     assert ("rule", "photos") in applied.absent
@@ -109,7 +109,7 @@ def test_what_the_file_does_not_mention_stays_and_is_named():
     assert ReplicationRule.objects.count() == 3
 
 
-def test_a_dry_run_says_the_same_and_changes_nothing():
+def test_a_dry_run_reports_the_same_changes_and_changes_nothing():
     assert summary(EXAMPLE, dry_run=True) == summary(EXAMPLE)
     edited = EXAMPLE.replace("enabled: false", "enabled: true").replace(", cdn.example.com", "")
     assert summary(edited, dry_run=True) == summary(edited)
@@ -136,7 +136,7 @@ def test_domains_are_added_removed_and_moved():
     }
 
 
-def test_what_pollers_and_operators_keep_in_the_rows_stays():
+def test_counts_of_pollers_and_pauses_of_operators_stay():
     apply_rules(EXAMPLE)
     EventQueue.objects.update(messages_received=7)
     ReplicationRule.pause(ReplicationRule.objects.all())
@@ -145,7 +145,7 @@ def test_what_pollers_and_operators_keep_in_the_rows_stays():
     assert not ReplicationRule.objects.filter(paused_at=None).exists()
 
 
-def test_anchors_and_merges_are_understood():
+def test_anchors_and_merges_are_applied():
     apply_rules("""
 x-base: &base {region: ap-east-1, credential_profile: hk}
 sources:
@@ -158,7 +158,7 @@ sources:
     ]
 
 
-def test_a_value_that_only_looks_like_a_number_or_a_date_is_taken_as_it_stands():
+def test_text_that_looks_like_a_number_or_a_date_is_taken_literally():
     apply_rules("""
 sources:
   - {name: 2024-01-01, bucket: 0123, region: 1.50}
@@ -179,7 +179,7 @@ def test_limits_are_numbers():
     assert Destination.objects.get(name="oss-shanghai").max_requests_per_second is None
 
 
-def test_a_limit_is_taken_away_by_leaving_it_out():
+def test_leaving_a_limit_out_removes_it():
     apply_rules(EXAMPLE)
     edited = EXAMPLE.replace("    max_requests_per_second: 500\n", "")
     changed = [change for change in apply_rules(edited).changes if change.fields]
@@ -189,7 +189,7 @@ def test_a_limit_is_taken_away_by_leaving_it_out():
     assert Destination.objects.get(name="oss-hangzhou").max_requests_per_second is None
 
 
-def test_null_takes_away_a_limit_that_was_merged():
+def test_null_removes_a_merged_limit():
     apply_rules(f"""
 x-slow: &slow {{max_requests_per_second: 10, max_bytes_per_second: 1000}}
 destinations:
@@ -203,7 +203,7 @@ destinations:
     assert dict(zip("de", limits, strict=True)) == {"d": (10, 1000), "e": (None, None)}
 
 
-def test_globs_are_a_block_of_lines():
+def test_globs_are_one_on_each_line():
     apply_rules(EXAMPLE)
     rule = ReplicationRule.objects.get(name="photos")
     assert rule.include == "**/*.jpg\n**/*.png\n"
@@ -214,7 +214,7 @@ def test_globs_are_a_block_of_lines():
 # -- mistakes ----------------------------------------------------------------------------------
 
 
-def test_all_mistakes_are_told_at_once_each_with_its_line():
+def test_all_mistakes_are_reported_at_once_each_with_its_line():
     assert mistakes(f"""\
 sources:
   - {SOURCE}
@@ -237,7 +237,7 @@ quues: []
         "endpoint URL and no bucket.",
         "4: sources[1].bukket: a source has no such field; did you mean 'bucket'?",
         "10: rules[0].destination: there is no destination named 'dd'; did you mean 'd'?",
-        "11: rules[0].enabled: must be true or false, and not 'yes'",
+        "11: rules[0].enabled: must be true or false, not 'yes'",
         "12: rules[1].name: Use lower-case letters, digits and hyphens; start with a letter or "
         "digit.",
         "15: rules[1].delete_policy: Value 'erase' is not a valid choice.",
@@ -252,23 +252,23 @@ quues: []
         ("- a", "1: the file must have one or more of"),
         ("sources: {}", "1: sources: must be a list"),
         ("sources:\n", "1: sources: must be a list"),
-        ("sources: [a]", "1: sources[0]: must have the fields of a source"),
+        ("sources: [a]", "1: sources[0]: must be a mapping with the fields of a source"),
         ("sources:\n- bucket: b", "2: sources[0].name: is missing"),
-        ("sources: [{name: }]", "1: sources[0].name: must be text, and is empty"),
+        ("sources: [{name: }]", "1: sources[0].name: must be text, but is empty"),
         (
             "sources: [{name: true}]",
             '1: sources[0].name: must be text; put quotes around it: "true"',
         ),
-        ("sources: [{name: [a]}]", "1: sources[0].name: must be text, and not a list"),
+        ("sources: [{name: [a]}]", "1: sources[0].name: must be text, not a list"),
         ("sources: [{name: !!python/name:os.system a}]", "1: sources[0].name: must be text"),
         ('sources: [{name: "a\\0"}]', "1: sources[0].name: has a character that PostgreSQL"),
         ('sources: [{name: "\\ud800"}]', "1: sources[0].name: has a character that PostgreSQL"),
         ("sources: [{name: a, 1: 2}]", "1: sources[0].1: a source has no such field"),
         ("sources: [{name: a, [b]: 2}]", "1: the name of a field must be text"),
         ("sources: [{name: a, <<: 3}]", "1: <<: only mappings can be merged"),
-        ("sources: []\nsources: []", "2: sources: stands in line 1 already"),
-        ("sources:\n- name: a\n  name: b", "3: name: stands in line 2 already"),
-        (f"sources:\n- {SOURCE}\n- {SOURCE}", "3: sources[1].name: 'a' stands in line 2 already"),
+        ("sources: []\nsources: []", "2: sources: is already in line 1"),
+        ("sources:\n- name: a\n  name: b", "3: name: is already in line 2"),
+        (f"sources:\n- {SOURCE}\n- {SOURCE}", "3: sources[1].name: 'a' is already in line 2"),
         ("rules: [{name: a}]", "1: rules[0].source: is missing"),
         ("rules: [{name: a, domains: []}]", "1: rules[0].domains: a rule has no such field"),
         ("queues: [{name: a, url: x}]", "1: queues[0].region: is missing"),
@@ -293,7 +293,7 @@ quues: []
         ),
         (
             "rules: [{max_concurrency: many}]",
-            "1: rules[0].max_concurrency: must be a whole number, and not 'many'",
+            "1: rules[0].max_concurrency: must be a whole number, not 'many'",
         ),
         (
             "rules: [{max_concurrency: '8'}]",
@@ -312,17 +312,23 @@ quues: []
             "rules: [{name: a, max_concurrency: 3000000000}]",
             "rules[0].max_concurrency: Ensure this value",
         ),
-        ("rules: [{max_concurrency: }]", "1: rules[0].max_concurrency: must be a whole number, an"),
-        ("rules: [{max_concurrency: [1]}]", "rules[0].max_concurrency: must be a whole number, a"),
+        (
+            "rules: [{max_concurrency: }]",
+            "1: rules[0].max_concurrency: must be a whole number, but",
+        ),
+        (
+            "rules: [{max_concurrency: [1]}]",
+            "rules[0].max_concurrency: must be a whole number, not",
+        ),
         ("sources: [a\nb: c", "2: not YAML: expected ',' or ']'"),
         ("sources: *nowhere", "1: not YAML: found undefined alias 'nowhere'"),
         ("a: 1\n---\nb: 2", "not YAML"),
         ("a: \x07", "not YAML"),
         ("[" * 5000, "1: nested too deeply"),
-        (" " * (MAX_FILE_BYTES + 1), "1: the file has over 1,048,576 bytes"),
+        (" " * (MAX_FILE_BYTES + 1), "1: the file is larger than 1,048,576 bytes"),
     ],
 )
-def test_a_mistake_is_told_with_its_line_and_nothing_is_changed(text, expected):
+def test_a_mistake_is_reported_with_its_line_and_nothing_is_changed(text, expected):
     assert any(mistake.startswith(expected) or expected in mistake for mistake in mistakes(text))
 
 
@@ -332,10 +338,10 @@ sources: [{SOURCE}]
 destinations: [{DESTINATION}]
 rules:
   - {{name: r, source: a, destination: d, encryption: AES256, kms_key_id: k}}
-""") == ["4: rules[0]: A KMS key id needs the encryption KMS."]
+""") == ["4: rules[0]: A KMS key id needs the encryption method KMS."]
 
 
-def test_mistakes_of_domains_are_told_with_their_lines():
+def test_mistakes_in_domains_are_reported_with_their_lines():
     assert mistakes("""\
 sources:
   - name: a
@@ -350,9 +356,9 @@ sources:
     region: r
     domains: [x.example.com]
 """) == [
-        "7: sources[0].domains[1]: A host name in lower case without scheme or path, "
+        "7: sources[0].domains[1]: Enter a host name in lower case, without scheme or path, "
         "e.g. files.example.com",
-        "8: sources[0].domains[2]: 'x.example.com' stands in line 6 already",
+        "8: sources[0].domains[2]: 'x.example.com' is already in line 6",
         "12: sources[1].domains[0]: 'x.example.com' belongs to the source 'a'",
     ]
 
@@ -386,7 +392,7 @@ rules: [{{name: r, source: a, destination: d}}]
     ids=["merges-itself", "contains-itself", "a-billion-merges", "many-entries"],
 )
 @pytest.mark.timeout(30)
-def test_a_file_that_is_made_to_explode_is_refused_quickly(text):
+def test_a_file_made_to_exhaust_memory_is_refused_quickly(text):
     assert mistakes(text)
 
 
@@ -400,7 +406,7 @@ def test_applying_an_export_changes_nothing():
     assert applied.absent == []
 
 
-def test_an_export_makes_an_empty_database_equal():
+def test_applying_an_export_restores_an_empty_database():
     apply_rules(EXAMPLE)
     exported = export_rules()
     empty_the_database()
@@ -408,7 +414,7 @@ def test_an_export_makes_an_empty_database_equal():
     assert export_rules() == exported
 
 
-def test_an_empty_database_is_exported_and_applied():
+def test_an_empty_database_can_be_exported_and_applied():
     assert apply_rules(export_rules()).changes == []
 
 
@@ -424,11 +430,11 @@ any_text = st.text(st.characters(exclude_characters="\0", exclude_categories=["C
 def make_rule(**fields) -> ReplicationRule:
     empty_the_database()
     apply_rules(f"sources: [{SOURCE}]\ndestinations: [{DESTINATION}]")
-    places = {"source": Source.objects.get(), "destination": Destination.objects.get()}
-    return ReplicationRule.objects.create(name="r", **places, **fields)
+    ends = {"source": Source.objects.get(), "destination": Destination.objects.get()}
+    return ReplicationRule.objects.create(name="r", **ends, **fields)
 
 
-def test_lines_of_printable_text_are_exported_as_a_block():
+def test_several_lines_of_printable_text_are_exported_as_a_block():
     make_rule(include="**/*.jpg\n[a-z]*.png\n# no comment", exclude="a\n", max_concurrency=3)
     exported = export_rules()
     assert "    include: |-\n      **/*.jpg\n      [a-z]*.png\n      # no comment\n" in exported
@@ -442,7 +448,7 @@ def test_an_export_has_no_line_for_a_limit_that_is_not_set():
     assert "max_" not in export_rules()
 
 
-def test_what_is_not_set_is_null_in_an_export_where_leaving_it_out_would_set_it(monkeypatch):
+def test_an_export_writes_null_where_leaving_the_field_out_would_set_it(monkeypatch):
     make_rule(max_concurrency=None)
     field = ReplicationRule._meta.get_field("max_concurrency")
     monkeypatch.setattr(field, "get_default", lambda: 8)
@@ -524,7 +530,7 @@ def test_applyrules_prints_what_it_did(tmp_path: Path):
     assert "kept      queue photos: not in the file\n" in printed
 
 
-def test_applyrules_says_when_a_run_is_dry():
+def test_applyrules_says_that_it_was_a_dry_run():
     assert "Dry run" in run("applyrules", str(DOCS / "reference/rules.example.yaml"), "--dry-run")
     assert not Source.objects.exists()
 
@@ -555,7 +561,7 @@ def test_applyrules_prints_a_bounded_number_of_mistakes(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("content", "reason"), [(None, "can't be read"), (b"\xff", "not UTF-8")])
-def test_applyrules_says_what_is_wrong_with_the_file(tmp_path: Path, content, reason):
+def test_applyrules_reports_a_file_that_it_can_not_read(tmp_path: Path, content, reason):
     file = tmp_path / "rules.yaml"
     if content is not None:
         file.write_bytes(content)
@@ -563,7 +569,7 @@ def test_applyrules_says_what_is_wrong_with_the_file(tmp_path: Path, content, re
         run("applyrules", str(file))
 
 
-def test_exportrules_writes_what_applyrules_takes(tmp_path: Path):
+def test_applyrules_accepts_what_exportrules_writes(tmp_path: Path):
     apply_rules(EXAMPLE)
     file = tmp_path / "rules.yaml"
     run("exportrules", str(file))
