@@ -1,4 +1,4 @@
-"""`python -m sandbox.oss` runs the stand-in until SIGTERM or Ctrl-C."""
+"""Runs the OSS stand-in until SIGTERM or Ctrl-C."""
 
 import argparse
 import signal
@@ -12,7 +12,7 @@ from sandbox.oss.server import OssServer
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Return the exit status."""
     options = _parser().parse_args()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -43,14 +43,14 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox.oss", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 (default) takes a free one")
+    parser.add_argument("--port", type=int, default=0, help="0 (default) picks a free port")
     parser.add_argument("--key", type=_key, action="append", required=True, metavar="ID:SECRET")
     parser.add_argument("--bucket", action="append", default=[], metavar="NAME")
     parser.add_argument("--region", default="cn-hangzhou")
     parser.add_argument("--data", type=Path, help="folder for large bodies (default: temporary)")
     parser.add_argument("--v4-only", action="store_true", help="refuse V1 signatures")
     parser.add_argument(
-        "--log-size", type=int, default=DEFAULT_SIZE, help="requests kept in the log"
+        "--log-size", type=int, default=DEFAULT_SIZE, help="how many requests the log keeps"
     )
     return parser
 

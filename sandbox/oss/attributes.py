@@ -1,4 +1,4 @@
-"""From request headers to what is kept about an object, and back to answer headers."""
+"""Converts request headers to an object's attributes, and attributes to answer headers."""
 
 from collections.abc import Container
 
@@ -22,7 +22,10 @@ ENCRYPTIONS = ("AES256", "KMS", "SM4")
 def from_headers(
     headers: dict[str, str], bucket: Bucket, *, kms_keys: Container[str]
 ) -> Attributes:
-    """What a Put, Append, Copy or InitiateMultipartUpload says; raises OssError."""
+    """The attributes that a Put, Append, Copy or InitiateMultipartUpload requests.
+
+    Raises OssError for a header that OSS refuses.
+    """
     standard = {
         title: headers[name] for name, title in STANDARD_HEADERS.items() if headers.get(name)
     }
@@ -45,7 +48,7 @@ def from_headers(
 
 
 def to_headers(stored: StoredObject) -> dict[str, str]:
-    """What Get and Head tell about an object."""
+    """The headers that Get and Head return for an object."""
     attributes = stored.attributes
     answer = {
         "ETag": stored.etag,

@@ -1,4 +1,4 @@
-"""Who sent a request: OSS's checks of a signature, its time and its scope."""
+"""Finds the sender of a request: OSS's checks of a signature, its time and its scope."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ from sandbox.oss.signatures import UNSIGNED_PAYLOAD, V4, exact_bytes
 SKEW_SECONDS = 900
 V4_LONGEST_SECONDS = 7 * 24 * 3600
 
-# What is said of each part of a scope; the ECs are known of two.
+# The name of each part of a scope in an error, and its EC if OSS's is known.
 _SCOPE_FAULTS = (
     ("date", None),
     ("region", "0002-00000226"),
@@ -27,7 +27,7 @@ _V4_FIELD = re.compile(r"\s*(Credential|AdditionalHeaders|Signature)\s*=\s*([^,]
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """A secret, and for a temporary key the token that must come with it."""
+    """A secret, and for a temporary key the token that each request must carry."""
 
     secret: str
     security_token: str | None = None
@@ -35,16 +35,16 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """The rules by which one server believes a signature; `now` is in epoch seconds."""
+    """Verifies the signatures of requests to one server; `now` is in epoch seconds."""
 
     keys: Mapping[str, AccessKey]
     region: str
     v4_only: bool
 
     def authenticate(self, head: RequestHead, *, bucket: str, key: str, now: float) -> str | None:
-        """The access key id that signed the request, or None for an anonymous one.
+        """The id of the access key that signed the request, or None for an anonymous request.
 
-        Raises OssError where the signature, its time or its scope is wrong.
+        Raises OssError if the signature, its time or its scope is wrong.
         """
         authorization = head.headers.get("authorization")
         in_url = not head.query.keys().isdisjoint(("x-oss-signature", "Signature"))
@@ -197,7 +197,7 @@ class Verifier:
         return key_id
 
     def _scope(self, credential: str, stamp: str) -> tuple[str, str]:
-        """The access key id and the scope of a credential whose every part is as it must be."""
+        """The access key id and the scope of a credential; raises OssError if a part is wrong."""
         key_id, _, scope = credential.partition("/")
         parts = scope.split("/")
         expected = (stamp[:8], self.region, "oss", "aliyun_v4_request")

@@ -1,4 +1,4 @@
-"""Bytes that never change, with their MD5 and CRC-64: small ones in memory, large ones in files."""
+"""Immutable bytes with their MD5 and CRC-64: small ones in memory, large ones in files."""
 
 import hashlib
 import itertools
@@ -17,14 +17,14 @@ _file_numbers = itertools.count()
 
 
 class Source(Protocol):
-    """What a blob is written from."""
+    """A stream of bytes to write a blob from."""
 
     def read(self) -> bytes:
         """The next bytes, or b"" at the end."""
 
 
 class Blob:
-    """Immutable bytes; a blob's file is removed with the last reference to the blob."""
+    """Immutable bytes; the blob's file is removed with the last reference to the blob."""
 
     __slots__ = ("__weakref__", "crc64", "data", "md5", "path", "size")
 
@@ -39,9 +39,9 @@ class Blob:
 
 
 def receive_blob(source: Source, *, folder: Path, spill_bytes: int) -> Blob:
-    """Read `source` to its end; above `spill_bytes` the bytes go to a file of `folder`.
+    """Read `source` to its end; above `spill_bytes` the bytes go to a file in `folder`.
 
-    Whatever `source.read` raises leaves nothing behind.
+    If `source.read` raises, no file remains.
     """
     held: list[bytes] = []
     held_bytes = 0
@@ -79,14 +79,14 @@ def _receive_into_file(held: list[bytes], source: Source, path: Path) -> Blob:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`size` bytes of a blob, from `offset`."""
+    """`size` bytes of a blob, starting at `offset`."""
 
     blob: Blob
     offset: int
     size: int
 
     def open(self) -> BinaryIO:
-        """The blob's file; only where `blob.path` is set."""
+        """Open the blob's file; only for a blob with a `path`."""
         assert self.blob.path is not None
         return self.blob.path.open("rb", buffering=0)
 
@@ -101,7 +101,7 @@ class Content:
 
     @staticmethod
     def join(blobs: tuple[Blob, ...]) -> "Content":
-        """Blobs one after the other, their CRC-64 combined without reading them again."""
+        """Join blobs in order; their CRC-64s are combined without reading the bytes again."""
         size = 0
         crc64 = 0
         for blob in blobs:
@@ -110,7 +110,7 @@ class Content:
         return Content(blobs, size, crc64)
 
     def pieces(self, start: int, length: int) -> Iterator[Piece]:
-        """The pieces that hold `length` bytes from `start`."""
+        """The pieces that make up `length` bytes from `start`."""
         for blob in self.blobs:
             if start >= blob.size:
                 start -= blob.size
@@ -124,7 +124,7 @@ class Content:
 
 
 class ContentSource:
-    """A part of a content as a Source, for copies."""
+    """A Source that reads a range of a content, for copies."""
 
     def __init__(self, content: Content, start: int, length: int) -> None:
         self._chunks = self._read_pieces(content, start, length)

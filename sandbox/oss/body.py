@@ -1,4 +1,4 @@
-"""The body of a request, read as it comes and no further than it goes."""
+"""Reads the body of a request as it arrives, and never past its end."""
 
 import time
 
@@ -15,9 +15,9 @@ from sandbox.oss.http import (
 
 
 class Body:
-    """The body of one request, by Content-Length or chunked; a Source for blobs.
+    """The body of one request, with a Content-Length or chunked; a Source for blobs.
 
-    Exactly Content-Length bytes are taken, however many the client meant to send.
+    It reads exactly Content-Length bytes, however many the client sends.
     """
 
     def __init__(self, connection: Connection, head: RequestHead) -> None:
@@ -35,12 +35,15 @@ class Body:
 
     @property
     def is_read(self) -> bool:
-        """Whether nothing of this request is left on the connection."""
+        """Whether the whole body was read from the connection."""
         return self._ended
 
     @property
     def can_be_drained(self) -> bool:
-        """Whether it is worth to read on, after a refusal, for the sake of the connection."""
+        """Whether to read the rest of a refused request's body, so that the connection can stay.
+
+        Not if the client waits for `100 Continue`, nor if the rest is chunked or too long.
+        """
         waits = self._awaits_continue or self.chunked
         return self._ended or not (waits or self._left > DRAIN_BYTES)
 
@@ -56,7 +59,7 @@ class Body:
         chunk = self._connection.read_some(min(self._left, READ_BYTES))
         self._left -= len(chunk)
         self._ended = not self._left
-        self._pace(len(chunk))
+        self._throttle(len(chunk))
         return chunk
 
     def read_all(self, limit: int) -> bytes | None:
@@ -70,7 +73,7 @@ class Body:
         return b"".join(chunks)
 
     def drain(self) -> bool:
-        """Read what is left of a refused request; False if it does not come."""
+        """Read the rest of a refused request's body; False if it does not arrive in time."""
         if self._ended:
             return True
         self._connection.sock.settimeout(DRAIN_SECONDS)
@@ -98,9 +101,9 @@ class Body:
         self._left -= len(chunk)
         if not self._left and self._connection.read_line():
             raise BadRequestError("a chunk is longer than its size says")
-        self._pace(len(chunk))
+        self._throttle(len(chunk))
         return chunk
 
-    def _pace(self, size: int) -> None:
+    def _throttle(self, size: int) -> None:
         if self.bytes_per_second:
             time.sleep(size / self.bytes_per_second)

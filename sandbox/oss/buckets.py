@@ -1,4 +1,4 @@
-"""Operations on the service and on buckets."""
+"""OSS's operations on the service and on buckets."""
 
 from sandbox.oss import names
 from sandbox.oss.dates import iso_time
@@ -24,7 +24,7 @@ def list_buckets(exchange: Exchange) -> Answer:
     ]
     page, is_truncated = found[:limit], len(found) > limit
     listed = "".join(
-        f"<Bucket>{_facts(bucket, exchange.region)}{element('Region', exchange.region)}</Bucket>"
+        f"<Bucket>{_elements(bucket, exchange.region)}{element('Region', exchange.region)}</Bucket>"
         for bucket in page
     )
     paging = (
@@ -38,7 +38,7 @@ def list_buckets(exchange: Exchange) -> Answer:
 
 
 def put_bucket(exchange: Exchange) -> Answer:
-    """PutBucket; one that is there already is the caller's own, and takes the new ACL."""
+    """PutBucket; an existing bucket belongs to the caller, and gets the new ACL."""
     acl = names.check_one_of(
         "x-oss-acl", exchange.headers.get("x-oss-acl", "private"), names.BUCKET_ACLS
     )
@@ -64,7 +64,7 @@ def put_bucket(exchange: Exchange) -> Answer:
 
 
 def delete_bucket(exchange: Exchange) -> Answer:
-    """DeleteBucket: only an empty one, without unfinished uploads."""
+    """DeleteBucket: only an empty bucket without unfinished uploads."""
     store = exchange.store
     with store.lock:
         bucket = exchange.bucket
@@ -80,7 +80,7 @@ def get_bucket_info(exchange: Exchange) -> Answer:
     return xml_answer(
         "BucketInfo",
         "<Bucket>"
-        + _facts(bucket, exchange.region)
+        + _elements(bucket, exchange.region)
         + element("AccessMonitor", "Disabled")
         + element("DataRedundancyType", "LRS")
         + element("Comment", "")
@@ -98,7 +98,7 @@ def get_bucket_location(exchange: Exchange) -> Answer:
 
 
 def get_bucket_stat(exchange: Exchange) -> Answer:
-    """GetBucketStat; OSS's is hours late, ours is of this moment."""
+    """GetBucketStat; OSS's figures are hours old, the stand-in's are current."""
     bucket = exchange.bucket
     with bucket.lock:
         size = sum(stored.size for stored in bucket.objects.values())
@@ -129,13 +129,13 @@ def put_bucket_acl(exchange: Exchange) -> Answer:
 
 
 def get_bucket_versioning(exchange: Exchange) -> Answer:
-    """GetBucketVersioning: never enabled, so there is no Status."""
+    """GetBucketVersioning: never enabled, so the answer has no Status."""
     assert exchange.bucket
     return xml_answer("VersioningConfiguration", "")
 
 
 def delete_objects(exchange: Exchange) -> Answer:
-    """DeleteMultipleObjects: up to 1,000 keys; Content-MD5 is a must."""
+    """DeleteMultipleObjects: up to 1,000 keys; Content-MD5 is required."""
     bucket = exchange.bucket
     claimed = exchange.headers.get("content-md5")
     if claimed is None:
@@ -166,7 +166,7 @@ def delete_objects(exchange: Exchange) -> Answer:
     )
 
 
-def _facts(bucket: Bucket, region: str) -> str:
+def _elements(bucket: Bucket, region: str) -> str:
     return (
         element("CreationDate", iso_time(bucket.created_at))
         + element("ExtranetEndpoint", f"oss-{region}.aliyuncs.com")

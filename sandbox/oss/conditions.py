@@ -1,4 +1,4 @@
-"""The headers that make a read conditional or partial, judged as OSS judges them."""
+"""Evaluates the headers that make a read conditional or partial, as OSS does."""
 
 import re
 
@@ -10,11 +10,14 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)(,.*)?")
 
 
 class NotModifiedError(Exception):
-    """The client already has it: 304."""
+    """The client already has the object: answer 304."""
 
 
 def check(headers: dict[str, str], stored: StoredObject, *, prefix: str = "") -> None:
-    """Raises PreconditionFailed (412) or NotModifiedError; `prefix` is for copy sources."""
+    """Check the conditional headers; `prefix` is the prefix of their names, for a copy's source.
+
+    Raises OssError PreconditionFailed (412), or NotModifiedError.
+    """
     match = headers.get(f"{prefix}if-match")
     if match is not None and match.strip('"') != stored.etag.strip('"') and match != "*":
         raise OssError("PreconditionFailed", Condition="If-Match")
@@ -30,11 +33,11 @@ def check(headers: dict[str, str], stored: StoredObject, *, prefix: str = "") ->
 
 
 def byte_range(headers: dict[str, str], size: int) -> tuple[int, int] | None:
-    """(start, length) that a Range header asks for, or None for the whole object.
+    """The (start, length) that a Range header requests, or None for the whole object.
 
-    OSS ignores a range that is malformed or reaches beyond the end, unless the request says
-    `x-oss-range-behavior: standard`; only then does it answer InvalidRange (416) or clip.
-    Of several ranges it serves the first.
+    OSS ignores a malformed range. It also ignores a range that reaches past the end, unless the
+    request has `x-oss-range-behavior: standard`: then it clips the range or answers InvalidRange
+    (416). If there are several ranges, it serves the first.
     """
     header = headers.get("range")
     if header is None:

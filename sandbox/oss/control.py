@@ -1,4 +1,4 @@
-"""The control API under `/-/`: JSON, without signatures, for loopback only."""
+"""The control API under `/-/`: JSON, without signatures, from loopback only."""
 
 import dataclasses
 import ipaddress
@@ -24,7 +24,7 @@ def handle(
 ) -> bool:
     """Answer one control request; False if the connection must be closed."""
     if not ipaddress.ip_address(peer).is_loopback:
-        _send_json(connection, 403, {"error": "the control API answers loopback only"})
+        _send_json(connection, 403, {"error": "the control API is for loopback clients only"})
         return False
     raw = body.read_all(REQUEST_BYTES)
     if raw is None:
@@ -46,7 +46,7 @@ def handle(
     return True
 
 
-def _list_requests(service: Service, query: dict[str, str], said: Any) -> Any:
+def _list_requests(service: Service, query: dict[str, str], payload: Any) -> Any:
     entries = service.requests(
         bucket=query.get("bucket"), key=query.get("key"), operation=query.get("operation")
     )
@@ -57,17 +57,17 @@ def _list_requests(service: Service, query: dict[str, str], said: Any) -> Any:
     }
 
 
-def _resize_log(service: Service, query: dict[str, str], said: Any) -> Any:
-    service.log.resize(int(said["size"]))
+def _resize_log(service: Service, query: dict[str, str], payload: Any) -> Any:
+    service.log.resize(int(payload["size"]))
     return {"size": service.log.size}
 
 
-def _clear_log(service: Service, query: dict[str, str], said: Any) -> Any:
+def _clear_log(service: Service, query: dict[str, str], payload: Any) -> Any:
     service.log.clear()
     return {}
 
 
-def _list_faults(service: Service, query: dict[str, str], said: Any) -> Any:
+def _list_faults(service: Service, query: dict[str, str], payload: Any) -> Any:
     return {
         "faults": [
             {"id": fault_id, "left": left, **dataclasses.asdict(fault)}
@@ -76,62 +76,64 @@ def _list_faults(service: Service, query: dict[str, str], said: Any) -> Any:
     }
 
 
-def _add_fault(service: Service, query: dict[str, str], said: Any) -> Any:
-    return {"id": service.add_fault(Fault(**said))}
+def _add_fault(service: Service, query: dict[str, str], payload: Any) -> Any:
+    return {"id": service.add_fault(Fault(**payload))}
 
 
-def _clear_faults(service: Service, query: dict[str, str], said: Any) -> Any:
+def _clear_faults(service: Service, query: dict[str, str], payload: Any) -> Any:
     service.clear_faults()
     return {}
 
 
-def _list_denials(service: Service, query: dict[str, str], said: Any) -> Any:
+def _list_denials(service: Service, query: dict[str, str], payload: Any) -> Any:
     return {"denials": [dataclasses.asdict(denial) for denial in service.denials]}
 
 
-def _deny(service: Service, query: dict[str, str], said: Any) -> Any:
-    if "actions" in said:
-        said["actions"] = tuple(said["actions"])
-    service.deny(Denial(**said))
+def _deny(service: Service, query: dict[str, str], payload: Any) -> Any:
+    if "actions" in payload:
+        payload["actions"] = tuple(payload["actions"])
+    service.deny(Denial(**payload))
     return {}
 
 
-def _clear_denials(service: Service, query: dict[str, str], said: Any) -> Any:
+def _clear_denials(service: Service, query: dict[str, str], payload: Any) -> Any:
     service.clear_denials()
     return {}
 
 
-def _set_secret(service: Service, query: dict[str, str], said: Any) -> Any:
-    service.set_secret(said["id"], said["secret"], security_token=said.get("security_token"))
+def _set_secret(service: Service, query: dict[str, str], payload: Any) -> Any:
+    service.set_secret(
+        payload["id"], payload["secret"], security_token=payload.get("security_token")
+    )
     return {}
 
 
-def _remove_key(service: Service, query: dict[str, str], said: Any) -> Any:
-    service.remove_key(said["id"])
+def _remove_key(service: Service, query: dict[str, str], payload: Any) -> Any:
+    service.remove_key(payload["id"])
     return {}
 
 
-def _add_kms_key(service: Service, query: dict[str, str], said: Any) -> Any:
-    service.add_kms_key(said["id"])
+def _add_kms_key(service: Service, query: dict[str, str], payload: Any) -> Any:
+    service.add_kms_key(payload["id"])
     return {}
 
 
-def _set_clock(service: Service, query: dict[str, str], said: Any) -> Any:
-    service.set_clock_offset(float(said["offset_seconds"]))
+def _set_clock(service: Service, query: dict[str, str], payload: Any) -> Any:
+    service.set_clock_offset(float(payload["offset_seconds"]))
     return {}
 
 
-def _create_bucket(service: Service, query: dict[str, str], said: Any) -> Any:
-    service.create_bucket(said["name"], acl=said.get("acl", "private"))
+def _create_bucket(service: Service, query: dict[str, str], payload: Any) -> Any:
+    service.create_bucket(payload["name"], acl=payload.get("acl", "private"))
     return {}
 
 
-def _reset(service: Service, query: dict[str, str], said: Any) -> Any:
+def _reset(service: Service, query: dict[str, str], payload: Any) -> Any:
     service.reset()
     return {}
 
 
-def _health(service: Service, query: dict[str, str], said: Any) -> Any:
+def _health(service: Service, query: dict[str, str], payload: Any) -> Any:
     return {"region": service.region, "buckets": sorted(service.store.buckets)}
 
 
@@ -158,7 +160,7 @@ _ENDPOINTS: dict[tuple[str, str], _Endpoint] = {
 
 
 def _send_objects(service: Service, connection: Connection, query: dict[str, str]) -> None:
-    """One JSON array a line, [bucket, key, size, crc64, etag], streamed in order."""
+    """Stream one JSON array per line, [bucket, key, size, crc64, etag], sorted."""
     found = service.store.contents(query.get("bucket"), query.get("prefix", ""))
     connection.send(
         b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
@@ -166,15 +168,15 @@ def _send_objects(service: Service, connection: Connection, query: dict[str, str
     )
     while batch := list(itertools.islice(found, BATCH_OBJECTS)):
         lines = "".join(
-            json.dumps([*place, stored.size, stored.content.crc64, stored.etag.strip('"')]) + "\n"
-            for *place, stored in batch
+            json.dumps([*names, stored.size, stored.content.crc64, stored.etag.strip('"')]) + "\n"
+            for *names, stored in batch
         ).encode()
         connection.send(b"%x\r\n%s\r\n" % (len(lines), lines))
     connection.send(b"0\r\n\r\n")
 
 
-def _send_json(connection: Connection, status: int, said: Any) -> None:
-    data = json.dumps(said, ensure_ascii=False).encode("utf-8", "replace")
+def _send_json(connection: Connection, status: int, value: Any) -> None:
+    data = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
     connection.send(
         b"HTTP/1.1 %d Control\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         % (status, len(data))

@@ -1,4 +1,4 @@
-"""One client's connection: request after request is understood, carried out and answered."""
+"""Parses, executes and answers one request after another on a client's connection."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ from sandbox.oss.body import Body
 from sandbox.oss.dates import http_date
 from sandbox.oss.errors import OssError
 from sandbox.oss.exchange import Exchange
-from sandbox.oss.faults import Taken
+from sandbox.oss.faults import FiredFault
 from sandbox.oss.http import (
     REASONS,
     Answer,
@@ -26,11 +26,11 @@ WITHOUT_BODY = (204, 304)
 
 
 class InjectedResetError(Exception):
-    """A fault wants the connection broken."""
+    """A fault resets the connection."""
 
 
 class Conversation:
-    """What is said on one connection."""
+    """The requests and answers on one connection."""
 
     def __init__(self, service: Service, sock: socket.socket, peer: str) -> None:
         self._service = service
@@ -38,7 +38,7 @@ class Conversation:
         self._peer = peer
 
     def run(self) -> None:
-        """Returns when the client is done, or has to be."""
+        """Serve requests until the client closes the connection, or the server must close it."""
         with contextlib.suppress(ClientGoneError):
             try:
                 while not self._service.stopping.is_set():
@@ -52,12 +52,12 @@ class Conversation:
         """Answer one request; False if the connection must be closed."""
         service = self._service
         body = Body(self._connection, head)
-        bucket, raw_key = routing.place(head, service.store.buckets)
+        bucket, raw_key = routing.bucket_and_key(head, service.store.buckets)
         if bucket == routing.CONTROL_BUCKET:
             return control.handle(service, self._connection, head, body, self._peer)
         entry = LoggedRequest(service.next_request_id(), head.method, time.monotonic(), time.time())
         try:
-            answer = self._carry_out(self._understand(entry, head, body, bucket, raw_key), entry)
+            answer = self._execute(self._parse(entry, head, body, bucket, raw_key), entry)
         except OssError as error:
             entry.code = error.code
             answer = _error_answer(error, head, entry.request_id)
@@ -74,7 +74,7 @@ class Conversation:
         self._log(entry)
         return self._send(answer, head, body, entry)
 
-    def _understand(
+    def _parse(
         self, entry: LoggedRequest, head: RequestHead, body: Body, bucket: str, raw_key: bytes
     ) -> Exchange:
         service = self._service
@@ -105,19 +105,19 @@ class Conversation:
             spill_bytes=service.spill_bytes,
         )
 
-    def _carry_out(self, exchange: Exchange, entry: LoggedRequest) -> Answer:
-        taken = self._service.faults.take(
+    def _execute(self, exchange: Exchange, entry: LoggedRequest) -> Answer:
+        fired = self._service.faults.fire(
             method=entry.method, bucket=entry.bucket, key=entry.key, operation=entry.operation
         )
-        if taken is None:
+        if fired is None:
             return self._perform(exchange)
-        entry.fault, fault = taken.fault_id, taken.fault
+        entry.fault, fault = fired.fault_id, fired.fault
         exchange.body.bytes_per_second = fault.bytes_per_second
         if fault.when == "before":
-            self._strike(taken)
+            self._inject(fired)
         answer = self._perform(exchange)
         if fault.when == "after":
-            self._strike(taken)
+            self._inject(fired)
         crc64 = answer.headers.get("x-oss-hash-crc64ecma")
         if fault.wrong_crc and crc64 is not None:
             answer.headers["x-oss-hash-crc64ecma"] = str(int(crc64) ^ 1)
@@ -137,10 +137,10 @@ class Conversation:
         )
         return OPERATIONS[exchange.operation](exchange)
 
-    def _strike(self, taken: Taken) -> None:
-        fault = taken.fault
+    def _inject(self, fired: FiredFault) -> None:
+        fault = fired.fault
         if fault.hold:
-            self._service.faults.hold(taken)
+            self._service.faults.hold(fired)
         if fault.delay_seconds:
             self._service.stopping.wait(fault.delay_seconds)
         if fault.reset:
@@ -156,12 +156,12 @@ class Conversation:
         self._service.log.add(entry)
 
     def _send(self, answer: Answer, head: RequestHead, body: Body, entry: LoggedRequest) -> bool:
-        """False if the connection must be closed."""
+        """Send the answer; False if the connection must be closed."""
         has_body = head.method != "HEAD" and answer.status not in WITHOUT_BODY
         wants_close = head.headers.get("connection", "").lower() == "close"
         must_close = wants_close or not body.can_be_drained
         block = self._head_block(answer, entry, must_close=must_close)
-        # Told before it is true: who has read the answer must find it in the log.
+        # Set before sending: a client that has read the answer must find its size in the log.
         entry.bytes_out = answer.declared_bytes if has_body else 0
         is_whole = False
         try:
@@ -192,7 +192,7 @@ class Conversation:
         return "\r\n".join(lines).encode("utf-8", "surrogateescape")
 
     def _refuse(self, message: str) -> None:
-        """The answer to bytes that are no request; whoever sent them gets no second try."""
+        """Answer bytes that are not a request; the connection is closed afterwards."""
         request_id = self._service.next_request_id()
         error = OssError("InvalidRequest", message, status=400)
         answer = Answer(400, {}, error.xml(request_id=request_id, host=""))

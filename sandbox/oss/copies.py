@@ -30,12 +30,12 @@ def source_of(headers: dict[str, str]) -> tuple[str, str]:
 
 
 def copy_object(exchange: Exchange) -> Answer:
-    """CopyObject, with the source's attributes or (directive REPLACE) with new ones."""
+    """CopyObject, with the source's attributes or, for the directive REPLACE, with new ones."""
     bucket = exchange.bucket
     source = _readable_source(exchange)
     if source.size > LARGEST_PUT_BYTES:
         raise OssError("EntityTooLarge", ProposedSize=str(source.size))
-    said = _attributes_of_copy(exchange, source.attributes)
+    requested = _attributes_of_copy(exchange, source.attributes)
     if source.kind == "Normal":
         etag = source.etag
     else:
@@ -49,13 +49,13 @@ def copy_object(exchange: Exchange) -> Answer:
     with bucket.lock:
         refuse_overwrite(exchange, bucket)
         now = int(exchange.clock.now())
-        bucket.put(exchange.key, StoredObject(source.content, etag, "Normal", now, said))
+        bucket.put(exchange.key, StoredObject(source.content, etag, "Normal", now, requested))
     answer = xml_answer(
         "CopyObjectResult", element("LastModified", iso_time(now)) + element("ETag", etag)
     )
     answer.headers["ETag"] = etag
     answer.headers["x-oss-hash-crc64ecma"] = str(source.content.crc64)
-    answer.headers.update(said.encryption)
+    answer.headers.update(requested.encryption)
     return answer
 
 
@@ -96,7 +96,7 @@ def _readable_source(exchange: Exchange) -> StoredObject:
 
 def _attributes_of_copy(exchange: Exchange, source: Attributes) -> Attributes:
     headers = exchange.headers
-    said = exchange.attributes(exchange.bucket)
+    requested = exchange.attributes(exchange.bucket)
     directives = ("COPY", "REPLACE")
     metadata = names.check_one_of(
         "x-oss-metadata-directive",
@@ -109,10 +109,10 @@ def _attributes_of_copy(exchange: Exchange, source: Attributes) -> Attributes:
         directives,
     )
     if metadata == "COPY":
-        said = replace(said, headers=source.headers, meta=source.meta)
+        requested = replace(requested, headers=source.headers, meta=source.meta)
     if tagging == "COPY":
-        said = replace(said, tags=source.tags)
-    return said
+        requested = replace(requested, tags=source.tags)
+    return requested
 
 
 def _copied_range(headers: dict[str, str], content: Content) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The three ways in which OSS writes a time."""
+"""Converts times between epoch seconds and the three formats that OSS uses."""
 
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -7,7 +7,7 @@ from functools import lru_cache
 
 @lru_cache(maxsize=256)
 def http_date(epoch_seconds: int) -> str:
-    """As in headers: `Mon, 01 Jan 2024 00:00:00 GMT`."""
+    """The format of headers: `Mon, 01 Jan 2024 00:00:00 GMT`."""
     return formatdate(epoch_seconds, usegmt=True)
 
 
@@ -26,10 +26,10 @@ def parse_stamp(stamp: str) -> int:
 
 
 def stamp(epoch_seconds: int) -> str:
-    """As in V4 signatures: `20240101T000000Z`."""
+    """The format of V4 signatures: `20240101T000000Z`."""
     return datetime.fromtimestamp(epoch_seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def iso_time(epoch_seconds: float) -> str:
-    """As in listings and errors: `2024-01-01T00:00:00.000Z`."""
+    """The format of listings and errors: `2024-01-01T00:00:00.000Z`."""
     return datetime.fromtimestamp(int(epoch_seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -1,23 +1,23 @@
-"""Every refusal of the stand-in: its status, code, message and EC, as OSS words them."""
+"""Every error that the stand-in answers, with OSS's status, code, message and EC."""
 
 import base64
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-# Where OSS's own EC is not known, we do not make one up.
+# Stands for an EC of OSS that is not known.
 UNKNOWN_EC = "0000-00000000"
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorKind:
-    """What OSS answers for one code; `ec` is the usual one, a raiser may know a finer one."""
+    """OSS's answer for one code; `ec` is the default, an OssError may carry a more specific one."""
 
     status: int
     message: str
     ec: str = UNKNOWN_EC
 
 
-# Codes and messages from the API reference and the pages of the EC codes.
+# Codes and messages are from OSS's API reference and its pages about EC codes.
 ERRORS = {
     "AccessDenied": ErrorKind(403, "You have no right to access this object."),
     "BadDigest": ErrorKind(400, "The Content-MD5 you specified did not match what we received."),
@@ -99,9 +99,9 @@ ERRORS = {
 
 
 class OssError(Exception):
-    """A refusal: `OssError("NoSuchKey", Key=key)`; keyword arguments become XML elements.
+    """An error answer: `OssError("NoSuchKey", Key=key)`; keyword arguments become XML elements.
 
-    `code` is a key of ERRORS unless `status` is given (faults may answer anything).
+    `code` is a key of ERRORS unless `status` is given: a fault may answer any code.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class OssError(Exception):
         super().__init__(f"{self.status} {code}: {self.message}")
 
     def xml(self, *, request_id: str, host: str) -> bytes:
-        """The error document that OSS sends."""
+        """The XML document that OSS sends for the error."""
         fields = {
             "Code": self.code,
             "Message": self.message,
@@ -138,12 +138,12 @@ class OssError(Exception):
         return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>\n{lines}</Error>\n'.encode()
 
     def as_header(self, *, request_id: str, host: str) -> str:
-        """The same document for an answer that cannot have a body: `x-oss-err` of a HEAD."""
+        """The same document in base64, for the header `x-oss-err` of a HEAD's answer."""
         return base64.b64encode(self.xml(request_id=request_id, host=host)).decode()
 
 
 def _text(value: str) -> str:
-    """Text of an element: what XML 1.0 cannot carry (control characters, broken UTF-8) is `?`."""
+    """An element's text; control characters and broken UTF-8, invalid in XML 1.0, become `?`."""
     printable = "".join(
         c if (c >= " " and c < "\ufffe") or c in "\t\n\r" or c > "\uffff" else "?" for c in value
     )

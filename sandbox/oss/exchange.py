@@ -1,4 +1,4 @@
-"""One request as the operations see it, and the parts of answers that they share."""
+"""One request in the form that the operations take, and the parts of answers that they share."""
 
 import hashlib
 import time
@@ -19,7 +19,7 @@ OWNER_ID = "123456789012"
 
 
 class Clock:
-    """The server's idea of the time, which may be wrong on purpose."""
+    """The server's clock, which a test can set wrong."""
 
     def __init__(self) -> None:
         self.offset_seconds = 0.0
@@ -31,7 +31,7 @@ class Clock:
 
 @dataclass(slots=True)
 class Exchange:
-    """A request whose sender, bucket, key and operation are known."""
+    """A request with its sender, bucket, key and operation."""
 
     head: RequestHead
     body: Body
@@ -52,26 +52,26 @@ class Exchange:
 
     @property
     def headers(self) -> dict[str, str]:
-        """In lower case."""
+        """The request's headers, with names in lower case."""
         return self.head.headers
 
     @property
     def query(self) -> dict[str, str]:
-        """Decoded."""
+        """The decoded query parameters."""
         return self.head.query
 
     def attributes(self, bucket: Bucket) -> Attributes:
-        """What the request says of the object it makes; raises OssError."""
+        """The attributes that the request sets for the object it makes; raises OssError."""
         return attributes.from_headers(self.headers, bucket, kms_keys=self.store.kms_keys)
 
     def encoded_key(self) -> str:
-        """The key's element in an answer, as `encoding-type` says."""
+        """The XML element of the key, encoded as `encoding-type` requests."""
         if self.query.get("encoding-type") == "url":
             return element("EncodingType", "url") + element("Key", names.url_encoded(self.key))
         return element("Key", self.key)
 
     def xml_body(self, *, md5: bytes | None = None) -> ElementTree.Element:
-        """Raises MalformedXML, and BadDigest where the body has another MD5 than it should."""
+        """The parsed body; raises MalformedXML, or BadDigest if the body's MD5 is not `md5`."""
         data = self.body.read_all(XML_BODY_BYTES)
         if not data:
             raise OssError("MalformedXML")
@@ -83,7 +83,7 @@ class Exchange:
             raise OssError("MalformedXML", ErrorDetail=str(error)) from None
 
     def number(self, name: str, default: int, *, least: int, most: int) -> int:
-        """A whole number of the query; raises InvalidArgument."""
+        """An integer query parameter; raises InvalidArgument."""
         text = self.query.get(name)
         if not text:
             return default
@@ -98,23 +98,23 @@ class Exchange:
 
 
 class Operation(Protocol):
-    """What carries out one OSS operation."""
+    """A function that carries out one OSS operation."""
 
     def __call__(self, exchange: Exchange) -> Answer:
-        """Raises OssError for what OSS refuses."""
+        """Raises OssError for a request that OSS refuses."""
 
 
 def xml_answer(root: str, content: str) -> Answer:
-    """An XML document as the answer's body."""
+    """An answer with an XML document as its body."""
     body = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>{content}</{root}>'
     return Answer(200, {"Content-Type": "application/xml"}, body.encode("utf-8", "replace"))
 
 
 def element(name: str, value: object) -> str:
-    """One escaped element."""
+    """One XML element, with its value escaped."""
     return f"<{name}>{escape(str(value))}</{name}>"
 
 
 def owner() -> str:
-    """The one account that owns everything here."""
+    """The Owner element of the one account that owns every bucket and object."""
     return f"<Owner>{element('ID', OWNER_ID)}{element('DisplayName', OWNER_ID)}</Owner>"

@@ -1,4 +1,4 @@
-"""Failures on demand: which requests fail, how often, and how."""
+"""Injects faults: which requests fail, how often, and how."""
 
 import itertools
 import random
@@ -12,16 +12,17 @@ from sandbox.oss.errors import OssError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A rule: requests that match it, the first `times` after `skip`, suffer its effects.
+    """A rule with effects on `times` matching requests, after `skip` of them.
 
-    Matching: all that is given must hold; `key_pattern` is searched in the key. `times=None`
-    is for ever; `probability` draws from a generator with `seed`.
+    Matching: a request must match every criterion that is given. `key_pattern` is a regular
+    expression searched in the key. `times=None` means no limit. `probability` is decided by a
+    generator with `seed`.
 
-    Effects, which combine: an error `status` (with `code`, and `qos_delay_ms` as
-    `x-oss-qos-delay-time`) or a connection `reset`, `when` "before" or "after" the request
-    was carried out; `delay_seconds`, or `hold` until all faults are cleared (at the same
-    moment); `bytes_per_second` for bodies both
-    ways; `truncate_bytes`, after which the answer's body breaks off; `wrong_crc`.
+    Effects, which can be combined: an error `status` (with `code`, and `qos_delay_ms` as
+    `x-oss-qos-delay-time`) or a connection `reset`; `delay_seconds`; `hold` until all faults are
+    cleared; `bytes_per_second` for bodies in both directions; `truncate_bytes`, after which the
+    answer's body breaks off; `wrong_crc`. `when` says whether the error, reset, delay or hold comes
+    "before" or "after" the request is carried out.
     """
 
     method: str | None = None
@@ -46,7 +47,7 @@ class Fault:
     wrong_crc: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a rule that could never do anything."""
+        """Raises ValueError for a rule without an effect, re.error for a malformed pattern."""
         if self.when not in ("before", "after"):
             raise ValueError(f'when must be "before" or "after", not {self.when!r}')
         if self.key_pattern is not None:
@@ -57,7 +58,7 @@ class Fault:
             raise ValueError("a fault needs an effect: status, reset, delay_seconds, …")
 
     def matches(self, *, method: str, bucket: str, key: str, operation: str) -> bool:
-        """Whether a request is one that this rule is about."""
+        """Whether the rule matches a request."""
         return (
             (self.method is None or self.method == method)
             and (self.bucket is None or self.bucket == bucket)
@@ -67,7 +68,7 @@ class Fault:
         )
 
     def error(self) -> OssError | None:
-        """What is answered in place of the truth."""
+        """The error to answer, if the rule has one."""
         if self.status is None:
             return None
         delay = self.qos_delay_ms
@@ -86,7 +87,7 @@ class _Armed:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class FiredFault:
     """A rule that fires for a request; `cleared` is set when the rules are cleared."""
 
     fault_id: int
@@ -95,14 +96,14 @@ class Taken:
 
 
 class Faults:
-    """The armed rules; the first that matches and fires decides about a request."""
+    """The armed rules; the first rule that matches a request and fires is applied to it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._armed: list[_Armed] = []
         self._ids = itertools.count(1)
         self._cleared = threading.Event()
-        self.held = 0  # requests that a rule holds now
+        self.held = 0  # how many requests are held now
 
     def add(self, fault: Fault) -> int:
         """Arm a rule; returns its id."""
@@ -115,27 +116,27 @@ class Faults:
         return fault_id
 
     def clear(self) -> None:
-        """Disarm all, and let go of the requests that they hold."""
+        """Disarm all rules, and release the requests that they hold."""
         with self._lock:
             self._armed.clear()
             self._cleared.set()
             self._cleared = threading.Event()
 
-    def hold(self, taken: Taken) -> None:
-        """Wait until the rules that were armed together with this one are cleared."""
+    def hold(self, fired: FiredFault) -> None:
+        """Wait until the rules are cleared."""
         with self._lock:
             self.held += 1
-        taken.cleared.wait()
+        fired.cleared.wait()
         with self._lock:
             self.held -= 1
 
     def list(self) -> list[tuple[int, Fault, int | None]]:
-        """(id, rule, how many times it will still fire) of those that still may."""
+        """(id, rule, how many times it can still fire) for each armed rule."""
         with self._lock:
             return [(armed.fault_id, armed.fault, armed.left) for armed in self._armed]
 
-    def take(self, *, method: str, bucket: str, key: str, operation: str) -> Taken | None:
-        """The rule that fires for this request, if any does."""
+    def fire(self, *, method: str, bucket: str, key: str, operation: str) -> FiredFault | None:
+        """Find the rule that fires for this request, if any, and count it."""
         if not self._armed:
             return None
         with self._lock:
@@ -152,5 +153,5 @@ class Faults:
                     armed.left -= 1
                     if not armed.left:
                         self._armed.remove(armed)
-                return Taken(armed.fault_id, fault, armed.cleared)
+                return FiredFault(armed.fault_id, fault, armed.cleared)
         return None

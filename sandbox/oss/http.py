@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a socket: requests in, answers out, with no more work than a stand-in needs."""
+"""A minimal HTTP/1.1 server connection: reads requests and writes answers on a socket."""
 
 import socket
 import struct
@@ -35,18 +35,18 @@ REASONS = {
 
 
 class ClientGoneError(Exception):
-    """The client closed or fell silent before its request was complete."""
+    """The client closed the connection or stopped sending before its request was complete."""
 
 
 class BadRequestError(Exception):
-    """Bytes that are not an HTTP/1.1 request; the connection cannot go on."""
+    """The bytes are not an HTTP/1.1 request; the connection must be closed."""
 
 
 @dataclass(slots=True)
 class RequestHead:
     """A request line and its headers; header names are in lower case.
 
-    Text is UTF-8 with surrogate escapes, so that the exact bytes can be had back for signing.
+    Text is UTF-8 with surrogate escapes, so that the exact bytes can be restored for signing.
     """
 
     method: str
@@ -57,9 +57,9 @@ class RequestHead:
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back: a short `body`, or `length` bytes of `content` from `start`.
+    """An answer with a short `body`, or with `length` bytes of `content` from `start`.
 
-    Without either, `length` is what a HEAD tells. The last two are an injected fault's.
+    Without either, `length` is the Content-Length of a HEAD's answer. A fault sets the last two.
     """
 
     status: int = 200
@@ -78,7 +78,7 @@ class Answer:
 
 
 def parse_head(block: bytes) -> RequestHead:
-    """Raises BadRequestError; repeated headers are joined with a comma."""
+    """Parse a request's head; repeated headers are joined with a comma. Raises BadRequestError."""
     lines = block.decode("utf-8", "surrogateescape").split("\r\n")
     try:
         method, target, version = lines[0].split(" ")
@@ -99,7 +99,7 @@ def parse_head(block: bytes) -> RequestHead:
 
 
 def parse_query(raw_query: str) -> dict[str, str]:
-    """Decoded parameters; a missing value is the empty string, `+` is a space."""
+    """The decoded parameters; a missing value is the empty string, `+` is a space."""
     query: dict[str, str] = {}
     for pair in raw_query.split("&"):
         if pair:
@@ -111,7 +111,7 @@ def parse_query(raw_query: str) -> dict[str, str]:
 
 
 class Connection:
-    """One client's socket: buffered reading, whole answers written at once."""
+    """One client's socket, with buffered reads; a small answer is sent in one write."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -122,7 +122,7 @@ class Connection:
         sock.settimeout(IDLE_SECONDS)
 
     def read_head(self) -> RequestHead | None:
-        """The next request, or None when the client is done with this connection."""
+        """The next request's head; None if the client closes the connection or stays idle."""
         buffer = self._buffer
         while (end := buffer.find(b"\r\n\r\n")) < 0:
             if len(buffer) > HEAD_BYTES:
@@ -151,7 +151,7 @@ class Connection:
             try:
                 chunk = self.sock.recv(min(limit, READ_BYTES))
             except OSError as error:
-                raise ClientGoneError("the client fell silent in the body") from error
+                raise ClientGoneError("the client stopped sending in the body") from error
             if not chunk:
                 raise ClientGoneError("the client closed before the body was complete")
         self.received_bytes += len(chunk)
@@ -165,7 +165,7 @@ class Connection:
             try:
                 more = self.sock.recv(READ_BYTES)
             except OSError as error:
-                raise ClientGoneError("the client fell silent in the body") from error
+                raise ClientGoneError("the client stopped sending in the body") from error
             if not more:
                 raise ClientGoneError("the client closed before the body was complete")
             self._buffer += more
@@ -173,7 +173,7 @@ class Connection:
         return line
 
     def send(self, data: bytes) -> None:
-        """Raises ClientGoneError."""
+        """Send all of `data`; raises ClientGoneError."""
         try:
             self.sock.sendall(data)
         except OSError as error:
@@ -181,12 +181,12 @@ class Connection:
         self.sent_bytes += len(data)
 
     def send_continue(self) -> None:
-        """Tell a client that sent `Expect: 100-continue` to go on."""
+        """Answer `Expect: 100-continue`."""
         self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         self.sent_bytes = 0
 
     def send_answer(self, head: bytes, answer: Answer) -> bool:
-        """Send `head` and the answer's body; False if a fault broke the body off."""
+        """Send `head` and the answer's body; False if a fault truncated the body."""
         content = answer.content
         if content is None:
             content = Content.join((blob_of(answer.body),)) if answer.body else EMPTY
@@ -211,7 +211,7 @@ class Connection:
     def _send_content(self, head: bytes, content: Content, start: int, length: int) -> None:
         for piece in content.pieces(start, length):
             if piece.blob.path is None:
-                # One segment with the head, so that a small answer is one write.
+                # Send the first piece together with the head: a small answer is one write.
                 self.send(head + piece.blob.data[piece.offset : piece.offset + piece.size])
                 head = b""
                 continue
@@ -231,7 +231,10 @@ class Connection:
         self.sock.close()
 
     def linger(self) -> None:
-        """Close after an answer that came before the body was read, so that it is not lost."""
+        """Stop sending, and read what the client still sends before the socket is closed.
+
+        Otherwise an answer sent before the body was read can be lost.
+        """
         try:
             self.sock.shutdown(socket.SHUT_WR)
             self.sock.settimeout(DRAIN_SECONDS)

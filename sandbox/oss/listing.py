@@ -1,4 +1,4 @@
-"""Listings: objects (v1 and v2), their versions where versioning is off, and uploads."""
+"""Lists objects (v1 and v2), object versions in an unversioned bucket, and uploads."""
 
 import base64
 import binascii
@@ -19,7 +19,7 @@ LAST_CHARACTER = "\U0010ffff"
 
 @dataclass(slots=True)
 class Page:
-    """What one listing answers; `last` is the last key or common prefix of it."""
+    """One page of a listing; `last` is its last key or common prefix."""
 
     contents: list[tuple[str, StoredObject]] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Page:
 
 @dataclass(slots=True)
 class _UploadPage:
-    """As Page; `last` is (key or common prefix, upload id)."""
+    """One page of a listing of uploads; `last` is (key or common prefix, upload id)."""
 
     uploads: list[Upload] = field(default_factory=list)
     prefixes: list[str] = field(default_factory=list)
@@ -38,8 +38,8 @@ class _UploadPage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
-    """The parameters that every listing has, and how names are written."""
+class _ListQuery:
+    """The parameters that all listings share."""
 
     prefix: str
     delimiter: str
@@ -62,80 +62,80 @@ class _Shape:
 
 def list_objects(exchange: Exchange) -> Answer:
     """ListObjects (v1)."""
-    shape = _shape(exchange)
+    query = _list_query(exchange)
     marker = exchange.query.get("marker", "")
-    page = page_of(exchange.bucket, shape.prefix, shape.delimiter, after=marker, limit=shape.limit)
-    following = shape.name("NextMarker", page.last) if page.is_truncated else ""
+    page = page_of(exchange.bucket, query.prefix, query.delimiter, after=marker, limit=query.limit)
+    following = query.name("NextMarker", page.last) if page.is_truncated else ""
     return xml_answer(
         "ListBucketResult",
-        shape.head(exchange)
-        + shape.name("Marker", marker)
+        query.head(exchange)
+        + query.name("Marker", marker)
         + element("IsTruncated", "true" if page.is_truncated else "false")
         + following
-        + _contents(page, shape, with_owner=True),
+        + _contents(page, query, with_owner=True),
     )
 
 
 def list_objects_v2(exchange: Exchange) -> Answer:
-    """ListObjectsV2: a continuation token goes before start-after."""
-    shape = _shape(exchange)
+    """ListObjectsV2: a continuation token overrides start-after."""
+    query = _list_query(exchange)
     start_after = exchange.query.get("start-after", "")
     token = exchange.query.get("continuation-token", "")
     after = _key_of_token(token) if token else start_after
-    page = page_of(exchange.bucket, shape.prefix, shape.delimiter, after=after, limit=shape.limit)
+    page = page_of(exchange.bucket, query.prefix, query.delimiter, after=after, limit=query.limit)
     following = element("NextContinuationToken", _token(page.last)) if page.is_truncated else ""
     return xml_answer(
         "ListBucketResult",
-        shape.head(exchange)
-        + (shape.name("StartAfter", start_after) if start_after else "")
+        query.head(exchange)
+        + (query.name("StartAfter", start_after) if start_after else "")
         + (element("ContinuationToken", token) if token else "")
         + element("KeyCount", len(page.contents) + len(page.prefixes))
         + element("IsTruncated", "true" if page.is_truncated else "false")
         + following
-        + _contents(page, shape, with_owner=exchange.query.get("fetch-owner") == "true"),
+        + _contents(page, query, with_owner=exchange.query.get("fetch-owner") == "true"),
     )
 
 
 def list_object_versions(exchange: Exchange) -> Answer:
-    """ListObjectVersions where versioning was never on: each object is its version `null`."""
-    shape = _shape(exchange)
+    """ListObjectVersions; versioning was never enabled, so each object has one version, `null`."""
+    query = _list_query(exchange)
     marker = exchange.query.get("key-marker", "")
-    page = page_of(exchange.bucket, shape.prefix, shape.delimiter, after=marker, limit=shape.limit)
+    page = page_of(exchange.bucket, query.prefix, query.delimiter, after=marker, limit=query.limit)
     following = ""
     if page.is_truncated:
-        following = shape.name("NextKeyMarker", page.last) + element("NextVersionIdMarker", "null")
+        following = query.name("NextKeyMarker", page.last) + element("NextVersionIdMarker", "null")
     versions = "".join(
         "<Version>"
-        + shape.name("Key", key)
+        + query.name("Key", key)
         + element("VersionId", "null")
         + element("IsLatest", "true")
-        + _facts(stored)
+        + _elements(stored)
         + owner()
         + "</Version>"
         for key, stored in page.contents
     )
     return xml_answer(
         "ListVersionsResult",
-        shape.head(exchange)
-        + shape.name("KeyMarker", marker)
+        query.head(exchange)
+        + query.name("KeyMarker", marker)
         + element("VersionIdMarker", exchange.query.get("version-id-marker", ""))
         + element("IsTruncated", "true" if page.is_truncated else "false")
         + following
         + versions
-        + _prefixes(page.prefixes, shape),
+        + _prefixes(page.prefixes, query),
     )
 
 
 def list_uploads(exchange: Exchange) -> Answer:
     """ListMultipartUploads, ordered by key and then by upload id."""
-    shape = _shape(exchange, limit_name="max-uploads", default=MOST_KEYS)
+    query = _list_query(exchange, limit_name="max-uploads", default=MOST_KEYS)
     key_marker = exchange.query.get("key-marker", "")
     id_marker = exchange.query.get("upload-id-marker", "") if key_marker else ""
-    page = _page_of_uploads(exchange.bucket, shape, key_marker, id_marker)
+    page = _page_of_uploads(exchange.bucket, query, key_marker, id_marker)
     next_key, next_id = page.last if page.is_truncated else ("", "")
     listed = "".join(
         "<Upload>"
-        + shape.name("Key", upload.key)
+        + query.name("Key", upload.key)
         + element("UploadId", upload.upload_id)
         + element("StorageClass", upload.attributes.storage_class)
         + element("Initiated", iso_time(upload.initiated_at))
@@ -145,32 +145,34 @@ def list_uploads(exchange: Exchange) -> Answer:
     return xml_answer(
         "ListMultipartUploadsResult",
         element("Bucket", exchange.bucket_name)
-        + (element("EncodingType", "url") if shape.is_encoded else "")
-        + shape.name("KeyMarker", key_marker)
+        + (element("EncodingType", "url") if query.is_encoded else "")
+        + query.name("KeyMarker", key_marker)
         + element("UploadIdMarker", id_marker)
-        + shape.name("NextKeyMarker", next_key)
+        + query.name("NextKeyMarker", next_key)
         + element("NextUploadIdMarker", next_id)
-        + shape.name("Delimiter", shape.delimiter)
-        + shape.name("Prefix", shape.prefix)
-        + element("MaxUploads", shape.limit)
+        + query.name("Delimiter", query.delimiter)
+        + query.name("Prefix", query.prefix)
+        + element("MaxUploads", query.limit)
         + element("IsTruncated", "true" if page.is_truncated else "false")
         + listed
-        + _prefixes(page.prefixes, shape),
+        + _prefixes(page.prefixes, query),
     )
 
 
-def _page_of_uploads(bucket: Bucket, shape: _Shape, key_marker: str, id_marker: str) -> _UploadPage:
+def _page_of_uploads(
+    bucket: Bucket, query: _ListQuery, key_marker: str, id_marker: str
+) -> _UploadPage:
     with bucket.lock:
         uploads = sorted(bucket.uploads.values(), key=lambda each: (each.key, each.upload_id))
     page = _UploadPage()
     for upload in uploads:
         at = (upload.key, upload.upload_id)
-        is_behind = at > (key_marker, id_marker) if id_marker else upload.key > key_marker
-        group = _group(upload.key, shape.prefix, shape.delimiter)
-        is_told = group is not None and (group in page.prefixes or group <= key_marker)
-        if not is_behind or is_told or not upload.key.startswith(shape.prefix):
+        is_after = at > (key_marker, id_marker) if id_marker else upload.key > key_marker
+        group = _group(upload.key, query.prefix, query.delimiter)
+        is_listed = group is not None and (group in page.prefixes or group <= key_marker)
+        if not is_after or is_listed or not upload.key.startswith(query.prefix):
             continue
-        if len(page.uploads) + len(page.prefixes) == shape.limit:
+        if len(page.uploads) + len(page.prefixes) == query.limit:
             page.is_truncated = True
             break
         if group is None:
@@ -183,7 +185,7 @@ def _page_of_uploads(bucket: Bucket, shape: _Shape, key_marker: str, id_marker: 
 
 
 def page_of(bucket: Bucket, prefix: str, delimiter: str, *, after: str, limit: int) -> Page:
-    """Up to `limit` keys and common prefixes that sort behind `after`."""
+    """Up to `limit` keys and common prefixes that sort after `after`."""
     keys = bucket.sorted_keys()
     page = Page()
     at = max(bisect_left(keys, prefix), bisect_right(keys, after) if after else 0)
@@ -212,20 +214,20 @@ def page_of(bucket: Bucket, prefix: str, delimiter: str, *, after: str, limit: i
 
 
 def _group(key: str, prefix: str, delimiter: str) -> str | None:
-    """The common prefix that a key falls under."""
+    """The common prefix that stands for a key, if any."""
     if not delimiter:
         return None
     end = key.find(delimiter, len(prefix))
     return None if end < 0 else key[: end + len(delimiter)]
 
 
-def _shape(
+def _list_query(
     exchange: Exchange, *, limit_name: str = "max-keys", default: int = DEFAULT_KEYS
-) -> _Shape:
+) -> _ListQuery:
     encoding = exchange.query.get("encoding-type", "")
     if encoding not in ("", "url"):
         raise OssError("InvalidArgument", ArgumentName="encoding-type", ArgumentValue=encoding)
-    return _Shape(
+    return _ListQuery(
         prefix=exchange.query.get("prefix", ""),
         delimiter=exchange.query.get("delimiter", ""),
         limit=exchange.number(limit_name, default, least=1, most=MOST_KEYS),
@@ -233,15 +235,15 @@ def _shape(
     )
 
 
-def _contents(page: Page, shape: _Shape, *, with_owner: bool) -> str:
+def _contents(page: Page, query: _ListQuery, *, with_owner: bool) -> str:
     owned = owner() if with_owner else ""
     return "".join(
-        f"<Contents>{shape.name('Key', key)}{_facts(stored)}{owned}</Contents>"
+        f"<Contents>{query.name('Key', key)}{_elements(stored)}{owned}</Contents>"
         for key, stored in page.contents
-    ) + _prefixes(page.prefixes, shape)
+    ) + _prefixes(page.prefixes, query)
 
 
-def _facts(stored: StoredObject) -> str:
+def _elements(stored: StoredObject) -> str:
     return (
         element("LastModified", iso_time(stored.modified_at))
         + element("ETag", stored.etag)
@@ -251,9 +253,9 @@ def _facts(stored: StoredObject) -> str:
     )
 
 
-def _prefixes(prefixes: list[str], shape: _Shape) -> str:
+def _prefixes(prefixes: list[str], query: _ListQuery) -> str:
     return "".join(
-        f"<CommonPrefixes>{shape.name('Prefix', prefix)}</CommonPrefixes>" for prefix in prefixes
+        f"<CommonPrefixes>{query.name('Prefix', prefix)}</CommonPrefixes>" for prefix in prefixes
     )
 
 
@@ -267,7 +269,7 @@ def _key_of_token(token: str) -> str:
     except (binascii.Error, ValueError):
         raise OssError(
             "InvalidArgument",
-            "The continuation token is not one of ours.",
+            "The continuation token is invalid.",
             ArgumentName="continuation-token",
             ArgumentValue=token,
         ) from None

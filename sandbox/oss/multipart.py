@@ -1,4 +1,4 @@
-"""Multipart uploads: initiate, upload parts, list, complete, abort."""
+"""OSS's operations on multipart uploads: initiate, upload parts, list, complete, abort."""
 
 import hashlib
 import itertools
@@ -19,23 +19,23 @@ LISTED = 1000
 
 
 def initiate(exchange: Exchange) -> Answer:
-    """InitiateMultipartUpload: what is said of the object is said here."""
+    """InitiateMultipartUpload; its headers set the object's attributes."""
     bucket = exchange.bucket
-    said = exchange.attributes(bucket)
+    requested = exchange.attributes(bucket)
     refuse_overwrite(exchange, bucket)
     upload_id = secrets.token_hex(16).upper()
     with bucket.lock:
-        bucket.uploads[upload_id] = Upload(upload_id, exchange.key, exchange.clock.now(), said)
+        bucket.uploads[upload_id] = Upload(upload_id, exchange.key, exchange.clock.now(), requested)
     answer = xml_answer(
         "InitiateMultipartUploadResult",
         element("Bucket", bucket.name) + exchange.encoded_key() + element("UploadId", upload_id),
     )
-    answer.headers.update(said.encryption)
+    answer.headers.update(requested.encryption)
     return answer
 
 
 def upload_part(exchange: Exchange) -> Answer:
-    """UploadPart: a number used again replaces the part."""
+    """UploadPart; a part with the same number is replaced."""
     bucket = exchange.bucket
     upload_id = exchange.query["uploadId"]
     upload = bucket.upload(upload_id, exchange.key)
@@ -54,7 +54,7 @@ def upload_part(exchange: Exchange) -> Answer:
 
 
 def part_number(exchange: Exchange) -> int:
-    """1 to 10,000; raises InvalidArgument."""
+    """The part number, 1 to 10,000; raises InvalidArgument."""
     text = exchange.query.get("partNumber", "")
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= PART_NUMBERS:
         raise OssError(
@@ -68,7 +68,7 @@ def part_number(exchange: Exchange) -> int:
 
 
 def store_part(bucket: Bucket, upload: Upload, number: int, part: Part) -> None:
-    """Raises NoSuchUpload where the upload ended while its part was on the way."""
+    """Raises NoSuchUpload if the upload ended while the part was received."""
     with bucket.lock:
         bucket.upload(upload.upload_id, upload.key).parts[number] = part
 
@@ -107,7 +107,7 @@ def list_parts(exchange: Exchange) -> Answer:
 
 
 def complete(exchange: Exchange) -> Answer:
-    """CompleteMultipartUpload, of the listed parts or of all (`x-oss-complete-all: yes`)."""
+    """CompleteMultipartUpload, with the listed parts, or all (`x-oss-complete-all: yes`)."""
     bucket = exchange.bucket
     upload_id = exchange.query["uploadId"]
     bucket.upload(upload_id, exchange.key)
@@ -147,7 +147,7 @@ def abort(exchange: Exchange) -> Answer:
 
 
 def _wanted_parts(exchange: Exchange) -> list[tuple[int, str]] | None:
-    """(number, ETag) as the client lists them; None for all that there are."""
+    """The (number, ETag) pairs that the client lists; None for all uploaded parts."""
     complete_all = exchange.headers.get("x-oss-complete-all")
     if complete_all is not None:
         if complete_all != "yes" or exchange.body.read():
@@ -200,6 +200,6 @@ def _matching_parts(upload: Upload, wanted: list[tuple[int, str]] | None) -> lis
 
 
 def _etag_of_parts(parts: list[Part]) -> str:
-    """OSS does not say how it makes these; only the form is its own, so nobody may rely on it."""
+    """An ETag in OSS's format. OSS documents no algorithm, so no test may compute the value."""
     joined = "".join(part.etag for part in parts)
     return f'"{hashlib.md5(joined.encode()).hexdigest().upper()}-{len(parts)}"'

@@ -1,4 +1,4 @@
-"""What OSS accepts as a name: of buckets, objects, metadata, tags, classes and ACLs."""
+"""Checks buckets' and objects' names, metadata, tags, storage classes and ACLs as OSS does."""
 
 import ipaddress
 import re
@@ -23,14 +23,14 @@ _TAG_TEXT = re.compile(r"[A-Za-z0-9 +\-=._:/]*")
 
 
 def check_bucket_name(name: str) -> str:
-    """3 to 63 lower-case letters, digits and hyphens, none of the latter at the ends."""
+    """3 to 63 lower-case letters, digits and hyphens, without a hyphen at either end."""
     if not _BUCKET_NAME.fullmatch(name):
         raise OssError("InvalidBucketName", BucketName=name)
     return name
 
 
 def check_object_name(raw_name: bytes) -> str:
-    """1 to 1,023 bytes of UTF-8 that begin with neither a slash nor a backslash."""
+    """1 to 1,023 bytes of UTF-8 that don't begin with a slash or a backslash."""
     try:
         name = raw_name.decode("utf-8")
     except UnicodeDecodeError:
@@ -42,7 +42,7 @@ def check_object_name(raw_name: bytes) -> str:
 
 
 def user_meta(headers: dict[str, str]) -> dict[str, str]:
-    """The user metadata of a request, without its prefix."""
+    """The user metadata of a request, its names without `x-oss-meta-`; raises InvalidArgument."""
     meta: dict[str, str] = {}
     size = 0
     for header, value in headers.items():
@@ -89,7 +89,7 @@ def tags_of_header(header: str) -> dict[str, str]:
 
 
 def check_tags(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """At most 10; keys of 1 to 128 and values of 0 to 256 bytes; no key twice."""
+    """At most 10 tags, with unique keys of 1 to 128 bytes and values of 0 to 256 bytes."""
     if len(pairs) > TAGS:
         raise OssError("InvalidTag", "Object tags cannot be greater than 10.", ec="0010-00000217")
     tags: dict[str, str] = {}
@@ -118,7 +118,7 @@ def check_tags(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
-    """A header's value that must be one of a few words, case and all."""
+    """The value of a header if it is one of `allowed`, case-sensitively; or InvalidArgument."""
     if value not in allowed:
         raise OssError(
             "InvalidArgument",
@@ -130,12 +130,12 @@ def check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
 
 
 def url_encoded(name: str) -> str:
-    """As names are written where the request says `encoding-type=url`."""
+    """A name as OSS writes it for a request with `encoding-type=url`."""
     return quote(name.encode(), safe="/")
 
 
 def is_ip_address(host: str) -> bool:
-    """Whether a host name is an address, for which no bucket can stand in front."""
+    """Whether a host is an IP address, which can't have a bucket's name as a prefix."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

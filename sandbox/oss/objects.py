@@ -1,4 +1,4 @@
-"""Operations on one object: put, append, get, head, delete, ACL and tags."""
+"""OSS's operations on one object: put, append, get, head, delete, ACL and tags."""
 
 import base64
 import binascii
@@ -25,7 +25,7 @@ RESPONSE_OVERRIDES = {
 
 
 def receive(exchange: Exchange) -> Blob:
-    """The request's body, of a length OSS accepts and with the MD5 that it was sent with."""
+    """Receive the request's body; raises OssError if its length or its MD5 is wrong."""
     body = exchange.body
     if body.length is None and not body.chunked:
         raise OssError("MissingContentLength")
@@ -42,7 +42,7 @@ def receive(exchange: Exchange) -> Blob:
 
 
 def decode_md5(claimed: str) -> bytes:
-    """Raises InvalidDigest for what is not the base64 of 16 bytes."""
+    """Decode a Content-MD5; raises InvalidDigest if it is not the base64 of 16 bytes."""
     try:
         md5 = base64.b64decode(claimed, validate=True)
     except (binascii.Error, ValueError):
@@ -53,12 +53,12 @@ def decode_md5(claimed: str) -> bytes:
 
 
 def etag_of(blob: Blob) -> str:
-    """The quoted, upper-case MD5."""
+    """The ETag of a put object or a part: its quoted, upper-case MD5."""
     return f'"{blob.md5.hex().upper()}"'
 
 
 def refuse_overwrite(exchange: Exchange, bucket: Bucket) -> None:
-    """Raises FileAlreadyExists where the request forbids to overwrite and there is an object."""
+    """Raises FileAlreadyExists if the object exists and the request forbids overwriting."""
     forbidden = exchange.headers.get("x-oss-forbid-overwrite", "").lower() == "true"
     if forbidden and exchange.key in bucket.objects:
         is_upload = exchange.operation == "CompleteMultipartUpload"
@@ -72,7 +72,7 @@ def refuse_overwrite(exchange: Exchange, bucket: Bucket) -> None:
 def put_object(exchange: Exchange) -> Answer:
     """PutObject."""
     bucket = exchange.bucket
-    said = exchange.attributes(bucket)
+    requested = exchange.attributes(bucket)
     refuse_overwrite(exchange, bucket)
     blob = receive(exchange)
     etag = etag_of(blob)
@@ -80,25 +80,25 @@ def put_object(exchange: Exchange) -> Answer:
     with bucket.lock:
         refuse_overwrite(exchange, bucket)
         now = int(exchange.clock.now())
-        bucket.put(exchange.key, StoredObject(content, etag, "Normal", now, said))
+        bucket.put(exchange.key, StoredObject(content, etag, "Normal", now, requested))
     return Answer(
         200,
         {
             "ETag": etag,
             "Content-MD5": base64.b64encode(blob.md5).decode(),
             "x-oss-hash-crc64ecma": str(blob.crc64),
-            **said.encryption,
+            **requested.encryption,
         },
     )
 
 
 def append_object(exchange: Exchange) -> Answer:
-    """AppendObject: `position` must be the object's length, 0 for a new one."""
+    """AppendObject: `position` must be the object's length, 0 for a new object."""
     bucket = exchange.bucket
     position = exchange.number("position", -1, least=0, most=1 << 62)
     if position < 0:
         raise OssError("MissingArgument", ArgumentName="position")
-    said = exchange.attributes(bucket)
+    requested = exchange.attributes(bucket)
     blob = receive(exchange)
     with bucket.lock:
         existing = bucket.objects.get(exchange.key)
@@ -115,7 +115,7 @@ def append_object(exchange: Exchange) -> Answer:
             )
         blobs = (blob,) if existing is None else (*existing.content.blobs, blob)
         content = Content.join(blobs)
-        kept = said if existing is None else existing.attributes
+        kept = requested if existing is None else existing.attributes
         digest = content.crc64.to_bytes(8, "big").hex().upper()
         etag = f'"{digest}{content.size:016X}"'
         now = int(exchange.clock.now())
@@ -131,7 +131,7 @@ def append_object(exchange: Exchange) -> Answer:
 
 
 def get_object(exchange: Exchange) -> Answer:
-    """GetObject, whole or one range, with the overrides of a signed request."""
+    """GetObject: the whole object or one range; a signed request may override headers."""
     stored = exchange.bucket.get(exchange.key)
     if stored.attributes.storage_class in COLD_CLASSES:
         raise OssError("InvalidObjectState", ObjectName=exchange.key)
@@ -171,7 +171,7 @@ def get_object_meta(exchange: Exchange) -> Answer:
 
 
 def delete_object(exchange: Exchange) -> Answer:
-    """DeleteObject: 204, whether there was one or not."""
+    """DeleteObject: answers 204 whether the object exists or not."""
     bucket = exchange.bucket
     with bucket.lock:
         bucket.delete(exchange.key)
@@ -230,7 +230,7 @@ def _set_tags(exchange: Exchange, tags: dict[str, str], *, status: int) -> Answe
 
 
 def _overrides(exchange: Exchange) -> dict[str, str]:
-    """The answer headers that a signed GET asks for."""
+    """The answer headers that a signed GET overrides."""
     wanted = {
         header: exchange.query[parameter]
         for parameter, header in RESPONSE_OVERRIDES.items()

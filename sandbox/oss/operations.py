@@ -1,4 +1,4 @@
-"""The operations that the stand-in carries out, by their OSS names."""
+"""The operations that the stand-in supports, by their OSS names."""
 
 from sandbox.oss import buckets, copies, listing, multipart, objects
 from sandbox.oss.exchange import Operation

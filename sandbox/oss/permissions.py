@@ -1,4 +1,4 @@
-"""Who may do what: ACLs for the anonymous, and denials by access key, bucket and action."""
+"""Checks permissions: ACLs for anonymous requests, and denials by access key, bucket and action."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ NO_RIGHT_EC = "0003-00000001"
 _READS = frozenset({"GetObject", "HeadObject", "GetObjectMeta"})
 _WRITES = frozenset({"PutObject", "AppendObject", "DeleteObject", "CopyObject"})
 
-# The RAM action that an operation needs, where it is not the operation's own name.
+# The RAM actions of the operations whose action has another name.
 _ACTIONS = {
     "AppendObject": "PutObject",
     "CompleteMultipartUpload": "PutObject",
@@ -31,7 +31,7 @@ _ACTIONS = {
 class Denial:
     """A policy's Deny: RAM `actions` (`oss:PutObject`, `oss:*`) on a bucket's keys with a prefix.
 
-    Without `key_id` it holds for every access key, without `bucket` for every bucket.
+    Without `key_id` it applies to every access key, without `bucket` to every bucket.
     """
 
     key_id: str | None = None
@@ -40,7 +40,7 @@ class Denial:
     actions: tuple[str, ...] = ("oss:*",)
 
     def covers(self, *, key_id: str | None, bucket: str, key: str, action: str) -> bool:
-        """Whether it forbids this."""
+        """Whether the denial forbids this action."""
         return (
             (self.key_id is None or self.key_id == key_id)
             and (self.bucket is None or self.bucket == bucket)
@@ -59,7 +59,7 @@ def check(
     operation: str,
     headers: dict[str, str],
 ) -> None:
-    """Raises AccessDenied. Tags or an ACL that come in a header need that right as well."""
+    """Raises AccessDenied. A header with tags or an ACL needs the permission for these as well."""
     if key_id is None:
         _check_anonymous(store, bucket=bucket, key=key, operation=operation)
     if not denials:

@@ -1,4 +1,4 @@
-"""What was asked of the stand-in, the latest requests of it, in order of their ends."""
+"""The log of the stand-in's latest requests, in the order in which they ended."""
 
 import threading
 from collections import deque
@@ -11,11 +11,11 @@ DEFAULT_SIZE = 20_000
 class LoggedRequest:
     """One request.
 
-    `started_*` is when its head had arrived, `ended_*` when its answer was ready and before
-    the first byte of it left: a client that waits for an answer before it sends the next
-    request never sees the two overlap here. Monotonic times are of the server's process.
-    `status` is 0 where the client left before an answer, or was thrown out by a fault, whose id
-    is `fault`. `bytes_in` and `bytes_out` count bodies.
+    `started_*` is the time at which its head had arrived. `ended_*` is the time at which its
+    answer was ready, before the first byte was sent: two requests of a client that waits for each
+    answer never overlap. Monotonic times are those of the server's process. `status` is 0 if the
+    client closed the connection before an answer, or a fault reset the connection. `fault` is the
+    id of the fault that fired. `bytes_in` and `bytes_out` count bodies.
     """
 
     request_id: str
@@ -38,7 +38,7 @@ class LoggedRequest:
 
 
 class RequestLog:
-    """A ring of the latest `size` requests; `dropped` counts those that fell out."""
+    """The latest `size` requests; `dropped` counts the older requests that were discarded."""
 
     def __init__(self, size: int = DEFAULT_SIZE) -> None:
         self._lock = threading.Lock()
@@ -51,20 +51,20 @@ class RequestLog:
         return self._entries.maxlen or 0
 
     def add(self, entry: LoggedRequest) -> None:
-        """Keep one more."""
+        """Log a request; when the log is full, discard the oldest."""
         with self._lock:
             if len(self._entries) == self._entries.maxlen:
                 self.dropped += 1
             self._entries.append(entry)
 
     def resize(self, size: int) -> None:
-        """Keep `size` requests from now on, of the present ones the latest."""
+        """Change how many requests are kept; discard the oldest if there are more."""
         with self._lock:
             self.dropped += max(0, len(self._entries) - size)
             self._entries = deque(self._entries, maxlen=size)
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all requests."""
         with self._lock:
             self._entries.clear()
             self.dropped = 0
@@ -76,7 +76,7 @@ class RequestLog:
         key: str | None = None,
         operation: str | None = None,
     ) -> list[LoggedRequest]:
-        """The kept requests that are of this bucket, key and operation."""
+        """The logged requests with this bucket, key and operation; None matches all."""
         with self._lock:
             entries = list(self._entries)
         return [

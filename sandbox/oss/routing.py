@@ -1,4 +1,4 @@
-"""From a request line to a bucket, a key and the name of an OSS operation."""
+"""Finds the bucket, the key and the name of the OSS operation of a request."""
 
 from collections.abc import Container
 from urllib.parse import unquote_to_bytes
@@ -10,10 +10,10 @@ from sandbox.oss.signatures import V1_SUBRESOURCES
 
 # No bucket can have this name, so `/-/…` is free for the control API.
 CONTROL_BUCKET = "-"
-# Hosts of which we know that what stands before them is a bucket.
+# The first label of a host with one of these suffixes is a bucket, unless it is `oss` or `oss-…`.
 ENDPOINT_SUFFIXES = (".localhost", ".aliyuncs.com")
 
-# Signed parameters that refine an operation rather than name one.
+# Signed parameters that are arguments of an operation and don't name one.
 _REFINING = frozenset({"security-token", "continuation-token", "partNumber", "position"})
 
 _OBJECT_OPERATIONS = {
@@ -52,8 +52,8 @@ _BUCKET_OPERATIONS = {
 }
 
 
-def place(head: RequestHead, buckets: Container[str]) -> tuple[str, bytes]:
-    """(bucket, raw key) by virtual host or by path; both empty for the service itself."""
+def bucket_and_key(head: RequestHead, buckets: Container[str]) -> tuple[str, bytes]:
+    """The (bucket, raw key) in virtual-host or path style; both are empty for the service."""
     host = head.headers.get("host", "").rpartition("@")[2]
     host = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
     path = head.raw_path[1:].encode("utf-8", "surrogateescape")
@@ -70,7 +70,11 @@ def place(head: RequestHead, buckets: Container[str]) -> tuple[str, bytes]:
 
 
 def operation(head: RequestHead, *, bucket: str, key: str) -> str:
-    """Raises NotImplemented for what the stand-in leaves out, MethodNotAllowed for nonsense."""
+    """The name of the request's operation.
+
+    Raises NotImplemented for an operation that the stand-in lacks, MethodNotAllowed for a method
+    that the resource doesn't have, and InvalidArgument for a version id.
+    """
     method, query = head.method, head.query
     check_version(query.get("versionId"))
     if not bucket:
@@ -83,7 +87,7 @@ def operation(head: RequestHead, *, bucket: str, key: str) -> str:
         found = known.get((method, name))
         if found is not None:
             return _COPIES.get(found, found) if "x-oss-copy-source" in head.headers else found
-    # A parameter of another operation is ignored on objects, as OSS does with plain reads.
+    # As OSS does, ignore a parameter of another operation on a plain read of an object.
     if subresources and not (key and method in ("GET", "HEAD")):
         raise OssError("NotImplemented", f"The stand-in lacks {method} ?{subresources[0]}.")
     found = known.get((method, ""))
@@ -96,7 +100,7 @@ def operation(head: RequestHead, *, bucket: str, key: str) -> str:
 
 
 def check_version(version_id: str | None) -> None:
-    """Raises InvalidArgument: versioning is off here, so that there is but the version `null`."""
+    """Raises InvalidArgument for a version other than `null`: versioning is not enabled."""
     if version_id not in (None, "null"):
         raise OssError(
             "InvalidArgument",

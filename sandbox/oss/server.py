@@ -1,4 +1,4 @@
-"""The stand-in as a server on loopback: a thread that accepts, and one for each connection."""
+"""The stand-in as a server: one thread accepts, and each connection has its own thread."""
 
 import contextlib
 import shutil
@@ -20,11 +20,11 @@ STOP_SECONDS = 5.0
 
 
 class OssServer(Service):
-    """A strict stand-in for Alibaba Cloud OSS; a context manager that runs it.
+    """A context manager that runs a strict stand-in for Alibaba Cloud OSS.
 
-    `keys` maps access key ids to secrets, `buckets` are made at the start, bodies above
-    `spill_bytes` go to files of `data_dir` (a temporary folder by default). `v4_only`
-    refuses V1 signatures, `log_size` bounds the request log.
+    `keys` maps access key ids to secrets. `buckets` are made at the start. Bodies above
+    `spill_bytes` go to files in `data_dir` (by default a temporary folder). `v4_only` refuses V1
+    signatures. `log_size` is the size of the request log.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class OssServer(Service):
         self._threads: set[threading.Thread] = set()
 
     def __enter__(self) -> "OssServer":
-        """Start; `endpoint` is known from here on."""
+        """Start the server; `endpoint` is known from now on."""
         self.start()
         return self
 
@@ -64,21 +64,21 @@ class OssServer(Service):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop."""
+        """Stop the server."""
         self.stop()
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         return int(self._listener.getsockname()[1])
 
     @property
     def endpoint(self) -> str:
-        """For clients that put the bucket into the path, as oss2 does for addresses."""
+        """The URL for clients that put the bucket into the path, as oss2 does for IP addresses."""
         return f"http://{self._address[0]}:{self.port}"
 
     def start(self) -> None:
-        """Listen and answer, on threads; raises OSError where the address is taken."""
+        """Listen and answer on threads; raises OSError if the address is in use."""
         self._listener = socket.create_server(self._address, backlog=BACKLOG)
         if self._data_dir is not None:
             self._data_dir.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ class OssServer(Service):
         """Close all connections, end all threads, remove all files."""
         self.stopping.set()
         self.clear_faults()
-        # close() alone does not wake a thread that waits in accept().
+        # close() alone does not wake the thread that waits in accept().
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -1,4 +1,4 @@
-"""What the stand-in is apart from its sockets: state, keys, and the knobs that tests turn."""
+"""The stand-in without its sockets: state, keys, and the controls that tests use."""
 
 import itertools
 import secrets
@@ -18,7 +18,7 @@ from sandbox.oss.state import Bucket, Store
 class Service:
     """One account's OSS in one region, with its faults, denials, clock and request log.
 
-    `folder` takes the bodies above `spill_bytes`; `stopping` is set when it comes to an end.
+    Bodies above `spill_bytes` go to files in `folder`; `stopping` is set when the server stops.
     """
 
     folder: Path
@@ -52,27 +52,27 @@ class Service:
             self.create_bucket(name)
 
     def next_request_id(self) -> str:
-        """24 upper-case hexadecimal digits, as OSS makes them."""
+        """A request id in OSS's format: 24 upper-case hexadecimal digits."""
         return f"{self._request_prefix}{next(self._request_numbers):016X}"
 
     def set_secret(self, key_id: str, secret: str, *, security_token: str | None = None) -> None:
-        """Make or change an access key; with a token, requests must carry it."""
+        """Add or change an access key; with a token, each request must carry the token."""
         self._keys[key_id] = AccessKey(secret, security_token)
 
     def remove_key(self, key_id: str) -> None:
-        """Forget an access key: InvalidAccessKeyId from now on."""
+        """Remove an access key: its requests get InvalidAccessKeyId from now on."""
         self._keys.pop(key_id, None)
 
     def add_kms_key(self, key_id: str) -> None:
-        """A key of the account that objects may be encrypted with."""
+        """Add a KMS key that objects can be encrypted with."""
         self.store.kms_keys.add(key_id)
 
     def set_clock_offset(self, seconds: float) -> None:
-        """How far the server's clock is ahead of the machine's."""
+        """Set how far the server's clock is ahead of the machine's."""
         self.clock.offset_seconds = seconds
 
     def create_bucket(self, name: str, *, acl: str = "private") -> None:
-        """Make a bucket if it is not there; raises OssError for a name or ACL OSS refuses."""
+        """Make a bucket if it doesn't exist; raises OssError for a name or ACL that OSS refuses."""
         names.check_bucket_name(name)
         names.check_one_of("x-oss-acl", acl, names.BUCKET_ACLS)
         with self.store.lock:
@@ -82,34 +82,34 @@ class Service:
                 )
 
     def add_fault(self, fault: Fault) -> int:
-        """Arm a fault; returns its id, which the request log shows where it fired."""
+        """Arm a fault; returns its id, which the request log has for each request it fired for."""
         return self.faults.add(fault)
 
     def clear_faults(self) -> None:
-        """Disarm all faults, and let go of the requests that they hold."""
+        """Disarm all faults, and release the requests that they hold."""
         self.faults.clear()
 
     @property
     def held_requests(self) -> int:
-        """How many requests a fault with `hold` holds now."""
+        """How many requests are held now by faults with `hold`."""
         return self.faults.held
 
     def deny(self, denial: Denial) -> None:
-        """Forbid something from now on."""
+        """Add a denial."""
         self.denials = [*self.denials, denial]
 
     def clear_denials(self) -> None:
-        """Forbid nothing any more."""
+        """Remove all denials."""
         self.denials = []
 
     def requests(
         self, *, bucket: str | None = None, key: str | None = None, operation: str | None = None
     ) -> list[LoggedRequest]:
-        """The logged requests, in order of their ends."""
+        """The logged requests, in the order in which they ended."""
         return self.log.select(bucket=bucket, key=key, operation=operation)
 
     def reset(self) -> None:
-        """Back to how it was at the start: buckets empty, no faults, true clock, empty log."""
+        """Restore the initial state: keys, empty buckets, no faults, right clock, empty log."""
         self._keys.clear()
         self._keys.update(self._initial_keys)
         self.clock.offset_seconds = 0.0

@@ -1,7 +1,7 @@
 """OSS's signatures of a request, V1 and V4: the strings to sign and their digests.
 
-Written from the protocol's description, apart from any client library's source, so that a
-client and the stand-in do not share their mistakes.
+Written from the protocol's description, not from a client library's source, so that a client and
+the stand-in do not share mistakes.
 """
 
 import base64
@@ -108,7 +108,7 @@ V1_SUBRESOURCES = frozenset(
 
 
 def v1_string_to_sign(head: RequestHead, date: str, *, bucket: str, key: str) -> str:
-    """V1's string; `date` is the Date, the x-oss-date or the Expires of the request."""
+    """V1's string to sign; `date` is the request's Date, x-oss-date or Expires."""
     headers = head.headers
     oss_headers = "".join(
         f"{name}:{headers[name]}\n" for name in sorted(headers) if name.startswith("x-oss-")
@@ -126,7 +126,7 @@ def v1_string_to_sign(head: RequestHead, date: str, *, bucket: str, key: str) ->
 
 
 def canonical_request(head: RequestHead, additional: str, *, bucket: str, key: str) -> str:
-    """V4's canonical request; `additional` names more signed headers, joined with `;`."""
+    """V4's canonical request; `additional` has the names of more signed headers, joined by `;`."""
     more = sorted(name.strip().lower() for name in additional.split(";") if name.strip())
     signed = {"content-md5", "content-type", *more}
     headers = "".join(
@@ -154,7 +154,7 @@ def v1_signature(string_to_sign: str, secret: str) -> str:
 
 
 def v4_signature(string_to_sign: str, scope: str, secret: str) -> str:
-    """Hexadecimal HMAC-SHA256 with the key that is derived for the scope."""
+    """Hexadecimal HMAC-SHA256 with the key derived for the scope."""
     return hmac.digest(_signing_key(secret, scope), exact_bytes(string_to_sign), "sha256").hex()
 
 

@@ -1,4 +1,4 @@
-"""What the stand-in remembers: buckets, their objects and unfinished uploads."""
+"""The stand-in's state: buckets, their objects and unfinished uploads."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from sandbox.oss.errors import OssError
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """All that a writer says about an object beside its bytes."""
+    """All that a writer sets for an object besides its bytes."""
 
     headers: dict[str, str]
     meta: dict[str, str]
@@ -32,7 +32,7 @@ class StoredObject:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return self.content.size
 
 
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(slots=True)
 class Upload:
-    """A multipart upload that was neither completed nor aborted."""
+    """A multipart upload that is neither completed nor aborted."""
 
     upload_id: str
     key: str
@@ -57,7 +57,7 @@ class Upload:
 
 
 class Bucket:
-    """One bucket; whoever reads and then writes holds `lock`."""
+    """One bucket; a caller that reads and then writes must hold `lock`."""
 
     def __init__(self, name: str, *, created_at: float, acl: str, storage_class: str) -> None:
         self.name = name
@@ -76,26 +76,26 @@ class Bucket:
         self.objects[key] = stored
 
     def delete(self, key: str) -> None:
-        """Delete, if it is there; the caller holds the lock."""
+        """Delete the object if it exists; the caller holds the lock."""
         if self.objects.pop(key, None) is not None:
             self._sorted_keys = None
 
     def sorted_keys(self) -> list[str]:
-        """All keys in the order of their UTF-8 bytes; not to be changed."""
+        """All keys in the order of their UTF-8 bytes; the caller must not change the list."""
         with self.lock:
             if self._sorted_keys is None:
                 self._sorted_keys = sorted(self.objects)
             return self._sorted_keys
 
     def get(self, key: str) -> StoredObject:
-        """Raises NoSuchKey."""
+        """The object; raises NoSuchKey."""
         stored = self.objects.get(key)
         if stored is None:
             raise OssError("NoSuchKey", Key=key)
         return stored
 
     def upload(self, upload_id: str, key: str) -> Upload:
-        """Raises NoSuchUpload, also for another key's upload."""
+        """The upload; raises NoSuchUpload, also for an upload of another key."""
         upload = self.uploads.get(upload_id)
         if upload is None or upload.key != key:
             raise OssError("NoSuchUpload", UploadId=upload_id)
@@ -103,7 +103,7 @@ class Bucket:
 
 
 class Store:
-    """All buckets of the one account."""
+    """All buckets and KMS keys of the one account."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -111,14 +111,14 @@ class Store:
         self.kms_keys: set[str] = set()
 
     def bucket(self, name: str) -> Bucket:
-        """Raises NoSuchBucket."""
+        """The bucket; raises NoSuchBucket."""
         bucket = self.buckets.get(name)
         if bucket is None:
             raise OssError("NoSuchBucket", BucketName=name)
         return bucket
 
     def contents(self, bucket: str | None, prefix: str) -> Iterator[tuple[str, str, StoredObject]]:
-        """Every (bucket, key, object) in order, of one bucket or of all; raises NoSuchBucket."""
+        """Every (bucket, key, object), sorted, of one bucket or of all; raises NoSuchBucket."""
         buckets = [
             self.bucket(name) for name in (sorted(self.buckets) if bucket is None else [bucket])
         ]

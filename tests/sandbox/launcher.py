@@ -1,4 +1,4 @@
-"""A process that starts a stand-in, to be killed."""
+"""Runs a program that starts a stand-in, in a process that a test can kill."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from sandbox.bootstrap import REPOSITORY
 
 @contextmanager
 def launcher(program: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run `program`, which prints one line and then waits for its end; the process and the line."""
+    """Run a Python program that prints one line and then waits; yields the process and the line."""
     process = subprocess.Popen(
         [sys.executable, "-c", program],
         cwd=REPOSITORY,
@@ -27,8 +27,8 @@ def launcher(program: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def await_(condition: Callable[[], bool]) -> None:
-    """Return as soon as `condition` holds; fail after 15 s."""
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return as soon as `condition` is true; fail after 15 s."""
     deadline = time.monotonic() + 15
     while not condition():
         assert time.monotonic() < deadline

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
-from tests.sandbox.launcher import await_, launcher
+from tests.sandbox.launcher import launcher, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_a_put_object_becomes_a_message(aws):
     assert record["s3"]["object"]["size"] == len(b"petals")
 
 
-def test_a_delete_in_a_versioned_bucket_tells_of_its_marker(aws):
+def test_a_delete_in_a_versioned_bucket_reports_its_delete_marker(aws):
     queue_url = connect_bucket_to_queue(aws, bucket="versioned", queue="versioned-events")
     s3 = aws.client("s3")
     s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
@@ -64,7 +64,7 @@ def test_a_delete_in_a_versioned_bucket_tells_of_its_marker(aws):
     assert removed["s3"]["object"]["versionId"] == marker
 
 
-def test_a_queue_that_does_not_let_s3_in_gets_no_notifications(aws):
+def test_a_queue_whose_policy_does_not_allow_s3_gets_no_notifications(aws):
     aws.client("s3").create_bucket(Bucket="unheard")
     aws.client("sqs").create_queue(QueueName="closed")
     target = {
@@ -87,11 +87,11 @@ def test_another_account_is_refused(aws, monkeypatch):
 
 def test_it_listens_on_loopback_only(aws):
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as elsewhere:
-        # Bound to all interfaces, it would hold this neighbour of 127.0.0.1, too.
+        # This would fail if MiniStack were bound to all interfaces.
         elsewhere.bind(("127.0.0.2", urlsplit(aws.endpoint_url).port))
 
 
-def test_its_end_leaves_no_process_and_no_folder():
+def test_stopping_it_leaves_no_process_and_no_folder():
     with MiniStack() as server:
         pass
     assert not server.child.is_running()
@@ -99,7 +99,7 @@ def test_its_end_leaves_no_process_and_no_folder():
     assert not server.directory.exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is needed")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can signal a parent's death")
 def test_it_ends_when_its_parent_is_killed():
     program = """if True:
         from sandbox.ministack import MiniStack
@@ -111,5 +111,5 @@ def test_it_ends_when_its_parent_is_killed():
         endpoint_url, directory = line.split()
         assert not refuses_connections(endpoint_url)
         process.kill()
-        await_(lambda: refuses_connections(endpoint_url))
+        wait_until(lambda: refuses_connections(endpoint_url))
         shutil.rmtree(directory)

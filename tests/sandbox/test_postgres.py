@@ -9,7 +9,7 @@ import pytest
 from sandbox.child import StartError
 from sandbox.postgres import Postgres
 from sandbox.postgres_binaries import Binaries, binaries_from_wheel, find_binaries
-from tests.sandbox.launcher import await_, launcher
+from tests.sandbox.launcher import launcher, wait_until
 
 
 def scalar(url, query):
@@ -32,26 +32,26 @@ def postgres():
         yield server
 
 
-def test_the_url_leads_to_an_empty_database_in_utf8(postgres):
+def test_the_url_points_to_an_empty_database_in_utf8(postgres):
     assert scalar(postgres.url, "SELECT current_database()") == "s3sync"
     assert scalar(postgres.url, "SHOW server_encoding") == "UTF8"
     assert scalar(postgres.url, "SELECT count(*) FROM pg_stat_user_tables") == 0
 
 
-def test_it_listens_on_loopback_only_and_wants_its_password(postgres):
+def test_it_listens_on_loopback_only_and_requires_its_password(postgres):
     assert scalar(postgres.url, "SHOW listen_addresses") == "127.0.0.1"
     assert scalar(postgres.url, "SHOW unix_socket_directories") == ""
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(postgres.url, password="guessed")
 
 
-def test_fsync_is_as_asked(postgres):
+def test_fsync_is_as_requested(postgres):
     assert scalar(postgres.url, "SHOW fsync") == "off"
     with Postgres() as durable:
         assert scalar(durable.url, "SHOW fsync") == "on"
 
 
-def test_a_restart_breaks_connections_and_keeps_what_was_committed(postgres):
+def test_a_restart_breaks_connections_and_keeps_committed_data(postgres):
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS number")
         postgres.restart()
@@ -68,7 +68,7 @@ def test_a_server_restarted_from_a_thread_outlives_the_thread(postgres):
     assert postgres.child.is_running()
 
 
-def test_its_end_leaves_no_process_and_no_folder():
+def test_stopping_it_leaves_no_process_and_no_folder():
     with Postgres(fsync=False) as server:
         assert server.directory.is_dir()
     assert not server.child.is_running()
@@ -90,7 +90,7 @@ def test_a_context_left_open_ends_with_its_process():
         assert not Path(directory).exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is needed")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can signal a parent's death")
 def test_it_ends_when_its_parent_is_killed():
     program = """if True:
         from sandbox.postgres import Postgres
@@ -102,8 +102,8 @@ def test_it_ends_when_its_parent_is_killed():
         url, directory = line.split()
         assert scalar(url, "SELECT 1") == 1
         process.kill()
-        await_(lambda: refuses_connections(url))
-        await_(lambda: not Path(directory, "data", "postmaster.pid").exists())
+        wait_until(lambda: refuses_connections(url))
+        wait_until(lambda: not Path(directory, "data", "postmaster.pid").exists())
         shutil.rmtree(directory)
 
 
@@ -120,7 +120,7 @@ def test_a_failed_start_shows_the_log_and_leaves_nothing(tmp_path):
     assert not server.directory.exists()
 
 
-def test_the_wheel_serves_where_no_postgresql_is_installed(monkeypatch):
+def test_the_wheel_is_used_if_no_postgresql_is_installed(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert find_binaries() == binaries_from_wheel()
     with Postgres(fsync=False) as server:

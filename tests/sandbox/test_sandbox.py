@@ -11,12 +11,12 @@ import psycopg
 import pytest
 
 from sandbox.bootstrap import REPOSITORY
-from tests.sandbox.launcher import await_
+from tests.sandbox.launcher import wait_until
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    """`python -m sandbox`, its --env-file, and the variables in there."""
+    """The process of `python -m sandbox`, its --env-file, and the variables in that file."""
     env_file = tmp_path_factory.mktemp("sandbox") / "sandbox.env"
     process = subprocess.Popen(
         [sys.executable, "-m", "sandbox", "--env-file", env_file],
@@ -26,7 +26,7 @@ def running(tmp_path_factory):
     )
     with process:
         try:
-            await_(lambda: env_file.exists() or process.poll() is not None)
+            wait_until(lambda: env_file.exists() or process.poll() is not None)
             yield process, env_file, exported(env_file.read_text())
         finally:
             process.terminate()
@@ -37,7 +37,7 @@ def exported(text):
     return dict(assignment.split("=", 1) for export, assignment in words if export == "export")
 
 
-def test_the_exported_variables_lead_to_each_stand_in(running, monkeypatch):
+def test_the_exported_variables_point_to_each_stand_in(running, monkeypatch):
     _, _, variables = running
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -50,7 +50,7 @@ def test_the_exported_variables_lead_to_each_stand_in(running, monkeypatch):
     boto3.client("s3").put_object(
         Bucket=variables["S3SYNC_SANDBOX_SOURCE_BUCKET"], Key="hello", Body=b"world"
     )
-    assert "hello" in keys_told_by(variables["S3SYNC_SANDBOX_QUEUE_URL"])
+    assert "hello" in keys_in_events(variables["S3SYNC_SANDBOX_QUEUE_URL"])
 
     replica = oss2.Bucket(
         oss2.AuthV4(variables["OSS_ACCESS_KEY_ID"], variables["OSS_ACCESS_KEY_SECRET"]),
@@ -63,7 +63,7 @@ def test_the_exported_variables_lead_to_each_stand_in(running, monkeypatch):
     assert replica.get_object("hello").read() == b"world"
 
 
-def keys_told_by(queue_url):
+def keys_in_events(queue_url):
     sqs = boto3.client("sqs")
     keys: list[str] = []
     while not keys:
@@ -75,12 +75,12 @@ def keys_told_by(queue_url):
     return keys
 
 
-def test_the_file_of_variables_is_readable_by_its_owner_alone(running):
+def test_only_its_owner_can_read_the_env_file(running):
     _, env_file, _ = running
     assert env_file.stat().st_mode & 0o777 == 0o600
 
 
-def test_sigterm_ends_the_stand_ins_and_removes_the_file_of_variables(running):
+def test_sigterm_stops_the_stand_ins_and_removes_the_env_file(running):
     process, env_file, variables = running
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0

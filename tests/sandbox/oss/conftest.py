@@ -1,4 +1,4 @@
-"""One running stand-in for the tests here, as good as new for each of them."""
+"""One running stand-in for these tests, reset before each test."""
 
 from collections.abc import Callable, Iterator
 
@@ -39,7 +39,7 @@ def auth(request: pytest.FixtureRequest) -> object:
 
 @pytest.fixture
 def open_bucket(server: OssServer, session: oss2.Session) -> Callable[..., oss2.Bucket]:
-    """Makes clients for the running server: `open_bucket(auth, name=…, enable_crc=…)`."""
+    """A function that makes clients of the server: `open_bucket(auth, name=…, enable_crc=…)`."""
 
     def make(
         auth: object, *, name: str = BUCKET, enable_crc: bool = False, region: str = REGION
@@ -58,7 +58,7 @@ def bucket(open_bucket: Callable[..., oss2.Bucket], auth: object) -> oss2.Bucket
 
 @pytest.fixture
 def v4_bucket(open_bucket: Callable[..., oss2.Bucket]) -> oss2.Bucket:
-    """For what has nothing to do with signatures: one run is enough."""
+    """For tests that don't depend on the signature version: they run once."""
     return open_bucket(make_auth("v4"))
 
 

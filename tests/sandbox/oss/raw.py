@@ -1,4 +1,4 @@
-"""Requests that no client library would send, byte by byte."""
+"""Sends requests that no client library sends, byte by byte."""
 
 import socket
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ class RawAnswer:
 
     @property
     def code(self) -> str:
-        """The error's code."""
+        """The error's Code."""
         return ElementTree.fromstring(self.body).findtext("Code", "")
 
     @property
     def ec(self) -> str:
-        """The error's finer code."""
+        """The error's EC, a more specific code."""
         return ElementTree.fromstring(self.body).findtext("EC", "")
 
 
@@ -71,12 +71,12 @@ class RawClient:
         self.sock.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
 
     def put(self, target: bytes | str, body: bytes, **headers: str) -> RawAnswer:
-        """A PUT with a right Content-Length; `_` in header names stands for `-`."""
+        """A PUT with the correct Content-Length; `_` in header names stands for `-`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.request("PUT", target, {"Content-Length": str(len(body)), **named}, body)
 
     def receive(self, *, has_body: bool = True) -> RawAnswer:
-        """The next answer; raises EOFError where the connection ends before it does."""
+        """The next answer; raises EOFError if the connection ends before the answer does."""
         head = self._until(b"\r\n\r\n").decode()
         status_line, *lines = head.rstrip().split("\r\n")
         headers = {}
@@ -91,7 +91,7 @@ class RawClient:
         return RawAnswer(status, headers, body)
 
     def is_closed_by_peer(self) -> bool:
-        """Waits for the end of the connection."""
+        """Wait until the server closes the connection; False if it sends something instead."""
         try:
             return self.sock.recv(1) == b""
         except ConnectionResetError:

@@ -1,4 +1,4 @@
-"""Tags, ACLs, storage classes and metadata: what is kept, and what OSS refuses."""
+"""Tags, ACLs, storage classes, metadata and encryption: stored, or refused as OSS refuses them."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from sandbox.oss import Denial, OssServer
 from tests.sandbox.oss.raw import RawClient
 
 
-def test_tags_come_with_the_object(bucket: oss2.Bucket) -> None:
+def test_tags_are_stored_with_the_object(bucket: oss2.Bucket) -> None:
     bucket.put_object("key", b"x", headers={"x-oss-tagging": "a=1&b+c=x%2Fy&empty="})
     assert bucket.get_object_tagging("key").tag_set.tagging_rule == {
         "a": "1",
@@ -43,7 +43,7 @@ def test_tags_are_put_and_deleted(bucket: oss2.Bucket) -> None:
         "a=b=c",
     ],
 )
-def test_a_tag_that_oss_refuses_stores_nothing(v4_bucket: oss2.Bucket, tagging: str) -> None:
+def test_a_put_with_a_refused_tag_stores_nothing(v4_bucket: oss2.Bucket, tagging: str) -> None:
     with pytest.raises(oss2.exceptions.OssError) as refusal:
         v4_bucket.put_object("key", b"x", headers={"x-oss-tagging": tagging})
     assert (refusal.value.status, refusal.value.code) == (400, "InvalidTag")
@@ -56,7 +56,7 @@ def test_the_largest_tags_are_accepted(v4_bucket: oss2.Bucket) -> None:
     assert v4_bucket.head_object("key").headers["x-oss-tagging-count"] == "10"
 
 
-def test_an_acl_is_put_and_got(bucket: oss2.Bucket) -> None:
+def test_an_acl_can_be_set_and_read(bucket: oss2.Bucket) -> None:
     bucket.put_object("key", b"x")
     assert bucket.get_object_acl("key").acl == "default"
     for acl in ("private", "public-read", "public-read-write", "default"):
@@ -67,7 +67,7 @@ def test_an_acl_is_put_and_got(bucket: oss2.Bucket) -> None:
 
 
 @pytest.mark.parametrize("name", ["Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive"])
-def test_a_storage_class_is_kept(v4_bucket: oss2.Bucket, name: str) -> None:
+def test_a_storage_class_is_stored(v4_bucket: oss2.Bucket, name: str) -> None:
     v4_bucket.put_object("key", b"x", headers={"x-oss-storage-class": name})
     assert v4_bucket.head_object("key").headers["x-oss-storage-class"] == name
     assert next(iter(oss2.ObjectIterator(v4_bucket))).storage_class == name
@@ -83,7 +83,7 @@ def test_a_storage_class_is_kept(v4_bucket: oss2.Bucket, name: str) -> None:
         ("x-oss-meta-large", "x" * 8200),
     ],
 )
-def test_a_header_that_oss_refuses_stores_nothing(
+def test_a_put_with_a_refused_header_stores_nothing(
     v4_bucket: oss2.Bucket, header: str, value: str
 ) -> None:
     with pytest.raises(oss2.exceptions.InvalidArgument):
@@ -119,7 +119,7 @@ def encrypted(method: str, key_id: str | None = None) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("method", ["AES256", "KMS", "SM4"])
-def test_encryption_is_told_by_whatever_answers(v4_bucket: oss2.Bucket, method: str) -> None:
+def test_every_answer_names_the_encryption(v4_bucket: oss2.Bucket, method: str) -> None:
     wanted = encrypted(method)
     put = v4_bucket.put_object("key", b"x", headers=wanted)
     upload = v4_bucket.init_multipart_upload("parts", headers=wanted)
@@ -144,7 +144,7 @@ def test_a_kms_key_must_be_one_of_the_account(server: OssServer, v4_bucket: oss2
     assert v4_bucket.head_object("key").headers[KEY_ID_HEADER] == "my-key"
 
 
-def test_a_key_id_goes_with_kms_alone(server: OssServer, v4_bucket: oss2.Bucket) -> None:
+def test_a_key_id_is_accepted_with_kms_only(server: OssServer, v4_bucket: oss2.Bucket) -> None:
     server.add_kms_key("my-key")
     with pytest.raises(oss2.exceptions.InvalidArgument):
         v4_bucket.put_object("key", b"x", headers=encrypted("AES256", "my-key"))
@@ -154,7 +154,7 @@ def test_a_key_id_goes_with_kms_alone(server: OssServer, v4_bucket: oss2.Bucket)
     ("header", "action"),
     [("x-oss-tagging", "oss:PutObjectTagging"), ("x-oss-object-acl", "oss:PutObjectAcl")],
 )
-def test_what_comes_in_a_header_needs_its_own_right(
+def test_tags_and_acl_in_a_header_need_their_own_permission(
     server: OssServer, v4_bucket: oss2.Bucket, header: str, action: str
 ) -> None:
     server.deny(Denial(actions=(action,)))

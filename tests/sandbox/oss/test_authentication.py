@@ -1,4 +1,4 @@
-"""What OSS says to those whom it does not believe."""
+"""Signatures, access keys, clocks and tokens: accepted, or refused as OSS refuses them."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ OpenBucket = Callable[..., oss2.Bucket]
 
 
 @pytest.mark.parametrize("version", ["v1", "v4"])
-def test_a_wrong_secret_is_a_signature_mismatch_until_it_is_mended(
+def test_a_wrong_secret_is_a_signature_mismatch_until_the_secrets_match(
     server: OssServer, open_bucket: OpenBucket, version: str
 ) -> None:
     bucket = open_bucket(make_auth(version, "wrong"))
@@ -28,14 +28,14 @@ def test_a_wrong_secret_is_a_signature_mismatch_until_it_is_mended(
 
 
 @pytest.mark.parametrize("make", [oss2.Auth, oss2.AuthV4])
-def test_an_unknown_access_key_is_named(open_bucket: OpenBucket, make: type) -> None:
+def test_an_unknown_access_key_is_refused(open_bucket: OpenBucket, make: type) -> None:
     with pytest.raises(oss2.exceptions.OssError) as refusal:
         open_bucket(make("nobody", SECRET)).put_object("key", b"x")
     assert (refusal.value.status, refusal.value.code) == (403, "InvalidAccessKeyId")
     assert refusal.value.ec == "0002-00000902"
 
 
-def test_the_anonymous_may_not_use_a_private_bucket(open_bucket: OpenBucket) -> None:
+def test_an_anonymous_client_may_not_use_a_private_bucket(open_bucket: OpenBucket) -> None:
     anonymous = open_bucket(oss2.AnonymousAuth())
     for attempt in (
         lambda: anonymous.put_object("key", b"x"),
@@ -59,7 +59,7 @@ def test_a_public_object_can_be_read_by_anybody_and_written_by_its_owner(
 
 
 @pytest.mark.parametrize("offset_seconds", [-HOUR_SECONDS, HOUR_SECONDS])
-def test_a_clock_an_hour_apart_is_too_skewed(
+def test_a_clock_that_is_an_hour_off_is_too_skewed(
     server: OssServer, bucket: oss2.Bucket, offset_seconds: float
 ) -> None:
     server.set_clock_offset(offset_seconds)
@@ -69,7 +69,9 @@ def test_a_clock_an_hour_apart_is_too_skewed(
     assert refusal.value.details["MaxAllowedSkewMilliseconds"] == "900000"
 
 
-def test_a_clock_ten_minutes_apart_is_near_enough(server: OssServer, bucket: oss2.Bucket) -> None:
+def test_a_clock_that_is_ten_minutes_off_is_accepted(
+    server: OssServer, bucket: oss2.Bucket
+) -> None:
     server.set_clock_offset(600)
     assert bucket.put_object("key", b"x").status == 200
 
@@ -151,7 +153,9 @@ def test_a_request_signed_twice_is_refused(v4_bucket: oss2.Bucket) -> None:
 
 
 @pytest.mark.parametrize("expires_seconds", [0, 7 * 24 * HOUR_SECONDS + 1])
-def test_a_v4_url_lives_seven_days_at_most(v4_bucket: oss2.Bucket, expires_seconds: int) -> None:
+def test_a_v4_url_is_valid_for_seven_days_at_most(
+    v4_bucket: oss2.Bucket, expires_seconds: int
+) -> None:
     answer = requests.get(v4_bucket.sign_url("GET", "key", expires_seconds))
     assert answer.status_code == 400
     assert "<Code>InvalidArgument</Code>" in answer.text
@@ -165,7 +169,7 @@ def test_an_authorization_of_another_kind_is_refused(server: OssServer) -> None:
         assert "<Code>InvalidArgument</Code>" in answer.text
 
 
-def test_every_answer_names_its_request(server: OssServer, bucket: oss2.Bucket) -> None:
+def test_every_answer_has_its_request_id(server: OssServer, bucket: oss2.Bucket) -> None:
     bucket.put_object("key", b"x")
     with pytest.raises(oss2.exceptions.NoSuchKey) as refusal:
         bucket.get_object("absent")

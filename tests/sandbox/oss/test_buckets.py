@@ -1,4 +1,4 @@
-"""The service and its buckets, by path and by virtual host."""
+"""The service and its buckets, in path style and in virtual-host style."""
 
 import socket
 from collections.abc import Callable
@@ -66,7 +66,7 @@ def test_creating_a_bucket_again_keeps_it_and_changes_its_acl(bucket: oss2.Bucke
     assert (refusal.value.status, refusal.value.code) == (409, "BucketAlreadyExists")
 
 
-def test_an_acl_is_put_and_got(bucket: oss2.Bucket) -> None:
+def test_an_acl_can_be_set_and_read(bucket: oss2.Bucket) -> None:
     assert bucket.get_bucket_acl().acl == "private"
     bucket.put_bucket_acl("public-read-write")
     assert bucket.get_bucket_acl().acl == "public-read-write"
@@ -75,7 +75,7 @@ def test_an_acl_is_put_and_got(bucket: oss2.Bucket) -> None:
 
 
 class LoopbackConnection(HTTPConnection):
-    """Connects to the stand-in whatever the URL's host is; no resolver knows *.localhost here."""
+    """Connects to the stand-in for any host in the URL: *.localhost may not resolve."""
 
     def _new_conn(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -109,7 +109,7 @@ def test_the_client_library_works_with_virtual_hosts(
         absent.get_object("key")
 
 
-def test_path_style_can_be_asked_for(server: OssServer, auth: object) -> None:
+def test_path_style_can_be_requested(server: OssServer, auth: object) -> None:
     session = oss2.Session(adapter=LoopbackAdapter())
     endpoint = f"http://stand-in.example.com:{server.port}"
     bucket = oss2.Bucket(auth, endpoint, BUCKET, region=REGION, session=session, is_path_style=True)

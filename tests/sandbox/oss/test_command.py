@@ -1,4 +1,4 @@
-"""The stand-in as a command."""
+"""The command `python -m sandbox.oss`."""
 
 import signal
 import subprocess
@@ -37,7 +37,7 @@ def run() -> Iterator[Run]:
         process.communicate(timeout=STOP_SECONDS)
 
 
-def test_it_serves_until_it_is_told_to_stop(run: Run, tmp_path: Path) -> None:
+def test_it_serves_until_sigterm(run: Run, tmp_path: Path) -> None:
     data = tmp_path / "data"
     process = run(
         *("--port", "0", "--key", "contract-key:contract-secret", "--key", "other:secret"),
@@ -60,7 +60,7 @@ def test_it_serves_until_it_is_told_to_stop(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "message"),
     [
         (["--key", "no-secret"], 2, "ID:SECRET"),
         (["--key", "a:b", "--bucket", "Bad_Name"], 2, "Bad_Name"),
@@ -68,13 +68,13 @@ def test_it_serves_until_it_is_told_to_stop(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_argument_is_explained(
-    run: Run, arguments: list[str], status: int, told: str
+    run: Run, arguments: list[str], status: int, message: str
 ) -> None:
     process = run(*arguments)
-    _, explained = process.communicate(timeout=STOP_SECONDS)
+    _, printed = process.communicate(timeout=STOP_SECONDS)
     assert process.returncode == status
-    assert told in explained
-    assert "Traceback" not in explained
+    assert message in printed
+    assert "Traceback" not in printed
 
 
 def test_a_taken_port_is_explained(run: Run) -> None:
@@ -82,6 +82,6 @@ def test_a_taken_port_is_explained(run: Run) -> None:
     assert first.stdout is not None
     port = first.stdout.readline().rpartition(":")[2].strip()
     second = run("--key", "a:b", "--port", port)
-    _, explained = second.communicate(timeout=STOP_SECONDS)
+    _, printed = second.communicate(timeout=STOP_SECONDS)
     assert second.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}" in explained
+    assert f"cannot listen on 127.0.0.1:{port}" in printed

@@ -1,4 +1,4 @@
-"""The control API: what a test in another process, or in another language, can do."""
+"""The control API, which tests in another process or another language use."""
 
 import itertools
 import json
@@ -19,8 +19,8 @@ class Control:
     def __init__(self, server: OssServer) -> None:
         self._base = f"{server.endpoint}/-/"
 
-    def __call__(self, method: str, path: str, said: Any = None, *, status: int = 200) -> Any:
-        answer = requests.request(method, self._base + path, json=said)
+    def __call__(self, method: str, path: str, payload: Any = None, *, status: int = 200) -> Any:
+        answer = requests.request(method, self._base + path, json=payload)
         assert answer.status_code == status, answer.text
         return answer.json()
 
@@ -30,7 +30,7 @@ def control(server: OssServer) -> Control:
     return Control(server)
 
 
-def test_it_says_how_it_is(control: Control) -> None:
+def test_health_names_the_region_and_the_buckets(control: Control) -> None:
     assert control("GET", "health") == {
         "region": "cn-hangzhou",
         "buckets": [BUCKET, OPEN_BUCKET],
@@ -71,7 +71,7 @@ def test_secrets_can_be_changed_and_keys_removed(control: Control, bucket: oss2.
     assert refusal.value.code == "InvalidAccessKeyId"
 
 
-def test_the_clock_can_be_put_wrong_and_all_be_reset(
+def test_the_clock_can_be_set_wrong_and_everything_can_be_reset(
     control: Control, v4_bucket: oss2.Bucket
 ) -> None:
     v4_bucket.put_object("key", b"x")
@@ -104,8 +104,7 @@ def test_requests_are_logged(control: Control, v4_bucket: oss2.Bucket) -> None:
     v4_bucket.get_object("key").read()
     with pytest.raises(oss2.exceptions.NoSuchKey):
         v4_bucket.get_object("absent")
-    said = control("GET", f"requests?bucket={BUCKET}")
-    put, get, absent = said["requests"]
+    put, get, absent = control("GET", f"requests?bucket={BUCKET}")["requests"]
     assert (put["operation"], put["key"], put["key_id"]) == ("PutObject", "key", KEY_ID)
     assert (put["method"], put["status"], put["bytes_in"]) == ("PUT", 200, 5)
     assert (get["bytes_in"], get["bytes_out"]) == (0, 5)
@@ -117,18 +116,18 @@ def test_requests_are_logged(control: Control, v4_bucket: oss2.Bucket) -> None:
     assert control("GET", "requests")["requests"] == []
 
 
-def test_the_log_forgets_the_oldest(
+def test_the_log_discards_the_oldest_requests(
     control: Control, server: OssServer, v4_bucket: oss2.Bucket
 ) -> None:
     control("PUT", "requests", {"size": 2})
     for number in range(5):
         v4_bucket.put_object(str(number), b"")
-    said = control("GET", "requests")
-    assert [entry["key"] for entry in said["requests"]] == ["3", "4"]
-    assert (said["size"], said["dropped"]) == (2, 3)
-    usual = server.log.size
+    log = control("GET", "requests")
+    assert [entry["key"] for entry in log["requests"]] == ["3", "4"]
+    assert (log["size"], log["dropped"]) == (2, 3)
+    small = server.log.size
     control("POST", "reset")
-    assert server.log.size > usual
+    assert server.log.size > small
 
 
 def test_writers_that_wait_for_answers_never_overlap_in_the_log(server: OssServer) -> None:
@@ -151,16 +150,16 @@ def test_writers_that_wait_for_answers_never_overlap_in_the_log(server: OssServe
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "said", "status"),
+    ("method", "path", "payload", "status"),
     [
         ("GET", "nowhere", None, 400),
-        ("POST", "faults", {"nonsense": 1}, 400),
+        ("POST", "faults", {"invalid": 1}, 400),
         ("POST", "faults", {}, 400),
         ("PUT", "keys", {"id": "x"}, 400),
         ("PUT", "buckets", {"name": "Bad_Name"}, 400),
     ],
 )
-def test_nonsense_is_refused(
-    control: Control, method: str, path: str, said: object, status: int
+def test_an_invalid_request_is_refused(
+    control: Control, method: str, path: str, payload: object, status: int
 ) -> None:
-    assert control(method, path, said, status=status)["error"]
+    assert control(method, path, payload, status=status)["error"]

@@ -1,4 +1,4 @@
-"""Failures on demand, and denials."""
+"""Injected faults, and denials."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +51,7 @@ def test_a_reset_comes_before_or_after_the_write(
 
 
 @pytest.mark.parametrize("body", [b"0123456789", b"x" * 400_000])
-def test_a_body_breaks_off(server: OssServer, v4_bucket: oss2.Bucket, body: bytes) -> None:
+def test_a_fault_truncates_a_body(server: OssServer, v4_bucket: oss2.Bucket, body: bytes) -> None:
     v4_bucket.put_object("key", body)
     server.add_fault(Fault(operation="GetObject", truncate_bytes=4))
     got = v4_bucket.get_object("key")
@@ -61,7 +61,7 @@ def test_a_body_breaks_off(server: OssServer, v4_bucket: oss2.Bucket, body: byte
     assert v4_bucket.get_object("key").read() == body
 
 
-def test_an_answer_is_late(server: OssServer, v4_bucket: oss2.Bucket) -> None:
+def test_a_fault_delays_an_answer(server: OssServer, v4_bucket: oss2.Bucket) -> None:
     server.add_fault(Fault(operation="PutObject", delay_seconds=0.1))
     started = time.monotonic()
     v4_bucket.put_object("key", b"x")
@@ -84,7 +84,7 @@ def test_an_answer_is_held_until_the_faults_are_cleared(
     assert v4_bucket.object_exists("key")
 
 
-def test_bodies_are_slow_both_ways(server: OssServer, v4_bucket: oss2.Bucket) -> None:
+def test_a_fault_slows_bodies_in_both_directions(server: OssServer, v4_bucket: oss2.Bucket) -> None:
     for operation in ("PutObject", "GetObject"):
         server.add_fault(Fault(operation=operation, bytes_per_second=1_000_000))
     for attempt in (
@@ -96,7 +96,7 @@ def test_bodies_are_slow_both_ways(server: OssServer, v4_bucket: oss2.Bucket) ->
         assert time.monotonic() - started >= 0.09
 
 
-def test_a_wrong_checksum_is_announced(server: OssServer, v4_bucket: oss2.Bucket) -> None:
+def test_a_fault_returns_a_wrong_checksum(server: OssServer, v4_bucket: oss2.Bucket) -> None:
     right = v4_bucket.put_object("key", b"x").crc
     server.add_fault(Fault(wrong_crc=True, times=2))
     assert v4_bucket.put_object("key", b"x").crc != right
@@ -128,7 +128,7 @@ def failures(bucket: oss2.Bucket, keys: list[str]) -> list[str]:
         ({"probability": 0.0, "times": None}, []),
     ],
 )
-def test_a_fault_strikes_what_it_matches(
+def test_a_fault_fires_for_matching_requests_only(
     server: OssServer, v4_bucket: oss2.Bucket, match: dict[str, Any], failed: list[str]
 ) -> None:
     server.add_fault(Fault(status=500, **match))
@@ -137,7 +137,7 @@ def test_a_fault_strikes_what_it_matches(
     assert failures(v4_bucket, ["a/1"]) == []
 
 
-def test_chance_is_repeatable(server: OssServer, v4_bucket: oss2.Bucket) -> None:
+def test_a_seed_makes_probability_repeatable(server: OssServer, v4_bucket: oss2.Bucket) -> None:
     keys = [str(number) for number in range(20)]
     runs = []
     for _ in range(2):
@@ -149,14 +149,14 @@ def test_chance_is_repeatable(server: OssServer, v4_bucket: oss2.Bucket) -> None
 
 
 @pytest.mark.parametrize(
-    "nonsense", [{}, {"status": 500, "when": "never"}, {"status": 500, "key_pattern": "("}]
+    "invalid", [{}, {"status": 500, "when": "never"}, {"status": 500, "key_pattern": "("}]
 )
-def test_a_fault_that_could_not_work_is_refused(nonsense: dict[str, Any]) -> None:
+def test_an_invalid_fault_is_refused(invalid: dict[str, Any]) -> None:
     with pytest.raises(Exception, match=r"effect|when|unterminated"):
-        Fault(**nonsense)
+        Fault(**invalid)
 
 
-def test_a_denial_holds_for_its_key_bucket_and_action(
+def test_a_denial_applies_to_its_key_bucket_and_action(
     server: OssServer, bucket: oss2.Bucket
 ) -> None:
     bucket.put_object("key", b"x")
@@ -175,7 +175,9 @@ def test_a_denial_holds_for_its_key_bucket_and_action(
     bucket.put_object("key", b"y")
 
 
-def test_tags_in_a_header_need_the_right_to_tag(server: OssServer, v4_bucket: oss2.Bucket) -> None:
+def test_tags_in_a_header_need_the_permission_to_tag(
+    server: OssServer, v4_bucket: oss2.Bucket
+) -> None:
     server.deny(Denial(actions=("oss:PutObjectTagging",)))
     v4_bucket.put_object("key", b"x")
     with pytest.raises(oss2.exceptions.AccessDenied):
@@ -191,7 +193,7 @@ def test_tags_in_a_header_need_the_right_to_tag(server: OssServer, v4_bucket: os
         Denial(actions=("oss:GetObject", "oss:DeleteObject")),
     ],
 )
-def test_a_denial_leaves_the_rest_alone(
+def test_a_denial_does_not_apply_to_other_requests(
     server: OssServer, v4_bucket: oss2.Bucket, denial: Denial
 ) -> None:
     server.deny(denial)

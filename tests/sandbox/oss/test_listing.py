@@ -58,7 +58,7 @@ def list_v2(bucket: oss2.Bucket, **arguments: object) -> Names:
         ({"prefix": "absent", "delimiter": "/"}, ([], [])),
     ],
 )
-def test_pages_of_any_size_hold_the_same(
+def test_pages_of_any_size_list_the_same(
     filled: oss2.Bucket,
     listing: Callable[..., Names],
     max_keys: int,
@@ -68,7 +68,7 @@ def test_pages_of_any_size_hold_the_same(
     assert listing(filled, max_keys=max_keys, **within) == expected
 
 
-def test_a_listing_tells_what_head_tells(filled: oss2.Bucket) -> None:
+def test_a_listing_agrees_with_head(filled: oss2.Bucket) -> None:
     listed = filled.list_objects(prefix="a").object_list[0]
     head = filled.head_object("a")
     assert (listed.etag, listed.size, listed.type) == (head.etag, 1, "Normal")
@@ -78,7 +78,7 @@ def test_a_listing_tells_what_head_tells(filled: oss2.Bucket) -> None:
     assert filled.list_objects_v2(prefix="a", fetch_owner=True).object_list[0].owner.id
 
 
-def test_a_listing_starts_behind_the_marker(filled: oss2.Bucket) -> None:
+def test_a_listing_starts_after_the_marker(filled: oss2.Bucket) -> None:
     after = [key for key in KEYS if key.encode() > b"dir/sub/3"]
     assert list_v2(filled, start_after="dir/sub/3")[0] == after
     page = filled.list_objects(marker="dir/sub/3")
@@ -95,12 +95,12 @@ def test_a_page_has_one_to_a_thousand_keys(v4_bucket: oss2.Bucket, max_keys: int
         v4_bucket.list_objects_v2(max_keys=max_keys)
 
 
-def test_a_made_up_token_is_refused(v4_bucket: oss2.Bucket) -> None:
+def test_an_invalid_token_is_refused(v4_bucket: oss2.Bucket) -> None:
     with pytest.raises(oss2.exceptions.InvalidArgument):
         v4_bucket.list_objects_v2(continuation_token="%%%")
 
 
-def test_a_listing_follows_writes_and_deletes(v4_bucket: oss2.Bucket) -> None:
+def test_a_listing_reflects_writes_and_deletes(v4_bucket: oss2.Bucket) -> None:
     v4_bucket.put_object("b", b"")
     assert list_v1(v4_bucket)[0] == ["b"]
     v4_bucket.put_object("a", b"")
@@ -109,7 +109,7 @@ def test_a_listing_follows_writes_and_deletes(v4_bucket: oss2.Bucket) -> None:
     assert list_v1(v4_bucket)[0] == ["a"]
 
 
-def test_versions_are_as_where_versioning_is_off(filled: oss2.Bucket) -> None:
+def test_versions_are_listed_as_in_an_unversioned_bucket(filled: oss2.Bucket) -> None:
     assert filled.get_bucket_versioning().status is None
     page = filled.list_object_versions(prefix="dir/", max_keys=2)
     assert [(each.key, each.versionid) for each in page.versions] == [

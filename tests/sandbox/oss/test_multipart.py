@@ -28,14 +28,14 @@ def upload(bucket: oss2.Bucket, key: str, parts: dict[int, bytes]) -> tuple[str,
 
 
 def test_an_upload_of_parts_becomes_one_object(bucket: oss2.Bucket) -> None:
-    said = {
+    sent = {
         "Content-Type": "video/mp4",
         "x-oss-meta-a": "1",
         "x-oss-tagging": "t=1",
         "x-oss-storage-class": "IA",
         "x-oss-object-acl": "private",
     }
-    upload_id = bucket.init_multipart_upload("key", headers=said).upload_id
+    upload_id = bucket.init_multipart_upload("key", headers=sent).upload_id
     parts = {9: b"a" * 300_000, 3: b"b" * SMALLEST, 10_000: b"end"}
     infos = [
         PartInfo(number, bucket.upload_part("key", upload_id, number, data).etag)
@@ -53,7 +53,7 @@ def test_an_upload_of_parts_becomes_one_object(bucket: oss2.Bucket) -> None:
     head = bucket.head_object("key")
     assert (head.object_type, head.etag) == ("Multipart", done.etag)
     for name in ("Content-Type", "x-oss-meta-a", "x-oss-storage-class"):
-        assert head.headers[name] == said[name]
+        assert head.headers[name] == sent[name]
     assert head.headers["x-oss-tagging-count"] == "1"
     assert bucket.get_object_acl("key").acl == "private"
     with pytest.raises(oss2.exceptions.NoSuchUpload):
@@ -105,7 +105,10 @@ def test_an_upload_belongs_to_its_key(v4_bucket: oss2.Bucket) -> None:
 def complete_refused(
     bucket: oss2.Bucket, upload_id: str, parts: list[PartInfo]
 ) -> tuple[int, str, str]:
-    """How a list of parts is refused that is sent as it is: the library's own call sorts it."""
+    """Complete with the parts in the given order, which oss2's own call would sort.
+
+    Returns the status, code and EC of the refusal.
+    """
     data = oss2.xml_utils.to_complete_upload_request(parts)
     with pytest.raises(oss2.exceptions.OssError) as refusal:
         bucket._do("POST", BUCKET, "key", data=data, params={"uploadId": upload_id})
@@ -152,13 +155,13 @@ def test_all_parts_can_be_completed_without_a_list(v4_bucket: oss2.Bucket) -> No
     assert v4_bucket.get_object("key").content_length == SMALLEST + 1
 
 
-def test_an_unfinished_upload_is_no_object(v4_bucket: oss2.Bucket) -> None:
+def test_an_unfinished_upload_is_not_an_object(v4_bucket: oss2.Bucket) -> None:
     upload(v4_bucket, "key", {1: b"x"})
     assert not v4_bucket.object_exists("key")
     assert not list(oss2.ObjectIterator(v4_bucket))
 
 
-def test_forbidding_to_overwrite_holds_at_the_end_of_an_upload(v4_bucket: oss2.Bucket) -> None:
+def test_forbidding_overwrites_applies_when_an_upload_completes(v4_bucket: oss2.Bucket) -> None:
     upload_id, infos = upload(v4_bucket, "key", {1: b"new"})
     v4_bucket.put_object("key", b"old")
     forbid = {"x-oss-forbid-overwrite": "true"}
@@ -185,9 +188,9 @@ def test_resumable_upload_of_the_client_library_works(
     assert v4_bucket.get_object("key").read() == b"0123456789" * 50_000
 
 
-def test_a_copy_takes_attributes_along_or_replaces_them(bucket: oss2.Bucket) -> None:
-    said = {"Content-Type": "text/plain", "x-oss-meta-a": "1", "x-oss-tagging": "t=1"}
-    etag = bucket.put_object("source ö+%", b"hello", headers=said).etag
+def test_a_copy_keeps_attributes_or_replaces_them(bucket: oss2.Bucket) -> None:
+    sent = {"Content-Type": "text/plain", "x-oss-meta-a": "1", "x-oss-tagging": "t=1"}
+    etag = bucket.put_object("source ö+%", b"hello", headers=sent).etag
     copied = bucket.copy_object(BUCKET, "source ö+%", "copy")
     assert copied.etag == etag
     head = bucket.head_object("copy").headers
@@ -201,7 +204,7 @@ def test_a_copy_takes_attributes_along_or_replaces_them(bucket: oss2.Bucket) -> 
     assert bucket.get_object("copy").read() == b"hello"
 
 
-def test_a_copy_of_what_is_not_there_is_404(v4_bucket: oss2.Bucket) -> None:
+def test_a_copy_of_a_missing_object_is_404(v4_bucket: oss2.Bucket) -> None:
     with pytest.raises(oss2.exceptions.NoSuchKey):
         v4_bucket.copy_object(BUCKET, "absent", "copy")
     with pytest.raises(oss2.exceptions.NoSuchBucket):
@@ -235,7 +238,9 @@ def test_parts_can_be_copied(bucket: oss2.Bucket) -> None:
         bucket.upload_part_copy(BUCKET, "source", (0, 1), "key", upload_id, 1)
 
 
-def test_the_log_knows_upload_and_part(server: OssServer, v4_bucket: oss2.Bucket) -> None:
+def test_the_log_has_the_upload_id_and_the_part_number(
+    server: OssServer, v4_bucket: oss2.Bucket
+) -> None:
     upload_id, infos = upload(v4_bucket, "key", {7: b"x"})
     v4_bucket.complete_multipart_upload("key", upload_id, infos)
     logged = [

@@ -16,7 +16,7 @@ BODIES = {"empty": b"", "small": b"hello", "spilled": LARGE}
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_what_was_put_is_got_with_its_checksums(bucket: oss2.Bucket, body: bytes) -> None:
+def test_a_put_object_comes_back_with_its_checksums(bucket: oss2.Bucket, body: bytes) -> None:
     put = bucket.put_object("key", body)
     md5 = hashlib.md5(body).hexdigest().upper()
     crc64 = anycrc.Model("CRC64-XZ").calc(body)
@@ -46,7 +46,7 @@ def test_the_client_library_agrees_about_the_checksum(
 
 def test_headers_and_metadata_come_back(server: OssServer, bucket: oss2.Bucket) -> None:
     server.add_kms_key("some-key")
-    said = {
+    sent = {
         "Content-Type": "text/plain; charset=utf-8",
         "Cache-Control": "max-age=60",
         "Content-Disposition": 'attachment; filename="a b.txt"',
@@ -58,12 +58,12 @@ def test_headers_and_metadata_come_back(server: OssServer, bucket: oss2.Bucket) 
         "x-oss-server-side-encryption": "KMS",
         "x-oss-server-side-encryption-key-id": "some-key",
     }
-    bucket.put_object("key", b"x", headers=said)
+    bucket.put_object("key", b"x", headers=sent)
     for headers in (bucket.get_object("key").headers, bucket.head_object("key").headers):
-        assert {name: headers[name] for name in said} == said
+        assert {name: headers[name] for name in sent} == sent
 
 
-def test_without_a_type_it_is_an_octet_stream(v4_bucket: oss2.Bucket) -> None:
+def test_an_object_without_a_type_is_an_octet_stream(v4_bucket: oss2.Bucket) -> None:
     v4_bucket.put_object("key", b"x", headers={"Content-Type": ""})
     assert v4_bucket.head_object("key").content_type == "application/octet-stream"
 
@@ -97,7 +97,7 @@ def test_a_body_of_unknown_length_is_chunked(bucket: oss2.Bucket) -> None:
     assert bucket.get_object("key").read() == LARGE
 
 
-def test_a_file_like_body_is_sent_from_where_it_stands(v4_bucket: oss2.Bucket) -> None:
+def test_a_file_like_body_is_sent_from_its_current_position(v4_bucket: oss2.Bucket) -> None:
     stream = io.BytesIO(b"0123456789")
     stream.seek(4)
     v4_bucket.put_object("key", stream)
@@ -105,7 +105,7 @@ def test_a_file_like_body_is_sent_from_where_it_stands(v4_bucket: oss2.Bucket) -
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "got", "content_range"),
+    ("requested", "status", "got", "content_range"),
     [
         ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
         ("bytes=4-", 206, b"456789", "bytes 4-9/10"),
@@ -121,10 +121,10 @@ def test_a_file_like_body_is_sent_from_where_it_stands(v4_bucket: oss2.Bucket) -
     ],
 )
 def test_a_bad_range_is_ignored_by_default(
-    v4_bucket: oss2.Bucket, asked: str, status: int, got: bytes, content_range: str | None
+    v4_bucket: oss2.Bucket, requested: str, status: int, got: bytes, content_range: str | None
 ) -> None:
     v4_bucket.put_object("key", b"0123456789")
-    answer = v4_bucket.get_object("key", headers={"Range": asked})
+    answer = v4_bucket.get_object("key", headers={"Range": requested})
     assert (answer.status, answer.read()) == (status, got)
     assert answer.headers.get("Content-Range") == content_range
 
@@ -139,7 +139,7 @@ def test_a_range_beyond_the_end_answers_416_in_standard_behaviour(bucket: oss2.B
     assert (refusal.value.status, refusal.value.code) == (416, "InvalidRange")
 
 
-def test_the_file_of_a_spilled_object_goes_with_it(
+def test_the_file_of_a_spilled_object_is_removed_with_it(
     server: OssServer, v4_bucket: oss2.Bucket
 ) -> None:
     files_before = set(server.folder.iterdir())
@@ -156,7 +156,7 @@ def test_a_range_of_a_spilled_object_is_exact(v4_bucket: oss2.Bucket) -> None:
     assert got == LARGE[start : start + 100_000]
 
 
-def test_conditions_are_judged(v4_bucket: oss2.Bucket) -> None:
+def test_conditional_headers_are_evaluated(v4_bucket: oss2.Bucket) -> None:
     etag = v4_bucket.put_object("key", b"x").etag
     past, future = "Mon, 01 Jan 2024 00:00:00 GMT", "Fri, 01 Jan 2049 00:00:00 GMT"
     for headers in (
@@ -188,7 +188,7 @@ def test_a_wrong_md5_stores_nothing(bucket: oss2.Bucket) -> None:
     assert bucket.put_object("key", b"x", headers=right).status == 200
 
 
-def test_what_is_not_there_is_404_and_can_be_deleted(bucket: oss2.Bucket) -> None:
+def test_a_missing_object_is_404_and_can_be_deleted(bucket: oss2.Bucket) -> None:
     with pytest.raises(oss2.exceptions.NoSuchKey) as refusal:
         bucket.get_object("absent")
     assert refusal.value.details["Key"] == "absent"
@@ -222,7 +222,7 @@ def test_a_batch_is_deleted_at_once(server: OssServer, bucket: oss2.Bucket, quie
     assert not list(oss2.ObjectIterator(bucket))
 
 
-def test_a_batch_delete_needs_a_right_md5(v4_bucket: oss2.Bucket) -> None:
+def test_a_batch_delete_needs_a_correct_md5(v4_bucket: oss2.Bucket) -> None:
     v4_bucket.put_object("key", b"x")
     data = oss2.xml_utils.to_batch_delete_objects_request(["key"], False)
     for headers, code in (
@@ -260,7 +260,7 @@ def test_an_append_continues_where_the_object_ends(bucket: oss2.Bucket) -> None:
         "k" * 1023,
     ],
 )
-def test_an_odd_key_survives(server: OssServer, bucket: oss2.Bucket, key: str) -> None:
+def test_an_odd_key_is_stored_unchanged(server: OssServer, bucket: oss2.Bucket, key: str) -> None:
     bucket.put_object(key, key.encode())
     assert bucket.get_object(key).read() == key.encode()
     assert [entry.key for entry in oss2.ObjectIterator(bucket)] == [key]
@@ -271,7 +271,7 @@ def test_an_odd_key_survives(server: OssServer, bucket: oss2.Bucket, key: str) -
 
 
 @pytest.mark.parametrize("key", ["/a", "\\a", "k" * 1024])
-def test_an_impossible_key_is_refused(bucket: oss2.Bucket, key: str) -> None:
+def test_an_invalid_key_is_refused(bucket: oss2.Bucket, key: str) -> None:
     with pytest.raises(oss2.exceptions.OssError) as refusal:
         bucket.put_object(key, b"x")
     assert (refusal.value.status, refusal.value.code) == (400, "InvalidObjectName")
@@ -285,7 +285,9 @@ def test_a_cold_object_must_be_restored_first(v4_bucket: oss2.Bucket) -> None:
     assert (refusal.value.status, refusal.value.code) == (403, "InvalidObjectState")
 
 
-def test_what_the_stand_in_lacks_is_not_implemented(v4_bucket: oss2.Bucket) -> None:
+def test_an_operation_that_the_stand_in_lacks_answers_not_implemented(
+    v4_bucket: oss2.Bucket,
+) -> None:
     for attempt in (
         lambda: v4_bucket.put_symlink("key", "link"),
         lambda: v4_bucket.restore_object("key"),

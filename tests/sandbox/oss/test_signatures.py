@@ -1,4 +1,4 @@
-"""Signatures that other people's clients made: the vectors of Alibaba Cloud's public SDKs."""
+"""Signatures that other clients made: the test vectors of Alibaba Cloud's public SDKs."""
 
 from urllib.parse import quote
 
@@ -9,7 +9,7 @@ from sandbox.oss.authentication import AccessKey, Verifier
 from sandbox.oss.errors import OssError
 from sandbox.oss.http import RequestHead, parse_query
 
-# Their test data: access key "ak" with the secret "sk", both signature versions.
+# The vectors of both signature versions use the access key "ak" with the secret "sk".
 V4_QUERY = "param1=value1&%2Bparam1=value3&%7Cparam1=value4&%2Bparam2=&%7Cparam2=&param2="
 V4_HEADERS = {"x-oss-head1": "value", "abc": "value", "zabc": "value", "xyz": "value"}
 V4_KEY = "1234+-/123/1.txt"
@@ -116,7 +116,7 @@ V4_GOLDEN = {
 
 
 @pytest.mark.parametrize("name", V4_GOLDEN)
-def test_a_v4_signature_of_the_public_sdks_is_believed(name: str) -> None:
+def test_a_v4_signature_of_the_public_sdks_is_accepted(name: str) -> None:
     head, at, token = V4_GOLDEN[name]
     assert verify(head, bucket="bucket", key=V4_KEY, at=at, token=token) == "ak"
 
@@ -152,11 +152,11 @@ def test_a_v4_signature_covers_key_query_headers_and_method(name: str) -> None:
         ),
     ],
 )
-def test_a_v1_header_of_the_public_sdks_is_believed(
+def test_a_v1_header_of_the_public_sdks_is_accepted(
     method: str, key: str, query: str, headers: dict[str, str], signature: str
 ) -> None:
-    said = {**headers, "authorization": f"OSS ak:{signature}"}
-    head = RequestHead(method, "", parse_query(query), said)
+    signed = {**headers, "authorization": f"OSS ak:{signature}"}
+    head = RequestHead(method, "", parse_query(query), signed)
     assert verify(head, bucket="examplebucket", key=key, at=headers["x-oss-date"]) == "ak"
 
 
@@ -179,7 +179,7 @@ def test_a_v1_header_of_the_public_sdks_is_believed(
         ),
     ],
 )
-def test_a_v1_url_of_the_public_sdks_is_believed_until_it_expires(
+def test_a_v1_url_of_the_public_sdks_is_accepted_until_it_expires(
     key: str, query: str, at: str, token: str | None
 ) -> None:
     head = RequestHead("GET", "", parse_query(query), {})

@@ -1,4 +1,4 @@
-"""HTTP as it arrives: lengths, broken bodies, odd bytes, keep-alive."""
+"""HTTP on the wire: lengths, broken bodies, odd bytes, keep-alive."""
 
 import socket
 import threading
@@ -24,7 +24,7 @@ def test_a_body_without_a_length_is_411(raw: RawClient) -> None:
 def test_a_length_shorter_than_the_body_stores_a_truncated_object(raw: RawClient) -> None:
     answer = raw.request("PUT", "key", {"Content-Length": "5"}, b"hello world\r\n\r\n")
     assert answer.status == 200
-    assert raw.receive().status == 400, "the rest of the body is no request"
+    assert raw.receive().status == 400, "the rest of the body is not a request"
     assert raw.is_closed_by_peer()
 
 
@@ -57,7 +57,7 @@ def test_a_body_above_five_gigabytes_is_refused_before_it_is_sent(
     assert stored(server) == []
 
 
-def test_chunks_are_put_together(raw: RawClient) -> None:
+def test_chunks_are_joined(raw: RawClient) -> None:
     body = b"5\r\nhello\r\n6;name=value\r\n world\r\n0\r\nTrailer: x\r\n\r\n"
     assert raw.request("PUT", "key", {"Transfer-Encoding": "chunked"}, body).status == 200
     assert raw.request("GET", "key").body == b"hello world"
@@ -71,12 +71,12 @@ def test_chunks_that_break_off_store_nothing(server: OssServer, raw: RawClient) 
 
 
 @pytest.mark.parametrize("body", [b"zz\r\n", b"3\r\nhello\r\n"])
-def test_chunks_that_are_none_are_400(server: OssServer, raw: RawClient, body: bytes) -> None:
+def test_malformed_chunks_are_400(server: OssServer, raw: RawClient, body: bytes) -> None:
     assert raw.request("PUT", "key", {"Transfer-Encoding": "chunked"}, body).status == 400
     assert stored(server) == []
 
 
-def test_a_client_that_asks_first_is_told_to_continue(raw: RawClient) -> None:
+def test_a_client_that_expects_100_continue_gets_it(raw: RawClient) -> None:
     raw.send("PUT", "key", {"Content-Length": "5", "Expect": "100-continue"})
     assert raw.receive().status == 100
     raw.sock.sendall(b"hello")
@@ -84,12 +84,12 @@ def test_a_client_that_asks_first_is_told_to_continue(raw: RawClient) -> None:
     assert raw.request("GET", "key").body == b"hello"
 
 
-def test_a_client_that_asks_first_is_refused_without_its_body(raw: RawClient) -> None:
+def test_a_client_that_expects_100_continue_can_be_refused_before_its_body(raw: RawClient) -> None:
     headers: dict[str, str | bytes] = {"Content-Length": "5", "Expect": "100-continue"}
     assert raw.request("PUT", "/slash", headers).code == "InvalidObjectName"
 
 
-def test_a_refused_body_does_not_spoil_the_connection(raw: RawClient) -> None:
+def test_a_refused_body_leaves_the_connection_usable(raw: RawClient) -> None:
     for _ in range(3):
         assert raw.put("/slash", b"GET / HTTP/1.1\r\n\r\n").code == "InvalidObjectName"
     assert raw.put("key", b"x").status == 200
@@ -119,7 +119,9 @@ def test_a_name_sent_as_raw_utf_8_is_the_same_as_encoded(raw: RawClient) -> None
         b"x" * 70_000,
     ],
 )
-def test_bytes_that_are_no_request_are_400_and_the_end(raw: RawClient, garbage: bytes) -> None:
+def test_bytes_that_are_not_a_request_get_400_and_end_the_connection(
+    raw: RawClient, garbage: bytes
+) -> None:
     raw.sock.sendall(garbage)
     assert raw.receive().status == 400
     assert raw.is_closed_by_peer()
@@ -132,7 +134,7 @@ def test_a_head_answer_has_the_error_in_a_header(raw: RawClient) -> None:
     assert raw.put("key", b"x").status == 200, "no body was left on the connection"
 
 
-def test_requests_in_a_row_are_answered_in_a_row(raw: RawClient) -> None:
+def test_pipelined_requests_are_answered_in_order(raw: RawClient) -> None:
     for number in range(5):
         raw.send("PUT", f"key{number}", {"Content-Length": "1"}, b"x")
     assert [raw.receive().status for _ in range(5)] == [200] * 5
@@ -144,7 +146,7 @@ def test_the_client_may_close_after_an_answer(raw: RawClient) -> None:
     assert raw.is_closed_by_peer()
 
 
-def test_a_repeated_header_counts_with_both_values(raw: RawClient) -> None:
+def test_a_repeated_header_has_both_values(raw: RawClient) -> None:
     raw.sock.sendall(
         b"PUT /open-bucket/key HTTP/1.1\r\nContent-Length: 0\r\n"
         b"x-oss-meta-a: 1\r\nX-Oss-Meta-A: 2\r\n\r\n"
@@ -154,12 +156,12 @@ def test_a_repeated_header_counts_with_both_values(raw: RawClient) -> None:
 
 
 def test_sixty_four_connections_at_once_are_served(server: OssServer) -> None:
-    everybody_is_there = threading.Barrier(64, timeout=60)
+    all_are_connected = threading.Barrier(64, timeout=60)
     statuses: list[int] = []
 
     def work(number: int) -> None:
         with RawClient(server.port) as client:
-            everybody_is_there.wait()
+            all_are_connected.wait()
             statuses.extend(client.put(f"{number}/{n}", b"x" * 1000).status for n in range(5))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(64)]
@@ -174,7 +176,7 @@ def test_sixty_four_connections_at_once_are_served(server: OssServer) -> None:
 @pytest.mark.parametrize(
     "host", [f"{OPEN_BUCKET}.localhost", f"{OPEN_BUCKET}.oss-cn-hangzhou.aliyuncs.com:80"]
 )
-def test_the_bucket_may_stand_in_the_host(server: OssServer, host: str) -> None:
+def test_the_bucket_may_be_in_the_host(server: OssServer, host: str) -> None:
     with RawClient(server.port) as client:
         for method, target in (("PUT", "a/b"), ("GET", "a/b"), ("PUT", "-/health")):
             client.sock.sendall(
@@ -195,7 +197,7 @@ def test_the_bucket_may_stand_in_the_host(server: OssServer, host: str) -> None:
         ("localhost", "/ab/key", 400, "InvalidBucketName"),
     ],
 )
-def test_a_bucket_that_is_not_there_is_named(
+def test_a_missing_or_invalid_bucket_is_refused(
     raw: RawClient, host: str, target: str, status: int, code: str
 ) -> None:
     raw.sock.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
