@@ -1,4 +1,4 @@
-"""Writes docs/reports/fidelity.md: what becomes of each property, as the corpus has it proved.
+"""Writes docs/reports/fidelity.md: what becomes of each property, as the corpus proves it.
 
 python -m tests.fidelity.document
 """
@@ -14,7 +14,7 @@ PATH = Path(__file__).resolve().parents[2] / "docs/reports/fidelity.md"
 
 _SHOWN_CHARACTERS = 60
 
-# Each sample of these groups stands in the document, with what becomes of it.
+# The document shows each sample of these groups, with what becomes of it.
 EXAMPLES = {
     "keys that OSS can't have": "key_policy",
     "keys that are too long": "key_policy",
@@ -34,18 +34,21 @@ def _lines() -> Iterator[str]:
     yield "# Fidelity: what arrives"
     yield ""
     yield (
-        "`make fidelity` writes this page, after it has replicated every object that is counted "
-        "here, from two independent implementations of S3 to the OSS stand-in, and compared it: "
+        "`make fidelity` writes this page. Before, it replicates every object that is counted "
+        "here, from two independent implementations of S3 to the OSS stand-in, and compares it: "
         "bytes, headers, user metadata, tags, storage class, access, encryption. "
-        f"The corpus has {len(CORPUS)} objects. How real OSS differs from the stand-in, as far as "
-        "is known, is in [sandbox-oss.md](../reference/sandbox-oss.md)."
+        f"The corpus has {len(CORPUS)} objects. [sandbox-oss.md](../reference/sandbox-oss.md) says "
+        "how real OSS differs from the stand-in, as far as that is known."
     )
     yield ""
     yield "- **carried**: it arrives as it was sent."
-    yield "- **mapped**: it arrives in another form, by a rule that is said here."
+    yield "- **mapped**: it arrives in another form, as described here."
     yield "- **by policy**: OSS can't have it, and the rule's policy says what happens."
     yield "- **refused**: the job fails with that code, before a byte is written."
-    yield "- **not expressible**: it does not arrive, and holds nothing up unless that is said."
+    yield (
+        "- **not expressible**: it does not arrive; the object is copied unless the row says "
+        "otherwise."
+    )
     for title, section in SECTIONS.items():
         yield from (
             "",
@@ -57,7 +60,7 @@ def _lines() -> Iterator[str]:
         for row in section:
             yield f"| {row.what} | {row.verdict} | {row.line} | {len(row.samples) or '–'} |"
     yield from ("", "## What the policies make of it", "")
-    yield "Control characters and the like are shown as `\\x01`; long texts are cut."
+    yield "Characters that can't be printed are shown in the form `\\x01`; long texts are cut."
     for group, policy in EXAMPLES.items():
         yield from ("", f"### {group[0].upper()}{group[1:]}: `{policy}`", "")
         second = "skip" if policy == "key_policy" else "drop"
@@ -75,7 +78,10 @@ def _lines() -> Iterator[str]:
             restored = ", restored" if sample.sent.is_restored else ""
             yield f"| {sample.title}{restored} | {' | '.join(cells)} |"
     yield from ("", "## What the stand-ins can't hold", "")
-    yield "These are replicated from the other one alone; that each still falls short is tested."
+    yield (
+        "These objects are replicated from the other one only. A test checks that each gap still "
+        "exists."
+    )
     yield from ("", "| object | not on | why |", "|---|---|---|")
     for sample in CORPUS:
         for implementation, excuse in sample.excuses.items():
@@ -115,7 +121,7 @@ def _class(expected: Expected) -> str:
 
 def _fields(fields: object) -> str:
     assert isinstance(fields, dict)
-    # What stands beside the odd one to show that it survives says nothing here.
+    # Leave out the ordinary fields that only show that they survive beside the odd one.
     shown = {name: value for name, value in fields.items() if name not in {"kept", "content-type"}}
     return ", ".join(_code(f"{name}: {value}") for name, value in shown.items()) or "without it"
 
@@ -130,7 +136,7 @@ def _code(text: str) -> str:
 
 
 def _as_text(wire: str) -> str:
-    """What the bytes of a header mean, where they are UTF-8."""
+    """Decode the bytes of a header, if they are UTF-8."""
     try:
         return wire.encode("latin-1").decode()
     except UnicodeError:

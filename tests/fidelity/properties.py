@@ -67,15 +67,15 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "keys that OSS can't have",
             _BY_POLICY,
-            "`key_policy`: *fail*, *skip*, or *rewrite*, from which the key can be had back. "
-            "A destination prefix makes a leading `/` or `\\`, `.` and `..` possible.",
+            "`key_policy`: *fail*, *skip*, or *rewrite*, which is reversible. A destination prefix "
+            "makes a leading `/` or `\\`, `.` and `..` possible.",
             ("keys that OSS can't have", "keys that are too long"),
         ),
         Row(
             "keys that look rewritten",
             _MAPPED,
-            "Carried under *fail* and *skip*; rewritten once more under *rewrite*, so that what "
-            "stands behind `.s3sync-key/` is always ours.",
+            "Carried under *fail* and *skip*; rewritten once more under *rewrite*, so that every "
+            "key with `.s3sync-key/` is one that s3sync has rewritten.",
             ("keys that look rewritten",),
         ),
         Row(
@@ -89,7 +89,7 @@ SECTIONS: dict[str, list[Row]] = {
             "Content-Type, Cache-Control, Content-Disposition, Content-Encoding, "
             "Content-Language, Expires",
             _CARRIED,
-            "As text, each alone and all together; a date that is none stays as it is.",
+            "As text, each alone and all together; an invalid date stays as it is.",
             ("content headers",),
         ),
         Row(
@@ -102,47 +102,48 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "`aws-chunked` in Content-Encoding",
             _NOT,
-            "Taken out: it says how the upload was sent, not what is stored.",
+            "Removed: it says how the upload was sent, not what is stored.",
         ),
     ],
     "User metadata": [
         Row(
             "names of a-z, 0-9, hyphen; values of printable ASCII",
             _CARRIED,
-            "Up to S3's 2 KB; encoded words (`=?UTF-8?B?…?=`) as they are.",
+            "Up to S3's 2 KB; encoded words (`=?UTF-8?B?…?=`) unchanged.",
             ("user metadata",),
         ),
         Row("capitals in names", _MAPPED, "S3 gives names in lower case.", ("names in capitals",)),
         Row(
             "other names and values, and names that begin with `s3sync-`",
             _BY_POLICY,
-            "`metadata_policy`: *fail*, *drop*, or *rewrite*, from which they can be had back.",
+            "`metadata_policy`: *fail*, *drop*, or *rewrite*, which is reversible.",
             ("user metadata that OSS can't keep",),
         ),
         Row(
             "more than 8 KB once rewritten",
             _BY_POLICY,
-            "Fails under *rewrite* as well: only where 2 KB beyond ASCII meet a long key that is "
-            "rewritten too.",
+            "Fails under *rewrite* as well. This happens only if an object has both 2 KB beyond "
+            "ASCII and a long key that is rewritten too.",
             ("more metadata than there is room for",),
         ),
         Row(
-            "fields that S3 counts and can't show (`x-amz-missing-meta`)",
+            "fields that S3 counts but can't show (`x-amz-missing-meta`)",
             _NOT,
-            "*Fail* fails; *drop* and *rewrite* copy without them, on record.",
+            "*Fail* fails; *drop* and *rewrite* copy without them, with a record.",
         ),
     ],
     "Tags": [
         Row(
             "up to 10 tags of ASCII letters, digits, space and `+-=._:/`",
             _CARRIED,
-            "Read by one more request, only where there are any.",
+            "Read by one more request: of a small object only where it has tags, of a large object "
+            "always.",
             ("tags",),
         ),
         Row(
             "tags with `@` or letters beyond ASCII",
             _BY_POLICY,
-            "`tag_policy`: *fail* or *drop*. Never rewritten: lifecycle rules go by tags.",
+            "`tag_policy`: *fail* or *drop*. Never rewritten, because lifecycle rules match tags.",
             ("tags that OSS can't have",),
         ),
     ],
@@ -164,15 +165,15 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "access",
             _NOT,
-            "S3's ACLs and grants have no equal in OSS. `acl` of the rule sets one for all its "
-            "replicas; by default they are as the bucket says.",
+            "S3's ACLs and grants have no equal in OSS. `acl` of the rule sets the ACL of all its "
+            "replicas; by default the bucket's applies.",
             ("S3 ACLs",),
         ),
         Row(
             "encryption at the source (SSE-S3, SSE-KMS)",
             _NOT,
             "S3 decrypts on reading. `encryption` of the rule (AES256, KMS with a key, SM4) says "
-            "how OSS encrypts; by default as the bucket says.",
+            "how OSS encrypts; by default the bucket decides.",
             ("encryption at the source",),
         ),
         Row(
@@ -195,19 +196,21 @@ SECTIONS: dict[str, list[Row]] = {
             "OSS sets its own. The source's is in `x-oss-meta-s3sync-modified`.",
         ),
         Row(
-            "checksums of S3's (CRC32, CRC64NVME, SHA-256, …)",
+            "S3's checksums (CRC32, CRC64NVME, SHA-256, …)",
             _NOT,
-            "Compared with what was read, and kept on the job; OSS keeps its CRC-64 alone.",
+            "Compared with the bytes read, and kept on the job; OSS keeps only its CRC-64.",
             ("checksums at the source",),
         ),
         Row(
-            "older versions, delete markers", _NOT, "The current state is kept equal, not history."
+            "older versions, delete markers",
+            _NOT,
+            "The current state is kept equal, not history.",
         ),
         Row(
             "Object Lock: retention, legal hold",
             _NOT,
-            "Not read, and none is set. OSS's own, of a bucket or (by invitation) of objects, is "
-            "the operator's to set; what it protects can't be kept equal.",
+            "Neither read nor set. The operator may set OSS's own, of a bucket or (by invitation) "
+            "of objects; an object that it protects can't be kept equal.",
         ),
         Row(
             "website redirects of objects",
@@ -218,7 +221,7 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "owner, and what the bucket has (policies, lifecycle, CORS, website)",
             _NOT,
-            "No part of an object.",
+            "Not a part of an object.",
         ),
     ],
 }
