@@ -1,8 +1,7 @@
-"""SQS → intake → delete message. A message leaves SQS only after its jobs are committed."""
+"""Messages → jobs, dead letters and counts, committed together."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple, dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 
 import structlog
 from django.db import ProgrammingError, connection, transaction
@@ -11,8 +10,7 @@ from django.db.models.functions import Now
 from replication.cluster.database import DATABASE_AWAY
 from replication.intake.matching import AnnouncedEvent, take_events
 from replication.intake.s3_events import UnparseableMessage, parse_message
-from replication.intake.sqs import MAX_BATCH, Message, Queue
-from replication.intake.visibility import InFlight
+from replication.intake.sqs import Message
 from replication.models import DeadLetter, EventQueue, JobOrigin
 
 log = structlog.get_logger(__name__)
@@ -32,67 +30,6 @@ class Polled:
 
     def __add__(self, other: "Polled") -> "Polled":
         return Polled(*map(sum, zip(astuple(self), astuple(other), strict=True)))
-
-
-NOTHING = Polled(0, 0, 0, 0)
-
-
-def poll_once(
-    queue: EventQueue, *, wait_seconds: int, in_flight: InFlight | None = None
-) -> Polled | None:
-    """Receive once, commit what the messages ask for, delete them. None if there were none.
-
-    Messages that can't be committed stay in `in_flight`, and the next call commits them before it
-    receives others. So a database that is away for a second costs neither the queue's visibility
-    timeout nor a step towards the queue's own dead-letter queue.
-
-    Raises:
-        QueueError: SQS refused or can't be reached.
-        ReplicationError: the queue's credential profile has no credentials.
-        OperationalError, InterfaceError, InternalError, ProgrammingError: the database is away or
-            of another version; nothing was deleted.
-    """
-    sqs = Queue(queue)
-    if in_flight is None:
-        in_flight = InFlight(queue)
-    if not in_flight.messages:
-        in_flight.add(sqs.receive(wait_seconds=wait_seconds))
-    polled = take_in_flight(queue, in_flight, then_delete=partial(delete_messages, queue))
-    return polled if polled.messages else None
-
-
-def take_in_flight(
-    queue: EventQueue, in_flight: InFlight, *, then_delete: Callable[[Sequence[Message]], None]
-) -> Polled:
-    """Commit the jobs of all messages in flight, then pass the messages on to be deleted.
-
-    Raises:
-        OperationalError, InterfaceError, InternalError, ProgrammingError: as for `poll_once`; all
-            messages are still in flight.
-    """
-    messages = in_flight.messages
-    if not messages:
-        return NOTHING
-    polled = take_messages(queue, messages)
-    in_flight.remove(messages)
-    # Delete last: a crash before this line redelivers, and taking a message twice is harmless.
-    then_delete(messages)
-    log.info("queue.polled", queue=queue.name, **asdict(polled))
-    return polled
-
-
-def delete_messages(queue: EventQueue, messages: Sequence[Message]) -> None:
-    """Delete messages whose jobs are committed.
-
-    A message that SQS fails to delete is logged, and delivered again.
-
-    Raises:
-        QueueError, ReplicationError: as for `poll_once`.
-    """
-    sqs = Queue(queue)
-    for start in range(0, len(messages), MAX_BATCH):
-        for reason in sqs.delete(messages[start : start + MAX_BATCH]):
-            log.warning("queue.message_not_deleted", queue=queue.name, reason=reason)
 
 
 def take_messages(queue: EventQueue, messages: Sequence[Message]) -> Polled:

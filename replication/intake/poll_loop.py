@@ -11,6 +11,8 @@ from django.db import connection
 from replication.cluster import loops
 from replication.cluster.database import DATABASE_AWAY
 from replication.intake.queue_poller import QueuePoller
+from replication.intake.sqs import Queue
+from replication.intake.visibility import InFlight
 from replication.models import EventQueue
 
 log = structlog.get_logger(__name__)
@@ -88,8 +90,10 @@ class PollLoop:
         for gone in self._pollings.keys() - wanted.keys():
             self._pollings.pop(gone).poller.stop()
         for new in wanted.keys() - self._pollings.keys():
-            poller = QueuePoller(wanted[new], until=self._until)
-            thread = threading.Thread(target=poller.run, name=f"poll-{wanted[new].name}")
+            queue = wanted[new]
+            sqs = Queue(queue)
+            poller = QueuePoller(queue, sqs=sqs, in_flight=InFlight(sqs), until=self._until)
+            thread = threading.Thread(target=poller.run, name=f"poll-{queue.name}")
             self._pollings[new] = _Polling(poller, thread)
             thread.start()
 

@@ -1,5 +1,7 @@
 """Polls one queue: receives, commits and deletes run concurrently, each at its own rate.
 
+A message leaves SQS only after its jobs are committed.
+
 Only the poller's own thread makes decisions and uses the database. It commits the messages of all
 receives since the last commit in one transaction. Pool threads call SQS, and put a callback with
 the result into the inbox.
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +22,7 @@ from django.db import Error, connection
 from django.db.models.functions import Now
 
 from replication.errors import ReplicationError
-from replication.intake.messages import DATABASE_FAULTS, delete_messages, take_in_flight
+from replication.intake.messages import DATABASE_FAULTS, take_messages
 from replication.intake.receive_rate import (
     COMMIT_INTERVAL_SECONDS,
     Backoff,
@@ -49,13 +52,22 @@ T = TypeVar("T")
 class QueuePoller:
     """Polls one queue on the thread that calls `run`."""
 
-    def __init__(self, event_queue: EventQueue, *, until: float) -> None:
+    def __init__(
+        self, event_queue: EventQueue, *, sqs: Queue, in_flight: InFlight, until: float
+    ) -> None:
+        """
+        Args:
+            sqs: the queue in SQS.
+            in_flight: empty, and of the same queue.
+            until: when to stop, as a time of `time.monotonic`.
+        """
         self._queue = event_queue
+        self._sqs = sqs
         self._until = until
         self._is_told_to_stop = False
         # Callbacks for the poller's thread, each with the result of a call to SQS.
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._in_flight = InFlight(event_queue)
+        self._in_flight = in_flight
         self._undeleted: list[Message] = []
         self._receives = 0  # calls under way
         self._being_deleted = 0  # messages
@@ -149,7 +161,7 @@ class QueuePoller:
 
     def _receive(self, seconds: int) -> int:
         """Receive on a pool thread; returns the number of messages."""
-        messages = Queue(self._queue).receive(wait_seconds=seconds)
+        messages = self._sqs.receive(wait_seconds=seconds)
         self._in_flight.add(messages)
         return len(messages)
 
@@ -178,15 +190,23 @@ class QueuePoller:
         now = time.monotonic()
         if self._in_flight and now >= self._next_commit_at():
             self._commit_at = now + COMMIT_INTERVAL_SECONDS
-            self._use_database(
-                lambda: take_in_flight(self._queue, self._in_flight, then_delete=self._delete_soon)
-            )
+            self._use_database(self._commit)
+
+    def _commit(self) -> None:
+        messages = self._in_flight.messages
+        polled = take_messages(self._queue, messages)
+        self._in_flight.remove(messages)
+        # Delete last: a crash before this line redelivers, and taking a message twice is harmless.
+        self._delete_soon(messages)
+        log.info("queue.polled", queue=self._queue.name, **asdict(polled))
 
     def _use_database(self, work: Callable[[], object]) -> None:
         """Do work that needs the database; back off if the database is unavailable.
 
         After such a failure nothing was deleted. The messages stay in flight and are committed when
-        the database is back. If this process ends first, SQS delivers them again.
+        the database is back, so that a short outage costs neither their visibility timeout nor a
+        step towards the queue's own dead-letter queue. If this process ends first, SQS delivers
+        them again.
         """
         started_at = time.monotonic()
         try:
@@ -218,9 +238,12 @@ class QueuePoller:
             batch, self._undeleted = self._undeleted[:MAX_BATCH], self._undeleted[MAX_BATCH:]
             self._delete_at = now + DELETE_WITHIN_SECONDS
             self._being_deleted += len(batch)
-            self._call(
-                partial(delete_messages, self._queue, batch), partial(self._deleted, now, batch)
-            )
+            self._call(partial(self._delete, batch), partial(self._deleted, now, batch))
+
+    def _delete(self, batch: Sequence[Message]) -> None:
+        """Delete on a pool thread; SQS delivers a message that it fails to delete again."""
+        for reason in self._sqs.delete(batch):
+            log.warning("queue.message_not_deleted", queue=self._queue.name, reason=reason)
 
     def _deleted(
         self, started_at: float, batch: Sequence[Message], result: Exception | None
@@ -271,7 +294,7 @@ class QueuePoller:
         self._use_database(lambda: self._update(last_polled_at=Now(), last_error=""))
         if now >= self._depth_at and not self._is_ending:
             self._depth_at = now + DEPTH_INTERVAL_SECONDS
-            self._call(lambda: Queue(self._queue).depth(), self._depth_found)
+            self._call(self._sqs.depth, self._depth_found)
 
     def _depth_found(self, result: int | Exception | None) -> None:
         depth = None if isinstance(result, Exception) else result

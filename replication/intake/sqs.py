@@ -38,6 +38,7 @@ class Queue:
     """One SQS queue. Safe to use from many threads."""
 
     def __init__(self, queue: EventQueue) -> None:
+        self.name = queue.name
         self._client = SqsClient(
             url=queue.url,
             region=queue.region,

@@ -36,8 +36,6 @@ class SqsClient:
             max_wait_seconds: the longest long poll; added to the read timeout.
         """
         self._url = url
-        self._host = urlsplit(url).netloc
-        self._endpoint_url = sqs_endpoint(url)
         self._region = region
         self._profile = profile
         self._max_wait_seconds = max_wait_seconds
@@ -52,20 +50,21 @@ class SqsClient:
             ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
         """
         payload = {"QueueUrl": self._url, **arguments}
-        if _has_proxy(self._endpoint_url):
-            return self._call_through_boto3(operation, payload)
+        endpoint_url = sqs_endpoint(self._url)
+        if _has_proxy(endpoint_url):
+            return self._call_through_boto3(operation, endpoint_url, payload)
         credentials = aws_credentials(region=self._region, profile=self._profile)
         if credentials is None:
             raise NoCredentialsError
         body = json.dumps(payload).encode()
-        url = f"{self._endpoint_url}/"
+        url = f"{endpoint_url}/"
         request = AWSRequest(
             method="POST",
             url=url,
             data=body,
             headers={
                 # Given here, or else the signer parses the URL for it, twice.
-                "Host": self._host,
+                "Host": urlsplit(self._url).netloc,
                 "Content-Type": "application/x-amz-json-1.0",
                 "X-Amz-Target": f"AmazonSQS.{operation}",
             },
@@ -89,11 +88,13 @@ class SqsClient:
             raise TransportError(f"the answer is not JSON: {content[:100]!r}") from error
         return found
 
-    def _call_through_boto3(self, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    def _call_through_boto3(
+        self, operation: str, endpoint_url: str, payload: Mapping[str, Any]
+    ) -> dict[str, Any]:
         client = aws_client(
             "sqs",
             region=self._region,
-            endpoint_url=self._endpoint_url,
+            endpoint_url=endpoint_url,
             profile=self._profile,
             long_poll_seconds=self._max_wait_seconds,
             connections=MAX_CONCURRENT_CALLS,

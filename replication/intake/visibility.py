@@ -12,7 +12,6 @@ import structlog
 
 from replication.errors import ReplicationError
 from replication.intake.sqs import MAX_BATCH, MAX_VISIBILITY_SECONDS, Message, Queue, QueueError
-from replication.models import EventQueue
 
 log = structlog.get_logger(__name__)
 
@@ -43,12 +42,12 @@ class InFlight:
 
     def __init__(
         self,
-        queue: EventQueue,
+        sqs: Queue,
         *,
         extend_after_seconds: float = EXTEND_AFTER_SECONDS,
         visibility_seconds: int = VISIBILITY_SECONDS,
     ) -> None:
-        self._queue = queue
+        self._sqs = sqs
         self._extend_after_seconds = extend_after_seconds
         self._visibility_seconds = visibility_seconds
         self._changed = threading.Condition()
@@ -60,7 +59,7 @@ class InFlight:
         self._extends_next_at = math.inf  # the thread may sleep until then
         self._is_left = False
         # The thread never uses the database: connections belong to the threads that poll.
-        self._thread = threading.Thread(target=self._extend_when_due, name=f"extend-{queue.name}")
+        self._thread = threading.Thread(target=self._extend_when_due, name=f"extend-{sqs.name}")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -146,7 +145,7 @@ class InFlight:
 
     def _is_due(self, entry: _Entry, now: float) -> bool:
         if entry.received_at + MAX_VISIBILITY_SECONDS - now < self._visibility_seconds:
-            log.warning("queue.messages_in_hand_for_too_long", queue=self._queue.name)
+            log.warning("queue.messages_in_hand_for_too_long", queue=self._sqs.name)
             entry.extend_at = math.inf
         return entry.extend_at <= now + SOON_SECONDS
 
@@ -159,17 +158,17 @@ class InFlight:
             return []  # SQS refuses an empty batch
         failures: list[str] | None = None
         try:
-            failures = Queue(self._queue).change_visibility(
+            failures = self._sqs.change_visibility(
                 [entry.message for entry in batch], seconds=seconds
             )
             reasons = failures
         except (QueueError, ReplicationError) as error:
             reasons = [str(error)]
         except Exception as error:
-            log.exception("queue.visibility_failed_unexpectedly", queue=self._queue.name)
+            log.exception("queue.visibility_failed_unexpectedly", queue=self._sqs.name)
             reasons = [f"{type(error).__name__}: {error}"]
         for reason in reasons:
-            log.warning("queue.visibility_not_changed", queue=self._queue.name, reason=reason)
+            log.warning("queue.visibility_not_changed", queue=self._sqs.name, reason=reason)
         return failures
 
 

@@ -102,7 +102,7 @@ def test_the_corpus_arrives(
         eventually(lambda: _jobs_after_polling(rule) == len(samples))
     else:
         look_again(rule, [sample.key for sample in samples])
-    work(seconds=1)
+    work()
 
     jobs = {job.key: job for job in TransferJob.objects.filter(rule=rule)}
     assert jobs.keys() == {sample.key for sample in samples}

@@ -12,8 +12,8 @@ from replication.intake.dead_letters import Replayed, replay
 from replication.intake.messages import take_messages
 from replication.intake.sqs import Message
 from replication.models import DeadLetter, EventQueue, JobOrigin, ReplicationRule, TransferJob
-from tests.intake.test_messages import failing_commits, refusing
 from tests.support.examples import a_rule
+from tests.support.failing_database import failing_commits, refusing
 from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,7 +12,6 @@ from django.test import Client
 
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
-from replication.intake.messages import poll_once
 from replication.jobs import JobOrder, parking
 from replication.jobs.parking import PARK_AFTER_ERRORS
 from replication.models import (
@@ -27,6 +26,7 @@ from replication.models import (
 from replication.monitoring.status import read_status
 from replication.worker.capacity import PLACES_WITHOUT_SUCCESS, Rulebook
 from sandbox.oss import Denial, Fault
+from tests.support.pollers import poll_until_empty
 from tests.support.processes import eventually, manage
 from tests.support.road import Road, work
 
@@ -95,8 +95,7 @@ def test_a_rule_without_rights_is_parked_and_later_drains_while_another_stays_fa
     bad, good = make_road(destination_prefix="bad/"), make_road()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(bad.put, [f"{number}" for number in range(DENIED_JOBS)]))
-    while poll_once(bad.queue, wait_seconds=0):
-        pass
+    poll_until_empty(bad.queue)
     assert TransferJob.objects.filter(rule=bad.rule).count() == DENIED_JOBS
     bad.oss.deny(Denial(key_prefix="bad/", actions=("oss:PutObject",)))
     fresh = TransferJob.objects.filter(rule=good.rule, state=JobState.COMPLETED)

@@ -4,24 +4,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import oss2
+from django.db.models import Q
 from django.db.models.functions import Now
 
-from replication.cluster import loops
-from replication.intake.messages import poll_once
 from replication.models import (
     DeletePermit,
     Destination,
     EventQueue,
     JobState,
-    LoopKind,
     ReplicationRule,
     Source,
     TransferJob,
 )
-from replication.worker.lane import Lane
 from sandbox.ministack import MiniStack
 from sandbox.oss import OssServer
 from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
+from tests.support.lanes import lanes
+from tests.support.pollers import poll_until_empty
+from tests.support.processes import eventually
 
 OSS_REGION = "cn-hangzhou"
 
@@ -75,15 +75,14 @@ class Road:
             return None
 
 
-def work(*, seconds: float = 0.4) -> None:
-    """Poll every queue until it is empty, then run lanes in this process until nothing is due."""
+def work() -> None:
+    """Poll every queue until it is empty, then run a lane until no job is due or running."""
     for queue in EventQueue.objects.filter(enabled=True):
-        while poll_once(queue, wait_seconds=0):
-            pass
-    due = TransferJob.objects.filter(
-        state=JobState.PENDING, available_at__lte=Now(), rule__parked_at__isnull=True
-    ).exclude(delete_permit=DeletePermit.AWAITED)
-    while due.exists():
-        with loops.running(LoopKind.LANE) as loop:
-            assert loop is not None
-            Lane(loop, seconds=seconds).run()
+        poll_until_empty(queue)
+    due = Q(state=JobState.PENDING, available_at__lte=Now(), rule__parked_at__isnull=True)
+    held = Q(delete_permit=DeletePermit.AWAITED)
+    # One query, so that no job changes between the two states unseen.
+    to_do = TransferJob.objects.filter(Q(state=JobState.RUNNING) | due & ~held)
+    if to_do.exists():
+        with lanes():
+            eventually(lambda: not to_do.exists())
