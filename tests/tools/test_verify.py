@@ -82,7 +82,7 @@ def test_one_changed_byte_of_a_replica_of_the_same_length_is_noticed(copied: Roa
     assert verdict(copied, "a").startswith("differs: CRC-64 is ")
 
 
-def test_another_length_is_noticed_without_reading_the_objects(copied: Road) -> None:
+def test_another_length_is_noticed_without_reading_the_replica(copied: Road) -> None:
     overwrite(copied, "a", b"content and more")
     copied.oss.log.clear()
     assert verdict(copied, "a") == "differs: length is 16 bytes, not 7"

@@ -27,7 +27,7 @@ class Command(BaseCommand):
         )
         verbs.add_parser("list", help="list all tokens, without their secrets")
         revoke = verbs.add_parser(
-            "revoke", help="revoke a token: it is refused from now on, for good"
+            "revoke", help="revoke a token for good: it is refused from now on"
         )
         revoke.add_argument("name")
 

@@ -14,7 +14,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "file", metavar="FILE", nargs="?", default="-", help="default: standard output"
+            "file",
+            metavar="FILE",
+            nargs="?",
+            default="-",
+            help="the file to write; default: standard output",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -14,8 +14,8 @@ from replication.operations.audit import command_line_actor
 
 class Command(BaseCommand):
     help = (
-        "Looks for problems and sends the new ones to the notification targets, as the cluster "
-        "does each minute. With --test, sends a test message and prints the result. The exit "
+        "Looks for problems and notifies the targets of what is new, as the cluster does each "
+        "minute. With --test, sends a test message and prints the result. The exit "
         "status is 1 if a target could not be notified."
     )
 

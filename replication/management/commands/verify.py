@@ -41,7 +41,9 @@ class Command(BaseCommand):
             metavar="FILE",
             help="read keys from a file, one on each line; - is standard input",
         )
-        parser.add_argument("--json", action="store_true", help="print a JSON object on each line")
+        parser.add_argument(
+            "--json", action="store_true", help="print a JSON object for each key, one on each line"
+        )
         parser.add_argument(
             "--enqueue", action="store_true", help="have lanes look again at the keys that differ"
         )

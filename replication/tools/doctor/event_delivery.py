@@ -58,7 +58,7 @@ class LastEvents:
 def check_event_delivery(
     rule: ReplicationRule, queues: Sequence[EventQueue], last: LastEvents, *, administrator: str
 ) -> Findings:
-    """Check that S3, or a caller of the API, tells us of changes of the rule's objects.
+    """Check that S3, or a caller of the API, reports changes of the rule's objects.
 
     Args:
         queues: all queues that are polled.
@@ -131,7 +131,7 @@ def _check_coverage(rule: ReplicationRule, entries: Sequence[Notification]) -> F
             fix="Add them by `manage.py provision --apply`; or, if the entry "
             f"{covering[0].id!r} is yours to change, add them there.",
         )
-    return passed(Check.NOTIFICATION, f"the bucket notifies {name} of all that the rule is for")
+    return passed(Check.NOTIFICATION, f"the bucket notifies {name} of all that the rule needs")
 
 
 def _check_policy(
@@ -208,7 +208,7 @@ def _no_polled_queue_notified(
 def _unreadable(
     rule: ReplicationRule, queues: Sequence[EventQueue], last: LastEvents, refusal: Refusal
 ) -> Finding:
-    """What can be told although the bucket's notifications may not be read."""
+    """What is known although the bucket's notifications can't be read."""
     region = rule.source.region
     if last.api_seconds is None and not any(row.region == region for row in queues):
         return _no_polled_queue_notified(rule, [], queues, last, has_bridge=False)

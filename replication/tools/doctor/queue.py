@@ -83,7 +83,7 @@ def _unusable(row: EventQueue, refusal: Refusal) -> Finding:
     if refusal.reason is RefusalReason.MISSING:
         return failed(
             Check.QUEUE_PERMISSIONS,
-            f"there is no such queue in {row.region}: {row.url}",
+            f"there is no such queue in {row.region}, so no event is received: {row.url}",
             fix="Correct the queue's URL and region, as the SQS console shows them; or make the "
             "queue by `manage.py provision --apply`.",
         )

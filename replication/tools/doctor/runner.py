@@ -55,7 +55,7 @@ class _Run:
 
     def start(self, ended: "SimpleQueue[_Run]") -> None:
         # Not a thread of a pool: Python waits for those at exit.
-        Thread(target=self._run, args=(ended,), name=self._group.subject, daemon=True).start()
+        Thread(target=self._collect, args=(ended,), name=self._group.subject, daemon=True).start()
 
     def results(self, *, seconds: float) -> CheckResults:
         with self._lock:
@@ -64,7 +64,7 @@ class _Run:
                 findings.append(_stopped(self._group, seconds))
         return CheckResults(self._group.subject, self._group.rule, tuple(findings))
 
-    def _run(self, ended: "SimpleQueue[_Run]") -> None:
+    def _collect(self, ended: "SimpleQueue[_Run]") -> None:
         try:
             for finding in self._group.run():
                 self._add(finding)

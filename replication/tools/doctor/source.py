@@ -142,7 +142,7 @@ def _sample(store: SourceStore, keys: tuple[str, ...]) -> tuple[str, ObjectInfo]
             if error.code is ErrorCode.SOURCE_ACCESS_DENIED:
                 return failed(
                     Check.SOURCE_READ,
-                    f"the object {key!r} may not be read ({error.detail})",
+                    f"the object {key!r} may not be read, so it is not copied ({error.detail})",
                     fix="Grant s3:GetObject on the bucket's objects to the source's credential "
                     "profile; if they are encrypted with a KMS key, also kms:Decrypt on that key: "
                     "S3 gives the same answer where it is missing. `manage.py provision --write "
