@@ -56,7 +56,7 @@ def are_told_to_stop() -> bool:
     return _told_to_stop.is_set()
 
 
-def summon(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) -> bool:
+def request(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) -> bool:
     """Ask for one more loop of the kind, unless one already waits to start.
 
     A loop that has waited for longer than `lost_after_seconds` counts as lost, and is replaced.
@@ -90,17 +90,17 @@ def start() -> None:
     surplus loop ends by itself.
     """
     for kind in _wanted_kinds():
-        summon(kind, lost_after_seconds=0)
+        request(kind, lost_after_seconds=0)
 
 
 def revive() -> None:
     """Ask for a loop of each kind that must run and of which none is alive."""
-    _summon_missing(set(_alive().values_list("kind", flat=True)))
+    _request_missing(set(_alive().values_list("kind", flat=True)))
 
 
-def _summon_missing(alive: set[str]) -> None:
+def _request_missing(alive: set[str]) -> None:
     for kind in _wanted_kinds():
-        if kind not in alive and summon(kind):
+        if kind not in alive and request(kind):
             log.warning("loop.revived", kind=kind.value)
 
 
@@ -224,14 +224,14 @@ class Loop:
             )
             # The SELECT does not see the UPDATE of the same statement.
             alive = {self.kind.value, *(kind for (kind,) in cursor.fetchall())}
-        _summon_missing(alive)
+        _request_missing(alive)
         self._last_beat = time.monotonic()
         return True
 
     def renew(self) -> None:
         """Ask for a successor, which may start while this loop finishes."""
         Heartbeat.objects.filter(pk=self.id).update(is_renewed=True)
-        summon(self.kind)
+        request(self.kind)
 
     def has_younger_peer(self) -> bool:
         """Whether a live loop of the kind started after this one, so that this one may end."""

@@ -19,7 +19,7 @@ RECONNECT_SECONDS = 1.0
 COALESCE_SECONDS = 0.01
 
 
-class WakeListener:
+class NotifyListener:
     """Calls `on_notify` from its own thread with the payload of each NOTIFY, from entry to exit.
 
     Calls it with "" when it has (re)connected: it may have missed a NOTIFY before.

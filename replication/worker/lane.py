@@ -15,7 +15,7 @@ from django.conf import settings
 from replication import jobs
 from replication.cluster import loops
 from replication.cluster.database import Persistently
-from replication.jobs.listener import WakeListener
+from replication.jobs.listener import NotifyListener
 from replication.stores.transport.fibers import Fibers
 from replication.worker.inbox import Inbox
 from replication.worker.leases import Claim
@@ -53,7 +53,7 @@ class Lane:
         """
         inbox = Inbox()
         with (
-            WakeListener(inbox.put),
+            NotifyListener(inbox.put),
             # One fiber per slot; jobs claimed ahead wait for a free fiber.
             Fibers(self._limits.lane_concurrency, "transfers") as fibers,
             # Parts spend their time in the kernel, on any processor: each has a thread.

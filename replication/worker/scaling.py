@@ -28,7 +28,7 @@ class Scaling:
         """Ask for one more lane."""
         self._was_saturated = True
         is_full = loops.is_full_here()
-        loops.summon(LoopKind.LANE)
+        loops.request(LoopKind.LANE)
         self._grow_at = time.monotonic() + (GROW_WHERE_FULL_SECONDS if is_full else GROW_SECONDS)
 
     def ask_for_successor(self) -> None:

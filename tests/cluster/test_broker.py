@@ -71,7 +71,7 @@ def listeners() -> list[int]:
 def test_a_loop_that_is_asked_for_is_taken_at_once(taken: SimpleQueue[Tasks | None]) -> None:
     for _ in range(2):  # the second NOTIFY arrives on a connection that was kept
         eventually(lambda: len(listeners()) == 1)
-        assert loops.summon(LoopKind.LANE, lost_after_seconds=0)
+        assert loops.request(LoopKind.LANE, lost_after_seconds=0)
         assert len(next_of(taken)) == 1
 
 
@@ -85,5 +85,5 @@ def test_a_lost_connection_is_replaced_by_one_that_listens(
     assert taken.get(timeout=TIMEOUT_SECONDS) is None
     assert "cluster.database_unavailable" in logged.text
     eventually(lambda: bool(set(listeners()) - {lost}))
-    assert loops.summon(LoopKind.LANE, lost_after_seconds=0)
+    assert loops.request(LoopKind.LANE, lost_after_seconds=0)
     assert len(next_of(taken)) == 1

@@ -45,7 +45,7 @@ def test_one_loop_of_each_kind_waits_however_many_ask(kind: LoopKind) -> None:
     def ask() -> bool:
         try:
             barrier.wait()
-            return loops.summon(kind)
+            return loops.request(kind)
         finally:
             connection.close()
 
@@ -57,11 +57,11 @@ def test_one_loop_of_each_kind_waits_however_many_ask(kind: LoopKind) -> None:
 
 
 def test_a_loop_that_never_started_is_asked_for_again_and_starts_once() -> None:
-    loops.summon(LoopKind.LANE)
+    loops.request(LoopKind.LANE)
     lost = Heartbeat.objects.get().id
-    assert not loops.summon(LoopKind.LANE)
+    assert not loops.request(LoopKind.LANE)
     age(LoopKind.LANE, seconds=loops.LOST_AFTER_SECONDS + 1)
-    assert loops.summon(LoopKind.LANE)
+    assert loops.request(LoopKind.LANE)
     found = Heartbeat.objects.get().id
     assert found != lost
     with loops.running(LoopKind.LANE, lost) as loop:
@@ -74,7 +74,7 @@ def test_a_loop_that_never_started_is_asked_for_again_and_starts_once() -> None:
 
 
 def test_a_starting_cluster_replaces_the_waiting_loop_of_its_predecessor() -> None:
-    loops.summon(LoopKind.LANE)
+    loops.request(LoopKind.LANE)
     waiting = Heartbeat.objects.filter(kind=LoopKind.LANE)
     lost = waiting.get().id
     loops.start()
@@ -105,14 +105,14 @@ def test_a_task_whose_loop_was_given_up_does_nothing() -> None:
 
 
 def test_a_running_loop_lets_another_be_asked_for() -> None:
-    loops.summon(LoopKind.LANE)
+    loops.request(LoopKind.LANE)
     with loops.running(LoopKind.LANE, Heartbeat.objects.get().id):
-        assert loops.summon(LoopKind.LANE)
+        assert loops.request(LoopKind.LANE)
 
 
 def test_a_loop_of_each_kind_can_wait_at_the_same_time() -> None:
-    assert loops.summon(LoopKind.LANE)
-    assert loops.summon(LoopKind.POLLER)
+    assert loops.request(LoopKind.LANE)
+    assert loops.request(LoopKind.POLLER)
 
 
 def test_only_the_older_of_two_loops_has_a_younger_peer() -> None:
@@ -155,15 +155,15 @@ def test_a_cluster_runs_no_more_lanes_than_its_limit(settings: Settings) -> None
     settings.S3SYNC = settings.S3SYNC.model_copy(update={"lanes": 2})
     with loops.running(LoopKind.LANE) as first:
         assert first is not None
-        loops.summon(LoopKind.LANE)
+        loops.request(LoopKind.LANE)
         with loops.running(LoopKind.LANE, waiting_loop_id()) as second:
             assert second is not None
             assert loops.is_full_here()
-            loops.summon(LoopKind.LANE)
+            loops.request(LoopKind.LANE)
             with loops.running(LoopKind.LANE, waiting_loop_id()) as third:
                 assert third is None
             # The third lane did not start, so another can be asked for at once.
-            assert loops.summon(LoopKind.LANE)
+            assert loops.request(LoopKind.LANE)
 
 
 def test_a_successor_takes_the_place_of_the_lane_that_asked_for_it(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from replication.monitoring.status import read_status
 from replication.worker import settling
 from tests.support.examples import a_job, a_rule
 from tests.support.http_origin import http_origin
+from tests.support.lanes import lanes
 from tests.support.looking import look_at
 from tests.support.policies import a_user_who_may
 from tests.support.processes import eventually
@@ -159,8 +160,11 @@ def test_an_object_that_is_deleted_before_it_is_restored_is_looked_at_again(
         s3.answer = lambda _target: answers[next(turns)]  # type: ignore[assignment, return-value]
         road.source.endpoint_url = s3.url
         road.source.save()
-        job = look_at(road, KEY)
+        look_at(road, KEY)
         assert "?restore" in s3.targets[1]
+        with lanes():
+            eventually(TransferJob.objects.filter(state=JobState.COMPLETED).exists)
+    job = TransferJob.objects.get()
     assert job.outcome == Outcome.ABSENT
     assert [attempt.code for attempt in job.attempts.all()] == [ErrorCode.SOURCE_CHANGED]
 
