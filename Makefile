@@ -23,7 +23,7 @@ help: ## List the targets
 demo: $(VENV)/demo.installed ## Replicate 200 objects between the stand-ins, then leave the admin running (ONCE=1: end there)
 	@$(BIN)/python -m sandbox.demo $(if $(ONCE),--once)
 
-test: $(VENV)/dev.installed ## Run all tests (TESTS=tests/test_jobs.py for some)
+test: $(VENV)/dev.installed ## Run all tests (TESTS=tests/jobs for some)
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
 
 check: $(VENV)/dev.installed ## Lint, types, the import contract, settings and migrations
