@@ -97,7 +97,7 @@ class Transfer:
         return plan_attributes(self.rule, info, tags=tags, key=key)
 
     def _plan_attributes_of_large(self, info: ObjectInfo, key: PlannedKey) -> PlannedAttributes:
-        """Ask for the tags whatever `tag_count` says: not every server counts them in a HEAD."""
+        """Read the tags whatever `tag_count` says: some servers do not count them in a HEAD."""
         remarks: tuple[str, ...] = ()
         tags: Mapping[str, str] = {}
         if self.rule.source.kind == SourceKind.S3:
@@ -106,7 +106,7 @@ class Transfer:
             except ReplicationError as error:
                 if info.tag_count or error.code is not ErrorCode.SOURCE_ACCESS_DENIED:
                     raise
-                remarks = ("without tags, if it has any: the source does not let us read them",)
+                remarks = ("without tags, if the object has any: the source denies access to them",)
         planned = plan_attributes(self.rule, info, tags=tags, key=key)
         return replace(planned, remarks=(*planned.remarks, *remarks))
 
