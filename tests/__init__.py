@@ -1,1 +1,1 @@
-"""Tests against the real things; tests/support/environment.py starts the database."""
+"""Tests against real servers and processes; tests/support/environment.py starts PostgreSQL."""

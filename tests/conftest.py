@@ -1,4 +1,4 @@
-"""The stand-ins, and a road from one to the other."""
+"""Fixtures: the stand-ins, and `road`: a source, a rule, a destination and a queue on them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +24,7 @@ from tests.support.road import OSS_REGION, Log, Road
 
 @pytest.fixture
 def logged() -> Iterator[Log]:
-    """The log as it grows; pytest's caplog sees only what goes through the standard library."""
+    """The lines that structlog writes; pytest's caplog sees only the standard library's logging."""
     log = Log()
     processors = structlog.get_config()["processors"]
     processors.append(log.keep)
@@ -41,14 +41,14 @@ def aws() -> Iterator[MiniStack]:
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[Moto]:
-    """S3 once more, by other authors."""
+    """A second implementation of S3, by other authors."""
     with Moto() as server:
         yield server
 
 
 @pytest.fixture
 def limits(settings: Settings) -> Callable[..., None]:
-    """Sets the service's settings for one test."""
+    """A function that changes the service's settings for one test."""
 
     def limit(**values: Any) -> None:
         settings.S3SYNC = settings.S3SYNC.model_copy(update=values)
@@ -58,7 +58,7 @@ def limits(settings: Settings) -> Callable[..., None]:
 
 @pytest.fixture
 def oss() -> Iterator[OssServer]:
-    """An OSS with one bucket, `replica`."""
+    """An OSS stand-in with one bucket, `replica`."""
     keys = {OSS_KEY_ID: OSS_KEY_SECRET}
     with OssServer(keys=keys, buckets=["replica"], region=OSS_REGION) as server:
         yield server
@@ -66,9 +66,9 @@ def oss() -> Iterator[OssServer]:
 
 @pytest.fixture
 def make_road(db: None, aws: MiniStack, oss: OssServer) -> Callable[..., Road]:
-    """Makes a road with a queue and, by default, a bucket of its own.
+    """A function that makes a road with its own queue and, by default, its own source bucket.
 
-    Arguments are the fields of the rule.
+    Keyword arguments are the fields of the rule.
     """
 
     def make(*, source_bucket: str = "", **fields: Any) -> Road:

@@ -14,7 +14,7 @@ from replication.intake.messages import Polled, take_messages
 from replication.intake.sqs import MAX_BATCH, Message
 from replication.models import DeadLetter, EventQueue, TransferJob
 from tests.support.examples import a_rule
-from tests.support.messages import BUCKET, RULES, WOUNDS, Sent, sent_messages
+from tests.support.messages import BUCKET, DAMAGE, RULES, Sent, sent_messages
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,10 +54,10 @@ def check_balance(queue: EventQueue, batch: list[Sent], *, deliveries: int) -> P
         Message(id=f"{number}", receipt_handle="r", body=sent.body, sent_at=datetime.now(UTC))
         for number, sent in enumerate(batch)
     ]
-    told = [record for sent in batch for record in sent.told or ()]
-    jobs = {(rule, record.key) for record in told for rule in record.rules}
-    unmatched = sum(not record.rules for record in told)
-    dead = {f"{number}": sent.body for number, sent in enumerate(batch) if sent.told is None}
+    records = [record for sent in batch for record in sent.records or ()]
+    jobs = {(rule, record.key) for record in records for rule in record.rules}
+    unmatched = sum(not record.rules for record in records)
+    dead = {f"{number}": sent.body for number, sent in enumerate(batch) if sent.records is None}
 
     expected = Polled(len(batch), len(jobs), unmatched, len(dead))
     for _ in range(deliveries):
@@ -105,4 +105,4 @@ def test_none_of_ten_thousand_messages_is_lost(queue: EventQueue, part: int) -> 
     assert made["messages"] == sum(taken.values()) >= BATCHES * MAX_BATCH
     # The messages are diverse enough: each kind of result and each kind of damage occurs.
     assert min(made.values()) > BATCHES / 2, made
-    assert {kind.partition(", ")[2] for kind in taken} >= {"whole", *WOUNDS}, taken
+    assert {kind.partition(", ")[2] for kind in taken} >= {"whole", *DAMAGE}, taken

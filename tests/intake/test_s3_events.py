@@ -312,12 +312,12 @@ def test_anything_like_a_message_is_parsed_or_refused(message: Any) -> None:
 @settings(max_examples=2000, deadline=None, database=None, derandomize=True)
 @given(sent_messages())
 def test_a_generated_message_yields_its_events_or_is_refused(sent: Sent) -> None:
-    if sent.told is None:
+    if sent.records is None:
         with pytest.raises(UnparseableMessage):
             parse_message(sent.body)
     else:
         assert parse_message(sent.body) == [
-            ObjectEvent(record.bucket, record.key, record.name) for record in sent.told
+            ObjectEvent(record.bucket, record.key, record.name) for record in sent.records
         ]
 
 

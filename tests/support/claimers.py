@@ -1,8 +1,8 @@
-"""Lanes that claim, look and settle without moving a byte, and note what they held and when.
+"""Claimers: they claim and settle jobs like lanes but move no bytes, and record each claim.
 
-`python -m tests.support.claimers FOLDER NAME` runs four of them in a process of its own. They
-work until FOLDER/produced exists and nothing is left to do; then FOLDER/NAME.json has what each
-saw. The times are of the machine's monotonic clock, so that those of several processes compare.
+`python -m tests.support.claimers FOLDER NAME` runs four claimers in one process. They work until
+FOLDER/produced exists and no job is left, and then write their looks to FOLDER/NAME.json. Times
+come from the machine's monotonic clock, so times of different processes can be compared.
 """
 
 import json
@@ -27,7 +27,7 @@ VERSION_BYTES = 8
 
 @dataclass(frozen=True)
 class Look:
-    """A job was held from `began_ns` to `ended_ns`, and this version of its key was seen."""
+    """A claimer held a job from `began_ns` to `ended_ns`, and read this version of its key."""
 
     rule_id: int
     key: str
@@ -38,7 +38,7 @@ class Look:
 
 
 class VersionedKeys:
-    """What the looks look at, beside the database: a file of the latest version of each key.
+    """The source that claimers read: a file with the latest version of each key.
 
     Keys are decimal numbers.
     """
@@ -57,26 +57,26 @@ class VersionedKeys:
 
 
 def overlaps(looks: list[Look]) -> list[tuple[Look, Look]]:
-    """Pairs of looks at the same key of a rule of which one began before the other ended."""
+    """Pairs of looks at the same rule and key of which one began before the other ended."""
     found = []
     latest: dict[tuple[int, str], Look] = {}
     for look in sorted(looks, key=attrgetter("began_ns")):
-        place = (look.rule_id, look.key)
-        before = latest.get(place)
+        rule_and_key = (look.rule_id, look.key)
+        before = latest.get(rule_and_key)
         if before is not None and look.began_ns < before.ended_ns:
             found.append((before, look))
         if before is None or look.ended_ns > before.ended_ns:
-            latest[place] = look
+            latest[rule_and_key] = look
     return found
 
 
 def read_looks(path: Path) -> list[Look]:
-    """What a process left behind."""
+    """Read the looks that a process wrote."""
     return [Look(**look) for look in json.loads(path.read_text())]
 
 
 def work(folder: Path) -> list[Look]:
-    """Claim and settle until nothing is left; what was held, and when."""
+    """Claim and settle jobs until none is left; returns the looks."""
     return list(_looks(folder))
 
 
@@ -103,7 +103,7 @@ def _looks(folder: Path) -> Iterator[Look]:
             time.sleep(TRANSFER_SECONDS)
             ours = jobs.extend_leases(lane, held, lease_seconds=60)
             assert ours == {(job.id, job.attempt) for job in held}
-            # Whoever settles may lose the key to another the moment that it is committed.
+            # Read the clock before settling: once that commits, another claimer may claim the key.
             ended_ns = time.monotonic_ns()
             failed = [job for job in held if rng.random() < SHARE_OF_ERRORS]
             done = [(job, Completion(Outcome.COPIED)) for job in held if job not in failed]
@@ -115,7 +115,7 @@ def _looks(folder: Path) -> Iterator[Look]:
 
 
 def main() -> None:
-    """Run the claimers of one process, and leave what they saw, unless one of them fails."""
+    """Run the claimers of one process; write their looks, unless a claimer fails."""
     import django
 
     django.setup()

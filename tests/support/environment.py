@@ -1,5 +1,5 @@
-"""Pytest plugin, loaded before Django's settings: a PostgreSQL for the run unless DATABASE_URL
-names one, and the environment that the tests rely on."""
+"""Pytest plugin, loaded before Django's settings: sets the environment variables that the tests
+rely on, and starts a PostgreSQL for the run unless DATABASE_URL is set."""
 
 import os
 from contextlib import ExitStack
@@ -17,7 +17,7 @@ NEXT_LAMBDA_KEY = "the-key-that-comes-after-it-for-tests-only"
 
 _resources = ExitStack()
 
-# Anything of the developer's own environment would make the run differ from everybody else's.
+# Remove the developer's own settings, so that every run has the same environment.
 for _name in [n for n in os.environ if n.startswith(("S3SYNC_", "AWS_", "OSS_"))]:
     del os.environ[_name]
 
@@ -25,7 +25,7 @@ os.environ.update(
     S3SYNC_SECRET_KEY="a key for tests that guards nothing at all",
     S3SYNC_API_TOKENS=API_TOKEN,
     S3SYNC_LAMBDA_KEYS=f"{LAMBDA_KEY},{NEXT_LAMBDA_KEY}",
-    S3SYNC_API_CALLS_PER_SECOND="0",  # any number
+    S3SYNC_API_CALLS_PER_SECOND="0",  # no limit
     S3SYNC_ALLOWED_HOSTS="*",
     S3SYNC_HTTP_PRIVATE_NETWORKS="127.0.0.0/8",
     AWS_ACCESS_KEY_ID=MiniStack.access_key_id,
@@ -33,7 +33,7 @@ os.environ.update(
     OSS_ACCESS_KEY_ID=OSS_KEY_ID,
     OSS_ACCESS_KEY_SECRET=OSS_KEY_SECRET,
 )
-# With xdist this module is imported in each worker too; they inherit the controller's server.
+# With xdist, each worker imports this module too, but inherits the controller's DATABASE_URL.
 if "DATABASE_URL" not in os.environ:
     os.environ["DATABASE_URL"] = _resources.enter_context(Postgres(fsync=False)).url
 

@@ -1,4 +1,4 @@
-"""Rules and jobs as the tests need them: each function gives a valid row, and takes any field."""
+"""Makes rules and jobs for tests: each function creates a valid row, and takes any field."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from replication.models import (
 
 
 def a_rule(name: str = "photos", *, domain: str = "", bucket: str = "", **fields: Any):
-    """A rule with a source and a destination of its own, named alike unless given."""
+    """A rule, with a new source and a new destination of the same name unless they are given."""
     if "source" not in fields:
         fields["source"] = Source.objects.create(
             name=name, bucket=bucket or f"{name}-bucket", region="ap-east-1"
@@ -36,7 +36,7 @@ def a_rule(name: str = "photos", *, domain: str = "", bucket: str = "", **fields
 
 
 def a_job(rule: ReplicationRule, key: str = "a.jpg", **fields: Any):
-    """A job of the rule: pending since now, or in the state that is given."""
+    """A job of the rule: pending since now, or in the given state."""
     now = datetime.now(UTC)
     values: dict[str, Any] = {
         "origin": JobOrigin.EVENT,

@@ -1,4 +1,4 @@
-"""What a store raises."""
+"""Checks the error that a store raises."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from replication.errors import ErrorCode, ReplicationError
 
 @contextmanager
 def failing(code: ErrorCode) -> Iterator[pytest.ExceptionInfo[ReplicationError]]:
-    """Passes if the block raises an error of this code."""
+    """Fail unless the block raises a ReplicationError with this code."""
     with pytest.raises(ReplicationError) as caught:
         yield caught
     assert caught.value.code == code, caught.value

@@ -1,4 +1,4 @@
-"""A web server that says exactly what a test tells it to, byte by byte."""
+"""A web server that answers exactly the bytes that a test sets."""
 
 import re
 import socket
@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 
 
 class HttpOrigin:
-    """Answers each request with `answer`, raw bytes, and notes the request targets."""
+    """Answers each request with the raw bytes `answer`, and records the request targets."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self.answer: bytes | Callable[[str], bytes] = b""
         self.targets: list[str] = []
-        self.request = b""  # the last one, whole
+        self.request = b""  # the whole last request
 
     @property
     def url(self) -> str:
@@ -23,7 +23,7 @@ class HttpOrigin:
     def answers(
         self, body: bytes = b"", *, status: str = "200 OK", length: int | None = -1, **headers: str
     ) -> None:
-        """Answer so from now on; `length` is what Content-Length claims, None for none."""
+        """Set the answer. `length` is the Content-Length: -1 for the body's own, None for none."""
         lines = [f"HTTP/1.1 {status}", "Connection: close"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         if length is not None:
@@ -31,7 +31,7 @@ class HttpOrigin:
         self.answer = "\r\n".join([*lines, "", ""]).encode() + body
 
     def answers_in_turn(self, *bodies: str) -> None:
-        """Answer each request with the next of these bodies."""
+        """Answer each request with the next of these bodies, as JSON of AWS's protocol."""
         answers = []
         for body in bodies:
             self.answers(body.encode(), Content_Type="application/x-amz-json-1.0")
@@ -40,7 +40,7 @@ class HttpOrigin:
         self.answer = lambda _target: next(turns)  # type: ignore[assignment, return-value]
 
     def serve(self) -> None:
-        """Until the listener is closed."""
+        """Answer requests until the listener is closed."""
         while True:
             try:
                 client, _ = self._listener.accept()
@@ -60,13 +60,13 @@ class HttpOrigin:
                 self.targets.append(target)
                 self.request = head + b"\r\n\r\n" + body
                 answer = self.answer(target) if callable(self.answer) else self.answer
-                with suppress(ConnectionError):  # a client may have heard enough
+                with suppress(ConnectionError):  # the client may have closed the connection
                     client.sendall(answer)
 
 
 @contextmanager
 def http_origin() -> Iterator[HttpOrigin]:
-    """One that runs, on a loopback port, until the context ends."""
+    """An origin that runs on a loopback port until the context ends."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         origin = HttpOrigin(listener)
         thread = threading.Thread(target=origin.serve, name="http-origin", daemon=True)

@@ -1,7 +1,7 @@
-"""Messages as a queue may hold them, each with what it says, known from how it was made.
+"""Generates messages that a queue may hold, each together with the records in it.
 
-Nothing here asks the product's parser: a message is built from records that are known, and left
-whole, or broken in a way that no parser can mend.
+The product's parser is not used: a message is built from known records, and then left whole or
+damaged in a way that no parser can repair.
 """
 
 import json
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 BUCKET = "photos"
 
-# Which rules ask for a key, by how it begins and ends; `RULES` says so to the product.
 RULES: dict[str, dict[str, Any]] = {
     "in": {"source_prefix": "in/"},
     "both": {"source_prefix": "in/both/"},
     "jpg": {"source_prefix": "out/", "source_suffix": ".jpg"},
     "off": {"enabled": False},
 }
-_PLACES = [
+# Patterns of keys, each with the rules of RULES that match it.
+_KEY_PATTERNS = [
     ("in/{}", {"in"}),
     ("in/both/{}", {"in", "both"}),
     ("out/{}.jpg", {"jpg"}),
@@ -45,8 +45,8 @@ _EVENTBRIDGE_NO_CHANGES = {
 
 
 @dataclass(frozen=True)
-class Told:
-    """What one record says, and the rules that ask for it."""
+class Record:
+    """The event in one record, and the names of the rules that match it."""
 
     bucket: str
     key: str
@@ -56,14 +56,14 @@ class Told:
 
 @dataclass(frozen=True)
 class Sent:
-    """A message's body, and what it tells of; None where nobody can understand it."""
+    """A message's body and its records; `records` is None if the message can't be parsed."""
 
     body: str
-    told: tuple[Told, ...] | None
+    records: tuple[Record, ...] | None
     kind: str
 
 
-# Valid in JSON as Python reads it, wherever nobody looks.
+# Fields that the parser must ignore. All are JSON that Python reads.
 _DEEP: Any = []
 for _ in range(50):
     _DEEP = [_DEEP]
@@ -81,8 +81,8 @@ _WRONG: list[Any] = [None, 0, True, 1.5, float("nan"), "", {}]
 _BAD_NAMES = [*_WRONG, [], "a\0b", "a\ud800b"]
 _BAD_KEYS = [*_BAD_NAMES, "x" * 1025, "图" * 342]
 _BAD_MAPPINGS = [*_WRONG, [], "text"]
-# Where a native notification is hurt beyond understanding, and by what.
-_NATIVE_WOUNDS: list[tuple[tuple[str, ...], list[Any]]] = [
+# Paths in a record of a native notification, and values that make the record invalid there.
+_NATIVE_DAMAGE: list[tuple[tuple[str, ...], list[Any]]] = [
     ((), [None, 0, True, "text", [], {}]),
     (("eventVersion",), [*_WRONG, [], 2.1, "3.0", "1.9", "20.1", "two", "²"]),
     (("eventName",), [*_WRONG, []]),
@@ -92,7 +92,7 @@ _NATIVE_WOUNDS: list[tuple[tuple[str, ...], list[Any]]] = [
     (("s3", "object"), _BAD_MAPPINGS),
     (("s3", "object", "key"), [*_BAD_KEYS, "%FF%FE", "%ED%A0%80", "a%00b", "+" * 1025]),
 ]
-_EVENTBRIDGE_WOUNDS: list[tuple[tuple[str, ...], list[Any]]] = [
+_EVENTBRIDGE_DAMAGE: list[tuple[tuple[str, ...], list[Any]]] = [
     (("source",), [*_WRONG, "aws.ec2"]),
     (("detail-type",), [*_WRONG, []]),
     (("detail",), _BAD_MAPPINGS),
@@ -101,7 +101,7 @@ _EVENTBRIDGE_WOUNDS: list[tuple[tuple[str, ...], list[Any]]] = [
     (("detail", "object"), _BAD_MAPPINGS),
     (("detail", "object", "key"), _BAD_KEYS),
 ]
-_NO_MESSAGES = [
+_NOT_MESSAGES = [
     *[
         "",
         " ",
@@ -123,75 +123,78 @@ _NO_MESSAGES = [
 ]
 
 _texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
-_BREAKS = ["truncated", "more behind", "mark before", "other encoding", "huge integer", "too deep"]
-WOUNDS = ["wrong field", *_BREAKS]
+_SYNTAX_DAMAGE = [
+    *("truncated", "trailing text", "leading text", "other encoding"),
+    *("huge integer", "too deep"),
+]
+DAMAGE = ["wrong field", *_SYNTAX_DAMAGE]
 
 
 @st.composite
 def sent_messages(draw: st.DrawFn) -> Sent:
-    """A message of any kind; about half of them are understood."""
-    kind = draw(st.sampled_from(["native", "native", "eventbridge", "test event", "none of these"]))
-    if kind == "none of these":
-        body = draw(st.sampled_from(_NO_MESSAGES) | _texts.map("~{}".format))
+    """A message of any kind; about half of the messages can be parsed."""
+    kind = draw(st.sampled_from(["native", "native", "eventbridge", "test event", "no message"]))
+    if kind == "no message":
+        body = draw(st.sampled_from(_NOT_MESSAGES) | _texts.map("~{}".format))
         return Sent(body, None, kind)
     if kind == "native":
-        told, message = draw(_native())
+        records, message = draw(_native())
     elif kind == "eventbridge":
-        told, message = draw(_eventbridge())
+        records, message = draw(_eventbridge())
     else:
-        told, message = (), {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": BUCKET}
-    wound = draw(st.sampled_from([None] * 9 + WOUNDS[:1] * 5 + _BREAKS))
-    if wound == "wrong field":
-        if told and kind == "native":
-            _hurt(draw, draw(st.sampled_from(message["Records"])), message, _NATIVE_WOUNDS)
+        records, message = (), {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": BUCKET}
+    damage = draw(st.sampled_from([None] * 9 + DAMAGE[:1] * 5 + _SYNTAX_DAMAGE))
+    if damage == "wrong field":
+        if records and kind == "native":
+            record = draw(st.sampled_from(message["Records"]))
+            _damage_field(draw, record, message, _NATIVE_DAMAGE)
         elif kind == "eventbridge":
-            _hurt(draw, message, message, _EVENTBRIDGE_WOUNDS)
+            _damage_field(draw, message, message, _EVENTBRIDGE_DAMAGE)
         else:
             message = {"Records": draw(st.sampled_from([None, 0, True, 1.5, "text", {}]))}
     body = _json(draw, message)
     if draw(st.integers(0, 3)) == 0:
         kind += " by SNS"
-        if wound in _BREAKS and draw(st.booleans()):
-            body = _broken(draw, body, wound)  # inside, or else as a whole below
-            wound = f"{wound} within"
+        if damage in _SYNTAX_DAMAGE and draw(st.booleans()):
+            body = _damage_syntax(draw, body, damage)  # inside SNS's text, not the whole body
+            damage = f"{damage} within"
         notification = {"Type": "Notification", "TopicArn": "arn", "Message": body}
-        if wound is None and draw(st.integers(0, 9)) == 0:
-            wound = "twice wrapped"
+        if damage is None and draw(st.integers(0, 9)) == 0:
+            damage = "wrapped twice"
             notification |= {"Message": json.dumps(notification)}
         body = _json(draw, notification)
-    if wound in _BREAKS:
-        body = _broken(draw, body, wound)
-    return Sent(body, None if wound else told, f"{kind}, {wound or 'whole'}")
+    if damage in _SYNTAX_DAMAGE:
+        body = _damage_syntax(draw, body, damage)
+    return Sent(body, None if damage else records, f"{kind}, {damage or 'whole'}")
 
 
 @st.composite
-def _native(draw: st.DrawFn) -> tuple[tuple[Told, ...], dict[str, Any]]:
-    encoders: list[Callable[[str], str]] = [quote_plus, quote, _encoded_whole]
-    told, records = [], []
+def _native(draw: st.DrawFn) -> tuple[tuple[Record, ...], dict[str, Any]]:
+    encoders: list[Callable[[str], str]] = [quote_plus, quote, _percent_encoded]
+    records, encoded = [], []
     for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
         name = draw(st.sampled_from(_CHANGES * 2 + _NO_CHANGES))
-        bucket, key, rules = _place(draw)
+        bucket, key, rules = _bucket_and_key(draw)
         encode = draw(st.sampled_from(encoders))
-        told.append(
-            Told(bucket, key, name.removeprefix("s3:"), rules if name in _CHANGES else frozenset())
-        )
-        records.append(
+        matching = rules if name in _CHANGES else frozenset()
+        records.append(Record(bucket, key, name.removeprefix("s3:"), matching))
+        encoded.append(
             {
                 "eventVersion": draw(st.sampled_from(["2.0", "2.1", "2.6", "2"])),
                 "eventName": name,
                 "s3": {"bucket": {"name": bucket}, "object": {"key": encode(key), "size": 1}},
             }
         )
-    return tuple(told), {"Records": records, **draw(st.sampled_from(_UNKNOWN_FIELDS))}
+    return tuple(records), {"Records": encoded, **draw(st.sampled_from(_UNKNOWN_FIELDS))}
 
 
 @st.composite
-def _eventbridge(draw: st.DrawFn) -> tuple[tuple[Told, ...], dict[str, Any]]:
+def _eventbridge(draw: st.DrawFn) -> tuple[tuple[Record, ...], dict[str, Any]]:
     names = _EVENTBRIDGE_CHANGES | _EVENTBRIDGE_NO_CHANGES
     detail_type = draw(st.sampled_from(sorted(names)))
-    bucket, key, rules = _place(draw)
-    asking = rules if detail_type in _EVENTBRIDGE_CHANGES else frozenset()
-    return (Told(bucket, key, names[detail_type], asking),), {
+    bucket, key, rules = _bucket_and_key(draw)
+    matching = rules if detail_type in _EVENTBRIDGE_CHANGES else frozenset()
+    return (Record(bucket, key, names[detail_type], matching),), {
         "source": "aws.s3",
         "detail-type": detail_type,
         "detail": {"bucket": {"name": bucket}, "object": {"key": key, "sequencer": "0A"}},
@@ -199,42 +202,43 @@ def _eventbridge(draw: st.DrawFn) -> tuple[tuple[Told, ...], dict[str, Any]]:
     }
 
 
-def _place(draw: st.DrawFn) -> tuple[str, str, frozenset[str]]:
-    pattern, rules = draw(st.sampled_from(_PLACES))
+def _bucket_and_key(draw: st.DrawFn) -> tuple[str, str, frozenset[str]]:
+    """A bucket, a key in it, and the rules that match them."""
+    pattern, rules = draw(st.sampled_from(_KEY_PATTERNS))
     bucket = draw(st.sampled_from([BUCKET] * 4 + ["another", "фото 图"]))
     filling = draw(_texts) + draw(st.sampled_from(["", "", "", "x" * 900, "图" * 300]))
     return bucket, pattern.format(filling), frozenset(rules if bucket == BUCKET else ())
 
 
-def _encoded_whole(key: str) -> str:
-    """Every byte as %xx, in small letters."""
+def _percent_encoded(key: str) -> str:
+    """Every byte as %xx, with lower-case digits."""
     return "".join(f"%{byte:02x}" for byte in key.encode())
 
 
-def _hurt(
+def _damage_field(
     draw: st.DrawFn,
-    within: dict[str, Any],
+    record: dict[str, Any],
     message: dict[str, Any],
-    wounds: list[tuple[tuple[str, ...], list[Any]]],
+    damage: list[tuple[tuple[str, ...], list[Any]]],
 ) -> None:
-    """Put something wrong in a place where the sender must be understood."""
-    path, wrongs = draw(st.sampled_from(wounds))
+    """Give a field that the parser needs an invalid value, or remove it."""
+    path, wrongs = draw(st.sampled_from(damage))
     wrong = draw(st.sampled_from(wrongs))
     if not path:  # the record itself
         records = message["Records"]
-        records[next(n for n, record in enumerate(records) if record is within)] = wrong
+        records[next(n for n, each in enumerate(records) if each is record)] = wrong
         return
-    place = within
-    for step in path[:-1]:
-        place = place[step]
+    parent = record
+    for name in path[:-1]:
+        parent = parent[name]
     if wrong is None and draw(st.booleans()):
-        del place[path[-1]]
+        del parent[path[-1]]
     else:
-        place[path[-1]] = wrong
+        parent[path[-1]] = wrong
 
 
 def _json(draw: st.DrawFn, message: dict[str, Any]) -> str:
-    """As one of many writers would put it; of a name that comes twice, the last one counts."""
+    """The message in one of several styles of JSON; of a repeated name, the last value counts."""
     style = draw(st.sampled_from([0, 1, 2, 3]))
     body = json.dumps(message, ensure_ascii=style % 2 == 0, indent=1 if style == 2 else None)
     if style == 3 and message:
@@ -242,14 +246,14 @@ def _json(draw: st.DrawFn, message: dict[str, Any]) -> str:
     return body
 
 
-def _broken(draw: st.DrawFn, body: str, wound: str) -> str:
-    """The text of an object, such that it is the text of none any more."""
-    match wound:
+def _damage_syntax(draw: st.DrawFn, body: str, damage: str) -> str:
+    """Change the JSON of an object so that it can't be read any more."""
+    match damage:
         case "truncated":
             return body[: draw(st.integers(0, len(body) - 1))]
-        case "more behind":
+        case "trailing text":
             return body + draw(st.sampled_from(["}", "x", ",", "\0", body]))
-        case "mark before":
+        case "leading text":
             return draw(st.sampled_from(["\ufeff", "\0", "\ud800", ")]}',\n"])) + body
         case "other encoding":
             encoding = draw(st.sampled_from(["utf-16", "utf-32"]))
@@ -258,4 +262,4 @@ def _broken(draw: st.DrawFn, body: str, wound: str) -> str:
             return f'{{"huge": -{"9" * 5000}, {body[1:]}'
         case "too deep":
             return f'{{"deep": {"[" * 5_000}{"]" * 5_000}, {body[1:]}'
-    raise AssertionError(wound)
+    raise AssertionError(damage)

@@ -1,4 +1,4 @@
-"""Where the repository and its recorded inputs are."""
+"""The paths of the repository and of the recorded inputs."""
 
 from pathlib import Path
 

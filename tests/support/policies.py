@@ -1,4 +1,4 @@
-"""IAM users of the stand-in's account, who may do what a test lets them."""
+"""IAM users of the AWS stand-in's account with the permissions that a test chooses."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from sandbox.ministack import MiniStack
 
 
 def a_user_who_may(aws: MiniStack, actions: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make a user with these permissions alone; returns a credential profile that is the user."""
+    """Make a user with these permissions alone; returns the name of its credential profile."""
     iam, name = aws.client("iam"), f"u{uuid4().hex[:12]}"
     iam.create_user(UserName=name)
     statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def test_database_url() -> str:
-    """DATABASE_URL of the database that this test works in."""
+    """The DATABASE_URL of this test's database."""
     database = connection.settings_dict
     return (
         f"postgresql://{quote(database['USER'])}:{quote(database['PASSWORD'])}"
@@ -29,14 +29,14 @@ def test_database_url() -> str:
 
 @contextmanager
 def manage(*arguments: str, directory: Path, **environment: str) -> Iterator[Child]:
-    """`manage.py ARGUMENTS` as a process, until the context ends."""
+    """Run `manage.py ARGUMENTS` as a process until the context ends."""
     process = Child(
         [sys.executable, REPOSITORY / "manage.py", *arguments],
         log=directory / f"{arguments[0]}-{time.monotonic_ns()}.log",
         env={
             **os.environ,
             "DATABASE_URL": test_database_url(),
-            "S3SYNC_LANE_SECONDS": "3",  # a stop waits for the loops
+            "S3SYNC_LANE_SECONDS": "3",  # short, because a stop waits for the loops
             **environment,
         },
         cwd=REPOSITORY,
@@ -49,7 +49,7 @@ def manage(*arguments: str, directory: Path, **environment: str) -> Iterator[Chi
 
 @contextmanager
 def gunicorn(*, workers: int = 1, **environment: str) -> Iterator[str]:
-    """The product's own web server as a process, until the context ends: its HOST:PORT."""
+    """Run the product's web server as a process until the context ends; yields its HOST:PORT."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -80,19 +80,20 @@ def gunicorn(*, workers: int = 1, **environment: str) -> Iterator[str]:
 def eventually(
     look: Callable[[], T], *, timeout_seconds: float = 90, unless_ended: Child | None = None
 ) -> T:
-    """Wait until `look()` is true, and return its result; on a timeout, show the process's log."""
+    """Wait until `look()` is true and return its result; on a timeout, show the process's log."""
     deadline = time.monotonic() + timeout_seconds
     while not (seen := look()):
         ended = unless_ended is not None and not unless_ended.is_running()
         if ended or time.monotonic() > deadline:
             log = unless_ended.log_tail() if unless_ended else ""
-            raise AssertionError(f"{'it ended' if ended else 'it never came'}: {seen!r}\n{log}")
+            reason = "the process ended" if ended else "timed out"
+            raise AssertionError(f"{reason}: {seen!r}\n{log}")
         time.sleep(0.05)
     return seen
 
 
 def members(cluster: Child) -> set[int]:
-    """The cluster's processes: they are one process group."""
+    """The ids of the cluster's processes, which form one process group."""
     found = set()
     for entry in Path("/proc").iterdir():
         try:

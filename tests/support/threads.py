@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def at_once(*calls: Callable[[], T]) -> list[T]:
-    """Start them at the same moment; returns what they return, or raises what they raise."""
+    """Start the calls at the same moment; returns their results, or raises an error of theirs."""
     barrier = threading.Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T:
