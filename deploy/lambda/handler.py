@@ -1,7 +1,7 @@
-"""AWS Lambda function: forwards S3 events to s3sync, and returns only once they are committed.
+"""AWS Lambda function: forwards S3 events to s3sync, and returns once their jobs are committed.
 
-Standard library only, Python 3.11 or later. Takes what S3, SNS and EventBridge invoke a function
-with. README.md beside this file tells how to deploy it.
+Uses the standard library only; Python 3.11 or later. Accepts the events that S3, SNS and
+EventBridge invoke a function with. README.md beside this file says how to deploy it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-# Left for Lambda, so that it sees our error and not a timeout of its own.
+# Stop this long before Lambda's timeout, so that the function can report the cause itself.
 RESERVE_SECONDS = 2.0
 DEFAULT_TIMEOUT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 0.5
@@ -30,22 +30,22 @@ MAX_EVENTS = 1000
 SCHEME = "S3SYNC-HMAC-SHA256"
 MIN_KEY_LENGTH = 32
 
-# What to do about an answer that another try would not change, where it is not s3sync that tells.
+# What to do about an answer that a retry can't change; the answer may not come from s3sync itself.
 HINTS = {
-    400: "the host of S3SYNC_URL must be in S3SYNC_ALLOWED_HOSTS of the server",
-    401: "S3SYNC_KEY must be one of S3SYNC_LAMBDA_KEYS of the server",
-    403: "does a proxy or a firewall on the way refuse the call?",
-    404: "is S3SYNC_URL the address of s3sync, without a path?",
-    413: "does a proxy on the way take less than 1 MiB? Raise its limit",
+    400: "add the host of S3SYNC_URL to the server's S3SYNC_ALLOWED_HOSTS",
+    401: "set S3SYNC_KEY to one of the server's S3SYNC_LAMBDA_KEYS",
+    403: "check whether a proxy or a firewall on the way refuses the call",
+    404: "check that S3SYNC_URL is the address of s3sync, without a path",
+    413: "if a proxy on the way accepts less than 1 MiB, raise its limit",
 }
 
 
 class NotForwarded(Exception):
-    """Not taken in time: Lambda tries again, then uses the on-failure destination."""
+    """Not accepted in time: Lambda retries, and then uses the on-failure destination."""
 
 
 class Refused(Exception):
-    """Another try would not help: a person must correct what the message says."""
+    """A retry can't help: a person must fix what the message names."""
 
 
 class _TryAgain(Exception):
@@ -55,7 +55,7 @@ class _TryAgain(Exception):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would become a GET, and would take the events to another place."""
+    """Refuses redirects, which turn a POST into a GET and can send the events elsewhere."""
 
     def redirect_request(self, *_args, **_kwargs):
         return None
@@ -65,11 +65,11 @@ _opener = urllib.request.build_opener(_NoRedirects)
 
 
 def handler(event, context):
-    """Forward the event; return how many jobs it made.
+    """Forward the event; return the numbers of jobs and of unmatched records.
 
     Raises:
-        NotForwarded: no success within the time that the function has.
-        Refused: an answer that another try would not change, or a setting that is wrong.
+        NotForwarded: s3sync did not accept the event within the function's time.
+        Refused: an answer that a retry can't change, or a wrong setting.
     """
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     url, key = _url(), _key()
@@ -90,12 +90,12 @@ def _url():
 
 
 def _key():
-    """The key, which no message ever repeats; a secret store often adds a line's end."""
+    """The key. No message may contain it. Secret stores often append a newline, so strip it."""
     key = os.environ.get("S3SYNC_KEY", "").strip()
     if len(key) < MIN_KEY_LENGTH:
         raise Refused(
-            f"S3SYNC_KEY needs {MIN_KEY_LENGTH} characters or more, and has {len(key)}: set it to "
-            "one of S3SYNC_LAMBDA_KEYS of the server, as a whole"
+            f"S3SYNC_KEY has {len(key)} characters, but needs at least {MIN_KEY_LENGTH}: set it to "
+            "one whole key of the server's S3SYNC_LAMBDA_KEYS"
         )
     return key.encode()
 
@@ -104,48 +104,50 @@ def _key():
 
 
 def _bodies(event, *, domain):
-    """Yield the bodies to post, each as full as s3sync takes it.
+    """Yield the bodies to post, each as large as s3sync's limits allow.
 
-    S3's records of one invocation go together, whatever they came in. With a domain it is one
-    {domain, key} for each object instead.
+    S3's records of one invocation are sent together, even if they came in several SNS messages.
+    With a domain, the bodies have one {domain, key} for each object instead.
     """
     messages = list(_messages(event))
     if domain:
-        places = [{"domain": domain, "key": key} for message in messages for key in _keys(message)]
-        yield from _packed(places, before="[", after="]")
+        objects = [{"domain": domain, "key": key} for message in messages for key in _keys(message)]
+        yield from _packed(objects, before="[", after="]")
         return
     records = [record for message in messages for record in message.get("Records", [])]
     yield from _packed(records, before='{"Records":[', after="]}")
     for message in messages:
-        if "Records" not in message:  # EventBridge's, and S3's test message
+        if "Records" not in message:  # an event of EventBridge, or S3's test message
             yield _json(message)
 
 
 def _messages(event):
-    """The messages in what the function is invoked with: SNS wraps each in a record of its own."""
+    """Yield the messages in the event: SNS wraps each message in a record of its own."""
     records = event.get("Records", [])
     if any("Sns" in record for record in records):
         for record in records:
             try:
                 yield json.loads(record["Sns"]["Message"])
             except ValueError as error:
-                raise Refused(f"an SNS message is not JSON, so not S3's: {error}") from error
+                raise Refused(
+                    f"an SNS message is not JSON, so it is not an S3 event: {error}"
+                ) from error
     else:
         yield event
 
 
 def _keys(message):
-    """The keys that a message is about; S3's test message is about none."""
-    if "detail" in message:  # EventBridge: the key is as it is
+    """Yield the keys in a message; S3's test message has none."""
+    if "detail" in message:  # EventBridge does not encode the key
         yield message["detail"]["object"]["key"]
     for record in message.get("Records", []):
         yield urllib.parse.unquote_plus(record["s3"]["object"]["key"])
 
 
 def _packed(items, *, before, after):
-    """Yield bodies that have all items, in order: as few as the limits of one call allow.
+    """Yield bodies with all items, in order: as few bodies as the limits of one call allow.
 
-    An item that is too large by itself goes alone: s3sync says so.
+    An item above the limit is sent alone, and s3sync refuses it.
     """
     batch, size = [], 0
     for text in map(_json, items):
@@ -167,9 +169,9 @@ def _json(value):
 
 
 def sign(body, *, key, now):
-    """The Authorization header of a call with this body; docs/reference/api.md has its form.
+    """The Authorization header of a call with this body; docs/reference/api.md describes it.
 
-    The nonce makes it another one each time: s3sync takes none twice.
+    A random nonce makes each signature unique, because s3sync accepts a signature only once.
     """
     signed_at, nonce = int(now), secrets.token_hex(16)
     message = f"1\n{signed_at}\n{nonce}\n".encode() + body
@@ -178,7 +180,7 @@ def sign(body, *, key, now):
 
 
 def _post(url, body, *, key, deadline):
-    """Post until it is taken, with exponential backoff and full jitter; return the answer."""
+    """Post until s3sync accepts it, with exponential backoff and full jitter; return the answer."""
     for number in itertools.count(1):
         try:
             return _post_once(url, body, key=key, deadline=deadline)
@@ -188,21 +190,21 @@ def _post(url, body, *, key, deadline):
             pause = error.after_seconds + random.uniform(0, ceiling)  # noqa: S311 - spreads load
             if time.monotonic() + pause >= deadline:
                 raise NotForwarded(
-                    f"gave up after {number} tries, as the function's time ends; Lambda takes it "
-                    f"from here: {error}"
+                    f"gave up after {number} tries, because the function's time is nearly over; "
+                    f"Lambda retries, or uses the on-failure destination: {error}"
                 ) from error
             time.sleep(pause)
     raise AssertionError
 
 
 def _post_once(url, body, *, key, deadline):
-    """Post it, signed now, and wait for no byte longer than the function has time.
+    """Sign and post the body; each wait for a byte ends before the deadline.
 
     Raises:
-        _TryAgain: later it may be taken.
-        Refused: it never will.
+        _TryAgain: a later try may succeed.
+        Refused: no retry can succeed.
     """
-    request = urllib.request.Request(  # noqa: S310 - the scheme was looked at
+    request = urllib.request.Request(  # noqa: S310 - _url() has checked the scheme
         url,
         data=body,
         headers={
@@ -215,7 +217,10 @@ def _post_once(url, body, *, key, deadline):
     try:
         with _opener.open(request, timeout=min(limit, left)) as answer:
             if answer.status != 202:
-                raise Refused(f"{url} answers {answer.status}: is that s3sync?")
+                raise Refused(
+                    f"{url} answers {answer.status} instead of 202: check that S3SYNC_URL is the "
+                    "address of s3sync"
+                )
             return json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
@@ -223,7 +228,7 @@ def _post_once(url, body, *, key, deadline):
             if error.code in {408, 425, 429} or error.code >= 500:
                 raise _TryAgain(reason, after_seconds=_retry_after(error.headers)) from None
             if location := error.headers.get("Location"):
-                reason = f"s3sync is not at S3SYNC_URL, but at {location}"
+                reason = f"S3SYNC_URL redirects to {location}: set it to that, without a path"
             elif hint := HINTS.get(error.code):
                 reason += f" ({hint})"
             raise Refused(reason) from None

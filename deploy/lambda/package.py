@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Packs the Lambda function into a zip that is the same, byte for byte, wherever it is made.
+"""Packs the Lambda function into a zip that is byte for byte the same on every machine.
 
     deploy/lambda/package.py [FOLDER]
 
-Writes FOLDER/s3sync-events-<hash>.zip (FOLDER is where you are, by default) and prints its path.
-A function that has it shows the same hash as its CodeSha256, in base64.
+Writes FOLDER/s3sync-events-<hash>.zip (FOLDER is the current folder by default) and prints its
+path. The hash is the zip's SHA-256; Lambda shows it in base64 as the function's CodeSha256.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ import zipfile
 from pathlib import Path
 
 HANDLER = Path(__file__).resolve().parent / "handler.py"
-FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # a zip knows none before
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can have
 
 
 def pack():
-    """The zip's bytes. Nothing is compressed: versions of zlib differ in what they make."""
+    """The zip's bytes. The zip is not compressed, because versions of zlib compress differently."""
     entry = zipfile.ZipInfo(HANDLER.name, FIRST_DATE)
-    entry.create_system = 3  # Unix, also where it is made on another system
+    entry.create_system = 3  # Unix, on every system
     entry.external_attr = 0o100644 << 16
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:

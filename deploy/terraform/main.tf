@@ -1,9 +1,9 @@
 # What s3sync needs in AWS: the queue, its dead-letter queue, the queue's policy and the policy of
 # the service's role.
 #
-# The bucket's notification is left to `manage.py provision --apply`, which adds it to what the
-# bucket has. Terraform's aws_s3_bucket_notification REPLACES all notifications of the bucket, those
-# of others too, and the EventBridge switch: see notification.tf, which is off by default.
+# `manage.py provision --apply` adds the bucket's notification to the present ones. Terraform's
+# aws_s3_bucket_notification REPLACES all notifications of the bucket, including those of other
+# programs, and the EventBridge switch: see notification.tf, which is off by default.
 
 terraform {
   required_version = ">= 1.3"
@@ -25,7 +25,7 @@ locals {
 
 resource "aws_sqs_queue" "dead_letters" {
   name = "${var.queue_name}-dead"
-  # A message's age counts from its first queue: it needs time left in this one.
+  # A message's age counts from its arrival in the first queue, so keep messages longer here.
   message_retention_seconds = 1209600
   sqs_managed_sse_enabled   = true
 }
@@ -35,7 +35,7 @@ resource "aws_sqs_queue" "events" {
   visibility_timeout_seconds = 30
   receive_wait_time_seconds  = 20
   message_retention_seconds  = 345600
-  max_message_size           = 262144 # S3 sends up to 64 KB; what is too large would be lost
+  max_message_size           = 262144 # S3 sends up to 64 KB; a larger message would be lost
   sqs_managed_sse_enabled    = true
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead_letters.arn
@@ -87,7 +87,7 @@ data "aws_iam_policy_document" "service" {
     resources = local.objects
   }
 
-  # Without it S3 answers 403 for a missing object, and that is never taken for a delete.
+  # Without ListBucket, S3 answers 403 for a missing object, and s3sync never takes a 403 for a delete.
   statement {
     sid       = "S3SyncMissingIs404"
     actions   = ["s3:ListBucket"]

@@ -1,7 +1,7 @@
-# !!! This REPLACES every notification of these buckets, whoever made it, and switches EventBridge
-# off unless `eventbridge = true` is added. No bucket is named by default, and `manage.py provision
-# --apply` adds to what a bucket has. Name one only if Terraform alone configures its notifications,
-# and put everything else that listens to it into this resource, too.
+# !!! This REPLACES every notification of these buckets, including those of other programs, and
+# switches EventBridge off unless `eventbridge = true` is added. No bucket is named by default,
+# because `manage.py provision --apply` adds s3sync's notification to the present ones. Name a bucket
+# only if Terraform alone configures its notifications, and add its other notifications here too.
 
 resource "aws_s3_bucket_notification" "events" {
   for_each = toset(var.replace_notifications_of)

@@ -1,5 +1,5 @@
 variable "queue_name" {
-  description = "Name of the queue; the dead-letter queue is called <name>-dead"
+  description = "Name of the queue; the dead-letter queue is <name>-dead"
   type        = string
   default     = "s3sync"
 }
@@ -10,24 +10,24 @@ variable "source_buckets" {
 
   validation {
     condition     = length(var.source_buckets) > 0
-    error_message = "Name one bucket at least."
+    error_message = "Name at least one bucket."
   }
 }
 
 variable "role_name" {
-  description = "Role that the service runs as, to attach the policy to; empty to attach it yourself"
+  description = "Name of the service's role, to attach the policy to; empty to attach it yourself"
   type        = string
   default     = ""
 }
 
 variable "may_restore" {
-  description = "Whether rules restore archived objects (archive_policy restore)"
+  description = "Whether a rule restores archived objects (`archive_policy: restore`)"
   type        = bool
   default     = false
 }
 
 variable "replace_notifications_of" {
-  description = "Buckets whose notifications Terraform shall REPLACE, all of them: see notification.tf"
+  description = "Buckets for which Terraform must REPLACE all notifications: see notification.tf"
   type        = list(string)
   default     = []
 }

@@ -72,5 +72,5 @@ def test_an_event_that_the_function_forwards_arrives_and_calls_it_did_not_sign_a
         answer = post(address, b"", authorization(b"", key=LAMBDA_KEY), length=3_000_000)
         assert (answer.status, answer.error) == (413, "too_large")
     assert SignedCall.objects.count() == 2
-    with pytest.raises(function.NotForwarded, match="Lambda takes it from here"):
+    with pytest.raises(function.NotForwarded, match="Lambda retries"):
         function.handler(event, Context(seconds=2.5))
