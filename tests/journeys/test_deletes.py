@@ -1,6 +1,6 @@
-"""Whatever deletes, expires or revives an object: the replica ends as the source is.
+"""Whether an object is deleted, expires or is revived, its replica ends up equal to the source.
 
-And whatever hides an object without deleting it: the replica stays.
+If the source's answer is unclear, the replica stays.
 """
 
 import json
@@ -32,7 +32,7 @@ KEY = "photos/a b+c.jpg"
 
 @pytest.fixture(autouse=True)
 def late_retries(settings: Settings) -> None:
-    """So late that no test sees a second try by chance."""
+    """Make retries so late that no test sees a second try by chance."""
     limits = {"retry_base_seconds": 1e6, "retry_cap_seconds": 1e6}
     settings.S3SYNC = settings.S3SYNC.model_copy(update=limits)
 
@@ -42,7 +42,7 @@ class Bucket:
 
     def __init__(self, road: Road) -> None:
         self.road = road
-        self.place = {"Bucket": road.source.bucket, "Key": KEY}
+        self.location = {"Bucket": road.source.bucket, "Key": KEY}
 
     def set_versioning(self, status: str) -> None:
         self.road.s3.put_bucket_versioning(
@@ -50,14 +50,14 @@ class Bucket:
         )
 
     def put(self, body: bytes) -> str:
-        """Returns the version's id."""
-        answer = self.road.s3.put_object(**self.place, Body=body)
+        """Put the object; returns the version's id, empty if the bucket is not versioned."""
+        answer = self.road.s3.put_object(**self.location, Body=body)
         return str(answer.get("VersionId", ""))
 
     def delete(self, version_id: str = "") -> str:
-        """Returns the version id of the marker, where there is one."""
+        """Delete the object or a version; returns the delete marker's version id, if any."""
         version = {"VersionId": version_id} if version_id else {}
-        answer = self.road.s3.delete_object(**self.place, **version)
+        answer = self.road.s3.delete_object(**self.location, **version)
         return str(answer.get("VersionId", ""))
 
     def delete_in_a_batch(self) -> None:
@@ -67,13 +67,13 @@ class Bucket:
 
     def content(self) -> bytes | None:
         try:
-            return bytes(self.road.s3.get_object(**self.place)["Body"].read())
+            return bytes(self.road.s3.get_object(**self.location)["Body"].read())
         except self.road.s3.exceptions.NoSuchKey:
             return None
 
 
 def events(road: Road) -> list[str]:
-    """Take the messages that are in the queue, without working on them: the names of the events."""
+    """Remove the messages from the queue without processing them; returns the events' names."""
     sqs, names = road.aws.client("sqs"), []
     while messages := sqs.receive_message(
         QueueUrl=road.queue.url, MaxNumberOfMessages=10, WaitTimeSeconds=1
@@ -86,7 +86,7 @@ def events(road: Road) -> list[str]:
 
 
 def announce(road: Road, name: str) -> None:
-    """Send S3's message of an event that the stand-in has no means to cause."""
+    """Send S3's message of an event that the stand-in can't cause."""
     record = {
         "eventVersion": "2.3",
         "eventName": name,
@@ -99,18 +99,18 @@ def announce(road: Road, name: str) -> None:
     road.aws.client("sqs").send_message(QueueUrl=road.queue.url, MessageBody=body)
 
 
-def follow_the_event() -> None:
-    """Work on what the queue tells, once it tells something."""
-    looks = TransferJob.objects.count()
+def process_the_event() -> None:
+    """Wait until an event arrives in the queue, and process it."""
+    jobs = TransferJob.objects.count()
 
-    def is_followed() -> bool:
+    def is_processed() -> bool:
         work()
-        return TransferJob.objects.count() > looks
+        return TransferJob.objects.count() > jobs
 
-    eventually(is_followed)
+    eventually(is_processed)
 
 
-# -- what deletes or revives, as the bucket's owner would do it --------------------------------
+# -- how a bucket's owner deletes or revives an object ------------------------------------------
 
 
 def unversioned_delete(bucket: Bucket) -> None:
@@ -136,7 +136,7 @@ def a_marker_on_a_marker(bucket: Bucket) -> None:
     a_delete_marker(bucket)
     work()
     bucket.delete()
-    announce(bucket.road, "ObjectRemoved:DeleteMarkerCreated")  # the stand-in sends none
+    announce(bucket.road, "ObjectRemoved:DeleteMarkerCreated")  # the stand-in does not send it
 
 
 def the_null_marker_of_a_suspended_bucket(bucket: Bucket) -> None:
@@ -196,7 +196,8 @@ def deleted_and_put_again(bucket: Bucket) -> None:
     bucket.put(b"2")
 
 
-ENDS: list[tuple[Callable[[Bucket], None], bytes | None]] = [
+# Changes of the object, each with the object's content in the end.
+CHANGES: list[tuple[Callable[[Bucket], None], bytes | None]] = [
     (unversioned_delete, None),
     (unversioned_batch_delete, None),
     (a_delete_marker, None),
@@ -211,37 +212,39 @@ ENDS: list[tuple[Callable[[Bucket], None], bytes | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("happen", "content"), ENDS)
-def test_the_replica_ends_as_the_source_is(
-    make_road: Callable[..., Road], happen: Callable[[Bucket], None], content: bytes | None
+@pytest.mark.parametrize(("change", "content"), CHANGES)
+def test_the_replica_ends_up_equal_to_the_source(
+    make_road: Callable[..., Road], change: Callable[[Bucket], None], content: bytes | None
 ) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
     bucket = Bucket(road)
-    happen(bucket)
+    change(bucket)
     assert bucket.content() == content
-    follow_the_event()
+    process_the_event()
     assert road.replica(KEY) == content
     assert not TransferAttempt.objects.exists()
     assert set(TransferJob.objects.values_list("state", flat=True)) == {JobState.COMPLETED}
 
 
-@pytest.mark.parametrize("happen", [happen for happen, content in ENDS if content is None])
+@pytest.mark.parametrize("change", [change for change, content in CHANGES if content is None])
 def test_a_rule_that_does_not_delete_keeps_the_last_replica(
-    make_road: Callable[..., Road], happen: Callable[[Bucket], None]
+    make_road: Callable[..., Road], change: Callable[[Bucket], None]
 ) -> None:
     road = make_road(delete_policy=DeletePolicy.KEEP)
-    happen(Bucket(road))
-    follow_the_event()
+    change(Bucket(road))
+    process_the_event()
     assert road.replica(KEY) == b"1"
     assert TransferJob.objects.latest("id").outcome == Outcome.ABSENT
     assert road.oss.requests(operation="DeleteObject") == []
 
 
-# -- what a lifecycle rule does, and what other messages say -----------------------------------
+# -- lifecycle rules, and events that do not match the object ----------------------------------
 
 
 @pytest.mark.parametrize("is_versioned", [False, True])
-def test_an_expired_object_is_gone(make_road: Callable[..., Road], is_versioned: bool) -> None:
+def test_the_replica_of_an_expired_object_is_deleted(
+    make_road: Callable[..., Road], is_versioned: bool
+) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
     bucket = Bucket(road)
     if is_versioned:
@@ -249,7 +252,7 @@ def test_an_expired_object_is_gone(make_road: Callable[..., Road], is_versioned:
     bucket.put(b"1")
     work()
     bucket.delete()
-    assert events(road)  # S3 sends none of these for an expiry, but this one
+    assert events(road)  # S3 does not send these for an expiry, but the next one
     name = "DeleteMarkerCreated" if is_versioned else "Delete"
     announce(road, f"LifecycleExpiration:{name}")
     work()
@@ -265,7 +268,7 @@ def test_an_expired_object_is_gone(make_road: Callable[..., Road], is_versioned:
         "LifecycleExpiration:DeleteMarkerCreated",
     ],
 )
-def test_an_event_of_a_delete_deletes_nothing_that_is_there(
+def test_a_delete_event_does_not_delete_the_replica_of_an_existing_object(
     make_road: Callable[..., Road], name: str
 ) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
@@ -278,7 +281,7 @@ def test_an_event_of_a_delete_deletes_nothing_that_is_there(
     assert road.oss.requests(operation="DeleteObject") == []
 
 
-def test_a_late_event_of_a_creation_does_not_revive_what_is_gone(
+def test_a_late_creation_event_does_not_revive_a_deleted_object(
     make_road: Callable[..., Road],
 ) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
@@ -292,7 +295,7 @@ def test_a_late_event_of_a_creation_does_not_revive_what_is_gone(
     assert road.replica(KEY) is None
 
 
-# -- what only looks like a delete -------------------------------------------------------------
+# -- answers that only look like a missing object ----------------------------------------------
 
 
 def answering(status: str, body: bytes = b"", *, content_type: str = "application/xml") -> Any:
@@ -306,25 +309,25 @@ def answering(status: str, body: bytes = b"", *, content_type: str = "applicatio
 
 
 @contextmanager
-def nobody_listens() -> Iterator[str]:
+def a_closed_port() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager
-def a_name_that_nobody_has() -> Iterator[str]:
+def an_unknown_host() -> Iterator[str]:
     yield "http://s3.nowhere.invalid:9"
 
 
 @contextmanager
-def the_connection_is_closed_at_once() -> Iterator[str]:
+def a_connection_closed_without_an_answer() -> Iterator[str]:
     with http_origin() as s3:
-        yield s3.url  # with nothing to answer
+        yield s3.url  # its answer is empty
 
 
 @contextmanager
-def the_answer_breaks_off() -> Iterator[str]:
+def a_truncated_answer() -> Iterator[str]:
     with http_origin() as s3:
         s3.answer = b"HTTP/1.1 404 Not Found\r\nContent-Le"
         yield s3.url
@@ -337,7 +340,7 @@ def error(code: str) -> bytes:
 @pytest.mark.parametrize(
     ("source", "code"),
     [
-        # What S3 answers for a missing object to those who may not list the bucket.
+        # S3's answer for a missing object if the caller may not list the bucket.
         (answering("403 Forbidden", error("AccessDenied")), ErrorCode.SOURCE_ACCESS_DENIED),
         (answering("404 Not Found", error("NoSuchBucket")), ErrorCode.SOURCE_BUCKET_MISSING),
         (answering("404 Not Found", error("NoSuchVersion")), ErrorCode.SOURCE_CHANGED),
@@ -349,20 +352,20 @@ def error(code: str) -> bytes:
         (answering("410 Gone"), ErrorCode.UNEXPECTED),
         (answering("500 Internal Server Error"), ErrorCode.SOURCE_UNAVAILABLE),
         (answering("503 Slow Down", error("SlowDown")), ErrorCode.SOURCE_THROTTLED),
-        (nobody_listens, ErrorCode.SOURCE_UNREACHABLE),
-        (a_name_that_nobody_has, ErrorCode.SOURCE_UNREACHABLE),
-        (the_connection_is_closed_at_once, ErrorCode.SOURCE_UNREACHABLE),
-        (the_answer_breaks_off, None),  # however botocore takes it
+        (a_closed_port, ErrorCode.SOURCE_UNREACHABLE),
+        (an_unknown_host, ErrorCode.SOURCE_UNREACHABLE),
+        (a_connection_closed_without_an_answer, ErrorCode.SOURCE_UNREACHABLE),
+        (a_truncated_answer, None),  # any code: it depends on botocore
     ],
 )
-def test_what_is_no_clean_answer_deletes_nothing(
+def test_an_unclear_answer_deletes_nothing(
     make_road: Callable[..., Road], source: Any, code: ErrorCode | None
 ) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
     bucket = Bucket(road)
     bucket.put(b"1")
     work()
-    bucket.delete()  # truly, but the answers do not say so
+    bucket.delete()  # the object is gone, but the answers do not prove it
     with source() as endpoint_url:
         road.source.endpoint_url = endpoint_url
         road.source.save()

@@ -1,4 +1,4 @@
-"""From an event in Lambda to an object in OSS: the real function, web server and cluster."""
+"""From an event in Lambda to an object in OSS, with the real function, web server and cluster."""
 
 import http.client
 import json
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 S3_PUT = (DATA / "s3-put.json").read_text()
 
 
-# The web server starts within it, however slow the machine is: a try that is given up may have been
-# taken, and the next one would make the same jobs once more.
+# Long enough for the web server to start on a slow machine: s3sync may have accepted a call that
+# timed out, and a retry would then make the same jobs again.
 PATIENCE_SECONDS = 90
 
 
 def post(address: str, body: bytes, header: str, *, length: int | None = None) -> SimpleNamespace:
-    """Post the body; with `length`, announce that many bytes and send none of them."""
+    """Post the body; with `length`, send that Content-Length and no body."""
     connection = http.client.HTTPConnection(address, timeout=PATIENCE_SECONDS)
     headers = {"Authorization": header}
     if length is None:
@@ -40,7 +40,7 @@ def post(address: str, body: bytes, header: str, *, length: int | None = None) -
     return SimpleNamespace(status=answer.status, error=content.get("error", ""))
 
 
-def test_an_event_that_the_function_forwards_arrives_and_calls_it_did_not_sign_are_refused(
+def test_a_forwarded_event_is_replicated_and_calls_with_bad_signatures_are_refused(
     road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function = lambda_function()
@@ -59,7 +59,7 @@ def test_an_event_that_the_function_forwards_arrives_and_calls_it_did_not_sign_a
         eventually(lambda: road.replica("aa.txt") == b"hello\n", unless_ended=cluster)
 
         header = authorization(body)
-        answers = at_once(*[lambda: post(address, body, header)] * 6)  # to either web process
+        answers = at_once(*[lambda: post(address, body, header)] * 6)  # to both web processes
         assert sorted(answer.status for answer in answers) == [202] + [401] * 5
         assert {answer.error for answer in answers} == {"", "used_signature"}
         for wrong, status, error in (
@@ -68,7 +68,7 @@ def test_an_event_that_the_function_forwards_arrives_and_calls_it_did_not_sign_a
         ):
             answer = post(address, body, wrong)
             assert (answer.status, answer.error) == (status, error)
-        # A client that sends on after the refusal may lose the answer with the connection.
+        # Send no body: a client that keeps sending after the refusal may lose the answer.
         answer = post(address, b"", authorization(b"", key=LAMBDA_KEY), length=3_000_000)
         assert (answer.status, answer.error) == (413, "too_large")
     assert SignedCall.objects.count() == 2

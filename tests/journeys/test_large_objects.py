@@ -1,4 +1,4 @@
-"""A large object and the service's own processes: shared by them, and resumed when one dies."""
+"""Clusters share the parts of a large object, and resume its upload after a lane was killed."""
 
 import os
 import random
@@ -38,7 +38,7 @@ def is_completed() -> bool:
 
 
 def most_at_once(road: Road) -> int:
-    """How many parts were on their way to OSS at the same moment, by its own log."""
+    """The largest number of parts in flight to OSS at the same moment, from OSS's log."""
     times = [
         (request.started_monotonic, request.ended_monotonic)
         for request in road.oss.requests(operation="UploadPart")
@@ -52,7 +52,7 @@ def test_two_clusters_carry_the_parts_of_one_object(road: Road, tmp_path: Path) 
     road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.6, times=None))
     with ExitStack() as stack:
         for _ in range(2):
-            # A lane of four places carries three parts at once at most.
+            # A lane of four places carries at most three parts at once.
             cluster = manage(
                 "qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4", **SETTINGS
             )
@@ -64,8 +64,8 @@ def test_two_clusters_carry_the_parts_of_one_object(road: Road, tmp_path: Path) 
     assert road.replica("a") == content
 
 
-def test_what_was_carried_before_a_kill_is_not_read_again(road: Road, tmp_path: Path) -> None:
-    # So large that the looks, each of which reads some MB ahead, do not count for much.
+def test_parts_carried_before_a_kill_are_not_read_again(road: Road, tmp_path: Path) -> None:
+    # Large enough that the few MB that each look reads ahead hardly count.
     size_bytes = 192 * MIB
     content = random.Random(2).randbytes(size_bytes)
     road.put("a", content)
@@ -90,7 +90,7 @@ def test_what_was_carried_before_a_kill_is_not_read_again(road: Road, tmp_path: 
     assert read_bytes < 1.15 * size_bytes
 
 
-def test_an_object_that_is_overwritten_all_the_time_is_never_torn_and_the_last_one_wins(
+def test_an_object_that_is_overwritten_all_the_time_is_never_mixed_and_the_last_version_wins(
     road: Road, limits: Callable[..., None]
 ) -> None:
     limits(

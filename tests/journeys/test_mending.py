@@ -1,4 +1,4 @@
-"""What the service is for on a bad day: a wrong secret, seen, mended and retried in the admin."""
+"""An operator finds a wrong secret in the admin, corrects it and retries the failed job."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ __all__ = ["browser", "open_page"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_wrong_oss_secret_is_seen_and_after_it_is_mended_retry_completes_the_job(
+def test_a_wrong_oss_secret_is_shown_and_a_retry_after_its_correction_completes_the_job(
     make_road: Callable[..., Road], live_server: LiveServer, open_page: OpenPage, tmp_path: Path
 ) -> None:
     profile = tmp_path / "secrets" / "writer"
@@ -43,7 +43,7 @@ def test_a_wrong_oss_secret_is_seen_and_after_it_is_mended_retry_completes_the_j
         expect(row).to_contain_text("Correct the AccessKey of the destination's credential")
         page.get_by_role("link", name="report.pdf").click()
         expect(page.locator("#content")).to_contain_text("403 SignatureDoesNotMatch")
-        # The secret is nowhere: not on the page, not in the cluster's log.
+        # Neither the page nor the cluster's log shows the secret.
         assert "not the right one" not in page.content() + cluster.log.read_text()
 
         (profile / "access_key_secret").write_text(OSS_KEY_SECRET)

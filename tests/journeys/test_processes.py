@@ -1,4 +1,4 @@
-"""Real qcluster and pollsqs processes, against PostgreSQL, MiniStack and the OSS stand-in."""
+"""Real qcluster and pollsqs processes with PostgreSQL, MiniStack and the OSS stand-in."""
 
 import itertools
 import json
@@ -92,15 +92,15 @@ def send_as_eventbridge(road: Road, url: str, times: int) -> None:
 
 
 @pytest.mark.parametrize("send", [send_native, send_through_sns, send_as_eventbridge])
-def test_an_event_in_any_shape_and_20_times_ends_right_with_one_transfer_at_a_time(
+def test_an_event_in_any_form_sent_20_times_is_replicated_with_one_transfer_at_a_time(
     make_road: Callable[..., Road], tmp_path: Path, send: Callable[[Road, str, int], None]
 ) -> None:
     road = make_road(source_bucket="hk-bucket-huachun")
-    EventQueue.objects.update(enabled=False)  # what S3 itself sends is not what is tested here
+    EventQueue.objects.update(enabled=False)  # ignore the events that S3 itself sends
     road.put("aa.txt", b"hello\n")
     url = road.aws.client("sqs").create_queue(QueueName=f"{road.queue.name}-sent")["QueueUrl"]
     sent = EventQueue.objects.create(name="sent", url=url, region=road.aws.region)
-    # Slow enough that transfers would overlap, if they could.
+    # Slow enough that transfers would overlap if two could run at once.
     road.oss.add_fault(Fault(method="PUT", times=None, delay_seconds=0.2))
     with manage("qcluster", directory=tmp_path) as cluster:
         send(road, url, 20)

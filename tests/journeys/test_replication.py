@@ -1,4 +1,4 @@
-"""The road from an object in S3 to its replica in OSS, on the real parts, in one process."""
+"""From an object in S3 to its replica in OSS, with all real parts, in one process."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Whatever process dies when: no job is lost, every replica is right, nothing stays behind."""
+"""Processes are killed or stopped: no job is lost, every replica is right, no process remains."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def kill(cluster: Child) -> None:
-    """SIGKILL for all of it, as when its host or container dies."""
+    """Send SIGKILL to the whole cluster, as when its host or container dies."""
     os.killpg(cluster.pid, signal.SIGKILL)
     eventually(lambda: not cluster.is_running() and not members(cluster))
 
@@ -47,7 +47,7 @@ def test_a_transfer_whose_cluster_was_killed_is_done_by_another(road: Road, tmp_
     road.oss.add_fault(Fault(operation="PutObject", delay_seconds=60))
     environment = {"S3SYNC_LEASE_SECONDS": "5", "S3SYNC_LANE_SECONDS": "12"}
     with manage("qcluster", directory=tmp_path, **environment) as first:
-        # Armed until the write has reached OSS.
+        # The fault is armed until the write has reached OSS.
         eventually(lambda: not road.oss.faults.list(), unless_ended=first)
         kill(first)
     with manage("qcluster", directory=tmp_path, **environment) as second:
@@ -58,7 +58,7 @@ def test_a_transfer_whose_cluster_was_killed_is_done_by_another(road: Road, tmp_
     assert road.replica("a") == b"content"
 
 
-def test_sigterm_ends_the_cluster_promptly_and_leaves_nothing(road: Road, tmp_path: Path) -> None:
+def test_sigterm_stops_the_cluster_promptly_and_leaves_nothing(road: Road, tmp_path: Path) -> None:
     road.put("a")
     with manage("qcluster", directory=tmp_path, S3SYNC_LANE_SECONDS="3") as cluster:
         eventually(completed(1), unless_ended=cluster)
@@ -80,14 +80,14 @@ def test_pollsqs_polls_one_queue_until_sigterm(road: Road, tmp_path: Path) -> No
         road.put("a")
         eventually(TransferJob.objects.exists, unless_ended=poller)
         os.kill(poller.pid, signal.SIGTERM)
-        road.put("b")  # it finishes the long poll that is under way
+        road.put("b")  # ends the poller's long poll
         eventually(lambda: not poller.is_running(), timeout_seconds=25)
-    # The lane that it asked for, as none was alive, waits still.
+    # No lane was alive, so the poller has requested one; that lane has not started.
     assert not Heartbeat.objects.filter(started_at__isnull=False).exists()
 
 
 def test_a_database_that_crashes_and_comes_back_loses_nothing(road: Road, tmp_path: Path) -> None:
-    """A database of its own: crashing that of the other tests would be unkind."""
+    """Uses its own database, because a crash would break the other tests."""
     keys = [f"key/{number}" for number in range(40)]
     with Postgres(fsync=False) as postgres:
         move_configuration(to=postgres.url)
@@ -126,20 +126,20 @@ def test_a_database_that_crashes_and_comes_back_loses_nothing(road: Road, tmp_pa
 
 
 def move_configuration(*, to: str) -> None:
-    """Set up another database with this test's road."""
+    """Migrate another database, and copy this test's road into it."""
     environment = {**os.environ, "DATABASE_URL": to}
     rows = [
         row
         for model in (Source, Destination, ReplicationRule, EventQueue)
         for row in model._default_manager.all()
     ]
-    for arguments, given in (
+    for arguments, stdin in (
         (["migrate", "--verbosity=0"], ""),
         (["loaddata", "--format=json", "-"], serializers.serialize("json", rows)),
     ):
         subprocess.run(
             [sys.executable, REPOSITORY / "manage.py", *arguments],
-            input=given,
+            input=stdin,
             env=environment,
             text=True,
             check=True,
@@ -156,14 +156,14 @@ def ask(postgres: Postgres, query: str) -> Any:
     return row[0] if row else None
 
 
-def test_sigterm_under_load_hands_over_what_is_under_way_and_burns_no_try(
+def test_sigterm_under_load_hands_over_running_jobs_and_uses_up_no_try(
     road: Road, tmp_path: Path
 ) -> None:
     keys = [f"{number}" for number in range(12)]
-    size = 20_000_000  # more than the sockets' buffers take at once
+    size = 20_000_000  # more than the sockets' buffers hold
     for key in keys:
         road.put(key, b"x" * size)
-    # Far too slow to be finished in the time that a stop allows.
+    # Far too slow to finish in the time that a stop allows.
     road.oss.add_fault(Fault(operation="PutObject", times=None, bytes_per_second=200_000))
     running = TransferJob.objects.filter(state=JobState.RUNNING)
     with manage("qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4") as cluster:
@@ -179,7 +179,7 @@ def test_sigterm_under_load_hands_over_what_is_under_way_and_burns_no_try(
     assert {key: road.replica(key) for key in keys} == dict.fromkeys(keys, b"x" * size)
 
 
-def test_sigterm_ends_a_cluster_whose_transfers_get_no_answer(road: Road, tmp_path: Path) -> None:
+def test_sigterm_stops_a_cluster_whose_transfers_get_no_answer(road: Road, tmp_path: Path) -> None:
     road.put("a")
     road.oss.add_fault(Fault(operation="PutObject", delay_seconds=300))
     running = TransferJob.objects.filter(state=JobState.RUNNING)
@@ -187,5 +187,5 @@ def test_sigterm_ends_a_cluster_whose_transfers_get_no_answer(road: Road, tmp_pa
         eventually(running.exists, unless_ended=cluster)
         os.kill(cluster.pid, signal.SIGTERM)
         eventually(lambda: not cluster.is_running(), timeout_seconds=35)
-    # It may be written still: only the end of the lease gives it to another.
+    # OSS may still carry out the write, so no lane may claim the job before its lease expires.
     assert running.exists()
