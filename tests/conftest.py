@@ -1,5 +1,6 @@
 """Fixtures: the stand-ins, and `road`: a source, a rule, a destination and a queue on them."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -20,6 +21,11 @@ from sandbox.moto import Moto
 from sandbox.oss import OssServer
 from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
 from tests.support.road import OSS_REGION, Log, Road
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker more than processors: many tests wait for a process, and use none meanwhile."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture
