@@ -1,1 +1,1 @@
-"""`make chaos`: kill, cut and crash everything for a while, then compare both buckets."""
+"""`make chaos`: kill processes, cut connections and inject faults, then compare both buckets."""

@@ -1,5 +1,6 @@
-"""Changes a bucket while everything dies, then wants both buckets equal and no key written twice
-at once. The same seed strikes the same way, but two runs are never the same to the millisecond.
+"""Changes a bucket while processes are killed, connections cut and faults injected. In the end both
+buckets must be equal, and no key may have been written by two writers at once. The same seed gives
+the same schedule, but timing differs from run to run.
 """
 
 import argparse
@@ -30,35 +31,37 @@ from tests.chaos.writer import Writer, plan
 
 PROGRESS_SECONDS = 5.0
 LOOK_SECONDS = 0.5
-# Messages that a killed poller held come back after so long.
+# After this time, messages of a killed poller become visible again.
 VISIBILITY_SECONDS = 5
-# To settle what is left when all is well again: leases and pauses, and some jobs a second.
+# How long the rest of the work may take after the last strike: time for leases and pauses to end,
+# and then this many jobs a second.
 SETTLE_SECONDS = 60.0
 SETTLE_JOBS_A_SECOND = 20.0
 
 
 def main() -> int:
-    """One run; the exit status is 0 if nothing was lost, stale, extra, overlapping or failed."""
+    """Run once; the exit status is 0 if nothing is lost, stale, extra, overlapping or failed."""
     arguments = _arguments()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+        signal.signal(number, _interrupt)
     try:
         with ExitStack() as stack:
             return Run(arguments, stack).run()
     except KeyboardInterrupt:
         return 130
     except (BootstrapError, StartError) as failure:
-        sys.stderr.write(f"chaos ended early: {failure}\n")
+        sys.stderr.write(f"The chaos run could not go on: {failure}\n")
         return 2
 
 
 def _print(line: str) -> None:
-    # At once, also into a pipe: who watches wants to see it happen.
-    print(line, flush=True)  # noqa: T201  a program that tells how it goes
+    # Flush, so that progress is visible at once through a pipe too.
+    print(line, flush=True)  # noqa: T201  a command that reports its progress
 
 
-def _leave(number: int, _: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: let everything end in peace
+def _interrupt(number: int, _: object) -> None:
+    # Ignore the signal from now on: a second one must not interrupt the clean-up.
+    signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -69,13 +72,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--duration", type=float, default=120.0, metavar="SECONDS")
     parser.add_argument("--clusters", type=int, default=2)
     parser.add_argument("--pollers", type=int, default=2)
-    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the processes' logs there")
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the processes' logs in DIR")
     return parser.parse_args()
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What is left to do: jobs by state, and messages that wait or are being taken."""
+    """The jobs by state, and the messages in the queue, visible or in flight."""
 
     jobs: dict[str, int]
     messages: int
@@ -90,7 +93,7 @@ class Counts:
 
 
 class Run:
-    """One run; all that it starts is ended by `stack`."""
+    """One run; `stack` stops everything that the run starts."""
 
     def __init__(self, arguments: argparse.Namespace, stack: ExitStack) -> None:
         self._arguments = arguments
@@ -99,19 +102,19 @@ class Run:
         self._stop = threading.Event()
 
     def run(self) -> int:
-        """The exit status."""
-        wanted = self._arguments
-        self._say(f"seed {wanted.seed}, {wanted.keys} keys, {wanted.duration:g} s")
+        """Do the run; returns the exit status."""
+        arguments = self._arguments
+        self._say(f"seed {arguments.seed}, {arguments.keys} keys, {arguments.duration:g} s")
         self._start()
         self._started = time.monotonic()
-        self._let_it_rain()
+        self._write_and_strike()
         self._say("all strikes are over")
         is_settled = self._settle()
         return self._conclude(is_settled=is_settled)
 
     def _start(self) -> None:
-        wanted = self._arguments
-        directory = wanted.logs or Path(self._stack.enter_context(TemporaryDirectory()))
+        arguments = self._arguments
+        directory = arguments.logs or Path(self._stack.enter_context(TemporaryDirectory()))
         directory.mkdir(parents=True, exist_ok=True)
         self._sandbox = self._stack.enter_context(Sandbox(fsync=False))
         self._sqs = self._sandbox.aws.client("sqs")
@@ -120,29 +123,31 @@ class Run:
             Attributes={"VisibilityTimeout": f"{VISIBILITY_SECONDS}"},
         )
         self._oss = OssControl(self._sandbox.oss.endpoint_url)
-        self._oss.remember_all_requests()
-        proxy = CuttingProxy(urlsplit(self._sandbox.aws.endpoint_url).port or 0, seed=wanted.seed)
-        self._stack.enter_context(proxy)
+        self._oss.log_all_requests()
+        aws_port = urlsplit(self._sandbox.aws.endpoint_url).port or 0
+        proxy = self._stack.enter_context(CuttingProxy(aws_port, seed=arguments.seed))
         self._service = self._stack.enter_context(
             Service(
                 self._sandbox,
                 source_port=proxy.port,
-                clusters=wanted.clusters,
-                pollers=wanted.pollers,
+                clusters=arguments.clusters,
+                pollers=arguments.pollers,
                 directory=directory,
-                is_limited=wanted.seed % 2 == 0,  # claims with and without limits go other ways
+                # Claims of a destination with rate limits run other code: test both kinds.
+                is_limited=arguments.seed % 2 == 0,
                 say=self._say,
             )
         )
         self._strikes = Strikes(self._service, self._oss, proxy, self._say)
 
-    def _let_it_rain(self) -> None:
-        wanted = self._arguments
-        chance = random.Random(wanted.seed)
-        schedule = self._strikes.schedule(chance, seconds=wanted.duration)
-        steps = plan(chance, keys=wanted.keys, seconds=wanted.duration)
-        self._writer = Writer(self._sandbox, steps, seed=wanted.seed)
-        self._say(f"{len(steps)} changes and {len(schedule)} strikes to come")
+    def _write_and_strike(self) -> None:
+        """Make the changes and the strikes, side by side, until both are over."""
+        arguments = self._arguments
+        chance = random.Random(arguments.seed)
+        schedule = self._strikes.schedule(chance, seconds=arguments.duration)
+        steps = plan(chance, keys=arguments.keys, seconds=arguments.duration)
+        self._writer = Writer(self._sandbox, steps, seed=arguments.seed)
+        self._say(f"{len(steps)} changes and {len(schedule)} strikes are planned")
         with ThreadPoolExecutor(2, "chaos") as pool:
             tasks = [
                 pool.submit(self._writer.run, self._stop),
@@ -156,31 +161,31 @@ class Run:
             task.result()
 
     def _settle(self) -> bool:
-        """Wait until nothing is left to do; False if that takes too long."""
+        """Wait until no work is left; False if that takes too long."""
         wait_seconds = SETTLE_SECONDS + self._arguments.keys / SETTLE_JOBS_A_SECOND
         deadline = time.monotonic() + wait_seconds
         self._watch(lambda: not self._counts().is_settled and time.monotonic() < deadline)
         return self._counts().is_settled
 
-    def _watch(self, goes_on: Callable[[], bool]) -> None:
-        """Look after the processes and tell how it goes, as long as it goes on."""
+    def _watch(self, must_go_on: Callable[[], bool]) -> None:
+        """Restart processes that exited and report the progress, while `must_go_on()` is true."""
         next_line = time.monotonic()
-        while goes_on():
+        while must_go_on():
             self._service.revive()
             if time.monotonic() >= next_line:
                 next_line += PROGRESS_SECONDS
                 made, repeated = self._writer.made, self._writer.repeated
-                self._say(f"changes={made} repeats={repeated} {self._look()}")
+                self._say(f"changes={made} repeats={repeated} {self._progress()}")
             time.sleep(LOOK_SECONDS)
 
-    def _look(self) -> Counts | str:
+    def _progress(self) -> Counts | str:
         try:
             return self._counts()
         except psycopg.OperationalError:
-            return "the database is away"
+            return "the database is unreachable"
 
     def _counts(self) -> Counts:
-        # Messages first: what leaves the queue after that is seen as a job.
+        # Count messages first: a message that leaves the queue after that is counted as a job.
         attributes = self._sqs.get_queue_attributes(
             QueueUrl=self._sandbox.queue_url,
             AttributeNames=[
@@ -203,21 +208,21 @@ class Run:
                 self._say(f"{name}: {key!r}")
         for earlier, later in verdict.overlaps[:10]:
             self._say(f"overlap: {earlier} and {later}")
-        self._tell_failures()
+        self._report_failures()
         if not is_settled:
-            self._say("gave up waiting: there is still something to do")
-        if self._service.ended_by_themselves:
-            self._say(f"{self._service.ended_by_themselves} processes ended by themselves")
+            self._say("gave up waiting: messages or jobs are left")
+        if self._service.unexpected_exits:
+            self._say(f"processes that exited unexpectedly: {self._service.unexpected_exits}")
         _print(str(verdict))
         return 0 if verdict.is_clean and is_settled and not counts.jobs.get("failed") else 1
 
-    def _tell_failures(self) -> None:
+    def _report_failures(self) -> None:
         with psycopg.connect(self._sandbox.postgres.url) as database:
             for row in database.execute(
                 "SELECT code, count(*), max(number) FROM replication_transferattempt "
                 "GROUP BY code ORDER BY code"
             ):
-                self._say("unsuccessful tries: {} {} times, at most {} of a job".format(*row))
+                self._say("unsuccessful tries: {}: {} in all, at most {} of one job".format(*row))
             for row in database.execute(
                 "SELECT key, error_code, error_detail FROM replication_transferjob "
                 "WHERE state = 'failed' LIMIT 10"

@@ -1,4 +1,4 @@
-"""The OSS stand-in's control API, as chaos uses it."""
+"""The parts of the OSS stand-in's control API that a chaos run uses."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ LOG_SIZE = 1_000_000
 
 @dataclass(frozen=True)
 class Write:
-    """A request that changes an object, in the stand-in's log; `fault` is what struck it."""
+    """A request in the stand-in's log that changes an object; `fault` is the id of its fault."""
 
     key: str
     operation: str
@@ -22,17 +22,17 @@ class Write:
 
 
 class OssControl:
-    """One stand-in's control API."""
+    """A client of one stand-in's control API."""
 
     def __init__(self, endpoint_url: str) -> None:
         self._netloc = urlsplit(endpoint_url).netloc
 
-    def remember_all_requests(self) -> None:
-        """Let the log hold all that a run can send."""
+    def log_all_requests(self) -> None:
+        """Make the log large enough for all requests of a run."""
         self._ask("PUT", "/-/requests", {"size": LOG_SIZE})
 
     def add_fault(self, **fault: Any) -> int:
-        """Arm a fault; its id."""
+        """Arm a fault; returns its id."""
         return int(json.loads(self._ask("POST", "/-/faults", fault))["id"])
 
     def clear_faults(self) -> None:
@@ -40,14 +40,14 @@ class OssControl:
         self._ask("DELETE", "/-/faults")
 
     def writes(self) -> list[Write]:
-        """All puts and deletes of the log.
+        """All puts and deletes in the log.
 
         Raises:
-            RuntimeError: the log is not complete.
+            RuntimeError: the log is incomplete.
         """
         log = json.loads(self._ask("GET", "/-/requests"))
         if log["dropped"]:
-            raise RuntimeError(f"{log['dropped']} requests fell out of the OSS stand-in's log")
+            raise RuntimeError(f"the OSS stand-in's log has discarded {log['dropped']} requests")
         return [
             Write(
                 entry["key"],
@@ -62,18 +62,18 @@ class OssControl:
         ]
 
     def contents(self, bucket: str) -> dict[str, tuple[int, int]]:
-        """Each key's size and CRC-64, whichever way it was written."""
+        """The size and the CRC-64 of each key, whether it was put whole or in parts."""
         lines = self._ask("GET", f"/-/objects?bucket={bucket}").splitlines()
         return {key: (size, int(crc64)) for _, key, size, crc64, _ in map(json.loads, lines)}
 
-    def _ask(self, method: str, path: str, said: Any = None) -> bytes:
+    def _ask(self, method: str, path: str, payload: Any = None) -> bytes:
         connection = http.client.HTTPConnection(self._netloc, timeout=60)
         try:
-            connection.request(method, path, json.dumps(said) if said is not None else None)
+            connection.request(method, path, json.dumps(payload) if payload is not None else None)
             answer = connection.getresponse()
             body = answer.read()
         finally:
             connection.close()
         if answer.status != 200:
-            raise RuntimeError(f"the OSS stand-in, {method} {path}: {body.decode()}")
+            raise RuntimeError(f"the OSS stand-in refused {method} {path}: {body.decode()}")
         return body

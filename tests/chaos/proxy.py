@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that, while told to, breaks connections in the middle of an answer."""
+"""A TCP proxy on loopback that breaks connections in the middle of an answer, on demand."""
 
 import contextlib
 import random
@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Self
 
 CHUNK_BYTES = 16_384
-LONGEST_ANSWER_BYTES = 60_000  # a cut connection breaks within so many bytes of answers
+LONGEST_ANSWER_BYTES = 60_000  # a cut connection breaks within this many bytes of answers
 
 
 class CuttingProxy:
-    """Stands between a client and `upstream_port`, for as long as the context lasts.
+    """A proxy between clients and `upstream_port`, until the context ends.
 
-    A connection made while `cuts` are left uses one up: after some bytes of answers it is closed,
-    or reset. `seed` decides which and after how many.
+    `cut` breaks the present connections and a number of later ones: each later one is closed or
+    reset after some bytes of answers. `seed` decides how, and after how many bytes.
     """
 
     def __init__(self, upstream_port: int, *, seed: int) -> None:
@@ -24,7 +24,7 @@ class CuttingProxy:
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._cuts = 0
-        self.answered_bytes = 0  # of all answers that were passed on
+        self.answered_bytes = 0  # the bytes of all answers that were passed on
         self._sockets: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
@@ -45,13 +45,13 @@ class CuttingProxy:
         self.break_all()
 
     def cut(self, connections: int) -> None:
-        """Break all connections of now, and as many of the next ones; 0 spares the next ones."""
+        """Break all present connections, and the next `connections` ones; 0 breaks no later one."""
         with self._lock:
             self._cuts = connections
         self.break_all()
 
     def break_all(self) -> None:
-        """Close every connection in the middle of whatever it carries."""
+        """Close every connection, even in the middle of an answer."""
         with self._lock:
             sockets = list(self._sockets)
         for one in sockets:
@@ -93,13 +93,13 @@ class CuttingProxy:
             upstream.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, upstream: socket.socket, client: socket.socket, left: int | None) -> None:
-        """Pass answers on, `left` bytes of them at most; the last to leave closes both."""
+        """Pass answers on, at most `left` bytes unless it is None; then close both sockets."""
         with contextlib.suppress(OSError):
             while data := upstream.recv(CHUNK_BYTES):
                 if left is not None and len(data) > left:
                     client.sendall(data[:left])
                     if left % 2:
-                        linger = struct.pack("ii", 1, 0)  # close() then resets
+                        linger = struct.pack("ii", 1, 0)  # makes close() send a reset
                         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                     break
                 left = None if left is None else left - len(data)

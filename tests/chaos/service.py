@@ -1,4 +1,4 @@
-"""The service's own processes, each in a process group that can be killed and started again."""
+"""The service's own processes, each in a process group that can be killed and restarted."""
 
 import json
 import os
@@ -30,20 +30,20 @@ SETTINGS = {
     "S3SYNC_READ_TIMEOUT_SECONDS": f"{READ_TIMEOUT_SECONDS}",
     "S3SYNC_MULTIPART_THRESHOLD_BYTES": "1048576",
     "S3SYNC_MULTIPART_CHUNKSIZE_BYTES": "1048576",
-    # However unlucky a key is, it must not fail.
+    # So many that no job uses up its tries, however many of its requests fail.
     "S3SYNC_MAX_ATTEMPTS": "100",
     "S3SYNC_SECRET_KEY": "a key for chaos that guards nothing at all",
 }
-# Far more than is sent: all that counts for a limit runs, and holds nothing up.
+# Far above what is sent: the code of rate limits runs, but delays nothing.
 LIMITS = {"max_requests_per_second": 1000, "max_bytes_per_second": 1_000_000_000}
 
 
 @dataclass
 class Service:
-    """Clusters and pollers on a sandbox, for as long as the context lasts.
+    """Clusters and pollers on a sandbox, until the context ends.
 
-    `source_port` is where they find S3; `say` is told when one of them ends by itself. Such a one
-    is started again, as an orchestrator would.
+    `source_port` is the port of S3 for them. `revive` restarts a process that exited unexpectedly,
+    as an orchestrator does, and reports it to `say`.
     """
 
     sandbox: Sandbox
@@ -53,15 +53,15 @@ class Service:
     directory: Path
     is_limited: bool
     say: Callable[[str], None]
-    ended_by_themselves: int = 0
+    unexpected_exits: int = 0
     _processes: dict[str, Child] = field(default_factory=dict)
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
         self._environment = {**os.environ, **self.sandbox.environment(), **SETTINGS}
         manage("migrate", "--verbosity=0", environment=self._environment)
-        said = json.dumps(self._rules())
-        manage("applyrules", "-", environment=self._environment, stdin=said)
+        rules = json.dumps(self._rules())
+        manage("applyrules", "-", environment=self._environment, stdin=rules)
         try:
             for name in self.cluster_names + self.poller_names:
                 self._start(name)
@@ -87,19 +87,22 @@ class Service:
         return [f"pollsqs-{number}" for number in range(1, self.pollers + 1)]
 
     def kill(self, name: str) -> None:
-        """SIGKILL for the whole process group, as when its container dies; then a new one."""
+        """Kill the whole process group with SIGKILL, as when its container dies; restart it."""
         with self._changing:
             self._kill(self._processes[name])
             self._start(name)
 
     def kill_first_process(self, name: str) -> None:
-        """SIGKILL for the first process alone, which nobody may outlive; then a new one."""
+        """Kill the group's first process alone with SIGKILL; then start a new group.
+
+        The group's other processes must exit by themselves.
+        """
         with self._changing:
             self._processes[name].stop(signal.SIGKILL)
             self._start(name)
 
     def pids_of(self, role: str) -> list[int]:
-        """The clusters' processes of that name, in `ps -o comm`."""
+        """The ids of this service's processes with that name in `ps -o comm`."""
         found = []
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
@@ -108,7 +111,7 @@ class Service:
         return sorted(found)
 
     def lane_pids(self) -> list[int]:
-        """The processes that run a lane now."""
+        """The ids of the processes that run a lane now."""
         with psycopg.connect(self.sandbox.postgres.url, connect_timeout=5) as database:
             pids = database.execute(
                 "SELECT DISTINCT pid FROM replication_heartbeat WHERE kind = 'lane' "
@@ -117,17 +120,17 @@ class Service:
         return [pid for (pid,) in pids if self._is_ours(pid)]
 
     def revive(self) -> None:
-        """Start again what ended by itself, and tell of it."""
+        """Restart the processes that exited unexpectedly, and report them."""
         with self._changing:
             ended = {name for name in self._processes if not self._processes[name].is_running()}
             for name in ended:
-                self.ended_by_themselves += 1
-                self.say(f"{name} ended by itself:\n{self._processes[name].log_tail()}")
+                self.unexpected_exits += 1
+                self.say(f"{name} exited unexpectedly:\n{self._processes[name].log_tail()}")
                 self._kill(self._processes[name])
                 self._start(name)
 
     def _is_ours(self, pid: int) -> bool:
-        """A heartbeat may be that of a process that is gone, whose id somebody else has now."""
+        """Whether it is a process of this service; a dead one's id may belong to another by now."""
         with suppress(ProcessLookupError):
             return os.getpgid(pid) in {process.pid for process in self._processes.values()}
         return False
@@ -150,7 +153,7 @@ class Service:
             self._kill(process)
 
     def _rules(self) -> dict[str, object]:
-        """What `applyrules` reads; JSON is YAML, too."""
+        """The rules file for `applyrules`: it reads YAML, and JSON is YAML."""
         aws, oss = self.sandbox.aws, self.sandbox.oss
         source = {
             "name": "source",

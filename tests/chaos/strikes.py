@@ -1,4 +1,4 @@
-"""What strikes when: a schedule that the seed decides, and the strikes themselves."""
+"""Strikes (kills, crashes, cut connections, faults), and the schedule that the seed decides."""
 
 import os
 import random
@@ -13,15 +13,15 @@ from tests.chaos.oss_control import OssControl
 from tests.chaos.proxy import CuttingProxy
 from tests.chaos.service import READ_TIMEOUT_SECONDS, Service
 
-# A request that waits here before it is carried out is carried out even if its client gave up or
-# was killed meanwhile: at OSS, too. So old content may land over new, for as long as a write is
-# held to be in doubt.
+# A paused request is carried out after the pause even if its client gave up or was killed in the
+# meantime; real OSS does so too. So old content may overwrite new content, for as long as the
+# service regards a write as in doubt.
 LONGEST_PAUSE_SECONDS = READ_TIMEOUT_SECONDS * 1.6
-# The next writer comes when a dead one's lease is over: at least 6 s, less 1.5 s since it was last
-# extended, less 2 s in which the database may have been away. So long is a request that waits here
-# surely that of a live writer.
+# A dead writer's successor starts when the dead writer's lease expires: after at least 6 s, less
+# 1.5 s since the last extension, less 2 s in which the database may have been away. For this long,
+# the writer of a paused request is certainly alive.
 SURELY_LIVE_SECONDS = 2.0
-# Longer than the client waits. The write was carried out before: what is slow is the answer.
+# Longer than the client waits. The write is carried out before the delay: only the answer is slow.
 SLOW_ANSWER_SECONDS = READ_TIMEOUT_SECONDS + 2.0
 SHORTEST_INTERVAL_SECONDS = 1.0
 LONGEST_INTERVAL_SECONDS = 4.0
@@ -29,7 +29,7 @@ LONGEST_INTERVAL_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Strike:
-    """What strikes, counted from the start; `number` decides how."""
+    """One strike, at a time counted from the start; `number` seeds its random choices."""
 
     at_seconds: float
     name: str
@@ -37,7 +37,7 @@ class Strike:
 
 
 class Strikes:
-    """All that can strike a service, by name."""
+    """All kinds of strikes against a service."""
 
     def __init__(
         self, service: Service, oss: OssControl, proxy: CuttingProxy, say: Callable[[str], None]
@@ -50,7 +50,7 @@ class Strikes:
         self.pauses: set[int] = set()
 
     def schedule(self, chance: random.Random, *, seconds: float) -> list[Strike]:
-        """Every kind of strike in turn, in an order that is new each time."""
+        """Rounds of strikes: each round has every kind once, in a new random order."""
         interval = min(
             LONGEST_INTERVAL_SECONDS, max(SHORTEST_INTERVAL_SECONDS, seconds / len(KINDS))
         )
@@ -65,7 +65,7 @@ class Strikes:
         return strikes
 
     def run(self, schedule: list[Strike], stop: threading.Event) -> None:
-        """Strike at each one's time, until the last or told to stop; then all is well again."""
+        """Make the strikes at their times until the last one or `stop`; then end all faults."""
         started = time.monotonic()
         try:
             for strike in schedule:
@@ -96,7 +96,7 @@ class Strikes:
 
     def _kill_one_of(self, pids: list[int], chance: random.Random) -> str:
         if not pids:
-            return "none is alive"
+            return "no such process is alive"
         pid = chance.choice(pids)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -120,12 +120,12 @@ class Strikes:
     def _crash_database(self, chance: random.Random) -> str:
         began = time.monotonic()
         self._service.sandbox.postgres.restart()
-        return f"back after {time.monotonic() - began:.1f} s"
+        return f"restarted in {time.monotonic() - began:.1f} s"
 
     def _cut_source(self, chance: random.Random) -> str:
         connections = chance.randrange(5, 40)
         self._proxy.cut(connections)
-        return f"all connections, and the next {connections}"
+        return f"all connections and the next {connections}"
 
     def _reset_before(self, chance: random.Random) -> str:
         return self._fault(chance, reset=True, times=chance.randrange(5, 40))
@@ -148,16 +148,18 @@ class Strikes:
 
     def _pause(self, chance: random.Random) -> str:
         delay_seconds = chance.uniform(0.2, LONGEST_PAUSE_SECONDS)
-        said = self._fault(chance, delay_seconds=delay_seconds, times=chance.randrange(5, 40))
+        description = self._fault(
+            chance, delay_seconds=delay_seconds, times=chance.randrange(5, 40)
+        )
         self.pauses.add(self._last_fault)
-        return said
+        return description
 
     def _slow_answer(self, chance: random.Random) -> str:
         delay_seconds = SLOW_ANSWER_SECONDS
         times = chance.randrange(2, 8)
-        said = self._fault(chance, delay_seconds=delay_seconds, when="after", times=times)
+        description = self._fault(chance, delay_seconds=delay_seconds, when="after", times=times)
         self.slow_answers.add(self._last_fault)
-        return said
+        return description
 
     def _wrong_crc(self, chance: random.Random) -> str:
         return self._fault(
@@ -165,6 +167,7 @@ class Strikes:
         )
 
     def _fault(self, chance: random.Random, **fault: object) -> str:
+        """Arm a fault; returns its description."""
         fault = {"probability": 0.5, "seed": chance.randrange(1 << 30), **fault}
         self._last_fault = self._oss.add_fault(**fault)
         return ", ".join(f"{name}={value}" for name, value in fault.items() if name != "seed")

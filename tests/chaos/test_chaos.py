@@ -1,4 +1,4 @@
-"""`make chaos`, small: a bucket's worth of changes while everything that can die dies."""
+"""A small `make chaos`."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from tests.support.processes import REPOSITORY
 
 
 @pytest.mark.xdist_group("chaos")
-def test_whatever_dies_nothing_is_lost_stale_or_written_twice_at_once() -> None:
+def test_no_strike_makes_an_object_lost_stale_or_written_by_two_writers_at_once() -> None:
     arguments = ["--seed", "1", "--keys", "150", "--duration", "15"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", *arguments],
@@ -19,8 +19,8 @@ def test_whatever_dies_nothing_is_lost_stale_or_written_twice_at_once() -> None:
         timeout=150,
         check=False,
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    assert done.stdout.splitlines()[-1] == "lost=0 stale=0 extra=0 overlaps=0", said
-    assert "strike kill-cluster" in said
-    assert "strike crash-database" in said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert done.stdout.splitlines()[-1] == "lost=0 stale=0 extra=0 overlaps=0", output
+    assert "strike kill-cluster" in output
+    assert "strike crash-database" in output

@@ -1,4 +1,4 @@
-"""What came of it: both buckets compared, and who wrote while another did."""
+"""Compares both buckets, and finds writes of the same key that overlap."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from sandbox.environment import Sandbox
 from tests.chaos.oss_control import OssControl, Write
 from tests.chaos.strikes import SLOW_ANSWER_SECONDS, SURELY_LIVE_SECONDS, Strikes
 
-Contents = dict[str, tuple[int, int]]  # of each key, size and CRC-64
+Contents = dict[str, tuple[int, int]]  # size and CRC-64 by key
 
 _CRC64 = Model("CRC64-XZ")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Keys of S3 that OSS lacks, that differ, keys that OSS has too many; and pairs of writes."""
+    """Keys that OSS lacks, keys that differ, keys that only OSS has, and overlapping writes."""
 
     lost: list[str]
     stale: list[str]
@@ -37,7 +37,7 @@ class Verdict:
 
 
 def judge(sandbox: Sandbox, oss: OssControl, strikes: Strikes) -> Verdict:
-    """Compare what is there, and look who wrote while another did."""
+    """Compare the buckets, and find overlapping writes."""
     wanted = source_contents(sandbox)
     found = oss.contents(sandbox.destination_bucket)
     return Verdict(
@@ -49,7 +49,7 @@ def judge(sandbox: Sandbox, oss: OssControl, strikes: Strikes) -> Verdict:
 
 
 def source_contents(sandbox: Sandbox) -> Contents:
-    """Every object, read whole."""
+    """The contents of the source bucket; reads every object completely."""
     s3 = sandbox.aws.client("s3")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=sandbox.source_bucket)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
@@ -65,11 +65,12 @@ def source_contents(sandbox: Sandbox) -> Contents:
 def overlaps(
     writes: list[Write], *, slow_answers: set[int], pauses: set[int]
 ) -> list[tuple[Write, Write]]:
-    """Pairs of writes of the same key, of which one began while the other's writer was at it.
+    """Pairs of writes of the same key of which one began before the other's writer was done.
 
-    A request whose answer alone was slow was carried out that much before its end; its client has
-    given it up by then, and may try again. One that had to wait before it was carried out may have
-    lost its client in that time; then it counts for as long as that was surely there.
+    A write with a slow answer was carried out SLOW_ANSWER_SECONDS before its logged end: its client
+    gives up before that end and may retry. A paused write may have lost its client during the
+    pause: it counts only for SURELY_LIVE_SECONDS, the time for which its client was certainly
+    alive.
     """
 
     def done(write: Write) -> float:

@@ -1,4 +1,4 @@
-"""Changes the source bucket in random order, and repeats old notifications out of order."""
+"""Changes the source bucket in random order, and sends old notifications again, out of order."""
 
 import json
 import random
@@ -13,12 +13,12 @@ from urllib.parse import quote_plus
 from sandbox.environment import Sandbox
 
 THREADS = 4
-HOT_KEYS = 10  # each changed again and again
+HOT_KEYS = 10  # keys that are changed many times
 HOT_CHANGES = 20
 MOST_BYTES = 40_000
-LARGE_BYTES = 2_600_000  # goes in three parts
-REPEATS = 0.25  # of the notifications
-REMEMBERED = 500  # an old notification is one of so many
+LARGE_BYTES = 2_600_000  # copied in three parts
+REPEATS = 0.25  # the share of changes after which an old notification is sent
+REMEMBERED = 500  # how many notifications an old one is chosen from
 ODD_NAMES = ("red flower+1", "图片/中文 (1)", "a//b", "a/./b", "100%25", "emoji-😀", "q'\"<&>")
 
 
@@ -29,7 +29,7 @@ class Change(Enum):
 
 @dataclass(frozen=True)
 class Step:
-    """One change of one key, when it is to be made, counted from the start."""
+    """One change of one key, at a time counted from the start."""
 
     at_seconds: float
     key: str
@@ -38,7 +38,7 @@ class Step:
 
 
 def plan(chance: random.Random, *, keys: int, seconds: float) -> list[Step]:
-    """What is done to the bucket: every key is put, many are overwritten, some are deleted."""
+    """The changes of the bucket: every key is put, many are overwritten, some are deleted."""
     changes: list[tuple[str, Change]] = []
     for number in range(keys):
         odd = ODD_NAMES[number % 50] if number % 50 < len(ODD_NAMES) else "plain"
@@ -46,7 +46,7 @@ def plan(chance: random.Random, *, keys: int, seconds: float) -> list[Step]:
         overwrites = HOT_CHANGES if number < HOT_KEYS else chance.choice((0, 0, 0, 1, 2))
         changes += [(key, Change.PUT)] * (1 + overwrites)
         changes += [(key, Change.DELETE)] * (chance.random() < 0.25)
-    # Any order will do, also a delete first: the buckets are compared, not the story.
+    # Any order is fine, even a delete first: only the buckets' final contents are compared.
     chance.shuffle(changes)
     return [
         Step(number * seconds / len(changes), key, change, _size(chance))
@@ -61,7 +61,7 @@ def _size(chance: random.Random) -> int:
 
 
 class Writer:
-    """Makes the steps at their times, on threads, until all are made or it is told to stop."""
+    """Makes the changes at their times, on threads, until all are made or `stop` is set."""
 
     def __init__(self, sandbox: Sandbox, steps: list[Step], *, seed: int) -> None:
         self._bucket = sandbox.source_bucket
@@ -76,7 +76,7 @@ class Writer:
         self.repeated = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Returns when all is done; raises what S3 or SQS refuses."""
+        """Make all changes; raises the error of a request that S3 or SQS refuses."""
         started = time.monotonic()
         with ThreadPoolExecutor(THREADS, "writer") as pool:
             parts = [pool.submit(self._run_part, part, started, stop) for part in range(THREADS)]
@@ -102,7 +102,7 @@ class Writer:
             self.made += 1
 
     def _repeat(self, step: Step, chance: random.Random) -> None:
-        """Send an old notification once more; this one's will be an old one later."""
+        """Send one of the latest notifications again, and remember this step's for later."""
         with self._lock:
             self._remembered.append(notification(self._bucket, step))
             if len(self._remembered) > REMEMBERED:
@@ -113,7 +113,7 @@ class Writer:
 
 
 def notification(bucket: str, step: Step) -> str:
-    """What S3 sends about a step, as far as anybody reads it."""
+    """S3's notification of a step, with only the fields that the service reads."""
     record: dict[str, Any] = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
