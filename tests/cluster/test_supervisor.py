@@ -100,7 +100,7 @@ def test_after_a_kill_lanes_and_pollers_work_and_renew_themselves_until_a_stop(
         assert cluster.is_running()
 
         os.kill(cluster.pid, signal.SIGTERM)
-        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
+        eventually(lambda: not cluster.is_running())
         assert not members(cluster)
 
 
@@ -112,7 +112,7 @@ def test_no_process_outlives_the_first_process(road: Road, tmp_path: Path) -> No
         eventually(TransferJob.objects.filter(state=JobState.RUNNING).exists, unless_ended=cluster)
         assert len(members(cluster)) > 4
         os.kill(cluster.pid, signal.SIGKILL)
-        eventually(lambda: not members(cluster), timeout_seconds=5)
+        eventually(lambda: not members(cluster))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -123,8 +123,8 @@ def test_a_stop_ends_even_if_the_sentinel_hangs(road: Road, tmp_path: Path) -> N
         )
         os.kill(pid, signal.SIGSTOP)
         os.kill(cluster.pid, signal.SIGTERM)
-        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
-        eventually(lambda: not members(cluster), timeout_seconds=5)
+        eventually(lambda: not cluster.is_running())
+        eventually(lambda: not members(cluster))
 
 
 def test_killed_receivers_neither_lose_a_message_nor_block_the_mailbox() -> None:

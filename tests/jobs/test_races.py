@@ -114,7 +114,7 @@ def test_eight_claimers_of_ten_thousand_jobs_give_no_key_two_writers_and_miss_no
         for number, process in enumerate(claimers):
             # A process writes this file only if all its statements succeeded.
             results = tmp_path / f"{number}.json"
-            eventually(results.exists, unless_ended=process, timeout_seconds=60)
+            eventually(results.exists, unless_ended=process)
             looks += read_looks(results)
 
     assert overlaps(looks) == []

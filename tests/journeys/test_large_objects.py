@@ -58,7 +58,7 @@ def test_two_clusters_carry_the_parts_of_one_object(road: Road, tmp_path: Path) 
             )
             stack.enter_context(cluster)
         look_again(road.rule, ["a"])
-        eventually(is_completed, timeout_seconds=60)
+        eventually(is_completed)
     assert most_at_once(road) > 3
     assert len(road.oss.requests(operation="UploadPart")) == 96
     assert road.replica("a") == content
@@ -80,11 +80,11 @@ def test_parts_carried_before_a_kill_are_not_read_again(road: Road, tmp_path: Pa
         with manage(
             "qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4", **SETTINGS
         ) as cluster:
-            eventually(lambda: there.count() >= 96, timeout_seconds=60, unless_ended=cluster)
+            eventually(lambda: there.count() >= 96, unless_ended=cluster)
             for lane in Heartbeat.objects.filter(kind=LoopKind.LANE, started_at__isnull=False):
                 assert lane.pid
                 os.kill(lane.pid, signal.SIGKILL)
-            eventually(is_completed, timeout_seconds=60, unless_ended=cluster)
+            eventually(is_completed, unless_ended=cluster)
         read_bytes = proxy.answered_bytes
     assert road.replica("a") == content
     assert read_bytes < 1.15 * size_bytes

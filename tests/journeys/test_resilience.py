@@ -64,8 +64,8 @@ def test_sigterm_stops_the_cluster_promptly_and_leaves_nothing(road: Road, tmp_p
         eventually(completed(1), unless_ended=cluster)
         assert len(members(cluster)) > 1
         os.kill(cluster.pid, signal.SIGTERM)
-        eventually(lambda: not cluster.is_running(), timeout_seconds=15)
-        eventually(lambda: not members(cluster), timeout_seconds=2)
+        eventually(lambda: not cluster.is_running())
+        eventually(lambda: not members(cluster))
     assert not Heartbeat.objects.filter(started_at__isnull=False).exists()
     assert not TransferJob.objects.filter(state=JobState.RUNNING).exists()
 
@@ -81,7 +81,7 @@ def test_pollsqs_polls_one_queue_until_sigterm(road: Road, tmp_path: Path) -> No
         eventually(TransferJob.objects.exists, unless_ended=poller)
         os.kill(poller.pid, signal.SIGTERM)
         road.put("b")  # ends the poller's long poll
-        eventually(lambda: not poller.is_running(), timeout_seconds=25)
+        eventually(lambda: not poller.is_running())
     # No lane was alive, so the poller has requested one; that lane has not started.
     assert not Heartbeat.objects.filter(started_at__isnull=False).exists()
 
@@ -105,7 +105,6 @@ def test_a_database_that_crashes_and_comes_back_loses_nothing(road: Road, tmp_pa
             eventually(
                 lambda: all(road.replica(key) is not None for key in keys),
                 unless_ended=cluster,
-                timeout_seconds=60,
             )
             road.put("after")
             eventually(
@@ -117,7 +116,6 @@ def test_a_database_that_crashes_and_comes_back_loses_nothing(road: Road, tmp_pa
                     and road.replica("after") is not None
                 ),
                 unless_ended=cluster,
-                timeout_seconds=60,
             )
             kill(cluster)
         assert not ask(
@@ -169,7 +167,7 @@ def test_sigterm_under_load_hands_over_running_jobs_and_uses_up_no_try(
     with manage("qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4") as cluster:
         eventually(lambda: running.count() >= 4, unless_ended=cluster)
         os.kill(cluster.pid, signal.SIGTERM)
-        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
+        eventually(lambda: not cluster.is_running())
     assert not running.exists()
     assert not TransferJob.objects.filter(attempt__gt=0).exists()
     assert not TransferAttempt.objects.exists()
@@ -186,6 +184,6 @@ def test_sigterm_stops_a_cluster_whose_transfers_get_no_answer(road: Road, tmp_p
     with manage("qcluster", directory=tmp_path) as cluster:
         eventually(running.exists, unless_ended=cluster)
         os.kill(cluster.pid, signal.SIGTERM)
-        eventually(lambda: not cluster.is_running(), timeout_seconds=35)
+        eventually(lambda: not cluster.is_running())
     # OSS may still carry out the write, so no lane may claim the job before its lease expires.
     assert running.exists()
