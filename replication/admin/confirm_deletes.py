@@ -122,7 +122,11 @@ def _rule(request: HttpRequest, rule_id: int, model_admin: Any) -> ReplicationRu
 
 
 def _begin(request: HttpRequest, rule: ReplicationRule) -> Confirmation:
-    """Check the form against what is held now."""
+    """Begin to confirm what the form carries.
+
+    Raises:
+        _Refused: the form does not fit what is held now.
+    """
     try:
         seen = _read_seen(request.POST.get("seen", ""), rule)
     except signing.BadSignature as error:
@@ -164,8 +168,10 @@ def _signed_seen(rule: ReplicationRule, held: HeldDeletes) -> str:
 
 
 def _read_seen(text: str, rule: ReplicationRule) -> Seen:
-    """Raises:
-    signing.BadSignature: not from a page of this rule.
+    """What a page of this rule has shown.
+
+    Raises:
+        signing.BadSignature: the text is not from such a page.
     """
     rule_id, *values = signing.loads(text, salt=_SEEN)
     if rule_id != rule.pk:

@@ -240,7 +240,7 @@ def test_an_address_of_another_rule_or_a_forged_one_is_not_found(
 ) -> None:
     hold(rule, *"abcdefgh")
     _, seen = see(operator_client, rule)
-    address = operator_client.post(page_url(rule), {"seen": seen}).url
+    address = operator_client.post(page_url(rule), {"seen": seen})["Location"]
     other = address.replace(f"/{rule.pk}/", f"/{service.other_rule.pk}/")
     for forged in (other, f"{page_url(rule)}{seen}/", f"{page_url(rule)}x/"):
         assert operator_client.post(forged).status_code == 404
@@ -252,7 +252,7 @@ def test_only_a_user_who_may_operate_rules_sees_and_confirms(
 ) -> None:
     hold(rule, *"abcdefgh")
     _, seen = see(operator_client, rule)
-    address = operator_client.post(page_url(rule), {"seen": seen}).url
+    address = operator_client.post(page_url(rule), {"seen": seen})["Location"]
     for refused in (
         viewer_client.get(page_url(rule)),
         viewer_client.post(page_url(rule), {"seen": seen}),
@@ -340,7 +340,7 @@ KEYS = [
 
 
 def rows_of(client: Client, url: str) -> list[dict[str, str]]:
-    answer = client.get(url)
+    answer: Any = client.get(url)
     assert answer.status_code == 200
     assert answer["Content-Type"] == "text/csv; charset=utf-8"
     text = b"".join(answer.streaming_content).decode("utf-8-sig")

@@ -123,7 +123,7 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
     ConditionKind.BRAKED: (
         lambda: a_rule(max_deletes_per_hour=1, braked_at="2026-01-01T00:00Z"),
         "rule photos stopped deleting",
-        lambda: delete_brake.confirm(rules()),
+        lambda: delete_brake.end(ReplicationRule.objects.get().pk),
         "rule photos deletes again",
     ),
     ConditionKind.DEAD_LETTERS: (
