@@ -81,7 +81,7 @@ def test_a_letter_that_still_can_not_be_parsed_stays_with_the_current_reason(
 
 
 def test_records_that_match_no_rule_are_counted(rule: ReplicationRule, queue: EventQueue) -> None:
-    a_letter(queue, put_event("a.jpg", bucket="nobodys"))
+    a_letter(queue, put_event("a.jpg", bucket="unknown"))
     a_letter(queue, put_event("a.jpg"))
     assert replay_all() == Replayed(letters=2, jobs=1, unmatched=1)
 
