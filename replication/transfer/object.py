@@ -19,6 +19,12 @@ from replication.transfer.attributes import PlannedAttributes, plan_attributes
 from replication.transfer.results import Completion, DeleteWanted, LargeObject
 from replication.transfer.verified_body import Allowance, VerifiedBody, check_crc64
 
+# Why a large object is copied without tags, where the source counts none.
+_WITHOUT_TAGS = {
+    ErrorCode.SOURCE_ACCESS_DENIED: "the source denies access to them",
+    ErrorCode.SOURCE_UNSUPPORTED: "the source does not support them",
+}
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -104,9 +110,9 @@ class Transfer:
             try:
                 tags = self._tags(info)
             except ReplicationError as error:
-                if info.tag_count or error.code is not ErrorCode.SOURCE_ACCESS_DENIED:
+                if info.tag_count or error.code not in _WITHOUT_TAGS:
                     raise
-                remarks = ("without tags, if the object has any: the source denies access to them",)
+                remarks = (f"without tags, if the object has any: {_WITHOUT_TAGS[error.code]}",)
         planned = plan_attributes(self.rule, info, tags=tags, key=key)
         return replace(planned, remarks=(*planned.remarks, *remarks))
 

@@ -27,17 +27,20 @@ _NO_FAILURES = {ErrorCode.SOURCE_CHANGED, ErrorCode.DESTINATION_THROTTLED}
 def permitted_deletes(
     finished: Sequence[Finished], rulebook: Rulebook
 ) -> tuple[list[tuple[ClaimedJob, DeleteWanted]], list[Finished]]:
-    """The deletes that the brake permits now, and all other ends."""
-    wanting = {
-        end.job.id: (end.job, end.result)
-        for end in finished
-        if isinstance(end.result, DeleteWanted)
-    }
+    """The deletes that the brake permits now, and all other ends.
+
+    Two ends may be of one job: of a claim that was lost, and of the claim after it.
+    """
+    wanting = [(end.job, end.result) for end in finished if isinstance(end.result, DeleteWanted)]
     if not wanting:
         return [], list(finished)
-    permitted = delete_brake.ask([(job, rulebook.of(job.rule_id)) for job, _ in wanting.values()])
-    rest = [end for end in finished if end.job.id not in wanting.keys() & permitted]
-    return [wanting[job_id] for job_id in wanting.keys() & permitted], rest
+    permitted = delete_brake.ask([(job, rulebook.of(job.rule_id)) for job, _ in wanting])
+    rest = [
+        end
+        for end in finished
+        if not (isinstance(end.result, DeleteWanted) and end.job.id in permitted)
+    ]
+    return [(job, wanted) for job, wanted in wanting if job.id in permitted], rest
 
 
 def settle_all(

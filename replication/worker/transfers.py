@@ -149,6 +149,8 @@ class Transfers:
 
     def _start(self, claimed: list[ClaimedJob], *, asked_at: float) -> None:
         until = leases.trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
+        for job in claimed:  # before any is held: a held job without a step would never end
+            self._rulebook.of(job.rule_id)
         for job in claimed:
             held = self._held[claim_of(job)] = HeldJob(until, job=job)
             self._start_transfer(held, threshold_bytes=self._limits.multipart_threshold_bytes)

@@ -86,7 +86,8 @@ class UploadLeader:
         if isinstance(end.result, UploadBegun):
             self._take_begun(end.job, end.result)
             return True
-        if isinstance(end.result, LargeObject) and self.may_lead_more:
+        # Led already: this statement runs once more, because the database was away.
+        if isinstance(end.result, LargeObject) and (self.leads(end.job) or self.may_lead_more):
             try:
                 self._lead(held, end.result)
             except ReplicationError as error:

@@ -21,6 +21,9 @@ from replication.models import (
     TransferJob,
 )
 from replication.stores.base import parse_retry_after
+from replication.stores.factory import destination_store, source_store
+from replication.transfer.object import Transfer
+from replication.transfer.results import LargeObject
 from sandbox.oss import Denial, Fault
 from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
 from tests.support.http_origin import HttpOrigin, http_origin
@@ -77,6 +80,29 @@ def put_count(road: Road) -> int:
 
 
 # -- what is copied ----------------------------------------------------------------------------
+
+
+def test_a_large_object_of_a_server_without_tags_is_copied_and_the_record_says_so(
+    road: Road, http: HttpOrigin
+) -> None:
+    http.answers(b"x" * 2000, ETag='"strong"', x_amz_request_id="1")
+    whole = http.answer
+    http.answers(b"<Error><Code>NotImplemented</Code></Error>", status="501 Not Implemented")
+    refused = http.answer
+    http.answer = lambda target: refused if "tagging" in target else whole  # type: ignore[assignment, return-value]
+    road.source.endpoint_url = http.url
+    transfer = Transfer(
+        rule=road.rule,
+        key=KEY,
+        source=source_store(road.source),
+        destination=destination_store(road.destination),
+        raise_if_stopped=lambda: None,
+        threshold_bytes=1000,
+        part_bytes=1000,
+    )
+    planned = transfer.run()
+    assert isinstance(planned, LargeObject)
+    assert "does not support" in "".join(planned.planned.remarks)
 
 
 def test_an_empty_object_is_copied(road: Road) -> None:
