@@ -15,7 +15,7 @@ NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_K
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 
-.PHONY: help demo test check chaos fidelity bench format openapi sandbox requirements clean
+.PHONY: help demo test check chaos fidelity bench format migrations openapi sandbox requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,9 @@ bench: .venv-bench/installed ## Compare with juicefs and rclone, write benchmark
 format: $(VENV)/dev.installed ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+migrations: $(VENV)/dev.installed ## Write the migrations that the models lack
+	@$(NO_DATABASE) $(BIN)/python -W ignore manage.py makemigrations replication
 
 openapi: $(VENV)/dev.installed ## Renew docs/reference/openapi.json from the code
 	@$(NO_DATABASE) $(BIN)/python manage.py shell --no-imports -c 'from replication.api.openapi import as_text; print(as_text(), end="")' > docs/reference/openapi.json
