@@ -383,5 +383,9 @@ class LeaseLost(TransferStopped):
     """This lane no longer holds the lease of the job or part."""
 
 
+class RuleChanged(TransferStopped):
+    """The job's rule was changed: the job must begin again under the rule as it is now."""
+
+
 class HandOver(TransferStopped):
     """This lane is stopping: another lane must take over the job or part."""

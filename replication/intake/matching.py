@@ -31,6 +31,19 @@ class UnknownDomain(Exception):
         self.domain = domain
 
 
+class KeysOutsideRule(Exception):
+    """No job of this rule may touch these keys: they are outside its source prefix."""
+
+    def __init__(self, rule: ReplicationRule, keys: Sequence[str]) -> None:
+        self.keys = keys
+        more = f" and {len(keys) - 1} more keys" if len(keys) > 1 else ""
+        super().__init__(
+            f"rule {rule.name} is for keys that begin with {rule.source_prefix!r}, and "
+            f"{keys[0]!r}{more} does not; name keys as they are in the source bucket, with the "
+            "prefix, or use the rule that is for them"
+        )
+
+
 @dataclass(frozen=True)
 class AnnouncedEvent:
     """An event, and when its message was sent; None if the sender does not say."""
@@ -85,10 +98,30 @@ def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
 
 
 def look_again(rule: ReplicationRule, keys: Iterable[str]) -> list[int]:
-    """Make a job for each key of the rule, at an operator's request; ignores the rule's filters."""
+    """Make a job for each key of the rule, at an operator's request.
+
+    The rule's filters don't apply, but a key that they exclude is only copied, never deleted.
+
+    Raises:
+        KeysOutsideRule: some are outside the rule's source prefix; no job is made.
+    """
+    keys = list(keys)
+    check_prefix(rule, keys)
     return enqueue(
-        [JobOrder(rule.pk, key) for key in keys], origin=JobOrigin.ADMIN, priority=PRIORITY_BULK
+        [JobOrder(rule.pk, key, ignores_filters=not rule.matches(key)) for key in keys],
+        origin=JobOrigin.ADMIN,
+        priority=PRIORITY_BULK,
     )
+
+
+def check_prefix(rule: ReplicationRule, keys: Iterable[str]) -> None:
+    """Refuse keys that no job of the rule may touch.
+
+    Raises:
+        KeysOutsideRule: some are outside the rule's source prefix.
+    """
+    if outside := [key for key in keys if not key.startswith(rule.source_prefix)]:
+        raise KeysOutsideRule(rule, outside)
 
 
 def _rules_by_bucket(buckets: Set[str]) -> dict[str, list[tuple[int, KeyFilter]]]:

@@ -22,16 +22,27 @@ WIDTH_NOW = (
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """What a lane needs to know about a job that it has claimed; `attempt` is its fencing token."""
+    """What a lane needs to know about a job that it has claimed.
+
+    `token` is the fencing token of this claim; no other claim of the job has the same one.
+    """
 
     id: int
+    token: int
     rule_id: int
     key: str
     attempt: int
     attempt_limit: int
     started_at: datetime
+    rule_version: int  # of the rule as the lane applies it; at first, as it was at the claim
+    ignores_filters: bool = False
     write_in_doubt_until: datetime | None = None  # if still in the future at the claim
     size_bytes: int | None = None  # of the object, as seen by a lane that handed it over
+
+    @property
+    def claim(self) -> tuple[int, int]:
+        """The job's id and the fencing token."""
+        return self.id, self.token
 
 
 def claim(
@@ -112,9 +123,12 @@ def claim(
             )
             UPDATE replication_transferjob AS job
             SET state = 'running', claimed_by = %(lane)s, started_at = now(),
+                token = job.token + 1,
                 lease_expires_at = now() + make_interval(secs => %(lease)s)
-            FROM due WHERE job.id = due.id
-            RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at,
+            FROM due, replication_replicationrule AS rule
+            WHERE job.id = due.id AND rule.id = job.rule_id
+            RETURNING job.id, job.token, job.rule_id, job.key, job.attempt, job.attempt_limit,
+                job.started_at, rule.version, job.ignores_filters,
                 CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END,
                 job.size_bytes
             """,  # noqa: S608 - inserts our own constants only
@@ -134,7 +148,7 @@ def claim(
 def extend_leases(
     lane: UUID, held: Collection[ClaimedJob], *, lease_seconds: float
 ) -> set[tuple[int, int]]:
-    """Extend the leases of the jobs that the lane still holds; return their (id, attempt).
+    """Extend the leases of the jobs that the lane still holds; return their (id, token).
 
     Jobs of a claim whose answer was lost are unknown to the lane: their leases expire, and they are
     rescued.
@@ -144,11 +158,11 @@ def extend_leases(
             """
             UPDATE replication_transferjob AS job
             SET lease_expires_at = now() + make_interval(secs => %s)
-            FROM unnest(%s::bigint[], %s::int[]) AS held (id, attempt)
-            WHERE job.id = held.id AND job.attempt = held.attempt
+            FROM unnest(%s::bigint[], %s::int[]) AS held (id, token)
+            WHERE job.id = held.id AND job.token = held.token
               AND job.state = 'running' AND job.claimed_by = %s
-            RETURNING job.id, job.attempt
+            RETURNING job.id, job.token
             """,
-            [lease_seconds, [job.id for job in held], [job.attempt for job in held], lane],
+            [lease_seconds, [job.id for job in held], [job.token for job in held], lane],
         )
         return set(cursor.fetchall())

@@ -34,22 +34,16 @@ def await_confirmation(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
                 delete_permit = CASE WHEN waiting.id IS NULL AND rule.braked_at IS NOT NULL
                     THEN 'awaited' ELSE '' END,
                 available_at = now(), lease_expires_at = NULL, claimed_by = NULL
-            FROM unnest(%s::bigint[], %s::int[], %s::timestamptz[])
-                     AS held (id, attempt, started_at)
+            FROM unnest(%s::bigint[], %s::int[]) AS held (id, token)
             JOIN replication_transferjob AS mine ON mine.id = held.id
             JOIN replication_replicationrule AS rule ON rule.id = mine.rule_id
             LEFT JOIN replication_transferjob AS waiting
                 ON waiting.rule_id = mine.rule_id AND waiting.key = mine.key
                 AND waiting.state = 'pending'
-            WHERE job.id = held.id AND job.state = 'running' AND job.attempt = held.attempt
-              AND job.started_at = held.started_at
+            WHERE job.id = held.id AND job.state = 'running' AND job.token = held.token
             RETURNING job.id, job.state
             """,
-            [
-                [job.id for job in held],
-                [job.attempt for job in held],
-                [job.started_at for job in held],
-            ],
+            [[job.id for job in held], [job.token for job in held]],
         )
         states = {job_id: JobState(state) for job_id, state in cursor.fetchall()}
         for job in held:
@@ -75,11 +69,11 @@ def grant_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
         cursor.execute(
             """
             UPDATE replication_transferjob AS job SET delete_permit = 'granted'
-            FROM unnest(%s::bigint[], %s::int[]) AS granted (id, attempt)
-            WHERE job.id = granted.id AND job.attempt = granted.attempt AND job.state = 'running'
+            FROM unnest(%s::bigint[], %s::int[]) AS granted (id, token)
+            WHERE job.id = granted.id AND job.token = granted.token AND job.state = 'running'
             RETURNING job.id
             """,
-            [[job.id for job in jobs], [job.attempt for job in jobs]],
+            [[job.id for job in jobs], [job.token for job in jobs]],
         )
         return {job_id for (job_id,) in cursor.fetchall()}
 

@@ -238,7 +238,7 @@ def extend_leases(
             WHERE part.id = held.id AND part.attempt = held.attempt AND part.claimed_by = %s
             RETURNING part.id, part.attempt
             """,
-            [lease_seconds, [part.id for part in held], [part.attempt for part in held], lane],
+            [lease_seconds, [part.id for part in held], [part.token for part in held], lane],
         )
         return set(cursor.fetchall())
 
@@ -257,7 +257,7 @@ def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
             """,
             [
                 [part.id for part, _ in done],
-                [part.attempt for part, _ in done],
+                [part.token for part, _ in done],
                 [carried.receipt.etag for _, carried in done],
                 [carried.receipt.crc64 for _, carried in done],
                 [carried.source_crc for _, carried in done],
@@ -276,7 +276,7 @@ def put_back(part: ClaimedPart, *, delay_seconds: float = 0, is_failure: bool = 
                 available_at = now() + make_interval(secs => %s)
             WHERE id = %s AND attempt = %s AND etag = ''
             """,
-            [is_failure, delay_seconds, part.id, part.attempt],
+            [is_failure, delay_seconds, part.id, part.token],
         )
 
 

@@ -32,6 +32,8 @@ class Outcome(models.TextChoices):
     DELETED = "deleted", _("deleted")
     SKIPPED = "skipped", _("skipped")  # OSS does not accept the key, and the rule says to skip it
     ABSENT = "absent", _("absent")  # the source has no such object, and nothing had to be done
+    # The rule was changed after the job was made, and does not cover the key any more.
+    UNWANTED = "unwanted", _("no longer asked for")
 
 
 class DeletePermit(models.TextChoices):
@@ -49,13 +51,14 @@ class JobOrigin(models.TextChoices):
     ADMIN = "admin", _("look again")
     LOST_LEASE = "lost_lease", _("written after the lease was lost")
     DOUBT = "doubt", _("an earlier write may have landed late")
+    RULE_CHANGED = "rule_changed", _("the rule was changed meanwhile")
 
 
 class TransferJob(models.Model):
     """An order to make one key at the destination equal to the source, as the source is now.
 
-    `attempt` counts the unsuccessful attempts so far, and is the fencing token: a lane that
-    settles a job names the attempt that it claimed, and changes nothing if the job has moved on.
+    `token` is the fencing token. Each claim raises it: a lane that settles a job names the token of
+    its claim, and changes nothing if the job has moved on.
     """
 
     id: int
@@ -70,6 +73,13 @@ class TransferJob(models.Model):
         _("priority"), default=0, help_text=_("The smaller number goes first.")
     )
     attempt = models.IntegerField(_("unsuccessful tries"), default=0)
+    token = models.IntegerField(_("claims"), db_default=0, editable=False)
+    ignores_filters = models.BooleanField(
+        _("ignores filters"),
+        db_default=False,
+        editable=False,
+        help_text=_("A person asked for this key, whatever the rule's filters say."),
+    )
     attempt_limit = models.IntegerField(_("maximum tries"))
 
     event_at = models.DateTimeField(

@@ -43,6 +43,7 @@ class Transfer:
     part_bytes: int
     allowance: Allowance | None = None
     size_bytes: int | None = None  # as last seen; if large, a HEAD is cheaper than a GET
+    ignores_filters: bool = False  # a person asked for this key
 
     def run(self) -> Completion | LargeObject | DeleteWanted:
         """Copy the object as it is now, or find that it is missing.
@@ -55,6 +56,8 @@ class Transfer:
                 CHECKSUM_MISMATCH.
             TransferStopped: this lane no longer holds the job, or must hand it over.
         """
+        if not self.rule.asks_for(self.key, ignoring_filters=self.ignores_filters):
+            return Completion(Outcome.UNWANTED)
         planned_key = plan_key(
             self.rule.destination_key(self.key),
             policy=KeyPolicy(self.rule.key_policy),
@@ -151,7 +154,8 @@ class Transfer:
     def _result_for_missing(
         self, destination_key: str, missing: ObjectMissing
     ) -> Completion | DeleteWanted:
-        if self.rule.delete_policy != DeletePolicy.MIRROR:
+        # What a person asks for although the filters exclude it is copied, but never deleted.
+        if self.rule.delete_policy != DeletePolicy.MIRROR or not self.rule.matches(self.key):
             return Completion(Outcome.ABSENT, source_request_id=missing.request_id)
         return DeleteWanted(destination_key, missing.request_id)
 

@@ -29,12 +29,12 @@ class Completion:
 
 @dataclass(frozen=True)
 class ClaimedPart:
-    """A part that a lane claimed; `attempt` is the fencing token."""
+    """A part that a lane claimed; `token` is the fencing token of this claim."""
 
     id: int
     upload_pk: int
     number: int
-    attempt: int
+    token: int
     failures: int
     rule_id: int
     key: str
@@ -43,6 +43,11 @@ class ClaimedPart:
     pin: ObjectInfo
     parts: PartPlan
     checksum: SourceChecksum | None  # of the whole object, to combine from the parts
+
+    @property
+    def claim(self) -> tuple[int, int]:
+        """The part's id and the fencing token."""
+        return self.id, self.token
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from django.db import DataError
 
 from replication import jobs
 from replication.cluster.database import Persistently
-from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError
+from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError, RuleChanged
 from replication.jobs import ClaimedJob, JobOrder, delete_brake, parking, rate_limits
 from replication.models import ArchivePolicy, JobOrigin, JobState, Outcome, ReplicationRule
 from replication.transfer.results import Completion, DeleteWanted, LargeObject
 from replication.worker.capacity import Rulebook
-from replication.worker.leases import Finished
+from replication.worker.leases import Claim, Finished
 
 log = structlog.get_logger(__name__)
 
@@ -29,18 +29,35 @@ def permitted_deletes(
 ) -> tuple[list[tuple[ClaimedJob, DeleteWanted]], list[Finished]]:
     """The deletes that the brake permits now, and all other ends.
 
-    Two ends may be of one job: of a claim that was lost, and of the claim after it.
+    No replica is deleted under an old version of a rule. Two ends may be of one job: of a claim
+    that was lost, and of the next claim.
     """
-    wanting = [(end.job, end.result) for end in finished if isinstance(end.result, DeleteWanted)]
-    if not wanting:
+    wishes = [end for end in finished if isinstance(end.result, DeleteWanted)]
+    if not wishes:
         return [], list(finished)
-    permitted = delete_brake.ask([(job, rulebook.of(job.rule_id)) for job, _ in wanting])
-    rest = [
-        end
-        for end in finished
-        if not (isinstance(end.result, DeleteWanted) and end.job.id in permitted)
-    ]
-    return [(job, wanted) for job, wanted in wanting if job.id in permitted], rest
+    outdated = _outdated([end.job for end in wishes])
+    asking = [end.job for end in wishes if end.job.claim not in outdated]
+    granted = delete_brake.ask([(job, rulebook.of(job.rule_id)) for job in asking])
+    permitted: list[tuple[ClaimedJob, DeleteWanted]] = []
+    rest: list[Finished] = []
+    for end in finished:
+        if not isinstance(end.result, DeleteWanted):
+            rest.append(end)
+        elif end.job.claim in outdated:
+            rest.append(Finished(end.job, RuleChanged()))
+        elif end.job.id in granted:
+            permitted.append((end.job, end.result))
+        else:
+            rest.append(end)
+    return permitted, rest
+
+
+def _outdated(jobs_of_lane: Sequence[ClaimedJob]) -> set[Claim]:
+    """The claims whose rule was changed since the lane read it."""
+    rule_ids = {job.rule_id for job in jobs_of_lane}
+    versions = ReplicationRule.objects.filter(pk__in=rule_ids).values_list("pk", "version")
+    current = dict(versions)
+    return {job.claim for job in jobs_of_lane if current[job.rule_id] != job.rule_version}
 
 
 def settle_all(
@@ -70,7 +87,7 @@ def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
     lost = _complete(completions, rulebook)
     jobs.await_confirmation([end.job for end in finished if isinstance(end.result, DeleteWanted)])
     for end in finished:
-        if isinstance(end.result, HandOver):
+        if isinstance(end.result, HandOver | RuleChanged):
             jobs.hand_over(end.job, size_bytes=end.size_bytes)
         elif isinstance(end.result, LargeObject):
             # This lane leads as many large objects as it may. Another lane will lead this one.
@@ -78,7 +95,7 @@ def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
         elif isinstance(end.result, ReplicationError):
             lost += _fail_attempt(end.job, end.result, rulebook)
     jobs.enqueue(
-        [JobOrder(job.rule_id, job.key) for job in lost],
+        [JobOrder(job.rule_id, job.key, ignores_filters=job.ignores_filters) for job in lost],
         origin=JobOrigin.LOST_LEASE,
         priority=jobs.PRIORITY_EVENT,
     )
@@ -106,7 +123,7 @@ def _complete(
             parking.note_success(rule_id)
             rulebook.expire()
     for job, done in completions:
-        if job.id in completed:
+        if job.claim in completed:
             log.info(
                 "job.completed",
                 job=job.id,
@@ -115,7 +132,7 @@ def _complete(
                 outcome=done.outcome.value,
                 size_bytes=done.size_bytes,
             )
-    return [job for job, _ in completions if job.id not in completed]
+    return [job for job, _ in completions if job.claim not in completed]
 
 
 def _fail_attempt(job: ClaimedJob, error: ReplicationError, rulebook: Rulebook) -> list[ClaimedJob]:
@@ -141,10 +158,12 @@ def apply_error(job: ClaimedJob, rule: ReplicationRule, error: ReplicationError)
     """Settle the job as its error's disposition says; None if its lease was lost.
 
     An error that concerns the whole rule or destination is recorded there. It uses up no try of
-    the job.
+    the job. An error that no retry can help counts only under the rule as it is now.
     """
     if error.code is ErrorCode.SOURCE_RESTORING:
         return jobs.await_restore(job, error)
+    if error.disposition in _HOPELESS and _outdated([job]):
+        return JobState.PENDING if jobs.hand_over(job) else None
     if error.disposition is Disposition.PERSON and parking.note_error(rule.pk, error):
         return jobs.retry_later(job, error, uses_up_a_try=False)
     if error.disposition in _HOPELESS and not _will_be_restored(rule, error):

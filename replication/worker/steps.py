@@ -62,6 +62,7 @@ def transfer(
         part_bytes=part_bytes,
         allowance=allowance,
         size_bytes=held.job.size_bytes,
+        ignores_filters=held.job.ignores_filters,
     ).run()
 
 

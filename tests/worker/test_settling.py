@@ -23,22 +23,22 @@ def rule() -> ReplicationRule:
     return a_rule(delete_policy=DeletePolicy.MIRROR)
 
 
-def claimed(rule: ReplicationRule, *, attempt: int) -> ClaimedJob:
-    return ClaimedJob(7, rule.pk, "a", attempt, 10, datetime.now(UTC))
+def claimed(rule: ReplicationRule, *, token: int) -> ClaimedJob:
+    return ClaimedJob(7, token, rule.pk, "a", 0, 10, datetime.now(UTC), rule_version=1)
 
 
 def test_no_end_is_lost_where_a_lost_claim_ends_together_with_the_next_claim(
     rule: ReplicationRule,
 ) -> None:
-    lost = Finished(claimed(rule, attempt=0), LeaseLost())
-    current = Finished(claimed(rule, attempt=1), WANTED)
+    lost = Finished(claimed(rule, token=1), LeaseLost())
+    current = Finished(claimed(rule, token=2), WANTED)
     permitted, rest = permitted_deletes([lost, current], Rulebook())
     assert permitted == [(current.job, WANTED)]
     assert rest == [lost]
 
 
 def test_both_claims_of_a_job_that_want_to_delete_go_on(rule: ReplicationRule) -> None:
-    ends = [Finished(claimed(rule, attempt=number), WANTED) for number in (0, 1)]
+    ends = [Finished(claimed(rule, token=number), WANTED) for number in (0, 1)]
     permitted, rest = permitted_deletes(ends, Rulebook())
     assert permitted == [(end.job, WANTED) for end in ends]
     assert rest == []
