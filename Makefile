@@ -1,4 +1,4 @@
-# make demo    replicate 200 objects from an S3 stand-in to an OSS stand-in, and open the admin
+# make demo    replicate 200 objects from an S3 stand-in to an OSS stand-in, and keep the admin running
 # make test    run all tests
 # `make help` lists all targets.
 
@@ -75,7 +75,7 @@ $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 	@touch $@
 
 # Measure the service as it ships: on a Python compiled with all optimizations. The Pythons of the
-# image and of distributions are; a Python that somebody built may not be.
+# image and of distributions are; a Python built by hand may not be.
 .venv-bench/installed: requirements/bench.txt
 	@echo "Installing $< …"
 	@$(call make_venv,.venv-bench,$(PYTHON) /usr/bin/python3 $(PYTHONS))

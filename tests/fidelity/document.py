@@ -124,7 +124,7 @@ def _class(expected: Expected) -> str:
 
 def _fields(fields: object) -> str:
     assert isinstance(fields, dict)
-    # Leave out the ordinary fields that only show that they survive beside the odd one.
+    # Leave out the ordinary fields, which only show that they survive together with the odd one.
     shown = {name: value for name, value in fields.items() if name not in {"kept", "content-type"}}
     return ", ".join(_code(f"{name}: {value}") for name, value in shown.items()) or "without it"
 

@@ -142,7 +142,7 @@ def _odd_header(title: str) -> Sample:
     )
 
 
-_TOO_LARGE_BESIDE_ANOTHER = "2 KB of Chinese"
+_TOO_LARGE_WITH_OTHERS = "2 KB of Chinese"
 
 
 def _header(title: str) -> Sample:
@@ -162,14 +162,14 @@ def _header(title: str) -> Sample:
 
 def _odd(title: str) -> Sample:
     sent, rewritten = _ODD[title]
-    beside = {} if title == _TOO_LARGE_BESIDE_ANOTHER else {"kept": "as it is"}
+    others = {} if title == _TOO_LARGE_WITH_OTHERS else {"kept": "as it is"}
     return sample(
         "user metadata that OSS does not accept",
         title,
-        Sent(metadata={**sent, **beside}),
+        Sent(metadata={**sent, **others}),
         fail=_REFUSED,
-        drop=Arrives(metadata=beside),
-        rewrite=Arrives(metadata={**rewritten, **beside}),
+        drop=Arrives(metadata=others),
+        rewrite=Arrives(metadata={**rewritten, **others}),
     )
 
 
@@ -189,7 +189,7 @@ SAMPLES = [
         "metadata above OSS's limit",
         "2 KB of Chinese and a key of 1 KB",
         "键" * 341 + "k",
-        Sent(metadata=_ODD[_TOO_LARGE_BESIDE_ANOTHER][0]),
+        Sent(metadata=_ODD[_TOO_LARGE_WITH_OTHERS][0]),
         {
             Variant.FAIL: Refused("key_incompatible"),
             Variant.DROP: LeftOut(),
