@@ -49,7 +49,7 @@ class ReplicaBucket:
 
     def __enter__(self) -> Self:
         address = urlsplit(self._bucket.endpoint).netloc
-        self._connection = http.client.HTTPConnection(address, timeout=30)
+        self._connection = http.client.HTTPConnection(address, timeout=90)
         return self
 
     def __exit__(
