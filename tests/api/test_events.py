@@ -244,7 +244,7 @@ def test_the_schema_is_served_and_describes_the_body(client):
 @pytest.mark.django_db(transaction=True)
 def test_over_http_the_jobs_are_committed_when_the_answer_arrives(live_server):
     a_rule(domain="files.example.com")
-    http_connection = http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=10)
+    http_connection = http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=60)
     token = settings.S3SYNC.api_tokens[0]
     http_connection.request(
         "POST",
@@ -260,7 +260,7 @@ def test_over_http_the_jobs_are_committed_when_the_answer_arrives(live_server):
 
 @pytest.mark.django_db(transaction=True)
 def test_over_http_a_body_announced_as_too_large_is_refused_before_it_is_sent(live_server):
-    http_connection = http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=10)
+    http_connection = http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=60)
     http_connection.putrequest("POST", URL)
     http_connection.putheader("Authorization", f"Bearer {settings.S3SYNC.api_tokens[0]}")
     http_connection.putheader("Content-Length", str(10 * MAX_BODY_BYTES))

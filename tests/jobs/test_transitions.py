@@ -219,7 +219,7 @@ def test_a_claim_does_not_wait_for_locked_rows(rule: ReplicationRule) -> None:
 
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         TransferJob.objects.select_for_update().get(key="a")
-        assert pool.submit(elsewhere).result(timeout=10) == ["b"]
+        assert pool.submit(elsewhere).result(timeout=90) == ["b"]
 
 
 # -- leases ------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class VersionedKeys:
 
 
 def overlaps(looks: list[Look]) -> list[tuple[Look, Look]]:
-    """Pairs of looks at the same rule and key of which one began before the other ended."""
+    """Pairs of looks at the same rule and key, one begun before the other ended."""
     found = []
     latest: dict[tuple[int, str], Look] = {}
     for look in sorted(looks, key=attrgetter("began_ns")):

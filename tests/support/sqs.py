@@ -1,7 +1,7 @@
 """The queue of a road in SQS: what a test sends into it, and what is left in it."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.road import Road
 
@@ -41,10 +41,11 @@ def set_visibility_timeout(road: Road, *, seconds: int) -> None:
 
 def messages_left(road: Road) -> int:
     """How many messages are in the queue, hidden ones included."""
-    attributes = road.aws.client("sqs").get_queue_attributes(
+    answer: Any = road.aws.client("sqs").get_queue_attributes(
         QueueUrl=road.queue.url, AttributeNames=["All"]
-    )["Attributes"]
-    return sum(
-        int(attributes[f"ApproximateNumberOfMessages{state}"])
-        for state in ("", "NotVisible", "Delayed")
     )
+    counts = [
+        int(answer["Attributes"][f"ApproximateNumberOfMessages{state}"])
+        for state in ("", "NotVisible", "Delayed")
+    ]
+    return sum(counts)
