@@ -14,11 +14,13 @@ from replication.mapping.keys import PlannedKey
 from replication.mapping.metadata import (
     PROVENANCE_ETAG,
     PROVENANCE_MODIFIED,
+    PROVENANCE_SOURCE,
     PROVENANCE_VERSION,
     MetadataPolicy,
     plan_content_headers,
     plan_metadata,
 )
+from replication.mapping.ownership import source_mark
 from replication.mapping.storage_classes import parse_storage_classes
 from replication.mapping.tags import TagPolicy, plan_tags
 from replication.models import EncryptionMethod, ObjectAcl, ReplicationRule
@@ -34,7 +36,12 @@ class PlannedAttributes:
 
 
 def plan_attributes(
-    rule: ReplicationRule, info: ObjectInfo, *, tags: Mapping[str, str], key: PlannedKey
+    rule: ReplicationRule,
+    info: ObjectInfo,
+    *,
+    source_key: str,
+    tags: Mapping[str, str],
+    key: PlannedKey,
 ) -> PlannedAttributes:
     """Plan the attributes of the replica of this object under this rule.
 
@@ -49,7 +56,8 @@ def plan_attributes(
             request_id=info.request_id,
         )
     headers = plan_content_headers(info.content_headers, policy=policy)
-    provenance = _provenance(info) | key.provenance | headers.provenance
+    mark = {PROVENANCE_SOURCE: source_mark(rule.source.location, source_key)}
+    provenance = mark | _provenance(info) | key.provenance | headers.provenance
     metadata = plan_metadata(info.user_metadata, policy=policy, provenance=provenance)
     planned_tags = plan_tags(tags, policy=TagPolicy(rule.tag_policy))
     dropped = [*headers.dropped, *metadata.dropped, *planned_tags.dropped]

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 import structlog
 
 from replication.errors import ErrorCode, ReplicationError
+from replication.mapping.ownership import without_mark
 from replication.models import MultipartUpload, Outcome
 from replication.stores.base import DestinationStore, Receipt, ReplicaInfo, SourceStore
 from replication.stores.checksums import SourceChecksum, combine_crc64
@@ -148,7 +149,8 @@ def _is_copy(replica: ReplicaInfo, large: LargeObject) -> bool:
     return (
         replica.size_bytes == large.info.size_bytes
         and bool(large.info.last_modified)
-        and replica.user_metadata == dict(wanted.user_metadata)
+        # A replica of an earlier version of s3sync has no mark, and is a copy all the same.
+        and without_mark(replica.user_metadata) == without_mark(wanted.user_metadata)
         and replica.content_headers == dict(wanted.content_headers)
         and replica.tag_count == len(wanted.tags)
         and replica.storage_class == wanted.storage_class

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
+from replication.mapping.ownership import mark_of
 from replication.mapping.parts import check_size, plan_parts
 from replication.models import (
     ArchivePolicy,
@@ -103,7 +104,7 @@ class Transfer:
             return LargeObject(info, key.key, parts, self._plan_attributes_of_large(info, key))
         check_size(info.size_bytes)
         tags = self._tags(info) if info.tag_count else {}
-        return plan_attributes(self.rule, info, tags=tags, key=key)
+        return plan_attributes(self.rule, info, source_key=self.key, tags=tags, key=key)
 
     def _plan_attributes_of_large(self, info: ObjectInfo, key: PlannedKey) -> PlannedAttributes:
         """Read the tags whatever `tag_count` says: some servers do not count them in a HEAD."""
@@ -116,7 +117,7 @@ class Transfer:
                 if info.tag_count or error.code not in _WITHOUT_TAGS:
                     raise
                 remarks = (f"without tags, if the object has any: {_WITHOUT_TAGS[error.code]}",)
-        planned = plan_attributes(self.rule, info, tags=tags, key=key)
+        planned = plan_attributes(self.rule, info, source_key=self.key, tags=tags, key=key)
         return replace(planned, remarks=(*planned.remarks, *remarks))
 
     def _tags(self, info: ObjectInfo) -> Mapping[str, str]:
@@ -157,7 +158,11 @@ class Transfer:
         # What a person asks for although the filters exclude it is copied, but never deleted.
         if self.rule.delete_policy != DeletePolicy.MIRROR or not self.rule.matches(self.key):
             return Completion(Outcome.ABSENT, source_request_id=missing.request_id)
-        return DeleteWanted(destination_key, missing.request_id)
+        replica = self.destination.head(destination_key)
+        if replica is None:
+            return Completion(Outcome.ABSENT, source_request_id=missing.request_id)
+        mark = mark_of(replica.user_metadata, location=self.rule.source.location, key=self.key)
+        return DeleteWanted(destination_key, missing.request_id, mark, replica.etag)
 
     def _request_restore_if_enabled(self) -> None:
         """Request a restore and raise SOURCE_RESTORING, if the rule restores archived objects.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from replication.mapping.ownership import Mark
 from replication.mapping.parts import PartPlan
 from replication.models import Outcome
 from replication.stores.base import DestinationStore, ObjectInfo, PartReceipt
@@ -74,6 +75,8 @@ class DeleteWanted:
 
     destination_key: str
     source_request_id: str
+    mark: Mark  # whose mark the replica carries
+    replica_etag: str
 
     def carry_out(
         self, destination: DestinationStore, *, raise_if_stopped: Callable[[], None]

@@ -441,7 +441,7 @@ def test_a_deleted_object_is_handled_as_the_rule_says(
     job = TransferJob.objects.latest("id")
     assert job.outcome == outcome
     assert road.replica(KEY) == (None if outcome == Outcome.DELETED else b"content")
-    assert look_at(road, KEY).outcome == outcome
+    assert look_at(road, KEY).outcome == Outcome.ABSENT  # nothing is left to delete
 
 
 def test_a_missing_source_bucket_deletes_nothing(make_road: Callable[..., Road]) -> None:
@@ -608,7 +608,7 @@ _MEASURE = """
 import resource, sys
 import django
 django.setup()
-from replication.models import ReplicationRule
+from replication.models import ReplicationRule, Source, SourceKind
 from replication.stores.http.store import HttpStore
 from replication.stores.oss.store import OssStore
 from replication.transfer.object import Transfer
@@ -616,7 +616,8 @@ from replication.transfer.object import Transfer
 def copy(key):
     destination = OssStore(bucket="replica", endpoint=sys.argv[2], region="cn-hangzhou",
                            addressing="virtual_host", profile="default")
-    return Transfer(ReplicationRule(), key, HttpStore(endpoint_url=sys.argv[1]), destination,
+    rule = ReplicationRule(source=Source(kind=SourceKind.HTTP, endpoint_url=sys.argv[1]))
+    return Transfer(rule, key, HttpStore(endpoint_url=sys.argv[1]), destination,
         raise_if_stopped=lambda: None, threshold_bytes=1 << 30, part_bytes=1 << 24).run()
 
 copy("small")

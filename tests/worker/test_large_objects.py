@@ -308,7 +308,7 @@ def test_a_zombies_part_changes_nothing(road: Road) -> None:
     UploadPart.objects.update(available_at=Now())
     lane = uuid4()
     [part] = uploads.claim_parts(lane, limit=1, lease_seconds=60)
-    UploadPart.objects.filter(id=part.id).update(attempt=part.attempt + 1)
+    UploadPart.objects.filter(id=part.id).update(attempt=part.token + 1)
     assert uploads.extend_leases(lane, [part], lease_seconds=60) == set()
     uploads.put_back(part)
     row = UploadPart.objects.get(id=part.id)

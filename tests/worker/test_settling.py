@@ -6,6 +6,7 @@ import pytest
 
 from replication.errors import LeaseLost
 from replication.jobs import ClaimedJob
+from replication.mapping.ownership import Mark
 from replication.models import DeletePolicy, ReplicationRule
 from replication.transfer.results import DeleteWanted
 from replication.worker.capacity import Rulebook
@@ -15,7 +16,7 @@ from tests.support.examples import a_rule
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WANTED = DeleteWanted("a", "request")
+WANTED = DeleteWanted("a", "request", Mark.OURS, "etag")
 
 
 @pytest.fixture
