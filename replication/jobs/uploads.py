@@ -96,9 +96,7 @@ def begin(
     upload of whoever has the job now stays. A second call with the same upload changes nothing.
     """
     if not _is_held(job):
-        aborting.note(
-            rule.destination, destination_key=large.destination_key, upload_id=upload_id
-        )
+        aborting.note(rule.destination, destination_key=large.destination_key, upload_id=upload_id)
         return None
     older = MultipartUpload.objects.filter(rule_id=job.rule_id, key=job.key).first()
     if older is not None:
