@@ -6,7 +6,7 @@ comes by itself.
 """
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -19,6 +19,8 @@ from replication.models import Destination, UploadToAbort
 
 # The wait after the first try; it doubles with each further try.
 FIRST_WAIT_SECONDS = 120
+# From this try on, the first hour has passed: an operator should know.
+TRIES_TO_REPORT = 6
 # An operator who mended the cause does not wait for longer than this.
 LONGEST_WAIT_SECONDS = 3600
 
@@ -48,6 +50,11 @@ def settles_after() -> timedelta:
     """
     limits = settings.S3SYNC
     return timedelta(seconds=limits.lease_seconds + 2 * limits.read_timeout_seconds)
+
+
+def due_at(upload: UploadToAbort) -> datetime:
+    """When the upload may be claimed."""
+    return max(upload.next_try_at, upload.noted_at + settles_after())
 
 
 def is_due() -> bool:
@@ -81,6 +88,11 @@ def note_error(upload: UploadToAbort, error: ReplicationError) -> None:
     UploadToAbort.objects.filter(pk=upload.pk).update(
         error_code=error.code, error_detail=error.detail
     )
+
+
+def count_not_aborted() -> int:
+    """How many uploads could not be aborted for an hour."""
+    return UploadToAbort.objects.filter(tries__gte=TRIES_TO_REPORT).exclude(error_code="").count()
 
 
 def _due() -> QuerySet[UploadToAbort]:

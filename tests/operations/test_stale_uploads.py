@@ -158,7 +158,7 @@ def test_an_upload_that_a_cluster_of_the_version_before_records_is_noted_with_it
     road: Road,
 ) -> None:
     upload = an_upload(road)
-    row = MultipartUpload.objects.filter(pk=upload.pk).values().get()
+    row: dict[str, Any] = {**MultipartUpload.objects.filter(pk=upload.pk).values().get()}
     for name in MultipartUpload.location_of(road.destination):
         del row[name]
     UploadPart.objects.all().delete()

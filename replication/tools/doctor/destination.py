@@ -240,9 +240,9 @@ class _Probe:
         bucket, profile = self.rule.destination.bucket, self.rule.destination.credential_profile
         start = self.rule.destination_key(self.rule.source_prefix)
         return (
-            f"Grant {action} on acs:oss:*:*:{bucket}/{start}* to the RAM user of the credential profile "
-            f"{profile!r} (`manage.py provision --write DIR` writes the policy). Also check that "
-            "no bucket policy denies it."
+            f"Grant {action} on acs:oss:*:*:{bucket}/{start}* to the RAM user of the credential "
+            f"profile {profile!r} (`manage.py provision --write DIR` writes the policy). Also "
+            "check that no bucket policy denies it."
         )
 
 
