@@ -78,7 +78,7 @@ def let_operators_delete(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('replication', '0013_texts'),
+        ('replication', '0014_tokens_and_versions'),
     ]
 
     operations = [
