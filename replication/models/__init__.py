@@ -36,7 +36,7 @@ from replication.models.rules import (
     RestoreTier,
 )
 from replication.models.signed_calls import LambdaContact, SignedCall
-from replication.models.uploads import MultipartUpload, UploadPart
+from replication.models.uploads import MultipartUpload, UploadPart, UploadToAbort
 
 __all__ = [
     "FINAL_STATES",
@@ -78,4 +78,5 @@ __all__ = [
     "TransferJob",
     "TriesTotal",
     "UploadPart",
+    "UploadToAbort",
 ]

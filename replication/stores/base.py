@@ -1,6 +1,6 @@
 """The protocols of sources and destinations that every kind of store implements."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -211,15 +211,6 @@ class PartReceipt:
 
 
 @dataclass(frozen=True)
-class UnfinishedUpload:
-    """A multipart upload that is neither completed nor aborted."""
-
-    key: str
-    upload_id: str
-    initiated_at: datetime
-
-
-@dataclass(frozen=True)
 class ReplicaInfo:
     """What the destination says about an object; headers and metadata as in ObjectInfo."""
 
@@ -298,13 +289,6 @@ class DestinationStore(Protocol):
 
         Raises:
             ReplicationError: UPLOAD_GONE, or any other failure.
-        """
-
-    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        """List the unfinished uploads of the keys that begin with `prefix`, in the order of keys.
-
-        Raises:
-            ReplicationError: a request failed; raised during the iteration.
         """
 
     def head(self, key: str) -> ReplicaInfo | None:

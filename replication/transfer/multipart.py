@@ -45,10 +45,6 @@ def begin_upload(
         if replica is not None and _is_copy(replica, large):
             return _completion(large, Outcome.UNCHANGED, crc64=replica.crc64, replica=replica)
     raise_if_stopped()
-    with _ignoring_access_denied():
-        for unfinished in list(destination.list_uploads(key)):
-            if unfinished.key == key:
-                destination.abort_upload(key, unfinished.upload_id)
     return UploadBegun(large, destination.create_upload(key, attributes))
 
 

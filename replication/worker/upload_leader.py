@@ -11,7 +11,7 @@ from functools import partial
 
 from django.conf import settings
 
-from replication.errors import ErrorCode, HandOver, ReplicationError, TransferStopped
+from replication.errors import ErrorCode, HandOver, LeaseLost, ReplicationError, TransferStopped
 from replication.jobs import ClaimedJob, uploads
 from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import MultipartUpload, ReplicationRule
@@ -114,6 +114,8 @@ class UploadLeader:
         """Record the upload that OSS has begun, so that lanes can claim its parts."""
         led = self._led[job.claim]
         led.upload = uploads.begin(job, begun.large, led.rule, upload_id=begun.upload_id)
+        if led.upload is None:
+            self._inbox.put(Finished(job, LeaseLost()))
         self._offer_parts()
 
     def look(self) -> None:

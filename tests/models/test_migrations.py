@@ -17,6 +17,8 @@ def test_the_migration_of_texts_runs_no_sql() -> None:
 
 
 # Schedules in the database, and tasks that an older version queued, name these.
-@pytest.mark.parametrize("name", ["run_lane", "run_poller", "revive", "prune", "notify"])
+@pytest.mark.parametrize(
+    "name", ["run_lane", "run_poller", "revive", "prune", "notify", "abort_uploads"]
+)
 def test_tasks_keep_their_names(name: str) -> None:
     assert callable(import_string(f"replication.tasks.{name}"))

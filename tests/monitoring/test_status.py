@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from replication import jobs
 from replication.admin.status_page import PROBLEM_LISTS
 from replication.errors import ErrorCode
+from replication.jobs.aborting import TRIES_TO_REPORT
 from replication.models import (
     CompletedMinute,
     DeadLetter,
@@ -27,6 +28,7 @@ from replication.models import (
 from replication.monitoring.status import VERSION, read_status
 from replication.transfer.results import Completion
 from tests.support.examples import a_job, a_rule
+from tests.support.story import make_upload_to_abort
 
 pytestmark = pytest.mark.django_db
 
@@ -158,13 +160,13 @@ def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
     ]
 
 
-def test_the_status_takes_six_queries_however_many_rules_there_are():
+def test_the_status_takes_seven_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 6
+    assert len(queries) == 7
 
 
 def test_the_status_never_reads_the_whole_history():
@@ -259,6 +261,12 @@ def test_a_rule_that_is_behind_is_a_problem(alive):
     }
 
 
+def test_uploads_that_can_not_be_aborted_for_an_hour_are_a_problem(alive):
+    for tries in (TRIES_TO_REPORT - 1, TRIES_TO_REPORT):
+        make_upload_to_abort(f"{tries}", tries=tries)
+    assert "1 unfinished upload could not be aborted" in problems()["uploads_not_aborted"]
+
+
 def test_failed_jobs_are_a_problem(alive):
     rule = a_rule()
     a_job(rule, "a", state=JobState.FAILED)
@@ -312,6 +320,7 @@ def test_every_problem_links_to_a_page_of_the_admin(operator):
         queue=queue, message_id="1", body="", reason="", received_at=ago(hours=1)
     )
     NotificationTarget.objects.create(name="a", credential_profile="a", errors_in_a_row=1)
+    make_upload_to_abort("a", tries=TRIES_TO_REPORT)
     shown = dict(operator.get("/status/").context["problems"])
     beats(LoopKind.POLLER)
     shown |= dict(operator.get("/status/").context["problems"])

@@ -215,7 +215,6 @@ def test_the_parts_of_an_upload_are_listed_with_their_checksums(destination: Oss
 )
 def test_an_object_with_an_odd_key_can_be_written_in_parts(destination: OssStore, key: str) -> None:
     upload_id = destination.create_upload(key, PLAIN)
-    assert [upload.key for upload in destination.list_uploads()] == [key]
     destination.upload_part(key, upload_id, 1, Bytes(b"content"))
     destination.complete_upload(key, upload_id, destination.list_parts(key, upload_id))
     found = destination.open(key)
@@ -278,19 +277,6 @@ def test_a_small_part_that_is_not_the_last_is_refused(destination: OssStore) -> 
         destination.complete_upload(KEY, upload_id, parts)
 
 
-def test_unfinished_uploads_are_listed_by_prefix(destination: OssStore) -> None:
-    keys = ["a/1", "a/é", "a/é", "b/1"]
-    for key in keys:
-        destination.create_upload(key, PLAIN)
-    found = list(destination.list_uploads("a/"))
-    assert [upload.key for upload in found] == ["a/1", "a/é", "a/é"]
-    assert len({upload.upload_id for upload in found}) == 3
-    for upload in found:
-        assert abs(datetime.now(UTC) - upload.initiated_at) < timedelta(minutes=5)
-        destination.abort_upload(upload.key, upload.upload_id)
-    assert [upload.key for upload in destination.list_uploads()] == ["b/1"]
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
 def test_a_part_or_completion_without_an_answer_may_still_land(
@@ -326,17 +312,16 @@ READS: list[Callable[[OssStore], Any]] = [
     lambda store: store.head(KEY),
     lambda store: store.open(KEY),
     lambda store: store.tags(KEY),
-    lambda store: list(store.list_uploads()),
 ]
 
 
-@pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags", "list_uploads"])
+@pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags"])
 def test_a_missing_bucket_is_not_a_missing_object(oss: OssServer, ask) -> None:
     with failing(ErrorCode.DESTINATION_BUCKET_MISSING):
         ask(oss_store(oss.endpoint, bucket="no-such-bucket"))
 
 
-@pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags", "list_uploads"])
+@pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags"])
 def test_a_forbidden_object_is_not_a_missing_object(
     oss: OssServer, destination: OssStore, ask
 ) -> None:
@@ -346,7 +331,7 @@ def test_a_forbidden_object_is_not_a_missing_object(
         ask(destination)
 
 
-@pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags", "list_uploads"])
+@pytest.mark.parametrize("ask", READS, ids=["head", "open", "tags"])
 def test_a_failed_read_is_not_repeated_and_can_not_still_land(
     oss: OssServer, destination: OssStore, ask
 ) -> None:

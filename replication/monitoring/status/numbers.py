@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from replication.cluster.loops import ALIVE_SECONDS
 from replication.intake.signed_calls import lambda_heard_at
+from replication.jobs import aborting
 from replication.models import EventQueue, Heartbeat, LoopKind, NotificationTarget
 
 
@@ -103,6 +104,7 @@ class Numbers:
     queues: list[QueueStatus]
     hosts: list[HostStatus]
     failing_targets: list[TargetStatus]
+    uploads_not_aborted: int  # though they were tried for an hour
     lambda_heard_at: datetime | None
 
     @property
@@ -115,7 +117,7 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything with five queries; the numbers of the jobs are of one moment."""
+    """Read everything with six queries; the numbers of the jobs are of one moment."""
     generated_at, rules = _read_rules()
     return Numbers(
         generated_at,
@@ -123,6 +125,7 @@ def read_numbers() -> Numbers:
         queues=_read_queues(),
         hosts=_read_hosts(),
         failing_targets=_read_failing_targets(),
+        uploads_not_aborted=aborting.count_not_aborted(),
         lambda_heard_at=lambda_heard_at(),
     )
 

@@ -55,6 +55,13 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             f"Notification target {target.name} can't be notified; last error{when}: "
             f"{target.last_error}",
         )
+    if numbers.uploads_not_aborted:
+        yield Problem(
+            "uploads_not_aborted",
+            f"{count(numbers.uploads_not_aborted, 'unfinished upload')} could not be aborted for "
+            "an hour, so OSS bills the parts. Uploads to abort has the cause and the fix of each; "
+            "s3sync tries again by itself, at least once an hour.",
+        )
     for rule in numbers.rules:
         yield from _rule_problems(rule, numbers.generated_at)
 

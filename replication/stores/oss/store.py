@@ -1,8 +1,7 @@
 """Writes objects to OSS, and reads them back."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +17,6 @@ from replication.stores.base import (
     Receipt,
     ReplicaAttributes,
     ReplicaInfo,
-    UnfinishedUpload,
 )
 from replication.stores.credentials import AccessKey, access_key
 from replication.stores.oss.errors import FAILURES, is_missing, raise_translated
@@ -114,13 +112,6 @@ class OssStore:
             if not page.is_truncated or page.next_marker <= marker:
                 return parts
             marker = page.next_marker
-
-    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        """List the unfinished uploads; see DestinationStore."""
-        listing = oss2.MultipartUploadIterator(self._bucket, prefix=prefix, max_retries=1)
-        while (upload := _read(lambda: next(listing, None))) is not None:
-            initiated_at = datetime.fromtimestamp(upload.initiation_date, UTC)
-            yield UnfinishedUpload(upload.key, upload.upload_id, initiated_at)
 
     def head(self, key: str) -> ReplicaInfo | None:
         """Describe the object as it is now; see DestinationStore."""

@@ -227,16 +227,6 @@ class _Probe:
             )
         else:
             yield passed(Check.DESTINATION_PARTS, "a multipart upload can be begun and aborted")
-        try:
-            next(iter(self.store.list_uploads(self.key)), None)
-        except ReplicationError as error:
-            yield self._optional(
-                Check.DESTINATION_PARTS,
-                error,
-                "unfinished uploads may not be listed: uploads that the database does not know "
-                "are not cleaned up",
-                "oss:ListMultipartUploads",
-            )
 
     def _optional(
         self, check: Check, error: ReplicationError, consequence: str, action: str
@@ -249,12 +239,10 @@ class _Probe:
     def _grant(self, action: str) -> str:
         bucket, profile = self.rule.destination.bucket, self.rule.destination.credential_profile
         start = self.rule.destination_key(self.rule.source_prefix)
-        # This action is on a bucket, not on its objects.
-        on = f"{bucket}" if action == "oss:ListMultipartUploads" else f"{bucket}/{start}*"
         return (
-            f"Grant {action} on acs:oss:*:*:{on} to the RAM user of the credential profile "
-            f"{profile!r} (`manage.py provision --write DIR` writes the policy). Also check that "
-            "no bucket policy denies it."
+            f"Grant {action} on acs:oss:*:*:{bucket}/{start}* to the RAM user of the credential "
+            f"profile {profile!r} (`manage.py provision --write DIR` writes the policy). Also "
+            "check that no bucket policy denies it."
         )
 
 

@@ -488,14 +488,6 @@ DESTINATION = [
         level="warn",
     ),
     Broken(
-        "may not list uploads",
-        denied("oss:ListMultipartUploads"),
-        "destination.parts",
-        "unfinished uploads may not be listed",
-        "Grant oss:ListMultipartUploads on acs:oss:*:*:replica to",
-        level="warn",
-    ),
-    Broken(
         "wrong secret in OSS",
         wrong_secret_in_oss,
         "destination.write",
