@@ -191,7 +191,7 @@ def give_up_stale(*, older_than: timedelta) -> int:
 
 def _is_held(job: ClaimedJob) -> bool:
     """Whether the job still runs under this claim; it stays so until the transaction ends."""
-    held = TransferJob.objects.filter(id=job.id, attempt=job.attempt, state=JobState.RUNNING)
+    held = TransferJob.objects.filter(id=job.id, token=job.token, state=JobState.RUNNING)
     return held.select_for_update(no_key=True).exists()
 
 

@@ -57,7 +57,7 @@ def _outdated(jobs_of_lane: Sequence[ClaimedJob]) -> set[Claim]:
     rule_ids = {job.rule_id for job in jobs_of_lane}
     versions = ReplicationRule.objects.filter(pk__in=rule_ids).values_list("pk", "version")
     current = dict(versions)
-    return {job.claim for job in jobs_of_lane if current[job.rule_id] != job.rule_version}
+    return {job.claim for job in jobs_of_lane if current.get(job.rule_id) != job.rule_version}
 
 
 def settle_all(

@@ -195,7 +195,7 @@ def test_an_upload_begun_by_a_lane_that_lost_its_job_is_noted_and_replaces_nothi
         # Another lane has claimed the job since, and has begun an upload.
         later = timezone.now() + timedelta(hours=1)
         job = TransferJob.objects.get()
-        TransferJob.objects.update(attempt=job.attempt + 1, lease_expires_at=later)
+        TransferJob.objects.update(token=job.token + 1, lease_expires_at=later)
         theirs = an_upload(road)
         road.oss.clear_faults()
         eventually(UploadToAbort.objects.exists)
