@@ -121,11 +121,9 @@ def _is_within(inner: Claim, outer: Claim) -> bool:
 
 def _can_meet(outer: Claim, inner: Claim) -> bool:
     """Whether two overlapping claims can be for different objects."""
-    if outer.is_rewritten and inner.is_rewritten:
-        return False
     if outer.is_rewritten or inner.is_rewritten:
-        plain = inner if outer.is_rewritten else outer
-        return plain.mapping.rewritten_prefix is None
+        other = inner if outer.is_rewritten else outer
+        return other.mapping.rewritten_prefix is None
     return _source_of(outer, inner.prefix) != _source_of(inner, inner.prefix)
 
 

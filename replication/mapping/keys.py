@@ -103,7 +103,7 @@ def plan_key(wanted_key: str, *, policy: KeyPolicy, prefix: str = "") -> Planned
     always valid. Two wanted keys never get the same destination key, not even from rules with
     different prefixes in the same bucket; for keys so long that a hash replaces them, this holds
     unless two keys have the same SHA-256. A rule with another policy copies keys with the mark
-    unchanged, and can so break this guarantee for other rules of the bucket.
+    unchanged; mapping/collisions.py keeps it apart from rules that rewrite.
 
     Args:
         wanted_key: the whole key, including the prefix.

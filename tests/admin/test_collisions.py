@@ -198,7 +198,7 @@ def test_a_change_waits_for_another_and_is_refused_if_both_together_make_rules_c
             saving = pool.submit(save_in_the_form)
             eventually(somebody_waits_for_the_lock)
         [refusal] = saving.result()
-    assert "Rules scans and photos can write the same keys of the bucket shared" in refusal
+    assert "Rules photos and scans can write the same keys of the bucket shared" in refusal
 
 
 def somebody_waits_for_the_lock() -> bool:
