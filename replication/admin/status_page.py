@@ -22,6 +22,7 @@ PROBLEM_LISTS = {
     "dead_letters": "deadletter",
     "target_failing": "notificationtarget",
     "uploads_not_aborted": "uploadtoabort",
+    "rules_collide": "replicationrule",
     "rule_paused": "replicationrule",
     "rule_parked": "replicationrule",
     "rule_disabled": "replicationrule",

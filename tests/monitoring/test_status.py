@@ -233,6 +233,29 @@ def test_new_dead_letters_are_a_problem(alive):
     assert read_status().queues[0].dead_letters == 2
 
 
+def test_rules_that_collide_are_a_problem_of_each_of_them(alive):
+    photos = a_rule("photos")
+    for name in ("scans", "videos"):
+        a_rule(name, destination=photos.destination, destination_prefix=f"{name}/")
+    found = {problem.rule: problem for problem in read_status().problems}
+    assert {problem.code for problem in found.values()} == {"rules_collide"}
+    assert found["scans"].detail == (
+        "Rules photos and scans can write the same keys of the bucket photos-replica: photos "
+        "writes any key, and scans writes keys that begin with 'scans/'. Where two objects get the "
+        "same key, one replaces the other, and a delete of one deletes the replica of the other. "
+        "Give the rules destination prefixes of which neither begins with the other, or different "
+        "buckets. Filters do not keep rules apart."
+    )
+    assert found["photos"].detail == f"{found['scans'].detail} photos collides with 1 more rule."
+    assert set(found) == {"photos", "scans", "videos"}
+
+
+def test_a_disabled_rule_is_no_problem_of_the_rule_that_it_collides_with(alive):
+    photos = a_rule("photos")
+    a_rule("scans", destination=photos.destination, enabled=False)
+    assert problems() == {}
+
+
 def test_a_paused_rule_is_a_problem(alive):
     rule = a_rule()
     a_job(rule)
@@ -314,6 +337,7 @@ def test_every_problem_links_to_a_page_of_the_admin(operator):
     parked = ReplicationRule.objects.filter(name="parked")
     parked.update(parked_at=ago(), parked_code=ErrorCode.DESTINATION_ACCESS_DENIED)
     a_job(ReplicationRule.objects.get(name="behind"), "b", state=JobState.FAILED)
+    a_rule("colliding", destination=parked.get().destination)
     queue = a_queue("a", last_error="x", last_error_at=ago())
     a_queue("b")
     DeadLetter.objects.create(
