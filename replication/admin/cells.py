@@ -106,6 +106,11 @@ def size(size_bytes: int | None) -> str:
     return NOTHING if size_bytes is None else filesizeformat(size_bytes)
 
 
+def capped(number: int, limit: int) -> str:
+    """A number with thousands separators; "100,000+" if counting stopped above that limit."""
+    return f"{number:,}" if number <= limit else f"{limit:,}+"
+
+
 def absolute(when: datetime) -> str:
     return f"{timezone.localtime(when):%Y-%m-%d %H:%M:%S %Z}"
 

@@ -1,10 +1,12 @@
 """Rules: the mapping from sources to destinations."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import Field, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -13,7 +15,11 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from replication.admin import cells
 from replication.admin.audited import actor_of
-from replication.admin.confirm_deletes import confirm_deletes, confirm_deletes_view
+from replication.admin.confirm_deletes import (
+    confirm_deletes_view,
+    confirmation_view,
+    held_deletes_csv,
+)
 from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.look_again import look_again_view
 from replication.admin.rule_form import FIELDSETS, NOT_STRIPPED, RuleForm
@@ -57,7 +63,7 @@ class RuleAdmin(KeptForHistoryAdmin):
     list_select_related = ("source", "destination")
     search_fields = ("name",)
     show_facets = admin.ShowFacets.NEVER
-    actions = (pause, resume, confirm_deletes)
+    actions = (pause, resume)
     change_form_template = "admin/replication/rule.html"
     form = RuleForm
     fieldsets = FIELDSETS
@@ -79,19 +85,21 @@ class RuleAdmin(KeptForHistoryAdmin):
         return super().change_view(request, object_id, form_url, context)
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(look_again_view)
+        pages: list[tuple[str, Callable[..., HttpResponseBase], str]] = [
+            ("look-again/", look_again_view, "look_again"),
+            ("confirm-deletes/", confirm_deletes_view, "confirm_deletes"),
+            ("confirm-deletes/<str:token>/", confirmation_view, "confirmation"),
+            ("held-deletes.csv", held_deletes_csv, "held_deletes_csv"),
+        ]
         return [
-            path(
-                "<int:rule_id>/look-again/",
-                view,
-                {"model_admin": self},
-                name="replication_replicationrule_look_again",
-            ),
-            path(
-                "<int:rule_id>/confirm-deletes/",
-                self.admin_site.admin_view(confirm_deletes_view),
-                {"model_admin": self},
-                name="replication_replicationrule_confirm_deletes",
+            *(
+                path(
+                    f"<int:rule_id>/{place}",
+                    self.admin_site.admin_view(view),
+                    {"model_admin": self},
+                    name=f"replication_replicationrule_{name}",
+                )
+                for place, view, name in pages
             ),
             *super().get_urls(),
         ]

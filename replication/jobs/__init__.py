@@ -20,7 +20,6 @@ from replication.jobs.delete_permits import (
     confirm_deletes,
     grant_deletes,
     permitted_deletes,
-    release_unconfirmed,
 )
 from replication.jobs.enqueueing import (
     JOBS_CHANNEL,
@@ -56,7 +55,6 @@ __all__ = [
     "grant_deletes",
     "hand_over",
     "permitted_deletes",
-    "release_unconfirmed",
     "rescue",
     "retry",
     "retry_later",

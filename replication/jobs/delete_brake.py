@@ -3,29 +3,27 @@
 Otherwise a bucket that is emptied by mistake, or an expiry with the wrong prefix, would empty the
 replica within minutes. A rule with a limit asks here for a permit just before each delete is sent.
 The delete that exceeds the limit brakes the rule: this delete and those after it wait, each as a
-pending job, while the rule's copies go on. All processes share one count.
+pending job, while the rule's copies go on. All processes share one count. The brake ends when a
+person has confirmed all that waits.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from replication.jobs import delete_permits
+from replication.jobs import delete_permits, held_deletes
 from replication.jobs.claiming import ClaimedJob
-from replication.models import CompletedMinute, DeletePermit, JobState, ReplicationRule, TransferJob
+from replication.jobs.enqueueing import PENDING_LOCK
+from replication.models import CompletedMinute, ReplicationRule
 
 log = structlog.get_logger(__name__)
 
 # The percentage of deletes among fewer jobs says nothing.
 MIN_JOBS_FOR_PERCENT = 100
-# No event is enqueued while a batch is confirmed: some 0.2 s.
-CONFIRM_BATCH = 5000
 
 
 @dataclass(frozen=True)
@@ -76,37 +74,21 @@ def ask(wanting: Iterable[tuple[ClaimedJob, ReplicationRule]]) -> set[int]:
     return permitted
 
 
-def confirm(rules: QuerySet[ReplicationRule]) -> int:
-    """Let the waiting deletes go on, and restart the count. Returns how many go on."""
-    braked = rules.filter(braked_at__isnull=False)
-    return sum(
-        _confirm(rule_id, name, held_until)
-        for rule_id, name, held_until in braked.values_list("pk", "name", Now())
-    )
-
-
-def _confirm(rule_id: int, name: str, held_until: datetime) -> int:
-    """Deletes that are held after `held_until` are not confirmed: no person has seen them."""
-    confirmed = 0
-    while batch := delete_permits.confirm_deletes(
-        rule_id, held_until=held_until, limit=CONFIRM_BATCH
-    ):
-        confirmed += batch
-    with transaction.atomic():
-        delete_permits.release_unconfirmed(rule_id)
-        ReplicationRule.objects.filter(pk=rule_id).update(braked_at=None)
-        CompletedMinute.objects.filter(rule=rule_id, charged_deletes__gt=0).update(
-            charged_deletes=0
-        )
-    log.info("rule.deletes_confirmed", rule=name, jobs=confirmed)
-    return confirmed
-
-
-def waiting(rule: ReplicationRule) -> int:
-    """How many of the rule's deletes wait for a person to confirm them."""
-    return TransferJob.objects.filter(
-        rule=rule, state=JobState.PENDING, delete_permit=DeletePermit.AWAITED
-    ).count()
+def end(rule_id: int) -> bool:
+    """End the rule's brake and restart its count; only if none of its deletes is held any longer.
+    Returns whether the brake ended."""
+    braked = ReplicationRule.objects.filter(pk=rule_id, braked_at__isnull=False)
+    charged = CompletedMinute.objects.filter(rule=rule_id, charged_deletes__gt=0)
+    with transaction.atomic(), connection.cursor() as cursor:
+        ended = bool(braked.update(braked_at=None))
+        charged.update(charged_deletes=0)
+        # The lock comes after the rows: jobs.complete takes them in this order too. Until the
+        # commit no job can be held, so that none is held by a brake that has ended.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
+        if not ended or held_deletes.count(rule_id):
+            transaction.set_rollback(True)
+            return False
+    return True
 
 
 def _ask(rule_id: int, wanting: Sequence[ClaimedJob]) -> set[int]:

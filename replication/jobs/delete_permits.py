@@ -1,15 +1,16 @@
 """Permits to delete a replica: delete_brake.py decides, and the functions here record it.
 
 A held delete is a pending job. The wait uses up no attempt, and an event for the key ends it.
+held_deletes.py shows the held deletes to the person who may confirm them.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from django.db import connection, transaction
 
 from replication.jobs.claiming import ClaimedJob
 from replication.jobs.enqueueing import JOBS_CHANNEL, PENDING_LOCK
+from replication.jobs.held_deletes import Place, in_order
 from replication.jobs.retrying import merge_into_pending
 from replication.models import JobState
 
@@ -33,7 +34,8 @@ def await_confirmation(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
                 finalized_at = CASE WHEN waiting.id IS NULL THEN NULL::timestamptz ELSE now() END,
                 delete_permit = CASE WHEN waiting.id IS NULL AND rule.braked_at IS NOT NULL
                     THEN 'awaited' ELSE '' END,
-                available_at = now(), lease_expires_at = NULL, claimed_by = NULL
+                -- Not now(): the transaction may have begun long before it got the lock.
+                available_at = clock_timestamp(), lease_expires_at = NULL, claimed_by = NULL
             FROM unnest(%s::bigint[], %s::int[]) AS held (id, token)
             JOIN replication_transferjob AS mine ON mine.id = held.id
             JOIN replication_replicationrule AS rule ON rule.id = mine.rule_id
@@ -78,9 +80,10 @@ def grant_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
         return {job_id for (job_id,) in cursor.fetchall()}
 
 
-def confirm_deletes(rule_id: int, *, held_until: datetime, limit: int) -> int:
-    """Confirm up to `limit` of the rule's deletes that were held by then; return how many."""
-    with transaction.atomic(), connection.cursor() as cursor:
+def confirm_deletes(rule_id: int, *, last: Place, limit: int) -> int:
+    """Confirm up to `limit` of the rule's deletes that were held up to `last`, the oldest first.
+    Returns how many."""
+    with in_order() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
         cursor.execute(
             """
@@ -88,25 +91,13 @@ def confirm_deletes(rule_id: int, *, held_until: datetime, limit: int) -> int:
             WHERE state = 'pending' AND delete_permit = 'awaited' AND id IN (
                 SELECT id FROM replication_transferjob
                 WHERE rule_id = %s AND state = 'pending' AND delete_permit = 'awaited'
-                  AND available_at <= %s
+                  AND (available_at, id) <= (%s, %s)
+                ORDER BY available_at, id
                 LIMIT %s)
             """,
-            [rule_id, held_until, limit],
+            [rule_id, last.held_at, last.job_id, limit],
         )
         confirmed = cursor.rowcount
-        cursor.execute("SELECT pg_notify(%s, '')", [JOBS_CHANNEL])
+        if confirmed:
+            cursor.execute("SELECT pg_notify(%s, '')", [JOBS_CHANNEL])
     return confirmed
-
-
-def release_unconfirmed(rule_id: int) -> None:
-    """Let the rule's held jobs look and ask again. Until the caller's transaction ends, no job can
-    be held."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
-        cursor.execute(
-            """
-            UPDATE replication_transferjob SET delete_permit = ''
-            WHERE rule_id = %s AND state = 'pending' AND delete_permit = 'awaited'
-            """,
-            [rule_id],
-        )

@@ -45,6 +45,12 @@ class DeletePermit(models.TextChoices):
     CONFIRMED = "confirmed", _("confirmed by a person")
 
 
+class HoldReason(models.TextChoices):
+    """Why a delete waits for a person."""
+
+    BRAKE = "brake", _("more deletes than the rule allows")
+
+
 class JobOrigin(models.TextChoices):
     EVENT = "event", _("S3 event")
     API = "api", _("HTTP API")
@@ -181,11 +187,18 @@ class TransferJob(models.Model):
                 include=["event_at", "attempt", "error_code"],
                 condition=Q(state=JobState.PENDING) & ~Q(delete_permit=DeletePermit.AWAITED),
             ),
-            # status, delete_brake: pending jobs that wait for a person, or may delete
+            # status, jobs/held_deletes.py: deletes that wait for a person, oldest first
             models.Index(
-                name="job_permit",
+                name="job_held",
+                fields=["rule", "available_at", "id"],
+                condition=Q(state=JobState.PENDING, delete_permit=DeletePermit.AWAITED),
+            ),
+            # delete_brake: pending jobs that may delete
+            models.Index(
+                name="job_permitted",
                 fields=["rule", "delete_permit"],
-                condition=Q(state=JobState.PENDING) & ~Q(delete_permit=DeletePermit.NONE),
+                condition=Q(state=JobState.PENDING)
+                & ~Q(delete_permit__in=[DeletePermit.NONE, DeletePermit.AWAITED]),
             ),
             # jobs.rescue: expired leases
             models.Index(

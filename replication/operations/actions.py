@@ -1,4 +1,7 @@
-"""Manual actions on jobs, rules, dead letters and notification targets; each is audited."""
+"""Manual actions on jobs, rules, dead letters and notification targets; each is audited.
+
+confirmations.py has the one that takes several steps: confirming held deletes.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +11,7 @@ from django.db.models import QuerySet
 from replication import jobs
 from replication.intake import dead_letters, matching
 from replication.intake.dead_letters import Replayed
-from replication.jobs import delete_brake, parking
+from replication.jobs import parking
 from replication.models import (
     AuditAction,
     DeadLetter,
@@ -57,13 +60,6 @@ def resume(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
     with recorded(by, AuditAction.RULES_RESUMED, about=_rules(rules)) as record:
         record.affected = resumed = parking.resume(rules)
     return resumed
-
-
-def confirm_deletes(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
-    """Confirm the deletes that the brakes of these rules hold. Returns how many."""
-    with recorded(by, AuditAction.DELETES_CONFIRMED, about=_rules(rules)) as record:
-        record.affected = confirmed = delete_brake.confirm(rules)
-    return confirmed
 
 
 def look_again(rule: ReplicationRule, keys: Sequence[str], *, by: Actor) -> list[int]:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from replication.models import ActorKind, AuditAction, AuditEntry
 
@@ -42,20 +42,46 @@ def command_line_actor() -> Actor:
 @contextmanager
 def recorded(by: Actor, action: AuditAction, *, about: str) -> Iterator[Record]:
     """Record the action in the block, even if it fails or the process dies."""
+    entry_id = begin(by, action, about=about)
+    record = Record()
+    yield record
+    if record.affected is not None:
+        add(entry_id, record.affected)
+    end(entry_id)
+
+
+# An action that takes several steps calls these by itself.
+
+
+def begin(by: Actor, action: AuditAction, *, about: str) -> int:
+    """Record that the action begins. Returns the id of its entry."""
     entry = AuditEntry.objects.create(
         actor_kind=by.kind, actor=by.name, action=action, about=about, began_at=Now()
     )
-    record = Record()
-    yield record
-    AuditEntry.objects.filter(pk=entry.pk).update(ended_at=Now(), affected=record.affected)
+    return entry.id
+
+
+def add(entry_id: int, affected: int) -> None:
+    """Count changed objects; in the transaction that changes them, the count is exact."""
+    so_far = Coalesce("affected", 0)
+    AuditEntry.objects.filter(pk=entry_id).update(affected=so_far + affected)
+
+
+def end(entry_id: int) -> bool:
+    """Record that the action is complete. Returns whether it was not yet."""
+    entries = AuditEntry.objects.filter(pk=entry_id)
+    if not entries.filter(ended_at__isnull=True).update(ended_at=Now()):
+        return False
+    entry = entries.get()
     log.info(
         "audit.recorded",
-        actor_kind=by.kind.value,
-        actor=by.name,
-        action=action.value,
-        about=about,
-        affected=record.affected,
+        actor_kind=entry.actor_kind,
+        actor=entry.actor,
+        action=entry.action,
+        about=entry.about,
+        affected=entry.affected,
     )
+    return True
 
 
 def describe(things: str, names: list[str]) -> str:

@@ -5,7 +5,8 @@ from django.urls import reverse
 
 from replication.admin import cells
 from replication.admin.status_page import PROBLEM_LISTS
-from replication.jobs import delete_brake
+from replication.jobs import held_deletes
+from replication.models import ReplicationRule
 from replication.monitoring.status import find_problems, read_numbers
 
 register = template.Library()
@@ -17,7 +18,12 @@ register.filter("moment", cells.moment)
 register.filter("duration", cells.duration)
 register.filter("job_state", cells.job_state)
 register.filter("job_outcome", cells.job_outcome)
-register.filter("waiting_deletes", delete_brake.waiting)
+
+
+@register.filter
+def waiting_deletes(rule: ReplicationRule) -> str:
+    """How many of the rule's deletes wait for a person."""
+    return cells.capped(held_deletes.count(rule.pk), held_deletes.MAX_SHOWN)
 
 
 @register.inclusion_tag("admin/replication/what_needs_you.html")

@@ -7,20 +7,21 @@ import pytest
 from django.contrib.auth.models import User
 from django.db.models.functions import Now
 from django.urls import reverse
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from replication.models import (
     DeadLetter,
-    DeletePermit,
     EventQueue,
     FailedJob,
     JobState,
     ReplicationRule,
     TransferJob,
 )
+from replication.operations import confirmations
 from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url
 from tests.support.browser import OpenPage, Visit, log_in
-from tests.support.story import Service, make_job, make_story
+from tests.support.held import held_keys, hold, hold_many
+from tests.support.story import ODD_KEYS, Service, make_story
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,6 +59,7 @@ def every_page(service: Service) -> list[str]:
         change_url("destination", rule.destination_id),
         change_url("eventqueue", service.queue.pk),
         reverse("admin:replication_replicationrule_look_again", args=[rule.pk]),
+        reverse("admin:replication_replicationrule_confirm_deletes", args=[rule.pk]),
         reverse("admin:replication_replicationrule_delete", args=[rule.pk]),
         reverse("admin:replication_source_delete", args=[rule.source_id]),
         reverse("admin:replication_replicationrule_history", args=[rule.pk]),
@@ -167,22 +169,65 @@ def test_an_operator_enters_keys_to_look_at_again(
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_button_on_a_rules_page_confirms_the_waiting_deletes(
-    story: Service, log_in_page: Callable[..., Visit], width: int
+def test_an_operator_looks_at_the_held_deletes_and_confirms_them(
+    story: Service, log_in_page: Callable[..., Visit], width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = make_job(story.rule, "gone.jpg")
-    ReplicationRule.objects.filter(pk=story.rule.pk).update(braked_at=Now())
-    TransferJob.objects.filter(pk=job.pk).update(delete_permit=DeletePermit.AWAITED)
+    monkeypatch.setattr(confirmations, "BATCH", 100)
+    monkeypatch.setattr(confirmations, "BATCHES_PER_STEP", 2)
+    rule = story.rule
+    ReplicationRule.objects.filter(pk=rule.pk).update(max_deletes_per_hour=10)
+    hold(rule, *ODD_KEYS)
+    hold_many(rule, 1200, key="'photos/' || n %% 7 || '/a folder/' || n || '.tif'")
+    count = len(ODD_KEYS) + 1200
     visit = log_in_page(width=width)
-    visit.page.goto(change_url("replicationrule", story.rule.pk))
-    expect(visit.page.get_by_text("This rule stopped deleting")).to_contain_text(
-        "Deletes that wait: 1."
+    page = visit.page
+    page.goto(change_url("replicationrule", rule.pk))
+    expect(page.get_by_text("This rule stopped deleting")).to_contain_text(
+        f"Deletes that wait: {count:,}."
+    )
+    page.get_by_role("link", name="Look at them and confirm").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(
+        f"Delete {count:,} replicas in photos-hangzhou?"
     )
     assert visit.overflow_px == 0
-    visit.page.get_by_role("button", name="Confirm the waiting deletes").click()
-    expect(visit.page.get_by_text("1 delete was confirmed")).to_be_visible()
-    expect(visit.page.get_by_text("This rule stopped deleting")).to_have_count(0)
+    hold(rule, "photos/unseen")
+    page.get_by_label("type the number").fill(str(count))
+    page.get_by_role("button", name=f"Delete {count:,} replicas").click()
+    expect(page.get_by_text("Nothing was confirmed: 1 more delete")).to_be_visible()
+    page.get_by_label("type the number").fill(f"{count + 1:,}")
+    page.get_by_role("button", name=f"Delete {count + 1:,} replicas").click()
+    expect(page.get_by_text(f"{count + 1:,} deletes were confirmed and continue.")).to_be_visible()
+    assert visit.overflow_px == 0
+    expect(page.get_by_text("The rule deletes again")).to_be_visible()
+    assert held_keys(rule) == set()
     assert visit.complaints == []
+
+
+def test_a_confirmation_that_gets_no_answer_goes_on_by_its_button(
+    story: Service, log_in_page: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirmations, "BATCH", 1)
+    monkeypatch.setattr(confirmations, "BATCHES_PER_STEP", 1)
+    hold(story.rule, *"abc")
+    visit = log_in_page()
+    page = visit.page
+    page.goto(reverse("admin:replication_replicationrule_confirm_deletes", args=[story.rule.pk]))
+    page.route("**/confirm-deletes/*/", _cut)
+    page.get_by_role("button", name="Delete 3 replicas").click()
+    expect(page.get_by_text("The server did not answer as expected")).to_be_visible()
+    expect(page.get_by_text("1 of 3 deletes are confirmed.")).to_be_visible()
+    page.unroute("**/confirm-deletes/*/")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("3 deletes were confirmed and continue.")).to_be_visible()
+    assert visit.overflow_px == 0
+
+
+def _cut(route: Route) -> None:
+    """Cut the requests of a script; let the page itself be loaded."""
+    if route.request.resource_type == "fetch":
+        route.abort()
+    else:
+        route.continue_()
 
 
 def test_enter_in_a_field_of_a_braked_rule_saves_the_rule_and_confirms_no_delete(

@@ -26,6 +26,7 @@ from replication.monitoring.status import read_status
 from replication.transfer.results import Completion
 from sandbox.oss import Fault
 from tests.support.examples import a_job, a_rule
+from tests.support.held import confirm_all, held_keys
 from tests.support.road import Road, work
 from tests.support.threads import at_once
 
@@ -73,15 +74,6 @@ def note_traffic(rule: ReplicationRule, *, jobs: int, deletes: int, minutes_ago:
         charged_deletes=deletes,
         lag_counts=[0] * 50,
     )
-
-
-def held(rule: ReplicationRule) -> set[str]:
-    waiting = TransferJob.objects.filter(rule=rule, delete_permit=DeletePermit.AWAITED)
-    return set(waiting.values_list("key", flat=True))
-
-
-def confirm() -> int:
-    return delete_brake.confirm(ReplicationRule.objects.all())
 
 
 # -- when it brakes ----------------------------------------------------------------------------
@@ -234,22 +226,9 @@ def test_a_job_that_is_held_after_a_confirmation_is_due_at_once(
     ReplicationRule.objects.update(max_deletes_per_hour=0)
     [job] = running(rule, 1)
     assert ask(rule, [job]) == []
-    assert confirm() == 0
+    assert confirm_all(rule) == 0
     jobs.await_confirmation([job])
     assert len(jobs.claim(uuid4(), limit=1, lease_seconds=60)) == 1
-
-
-def test_many_held_jobs_are_confirmed_in_batches(
-    rule: ReplicationRule, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(delete_brake, "CONFIRM_BATCH", 4)
-    ReplicationRule.objects.update(max_deletes_per_hour=0)
-    wanting = running(rule, 10)
-    assert ask(rule, wanting) == []
-    jobs.await_confirmation(wanting)
-    assert (delete_brake.waiting(rule), confirm(), delete_brake.waiting(rule)) == (10, 10, 0)
-    again = jobs.claim(uuid4(), limit=20, lease_seconds=60)
-    assert len(ask(rule, again)) == 10
 
 
 def test_confirmed_deletes_do_not_count_towards_the_next_brake(rule: ReplicationRule) -> None:
@@ -257,24 +236,11 @@ def test_confirmed_deletes_do_not_count_towards_the_next_brake(rule: Replication
     jobs.complete([(job, DELETED) for job in granted])
     assert ask(rule, wanting) == []
     jobs.await_confirmation(wanting)
-    confirm()
+    confirm_all(rule)
     again = jobs.claim(uuid4(), limit=20, lease_seconds=60)
     assert len(ask(rule, again)) == 5
     jobs.complete([(job, DELETED) for job in again])
     assert len(ask(rule, running(rule, 3))) == 3
-
-
-def test_a_job_that_is_held_after_the_confirmation_began_is_not_confirmed(
-    rule: ReplicationRule,
-) -> None:
-    ReplicationRule.objects.update(max_deletes_per_hour=0)
-    first, second = running(rule, 2)
-    ask(rule, [first, second])
-    jobs.await_confirmation([first])
-    seen_at = datetime.now(UTC)
-    jobs.await_confirmation([second])
-    assert jobs.confirm_deletes(rule.pk, held_until=seen_at, limit=10) == 1
-    assert held(rule) == {second.key}
 
 
 def test_a_held_job_can_be_cancelled(rule: ReplicationRule) -> None:
@@ -283,7 +249,7 @@ def test_a_held_job_can_be_cancelled(rule: ReplicationRule) -> None:
     ask(rule, [job])
     jobs.await_confirmation([job])
     assert jobs.cancel(TransferJob.objects.all()) == 1
-    assert held(rule) == set()
+    assert held_keys(rule) == set()
 
 
 def test_a_failed_job_that_is_retried_asks_again(rule: ReplicationRule) -> None:
@@ -317,7 +283,7 @@ def test_deletes_beyond_the_limit_wait_and_copies_go_on(braking_road: Road) -> N
     delete(road, *keys)
     work()
     assert len(replicas(road, *keys)) == 4
-    assert held(road.rule) == replicas(road, *keys)
+    assert held_keys(road.rule) == replicas(road, *keys)
     road.put("new")
     work()
     assert road.replica("new") == b"content"
@@ -340,7 +306,7 @@ def test_confirmed_deletes_are_done_and_the_count_starts_anew(braking_road: Road
     work()
     delete(road, *keys[:6])
     work()
-    assert confirm() == 4
+    assert confirm_all(road.rule) == 4
     work()
     assert replicas(road, *keys) == set(keys[6:])
     assert not is_braked(road.rule)
@@ -359,11 +325,11 @@ def test_a_held_key_that_comes_back_is_copied_at_once_and_not_deleted_later(
     work()
     delete(road, *keys)
     work()
-    back = sorted(held(road.rule))[0]
+    back = sorted(held_keys(road.rule))[0]
     road.put(back, b"new")
     work()
     assert road.replica(back) == b"new"
-    assert confirm() == 1
+    assert confirm_all(road.rule) == 1
     work()
     assert replicas(road, *keys) == {back}
 
@@ -377,7 +343,7 @@ def test_another_event_of_a_held_key_that_is_still_gone_leaves_it_held(braking_r
     work()
     look_again(road.rule, ["a"])
     work()
-    assert held(road.rule) == {"a"}
+    assert held_keys(road.rule) == {"a"}
     assert road.replica("a") == b"content"
 
 
@@ -396,8 +362,6 @@ def test_a_delete_that_fails_at_first_is_counted_once(braking_road: Road) -> Non
 
 # -- in the admin ------------------------------------------------------------------------------
 
-RULES = "/admin/replication/replicationrule/"
-
 
 def brake_with_one_delete(road: Road) -> None:
     ReplicationRule.objects.update(max_deletes_per_hour=0)
@@ -405,41 +369,6 @@ def brake_with_one_delete(road: Road) -> None:
     work()
     delete(road, "a")
     work()
-
-
-def test_an_operator_confirms_on_the_rules_page(braking_road: Road, admin_client: Client) -> None:
-    brake_with_one_delete(braking_road)
-    rule_url = f"{RULES}{braking_road.rule.pk}/"
-    page = admin_client.get(f"{rule_url}change/").content.decode()
-    assert "This rule stopped deleting" in page
-    assert f'action="{rule_url}confirm-deletes/"' in page
-    assert admin_client.get(f"{rule_url}confirm-deletes/").status_code == 405
-    answer = admin_client.post(f"{rule_url}confirm-deletes/", follow=True)
-    assert "1 delete was confirmed" in answer.content.decode()
-    assert "This rule stopped deleting" not in answer.content.decode()
-    work()
-    assert braking_road.replica("a") is None
-
-
-def test_an_operator_confirms_in_the_list_of_rules(
-    braking_road: Road, admin_client: Client
-) -> None:
-    brake_with_one_delete(braking_road)
-    assert "deletes braked" in admin_client.get(RULES).content.decode()
-    action = {"action": "confirm_deletes", "_selected_action": [braking_road.rule.pk]}
-    admin_client.post(RULES, action)
-    work()
-    assert braking_road.replica("a") is None
-
-
-def test_a_user_without_permission_can_not_confirm_deletes(
-    braking_road: Road, client: Client, django_user_model
-) -> None:
-    brake_with_one_delete(braking_road)
-    client.force_login(django_user_model.objects.create_user("viewer", is_staff=True))
-    url = f"{RULES}{braking_road.rule.pk}/confirm-deletes/"
-    assert client.post(url).status_code == 403
-    assert held(braking_road.rule) == {"a"}
 
 
 def test_held_jobs_are_listed_and_say_why_they_wait(
