@@ -59,7 +59,14 @@ FIELDSETS: tuple[tuple[Any, Any], ...] = (
     ),
     (
         gettext_lazy("Deletes"),
-        {"fields": ("delete_policy", "max_deletes_per_hour", "max_delete_percent")},
+        {
+            "fields": (
+                "delete_policy",
+                "unmarked_policy",
+                "max_deletes_per_hour",
+                "max_delete_percent",
+            )
+        },
     ),
     (
         gettext_lazy("Archived objects"),

@@ -28,6 +28,7 @@ PROBLEM_LISTS = {
     "rule_disabled": "replicationrule",
     "rule_behind": "replicationrule",
     "deletes_braked": "replicationrule",
+    "deletes_held": "replicationrule",
     "failed_jobs": "failedjob",
 }
 

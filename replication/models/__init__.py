@@ -35,6 +35,7 @@ from replication.models.rules import (
     ObjectAcl,
     ReplicationRule,
     RestoreTier,
+    UnmarkedPolicy,
 )
 from replication.models.signed_calls import LambdaContact, SignedCall
 from replication.models.uploads import MultipartUpload, UploadPart, UploadToAbort
@@ -79,6 +80,7 @@ __all__ = [
     "TransferAttempt",
     "TransferJob",
     "TriesTotal",
+    "UnmarkedPolicy",
     "UploadPart",
     "UploadToAbort",
 ]

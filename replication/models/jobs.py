@@ -49,6 +49,8 @@ class HoldReason(models.TextChoices):
     """Why a delete waits for a person."""
 
     BRAKE = "brake", _("more deletes than the rule allows")
+    UNMARKED = "unmarked", _("the replica has no mark: another program may have written it")
+    OTHER_MARK = "other_mark", _("the replica is marked as a copy of another object")
 
 
 class JobOrigin(models.TextChoices):
@@ -112,6 +114,15 @@ class TransferJob(models.Model):
         choices=DeletePermit,
         blank=True,
         db_default=DeletePermit.NONE,
+    )
+    # Empty for a delete that was held by an earlier version of s3sync: the brake held it.
+    hold_reason = models.CharField(
+        _("held because"),
+        max_length=10,
+        choices=HoldReason,
+        blank=True,
+        db_default="",
+        editable=False,
     )
 
     # The proof of copy.

@@ -20,6 +20,11 @@ class DeletePolicy(models.TextChoices):
     MIRROR = "mirror", _("delete the replica")
 
 
+class UnmarkedPolicy(models.TextChoices):
+    HOLD = "hold", _("hold the delete for a person")
+    DELETE = "delete", _("delete them like replicas of s3sync")
+
+
 class ArchivePolicy(models.TextChoices):
     FAIL = "fail", _("fail: restore them in S3 first")
     RESTORE = "restore", _("restore them, and wait for the restore")
@@ -97,6 +102,17 @@ class ReplicationRule(models.Model):
         max_length=8,
         choices=DeletePolicy,
         default=DeletePolicy.KEEP,
+    )
+    unmarked_policy = models.CharField(
+        _("replicas without a mark of s3sync"),
+        max_length=8,
+        choices=UnmarkedPolicy,
+        default=UnmarkedPolicy.HOLD,
+        db_default=UnmarkedPolicy.HOLD,
+        help_text=_(
+            "What to do when their object is deleted. Choose delete if another tool made the first "
+            "copy, and nothing else writes below the destination prefix."
+        ),
     )
     key_policy = models.CharField(
         _("keys that OSS does not accept"),

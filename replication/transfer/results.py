@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from replication.mapping.ownership import Mark
 from replication.mapping.parts import PartPlan
-from replication.models import Outcome
+from replication.models import HoldReason, Outcome
 from replication.stores.base import DestinationStore, ObjectInfo, PartReceipt
 from replication.stores.checksums import SourceChecksum
 from replication.transfer.attributes import PlannedAttributes
@@ -94,6 +94,13 @@ class DeleteWanted:
             source_request_id=self.source_request_id,
             destination_request_id=receipt.request_id,
         )
+
+
+@dataclass(frozen=True)
+class DeleteHeld:
+    """The replica is not to be deleted before a person confirms it."""
+
+    reason: HoldReason
 
 
 @dataclass(frozen=True)

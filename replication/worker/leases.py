@@ -16,6 +16,7 @@ from replication.transfer.results import (
     CarriedPart,
     ClaimedPart,
     Completion,
+    DeleteHeld,
     DeleteWanted,
     LargeObject,
     UploadBegun,
@@ -84,7 +85,13 @@ def extend(
 
 
 JobResult = (
-    Completion | LargeObject | UploadBegun | DeleteWanted | ReplicationError | TransferStopped
+    Completion
+    | LargeObject
+    | UploadBegun
+    | DeleteWanted
+    | DeleteHeld
+    | ReplicationError
+    | TransferStopped
 )
 PartResult = CarriedPart | ReplicationError | TransferStopped
 

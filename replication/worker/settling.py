@@ -10,8 +10,17 @@ from replication import jobs
 from replication.cluster.database import Persistently
 from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError, RuleChanged
 from replication.jobs import ClaimedJob, JobOrder, delete_brake, parking, rate_limits
-from replication.models import ArchivePolicy, JobOrigin, JobState, Outcome, ReplicationRule
-from replication.transfer.results import Completion, DeleteWanted, LargeObject
+from replication.mapping.ownership import Mark
+from replication.models import (
+    ArchivePolicy,
+    HoldReason,
+    JobOrigin,
+    JobState,
+    Outcome,
+    ReplicationRule,
+    UnmarkedPolicy,
+)
+from replication.transfer.results import Completion, DeleteHeld, DeleteWanted, LargeObject
 from replication.worker.capacity import Rulebook
 from replication.worker.leases import Claim, Finished
 
@@ -29,14 +38,15 @@ def permitted_deletes(
 ) -> tuple[list[tuple[ClaimedJob, DeleteWanted]], list[Finished]]:
     """The deletes that the brake permits now, and all other ends.
 
-    No replica is deleted under an old version of a rule. Two ends may be of one job: of a claim
-    that was lost, and of the next claim.
+    No replica is deleted under an old version of a rule, and none that is not of the rule. Two ends
+    may be of one job: of a claim that was lost, and of the next claim.
     """
     wishes = [end for end in finished if isinstance(end.result, DeleteWanted)]
     if not wishes:
         return [], list(finished)
     outdated = _outdated([end.job for end in wishes])
-    asking = [end.job for end in wishes if end.job.claim not in outdated]
+    held = _to_hold([end for end in wishes if end.job.claim not in outdated], rulebook)
+    asking = [end.job for end in wishes if end.job.claim not in outdated | held.keys()]
     granted = delete_brake.ask([(job, rulebook.of(job.rule_id)) for job in asking])
     permitted: list[tuple[ClaimedJob, DeleteWanted]] = []
     rest: list[Finished] = []
@@ -45,11 +55,42 @@ def permitted_deletes(
             rest.append(end)
         elif end.job.claim in outdated:
             rest.append(Finished(end.job, RuleChanged()))
+        elif end.job.claim in held:
+            rest.append(Finished(end.job, DeleteHeld(held[end.job.claim])))
         elif end.job.id in granted:
             permitted.append((end.job, end.result))
         else:
             rest.append(end)
     return permitted, rest
+
+
+def _to_hold(wishes: Sequence[Finished], rulebook: Rulebook) -> dict[Claim, HoldReason]:
+    """The deletes of replicas that are not known to be of their rule, and why they are held."""
+    unowned = [end for end in wishes if _wanted(end).mark is not Mark.OURS]
+    if not unowned:
+        return {}
+    confirmed = jobs.confirmed_deletes([end.job for end in unowned])
+    held = {}
+    for end in unowned:
+        if end.job.id in confirmed:
+            continue
+        if _wanted(end).mark is Mark.OTHER:
+            held[end.job.claim] = HoldReason.OTHER_MARK
+        elif not _counts_as_ours(end, rulebook):
+            held[end.job.claim] = HoldReason.UNMARKED
+    return held
+
+
+def _counts_as_ours(end: Finished, rulebook: Rulebook) -> bool:
+    """Whether to delete a replica without a mark: the rule says so, or our record names it."""
+    return rulebook.of(end.job.rule_id).unmarked_policy == UnmarkedPolicy.DELETE or (
+        jobs.is_recorded_copy(end.job, destination_etag=_wanted(end).replica_etag)
+    )
+
+
+def _wanted(end: Finished) -> DeleteWanted:
+    assert isinstance(end.result, DeleteWanted)
+    return end.result
 
 
 def _outdated(jobs_of_lane: Sequence[ClaimedJob]) -> set[Claim]:
@@ -86,6 +127,9 @@ def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
     completions = [(end.job, end.result) for end in finished if isinstance(end.result, Completion)]
     lost = _complete(completions, rulebook)
     jobs.await_confirmation([end.job for end in finished if isinstance(end.result, DeleteWanted)])
+    for end in finished:
+        if isinstance(end.result, DeleteHeld):
+            jobs.await_confirmation([end.job], reason=end.result.reason)
     for end in finished:
         if isinstance(end.result, HandOver | RuleChanged):
             jobs.hand_over(end.job, size_bytes=end.size_bytes)

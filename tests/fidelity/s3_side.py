@@ -25,6 +25,7 @@ class Stored:
     etag: str
     modified: str  # ISO 8601
     version_id: str  # empty if the bucket is not versioned
+    bucket: str
 
 
 class SourceBucket:
@@ -56,6 +57,7 @@ class SourceBucket:
             answer["ETag"].strip('"'),
             answer["LastModified"].isoformat(),
             answer.get("VersionId", ""),
+            bucket=self.bucket,
         )
 
     def holds(self, sample: Sample) -> bool:

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from replication.intake.matching import look_again
 from replication.mapping.keys import original_key
 from replication.mapping.metadata import original_content_headers, original_metadata
+from replication.mapping.ownership import source_mark
 from replication.models import (
     Destination,
     EventQueue,
@@ -251,7 +252,11 @@ def _replica_problems(
     """The differences between the replica and the sample's table."""
     expected, sent = sample.expected[variant], sample.sent
     assert isinstance(expected, Arrives)
-    ours = {"s3sync-etag": stored.etag, "s3sync-modified": stored.modified}
+    ours = {
+        "s3sync-source": source_mark(stored.bucket, sample.key),
+        "s3sync-etag": stored.etag,
+        "s3sync-modified": stored.modified,
+    }
     if stored.version_id:
         ours["s3sync-version"] = stored.version_id
     if variant in _REWRITES and key != VARIANTS[variant].destination_prefix + sample.key:

@@ -140,6 +140,15 @@ def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
             "objects back.",
             rule=rule.name,
         )
+    elif jobs.deletes_held:
+        yield Problem(
+            "deletes_held",
+            f"Rule {rule.name}: {count(jobs.deletes_held, 'delete')} waiting for a person, because "
+            "another program may have written the replicas. Copies and other deletes go on. Look "
+            "at them on the rule's page; confirm the deletes, or cancel their jobs to keep the "
+            "replicas.",
+            rule=rule.name,
+        )
     if jobs.failed:
         yield Problem(
             "failed_jobs",
