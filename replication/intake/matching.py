@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from django.db import connection
 
@@ -12,23 +13,24 @@ from replication.mapping.filters import KeyFilter, key_filter
 from replication.models import JobOrigin, ReplicationRule, Source, SourceKind
 
 
+class Outcome(StrEnum):
+    """What became of one event."""
+
+    TAKEN = "taken"  # a job for each rule that matches
+    UNMATCHED = "unmatched"  # no rule matches
+    UNKNOWN_DOMAIN = "unknown_domain"  # the domain belongs to no source of an enabled rule
+
+
 @dataclass(frozen=True)
 class Intake:
-    """The result of some events: the jobs, and how many records match no rule."""
+    """The result of some events: the jobs of all, and the outcome of each event in order."""
 
     job_ids: list[int]
-    unmatched: int
+    outcomes: list[Outcome]
 
-
-class UnknownDomain(Exception):
-    """No source has this domain, or no enabled rule replicates that source."""
-
-    def __init__(self, domain: str) -> None:
-        super().__init__(
-            f"no enabled rule has a source with the domain {domain!r}: "
-            "add the domain to a source, and a rule to the source"
-        )
-        self.domain = domain
+    @property
+    def unmatched(self) -> int:
+        return self.outcomes.count(Outcome.UNMATCHED)
 
 
 class KeysOutsideRule(Exception):
@@ -56,7 +58,7 @@ def take_events(events: Sequence[AnnouncedEvent], *, origin: JobOrigin) -> Intak
     """Make a job for every rule that matches an event's object."""
     rules_by_bucket = _rules_by_bucket({item.event.bucket for item in events})
     orders: list[JobOrder] = []
-    unmatched = 0
+    outcomes: list[Outcome] = []
     for item in events:
         event = item.event
         rules = rules_by_bucket.get(event.bucket, ()) if event.is_change else ()
@@ -66,16 +68,12 @@ def take_events(events: Sequence[AnnouncedEvent], *, origin: JobOrigin) -> Intak
             if keys.matches(event.key)
         ]
         orders += matched
-        unmatched += not matched
-    return Intake(enqueue(orders, origin=origin, priority=PRIORITY_EVENT), unmatched)
+        outcomes.append(Outcome.TAKEN if matched else Outcome.UNMATCHED)
+    return Intake(enqueue(orders, origin=origin, priority=PRIORITY_EVENT), outcomes)
 
 
 def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
-    """Make jobs for (domain, key) pairs; the domain identifies a source.
-
-    Raises:
-        UnknownDomain: a domain belongs to no source of an enabled rule; no job is made.
-    """
+    """Make jobs for (domain, key) pairs; the domain identifies a source."""
     pairs = list(pairs)
     domains = {domain for domain, _ in pairs}
     sources = {
@@ -86,15 +84,16 @@ def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
     }
     rules = list(ReplicationRule.objects.filter(enabled=True, source__in=sources))
     orders: list[JobOrder] = []
-    unmatched = 0
+    outcomes: list[Outcome] = []
     for domain, key in pairs:
         candidates = [rule for rule in rules if domain in sources[rule.source_id]]
-        if not candidates:
-            raise UnknownDomain(domain)
         matched = [rule for rule in candidates if rule.matches(key)]
         orders += [JobOrder(rule.pk, key) for rule in matched]
-        unmatched += not matched
-    return Intake(enqueue(orders, origin=JobOrigin.API, priority=PRIORITY_EVENT), unmatched)
+        if not candidates:
+            outcomes.append(Outcome.UNKNOWN_DOMAIN)
+        else:
+            outcomes.append(Outcome.TAKEN if matched else Outcome.UNMATCHED)
+    return Intake(enqueue(orders, origin=JobOrigin.API, priority=PRIORITY_EVENT), outcomes)
 
 
 def look_again(rule: ReplicationRule, keys: Iterable[str]) -> list[int]:

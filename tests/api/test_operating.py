@@ -216,7 +216,10 @@ def test_dead_letters_are_read_replayed_and_deleted(operator: Client):
     assert len(page["dead_letters"]) == 2
     rest = operator.get("/api/v1/dead-letters", {"cursor": page["next_cursor"]}).json()
     assert [letter["id"] for letter in rest["dead_letters"]] == [good.pk]
+    assert [letter["record"] for letter in page["dead_letters"]] == [None, None]
+    DeadLetter.objects.filter(pk=bad.pk).update(record=2)
     assert operator.get(f"/api/v1/dead-letters/{bad.pk}").json()["body"] == "?"
+    assert operator.get(f"/api/v1/dead-letters/{bad.pk}").json()["record"] == 2
     assert post(operator, f"dead-letters/{good.pk}/replay").json()["letters"] == 1
     assert post(operator, f"dead-letters/{bad.pk}/replay").json()["still_unparseable"] == 1
     assert operator.delete(f"/api/v1/dead-letters/{bad.pk}").status_code == 204
@@ -224,6 +227,6 @@ def test_dead_letters_are_read_replayed_and_deleted(operator: Client):
         assert operator.get(f"/api/v1/{path}").json()["error"] == "no_such_dead_letter"
     assert audit_entries() == [
         (AuditAction.LETTERS_REPLAYED, "dead letters 0", 1),
-        (AuditAction.LETTERS_REPLAYED, "dead letters 1", 0),
-        (AuditAction.LETTERS_DELETED, "dead letters 1", 1),
+        (AuditAction.LETTERS_REPLAYED, "dead letters 1, record 2", 0),
+        (AuditAction.LETTERS_DELETED, "dead letters 1, record 2", 1),
     ]

@@ -81,7 +81,8 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "keys with U+0000",
             _NOT,
-            "PostgreSQL can't store them: the event becomes a dead letter.",
+            "PostgreSQL can't store them: the event becomes a dead letter, which says that no "
+            "replay can succeed.",
         ),
     ],
     "Content headers": [

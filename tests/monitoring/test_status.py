@@ -229,7 +229,7 @@ def test_new_dead_letters_are_a_problem(alive):
         DeadLetter.objects.create(
             queue=queue, message_id=number, body="", reason="", received_at=ago(days=days)
         )
-    assert "1 message of the last 7 days" in problems()["dead_letters"]
+    assert "1 dead letter of the last 7 days" in problems()["dead_letters"]
     assert read_status().queues[0].dead_letters == 2
 
 

@@ -11,8 +11,25 @@ if TYPE_CHECKING:
 
 def put_event(bucket: str, key: str, name: str = "ObjectCreated:Put") -> str:
     """The body of a notification by S3 about one object; `key` is form-encoded."""
-    s3 = {"bucket": {"name": bucket}, "object": {"key": key}}
-    return json.dumps({"Records": [{"eventVersion": "2.1", "eventName": name, "s3": s3}]})
+    return put_events(bucket, key, name=name)
+
+
+def put_events(bucket: str, *keys: str, name: str = "ObjectCreated:Put") -> str:
+    """The body of a notification with a record for each key; pass the keys form-encoded."""
+    records = [
+        {
+            "eventVersion": "2.1",
+            "eventName": name,
+            "s3": {"bucket": {"name": bucket}, "object": {"key": key}},
+        }
+        for key in keys
+    ]
+    return json.dumps({"Records": records}, ensure_ascii=False)
+
+
+def by_sns(body: str) -> str:
+    """The body as SNS delivers it to a queue without raw message delivery."""
+    return json.dumps({"Type": "Notification", "TopicArn": "arn", "Message": body})
 
 
 def send(road: Road, *bodies: str) -> None:

@@ -333,7 +333,7 @@ def make_notifications(rule: ReplicationRule, queue: EventQueue) -> None:
         target=on_call,
         kind=ConditionKind.DEAD_LETTERS,
         queue=queue.name,
-        detail="Queue s3-events: 2 messages of the last 7 days that no parser understood.",
+        detail="Queue s3-events: 2 dead letters of the last 7 days could not be taken in.",
         closing="Queue s3-events: no dead letter of the last 7 days is left.",
         began_at=now - timedelta(hours=3),
         confirmed_at=now - timedelta(hours=3),

@@ -46,7 +46,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
         if queue.dead_letters_last_week:  # older ones are no longer reported
             yield Problem(
                 "dead_letters",
-                f"Queue {queue.name}: {count(queue.dead_letters_last_week, 'message')} of the "
+                f"Queue {queue.name}: {count(queue.dead_letters_last_week, 'dead letter')} of the "
                 "last 7 days could not be taken in; see the dead letters for the reasons.",
                 queue=queue.name,
             )
