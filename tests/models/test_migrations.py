@@ -21,7 +21,7 @@ def test_the_migration_of_texts_runs_no_sql() -> None:
 
 def test_the_migration_of_dead_letters_builds_its_index_without_holding_up_intake() -> None:
     out = StringIO()
-    call_command("sqlmigrate", "replication", "0017", stdout=out)
+    call_command("sqlmigrate", "replication", "0018", stdout=out)
     assert "BEGIN;" not in out.getvalue()
     assert "CREATE UNIQUE INDEX CONCURRENTLY dead_letter_once_per_record" in out.getvalue()
 

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("replication", "0013_texts"),
+        ("replication", "0017_marks"),
     ]
 
     operations = [
