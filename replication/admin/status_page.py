@@ -21,6 +21,7 @@ PROBLEM_LISTS = {
     "queue_silent": "eventqueue",
     "dead_letters": "deadletter",
     "target_failing": "notificationtarget",
+    "rules_collide": "replicationrule",
     "rule_paused": "replicationrule",
     "rule_parked": "replicationrule",
     "rule_disabled": "replicationrule",
