@@ -158,13 +158,13 @@ def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
     ]
 
 
-def test_the_status_takes_six_queries_however_many_rules_there_are():
+def test_the_status_takes_seven_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 6
+    assert len(queries) == 7
 
 
 def test_the_status_never_reads_the_whole_history():
@@ -229,6 +229,29 @@ def test_new_dead_letters_are_a_problem(alive):
         )
     assert "1 message of the last 7 days" in problems()["dead_letters"]
     assert read_status().queues[0].dead_letters == 2
+
+
+def test_rules_that_collide_are_a_problem_of_each_of_them(alive):
+    photos = a_rule("photos")
+    for name in ("scans", "videos"):
+        a_rule(name, destination=photos.destination, destination_prefix=f"{name}/")
+    found = {problem.rule: problem for problem in read_status().problems}
+    assert {problem.code for problem in found.values()} == {"rules_collide"}
+    assert found["scans"].detail == (
+        "Rules photos and scans can write the same keys of the bucket photos-replica: photos "
+        "writes any key, and scans writes keys that begin with 'scans/'. Where two objects get the "
+        "same key, one replaces the other, and a delete of one deletes the replica of the other. "
+        "Give the rules destination prefixes of which neither begins with the other, or different "
+        "buckets. Filters do not keep rules apart."
+    )
+    assert found["photos"].detail == f"{found['scans'].detail} photos collides with 1 more rule."
+    assert set(found) == {"photos", "scans", "videos"}
+
+
+def test_a_disabled_rule_is_no_problem_of_the_rule_that_it_collides_with(alive):
+    photos = a_rule("photos")
+    a_rule("scans", destination=photos.destination, enabled=False)
+    assert problems() == {}
 
 
 def test_a_paused_rule_is_a_problem(alive):
@@ -306,6 +329,7 @@ def test_every_problem_links_to_a_page_of_the_admin(operator):
     parked = ReplicationRule.objects.filter(name="parked")
     parked.update(parked_at=ago(), parked_code=ErrorCode.DESTINATION_ACCESS_DENIED)
     a_job(ReplicationRule.objects.get(name="behind"), "b", state=JobState.FAILED)
+    a_rule("colliding", destination=parked.get().destination)
     queue = a_queue("a", last_error="x", last_error_at=ago())
     a_queue("b")
     DeadLetter.objects.create(

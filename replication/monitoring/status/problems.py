@@ -1,10 +1,12 @@
 """The problems that need a person, in words for people and codes for machines."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from replication.errors import MEANINGS, ErrorCode
+from replication.models.collisions import Collision
 from replication.monitoring.status.numbers import Numbers, QueueStatus, RuleNumbers
 
 # A long poll takes at most 20 s, and a poller replaces itself in less than a minute.
@@ -55,6 +57,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             f"Notification target {target.name} can't be notified; last error{when}: "
             f"{target.last_error}",
         )
+    yield from _collision_problems(numbers.collisions)
     for rule in numbers.rules:
         yield from _rule_problems(rule, numbers.generated_at)
 
@@ -80,6 +83,19 @@ def _queue_problems(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
             f"Queue {queue.name} was last polled {ago(queue.last_polled_at, now)}.",
             queue=queue.name,
         )
+
+
+def _collision_problems(collisions: Iterable[Collision]) -> Iterator[Problem]:
+    """Yield one problem for each rule, so that the problems of any one rule are complete."""
+    by_rule: defaultdict[str, dict[str, Collision]] = defaultdict(dict)  # by the other rule's name
+    for collision in collisions:
+        one, other = collision.one.name, collision.other.name
+        by_rule[one].setdefault(other, collision)
+        by_rule[other].setdefault(one, collision)
+    for name, by_other in sorted(by_rule.items()):
+        first, *more = by_other.values()
+        and_more = f" {name} collides with {count(len(more), 'more rule')}." if more else ""
+        yield Problem("rules_collide", f"{first}{and_more}", rule=name)
 
 
 def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
