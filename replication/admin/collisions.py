@@ -9,12 +9,12 @@ from replication.models.collisions import refuse_new_collisions
 class CollisionFreeForm(forms.ModelForm):
     """Refuses a change after which two rules could write two objects to one destination key."""
 
-    def _post_clean(self) -> None:
-        super()._post_clean()  # gives the row the values of the form
-        if self.errors:
+    def full_clean(self) -> None:
+        super().full_clean()  # gives the row the values of the form
+        if not self.is_valid():
             return
         try:
-            # Until the row is saved: Django's admin validates and saves in one transaction.
+            # Holds until the row is saved: Django's admin validates and saves in one transaction.
             refuse_new_collisions(self.instance)
         except ValidationError as error:
             self.add_error(None, error)

@@ -153,7 +153,7 @@ def _rules_with(changed: ReplicationRule | Source | Destination) -> list[Replica
     """The rules that the change concerns, with the changed values."""
     if isinstance(changed, ReplicationRule):
         return [changed]
-    if changed.pk is None:
+    if changed._state.adding:
         return []
     # Django gives each of these rules this very row, which is not saved yet.
     other_side = "destination" if isinstance(changed, Source) else "source"

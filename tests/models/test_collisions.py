@@ -16,7 +16,7 @@ from replication.mapping.keys import (
     plan_key,
 )
 from replication.models import Addressing, Destination, ReplicationRule, Source
-from replication.models.collisions import find_collisions, map_rule
+from replication.models.collisions import Rules, find_collisions, map_rule
 
 PHOTOS, SCANS = (Source(name=name, bucket=name, region="eu-west-1") for name in ("photos", "scans"))
 REPLICA = Destination(name="replica", bucket="replica", endpoint="https://oss.example.com")
@@ -28,8 +28,8 @@ def a_rule(**fields: Any) -> ReplicationRule:
 
 
 def meetings_of(one: ReplicationRule, other: ReplicationRule) -> list[Meeting]:
-    mapped = {number: map_rule(rule) for number, rule in enumerate((one, other))}
-    return [collision.meeting for collision in find_collisions(mapped)]
+    rules: Rules = {number: map_rule(rule) for number, rule in enumerate((one, other))}
+    return [collision.meeting for collision in find_collisions(rules)]
 
 
 def written_key(rule: ReplicationRule, key: str) -> str | None:
