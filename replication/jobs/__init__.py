@@ -13,6 +13,7 @@ from replication.jobs.claiming import (
     ClaimedJob,
     claim,
     extend_leases,
+    outdated,
 )
 from replication.jobs.completing import complete
 from replication.jobs.delete_permits import (
@@ -58,6 +59,7 @@ __all__ = [
     "grant_deletes",
     "hand_over",
     "is_recorded_copy",
+    "outdated",
     "permitted_deletes",
     "rescue",
     "retry",

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from replication.models import ReplicationRule
+
 # A destination that throttled has a `width`: how many transfers it may have at once. The width
 # doubles every WIDTH_DOUBLES_SECONDS, and does not apply any longer after WIDTH_FORGOTTEN_SECONDS.
 WIDTH_DOUBLES_SECONDS = 2.0
@@ -143,6 +145,13 @@ def claim(
             },
         )
         return [ClaimedJob(*row) for row in cursor.fetchall()]
+
+
+def outdated(claimed: Collection[ClaimedJob]) -> set[tuple[int, int]]:
+    """The claims, as (id, token), whose rule was changed since the lane read it."""
+    rules = ReplicationRule.objects.filter(pk__in={job.rule_id for job in claimed})
+    versions = dict(rules.values_list("pk", "version"))
+    return {job.claim for job in claimed if versions.get(job.rule_id) != job.rule_version}
 
 
 def extend_leases(

@@ -9,20 +9,17 @@ from django.db import DataError
 from replication import jobs
 from replication.cluster.database import Persistently
 from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError, RuleChanged
-from replication.jobs import ClaimedJob, JobOrder, delete_brake, parking, rate_limits
-from replication.mapping.ownership import Mark
+from replication.jobs import ClaimedJob, JobOrder, parking, rate_limits
 from replication.models import (
     ArchivePolicy,
-    HoldReason,
     JobOrigin,
     JobState,
     Outcome,
     ReplicationRule,
-    UnmarkedPolicy,
 )
 from replication.transfer.results import Completion, DeleteHeld, DeleteWanted, LargeObject
 from replication.worker.capacity import Rulebook
-from replication.worker.leases import Claim, Finished
+from replication.worker.leases import Finished
 
 log = structlog.get_logger(__name__)
 
@@ -31,74 +28,6 @@ _HOPELESS = {Disposition.PERSON, Disposition.PERMANENT}
 # These count as no failure of the job: a changed object is copied in its new form, and throttling
 # is caused by the traffic of all jobs together.
 _NO_FAILURES = {ErrorCode.SOURCE_CHANGED, ErrorCode.DESTINATION_THROTTLED}
-
-
-def permitted_deletes(
-    finished: Sequence[Finished], rulebook: Rulebook
-) -> tuple[list[tuple[ClaimedJob, DeleteWanted]], list[Finished]]:
-    """The deletes that the brake permits now, and all other ends.
-
-    No replica is deleted under an old version of a rule, and none that is not of the rule. Two ends
-    may be of one job: of a claim that was lost, and of the next claim.
-    """
-    wishes = [end for end in finished if isinstance(end.result, DeleteWanted)]
-    if not wishes:
-        return [], list(finished)
-    outdated = _outdated([end.job for end in wishes])
-    held = _to_hold([end for end in wishes if end.job.claim not in outdated], rulebook)
-    asking = [end.job for end in wishes if end.job.claim not in outdated | held.keys()]
-    granted = delete_brake.ask([(job, rulebook.of(job.rule_id)) for job in asking])
-    permitted: list[tuple[ClaimedJob, DeleteWanted]] = []
-    rest: list[Finished] = []
-    for end in finished:
-        if not isinstance(end.result, DeleteWanted):
-            rest.append(end)
-        elif end.job.claim in outdated:
-            rest.append(Finished(end.job, RuleChanged()))
-        elif end.job.claim in held:
-            rest.append(Finished(end.job, DeleteHeld(held[end.job.claim])))
-        elif end.job.id in granted:
-            permitted.append((end.job, end.result))
-        else:
-            rest.append(end)
-    return permitted, rest
-
-
-def _to_hold(wishes: Sequence[Finished], rulebook: Rulebook) -> dict[Claim, HoldReason]:
-    """The deletes of replicas that are not known to be of their rule, and why they are held."""
-    unowned = [end for end in wishes if _wanted(end).mark is not Mark.OURS]
-    if not unowned:
-        return {}
-    confirmed = jobs.confirmed_deletes([end.job for end in unowned])
-    held = {}
-    for end in unowned:
-        if end.job.id in confirmed:
-            continue
-        if _wanted(end).mark is Mark.OTHER:
-            held[end.job.claim] = HoldReason.OTHER_MARK
-        elif not _counts_as_ours(end, rulebook):
-            held[end.job.claim] = HoldReason.UNMARKED
-    return held
-
-
-def _counts_as_ours(end: Finished, rulebook: Rulebook) -> bool:
-    """Whether to delete a replica without a mark: the rule says so, or our record names it."""
-    return rulebook.of(end.job.rule_id).unmarked_policy == UnmarkedPolicy.DELETE or (
-        jobs.is_recorded_copy(end.job, destination_etag=_wanted(end).replica_etag)
-    )
-
-
-def _wanted(end: Finished) -> DeleteWanted:
-    assert isinstance(end.result, DeleteWanted)
-    return end.result
-
-
-def _outdated(jobs_of_lane: Sequence[ClaimedJob]) -> set[Claim]:
-    """The claims whose rule was changed since the lane read it."""
-    rule_ids = {job.rule_id for job in jobs_of_lane}
-    versions = ReplicationRule.objects.filter(pk__in=rule_ids).values_list("pk", "version")
-    current = dict(versions)
-    return {job.claim for job in jobs_of_lane if current.get(job.rule_id) != job.rule_version}
 
 
 def settle_all(
@@ -206,7 +135,7 @@ def apply_error(job: ClaimedJob, rule: ReplicationRule, error: ReplicationError)
     """
     if error.code is ErrorCode.SOURCE_RESTORING:
         return jobs.await_restore(job, error)
-    if error.disposition in _HOPELESS and _outdated([job]):
+    if error.disposition in _HOPELESS and jobs.outdated([job]):
         return JobState.PENDING if jobs.hand_over(job) else None
     if error.disposition is Disposition.PERSON and parking.note_error(rule.pk, error):
         return jobs.retry_later(job, error, uses_up_a_try=False)

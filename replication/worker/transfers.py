@@ -11,7 +11,7 @@ from replication import jobs
 from replication.cluster.database import Persistently
 from replication.jobs import ClaimedJob, parking, rate_limits
 from replication.mapping.parts import MAX_PUT_BYTES
-from replication.worker import leases, settling, steps
+from replication.worker import deletes, leases, settling, steps
 from replication.worker.capacity import Rulebook, Throughput
 from replication.worker.inbox import Inbox
 from replication.worker.leases import Claim, Finished, HeldJob
@@ -216,9 +216,7 @@ class Transfers:
 
     def _begin_deletes(self, finished: list[Finished]) -> list[Finished]:
         """Start the deletes that the brake permits; returns all other ends."""
-        permitted, rest = self._persistently(
-            partial(settling.permitted_deletes, finished, self._rulebook)
-        )
+        permitted, rest = self._persistently(partial(deletes.select, finished, self._rulebook))
         for job, wanted in permitted:
             rule = self._rulebook.of(job.rule_id)
             held = self._held[job.claim]
