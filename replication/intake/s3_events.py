@@ -170,7 +170,7 @@ def _native_event(record: Any) -> ObjectEvent:
         ) from error
     return ObjectEvent(
         bucket=_bucket(s3, where="s3"),
-        key=check_key(key, where="s3.object.key"),
+        key=_key(key, where="s3.object.key"),
         name=_text(record, "eventName", where="the record").removeprefix("s3:"),
     )
 
@@ -184,7 +184,7 @@ def _eventbridge(message: dict[str, Any]) -> ObjectEvent:
     key = _text(_mapping(detail, "object", where="detail"), "key", where="detail.object")
     return ObjectEvent(
         bucket=_bucket(detail, where="detail"),
-        key=check_key(key, where="detail.object.key"),
+        key=_key(key, where="detail.object.key"),
         name=_EVENTBRIDGE_NAMES.get(detail_type, detail_type),
     )
 
@@ -193,15 +193,20 @@ def check_key(key: str, *, where: str) -> str:
     """Return the key if it is a valid S3 key that PostgreSQL can store.
 
     Raises:
-        UnparseableMessage: the key is too long, empty, or not storable; the text says that no retry
-            can succeed.
+        UnparseableMessage: the key is too long, empty, or not storable.
     """
     size = len(_storable(key, where=where).encode())
     if not 1 <= size <= MAX_KEY_BYTES:
-        raise UnparseableMessage(
-            f"{where} has {size} bytes, and keys in S3 have 1 to {MAX_KEY_BYTES}: {_NEVER}"
-        )
+        raise UnparseableMessage(f"{where} has {size} bytes; S3 keys have 1 to {MAX_KEY_BYTES}")
     return key
+
+
+def _key(text: str, *, where: str) -> str:
+    """The key of an event. What S3 can't have, or PostgreSQL can't store, no replay can change."""
+    try:
+        return check_key(text, where=where)
+    except UnparseableMessage as error:
+        raise UnparseableMessage(f"{error}: {_NEVER}") from error
 
 
 def _bucket(container: dict[str, Any], *, where: str) -> str:
@@ -214,14 +219,9 @@ def _storable(text: str, *, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UnparseableMessage(
-            f"{where} is not valid Unicode, as every name in S3 is: {_NEVER}"
-        ) from error
+        raise UnparseableMessage(f"{where} is not valid Unicode, as every name in S3 is") from error
     if "\0" in text:
-        raise UnparseableMessage(
-            f"{where} contains a NUL character, which PostgreSQL can't store: {_NEVER}; to have "
-            "the object replicated, give it another key in S3"
-        )
+        raise UnparseableMessage(f"{where} contains a NUL character, which PostgreSQL can't store")
     return text
 
 

@@ -162,7 +162,9 @@ def test_an_invalid_item_of_a_list_takes_no_other_item_with_it(caller):
         (3, "refused", "unknown_domain"),
         (4, "taken", ""),
     ]
-    assert "no retry and no replay can ever succeed" in answer.json()["results"][0]["detail"]
+    assert answer.json()["results"][0]["detail"] == (
+        "[0].key contains a NUL character, which PostgreSQL can't store."
+    )
     assert TransferJob.objects.get().key == "a"
 
 
@@ -182,6 +184,7 @@ def test_the_message_of_a_report_from_the_field_loses_no_good_record(caller, wra
     assert answer.status_code == 422
     assert results_of(answer) == [(0, "taken", ""), (1, "refused", "invalid_event")]
     assert "s3.object.key contains a NUL character" in answer.json()["detail"]
+    assert "no retry and no replay can ever succeed" in answer.json()["detail"]
     assert TransferJob.objects.get().key == "good.jpg"
     assert answer.json()["job_ids"] == [TransferJob.objects.get().pk]
 

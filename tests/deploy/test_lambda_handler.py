@@ -276,7 +276,7 @@ def test_a_refused_record_is_not_sent_again_while_another_call_is_retried(
         (503, {}, {}),
         ACCEPTED,
     ]
-    with pytest.raises(function.Refused, match=r"1 of 3 .* 2 jobs .* record 1: it is bad\."):
+    with pytest.raises(function.Refused, match=r"1 of 3 .*2 jobs .*: record 1: it is bad\."):
         function.handler(s3_event("a", "b", "c"), Context())
     assert server.bodies == [s3_event("a", "b"), s3_event("c"), s3_event("c")]
     assert refusals_printed(capsys) == [[1]]
