@@ -38,11 +38,14 @@ class KeysOutsideRule(Exception):
 
     def __init__(self, rule: ReplicationRule, keys: Sequence[str]) -> None:
         self.keys = keys
-        more = f" and {len(keys) - 1} more keys" if len(keys) > 1 else ""
+        more = len(keys) - 1
+        which = f"{keys[0]!r} does not"
+        if more:
+            which = f"{keys[0]!r} and {more} more {'key' if more == 1 else 'keys'} do not"
         super().__init__(
-            f"rule {rule.name} is for keys that begin with {rule.source_prefix!r}, and "
-            f"{keys[0]!r}{more} does not; name keys as they are in the source bucket, with the "
-            "prefix, or use the rule that is for them"
+            f"rule {rule.name} is for keys that begin with {rule.source_prefix!r}, and {which}; "
+            "name keys as they are in the source bucket, with the prefix, or use the rule that is "
+            "for them"
         )
 
 

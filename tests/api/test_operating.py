@@ -58,16 +58,24 @@ def test_a_rule_is_paused_and_resumed_by_name(operator: Client):
     assert (answer.status_code, answer.json()["error"]) == (404, "no_such_rule")
 
 
-def test_look_again_ignores_the_filters_of_the_rule(operator: Client):
-    a_rule("photos", source_prefix="p/")
-    answer = post(operator, "rules/photos/look-again", {"keys": ["a b.jpg", "é+%20"]})
+def test_look_again_ignores_the_filters_of_the_rule_but_not_its_prefix(operator: Client):
+    a_rule("photos", source_prefix="p/", include="p/*.png")
+    answer = post(operator, "rules/photos/look-again", {"keys": ["p/fine.png", "a.png", "b.png"]})
+    assert (answer.status_code, answer.json()["error"]) == (422, "keys_outside_rule")
+    detail = answer.json()["detail"]
+    assert "rule photos is for keys that begin with 'p/', and 'a.png' and 1 more key" in detail
+    assert not TransferJob.objects.exists()
+    assert audit_entries() == []
+
+    answer = post(operator, "rules/photos/look-again", {"keys": ["p/a b.jpg", "p/é+%20"]})
     assert (answer.status_code, len(answer.json()["job_ids"])) == (202, 2)
     jobs = TransferJob.objects.all()
     assert {(job.key, job.origin) for job in jobs} == {
-        ("a b.jpg", JobOrigin.ADMIN),
-        ("é+%20", JobOrigin.ADMIN),
+        ("p/a b.jpg", JobOrigin.ADMIN),
+        ("p/é+%20", JobOrigin.ADMIN),
     }
-    assert audit_entries() == [(AuditAction.LOOKED_AGAIN, "rule photos: keys a b.jpg, é+%20", 2)]
+    about = "rule photos: keys p/a b.jpg, p/é+%20"
+    assert audit_entries() == [(AuditAction.LOOKED_AGAIN, about, 2)]
     for keys in ([], [""], ["x" * 1025], ["a\0"], ["\ud800"], ["a"] * 1001, "a", [1]):
         answer = post(operator, "rules/photos/look-again", {"keys": keys})
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request"), keys
