@@ -65,7 +65,6 @@ def test_look_again_ignores_the_filters_of_the_rule_but_not_its_prefix(operator:
     detail = answer.json()["detail"]
     assert "rule photos is for keys that begin with 'p/', and 'a.png' and 1 more key" in detail
     assert not TransferJob.objects.exists()
-    assert audit_entries() == []
 
     answer = post(operator, "rules/photos/look-again", {"keys": ["p/a b.jpg", "p/é+%20"]})
     assert (answer.status_code, len(answer.json()["job_ids"])) == (202, 2)
