@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from django.db import connection
 
-from replication.intake.s3_events import ObjectEvent
+from replication.intake.s3_events import Change, ObjectEvent
 from replication.jobs import PRIORITY_BULK, PRIORITY_EVENT, JobOrder, enqueue
 from replication.mapping.filters import KeyFilter, key_filter
 from replication.models import JobOrigin, ReplicationRule, Source, SourceKind
@@ -64,9 +64,10 @@ def take_events(events: Sequence[AnnouncedEvent], *, origin: JobOrigin) -> Intak
     outcomes: list[Outcome] = []
     for item in events:
         event = item.event
-        rules = rules_by_bucket.get(event.bucket, ()) if event.is_change else ()
+        change = event.change
+        rules = rules_by_bucket.get(event.bucket, ()) if change is not Change.NOTHING else ()
         matched = [
-            JobOrder(rule_id, event.key, item.announced_at)
+            JobOrder(rule_id, event.key, item.announced_at, only_tags=change is Change.TAGS)
             for rule_id, keys in rules
             if keys.matches(event.key)
         ]

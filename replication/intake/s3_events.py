@@ -10,6 +10,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-struc
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from itertools import islice
 from typing import Any
 from urllib.parse import unquote_plus
@@ -42,6 +43,15 @@ _EVENTBRIDGE_NAMES = {
 }
 
 _CHANGES = ("ObjectCreated", "ObjectRemoved", "LifecycleExpiration", "ObjectRestore:Completed")
+_CHANGES_OF_TAGS = ("ObjectTagging:",)
+
+
+class Change(Enum):
+    """What of an object an event says may have changed."""
+
+    NOTHING = "nothing"  # nothing that a replica has
+    TAGS = "tags only"
+    OBJECT = "object"  # a GET of the key may return something else than before
 
 
 class UnparseableMessage(Exception):
@@ -57,9 +67,11 @@ class ObjectEvent:
     name: str  # S3's event name without "s3:", e.g. "ObjectCreated:Put"
 
     @property
-    def is_change(self) -> bool:
-        """Whether a GET of the key may return something else than before."""
-        return self.name.startswith(_CHANGES)
+    def change(self) -> Change:
+        """What of the object may have changed."""
+        if self.name.startswith(_CHANGES):
+            return Change.OBJECT
+        return Change.TAGS if self.name.startswith(_CHANGES_OF_TAGS) else Change.NOTHING
 
 
 @dataclass(frozen=True)

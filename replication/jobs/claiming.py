@@ -38,6 +38,7 @@ class ClaimedJob:
     started_at: datetime
     rule_version: int  # of the rule as the lane applies it; at first, as it was at the claim
     ignores_filters: bool = False
+    only_tags: bool = False
     write_in_doubt_until: datetime | None = None  # if still in the future at the claim
     size_bytes: int | None = None  # of the object, as seen by a lane that handed it over
 
@@ -130,7 +131,7 @@ def claim(
             FROM due, replication_replicationrule AS rule
             WHERE job.id = due.id AND rule.id = job.rule_id
             RETURNING job.id, job.token, job.rule_id, job.key, job.attempt, job.attempt_limit,
-                job.started_at, rule.version, job.ignores_filters,
+                job.started_at, rule.version, job.ignores_filters, job.only_tags,
                 CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END,
                 job.size_bytes
             """,  # noqa: S608 - inserts our own constants only

@@ -45,6 +45,8 @@ def _complete_and_look_again(
                     job.key,
                     not_before=job.write_in_doubt_until,
                     ignores_filters=job.ignores_filters,
+                    # A changed rule may ask for another copy.
+                    only_tags=job.only_tags and not of_any_version,
                 )
                 for job, _ in completions
                 if job.claim in completed

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Subquery
+from django.db.models import Case, Exists, Subquery, When
 from django.db.models.functions import Greatest, Least, Now
 
 from replication.errors import ErrorCode, ReplicationError
@@ -122,12 +122,16 @@ def merge_into_pending(job: ClaimedJob) -> None:
     """Let the key's pending job serve the superseded job's change too.
 
     It takes the older `event_at`, so that its lag is honest, and the later `write_in_doubt_until`.
+    It is for tags only if both jobs are.
     """
     superseded = TransferJob.objects.filter(id=job.id)
     TransferJob.objects.filter(rule_id=job.rule_id, key=job.key, state=JobState.PENDING).update(
         event_at=Least("event_at", Subquery(superseded.values("event_at"))),
         write_in_doubt_until=Greatest(
             "write_in_doubt_until", Subquery(superseded.values("write_in_doubt_until"))
+        ),
+        only_tags=Case(
+            When(Exists(superseded.filter(only_tags=False)), then=False), default="only_tags"
         ),
     )
 

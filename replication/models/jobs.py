@@ -88,6 +88,12 @@ class TransferJob(models.Model):
         editable=False,
         help_text=_("A person asked for this key, whatever the rule's filters say."),
     )
+    only_tags = models.BooleanField(
+        _("only tags"),
+        db_default=False,
+        editable=False,
+        help_text=_("Only tags changed: the object is not copied if the replica is a copy of it."),
+    )
     attempt_limit = models.IntegerField(_("maximum tries"))
 
     event_at = models.DateTimeField(
@@ -137,7 +143,8 @@ class TransferJob(models.Model):
     destination_request_id = models.TextField(_("destination request id"), default="")
 
     source_checksum = models.TextField(_("compared source checksum"), db_default="")
-    # One line for each thing that the replica lacks or has in another form.
+    # One line for each thing that the replica lacks or has in another form, and for tags that were
+    # set without a copy.
     remarks = models.TextField(_("remarks"), db_default="")
 
     # From the last unsuccessful attempt, so that a list of failures reads one table.

@@ -235,8 +235,8 @@ class ReplicaObject(Reader, Protocol):
 class DestinationStore(Protocol):
     """A bucket to write to. Safe to use from many threads.
 
-    An error of `put`, `delete`, `upload_part` or `complete_upload` has `may_still_land` set if the
-    destination may yet carry out the request.
+    An error of `put`, `set_tags`, `delete`, `upload_part` or `complete_upload` has `may_still_land`
+    set if the destination may yet carry out the request.
     """
 
     def put(self, key: str, body: Body, attributes: ReplicaAttributes) -> Receipt:
@@ -244,6 +244,15 @@ class DestinationStore(Protocol):
 
         Raises:
             ReplicationError: the request failed, or `body.read` raised the error.
+        """
+
+    def set_tags(self, key: str, tags: Mapping[str, str]) -> Receipt | None:
+        """Replace all tags of the object by one request, and leave the object as it is otherwise.
+
+        Returns None if OSS clearly says that there is no such object.
+
+        Raises:
+            ReplicationError: the request failed.
         """
 
     def delete(self, key: str) -> Receipt:

@@ -16,6 +16,7 @@ from replication.mapping.metadata import (
     PROVENANCE_MODIFIED,
     PROVENANCE_SOURCE,
     PROVENANCE_VERSION,
+    Dropped,
     MetadataPolicy,
     plan_content_headers,
     plan_metadata,
@@ -57,11 +58,11 @@ def plan_attributes(
         )
     headers = plan_content_headers(info.content_headers, policy=policy)
     mark = {PROVENANCE_SOURCE: source_mark(rule.source.location, source_key)}
-    provenance = mark | _provenance(info) | key.provenance | headers.provenance
-    metadata = plan_metadata(info.user_metadata, policy=policy, provenance=provenance)
+    ours = mark | provenance(info) | key.provenance | headers.provenance
+    metadata = plan_metadata(info.user_metadata, policy=policy, provenance=ours)
     planned_tags = plan_tags(tags, policy=TagPolicy(rule.tag_policy))
     dropped = [*headers.dropped, *metadata.dropped, *planned_tags.dropped]
-    remarks = [f"without {each.name!r}: {each.reason}" for each in dropped]
+    remarks = [remark_for_dropped(each) for each in dropped]
     remarks += [f"rewritten: {name!r}" for name in (*headers.rewritten, *metadata.rewritten)]
     if key.is_rewritten:
         remarks.append(f"rewritten key: {key.key!r}")
@@ -78,6 +79,22 @@ def plan_attributes(
     return PlannedAttributes(attributes, tuple(remarks))
 
 
+def provenance(info: ObjectInfo) -> dict[str, str]:
+    """The fields of a replica's metadata that say which state of the object it is a copy of."""
+    modified = info.last_modified.isoformat() if info.last_modified else ""
+    fields = {
+        PROVENANCE_ETAG: info.etag,
+        PROVENANCE_VERSION: info.version_id,
+        PROVENANCE_MODIFIED: modified,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def remark_for_dropped(dropped: Dropped) -> str:
+    """The remark for an attribute that the replica lacks."""
+    return f"without {dropped.name!r}: {dropped.reason}"
+
+
 def fingerprint(attributes: ReplicaAttributes) -> str:
     """A hash of the attributes, which is the same in every process."""
     text = json.dumps(asdict(attributes), sort_keys=True)
@@ -88,13 +105,3 @@ def _encryption(rule: ReplicationRule) -> Encryption | None:
     if rule.encryption == EncryptionMethod.BUCKET:
         return None
     return Encryption(rule.encryption, rule.kms_key_id)
-
-
-def _provenance(info: ObjectInfo) -> dict[str, str]:
-    modified = info.last_modified.isoformat() if info.last_modified else ""
-    fields = {
-        PROVENANCE_ETAG: info.etag,
-        PROVENANCE_VERSION: info.version_id,
-        PROVENANCE_MODIFIED: modified,
-    }
-    return {name: value for name, value in fields.items() if value}

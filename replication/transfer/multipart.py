@@ -21,6 +21,7 @@ from replication.transfer.results import (
     LargeObject,
     UploadBegun,
 )
+from replication.transfer.tags import set_tags
 from replication.transfer.verified_body import Allowance, VerifiedBody, check_crc64
 
 log = structlog.get_logger(__name__)
@@ -29,7 +30,8 @@ log = structlog.get_logger(__name__)
 def begin_upload(
     large: LargeObject, destination: DestinationStore, *, raise_if_stopped: Callable[[], None]
 ) -> UploadBegun | Completion:
-    """Begin the upload, unless the replica is already a copy of exactly this object.
+    """Begin the upload, unless the replica is already a copy of exactly this object: then only set
+    its tags.
 
     Abort unfinished uploads of the same key first: only this job writes the key, so they are
     abandoned. If the credentials do not permit the check or the aborts, skip them: only permission
@@ -43,7 +45,9 @@ def begin_upload(
     with _ignoring_access_denied():
         replica = destination.head(key)
         if replica is not None and _is_copy(replica, large):
-            return _completion(large, Outcome.UNCHANGED, crc64=replica.crc64, replica=replica)
+            raise_if_stopped()
+            if set_tags(destination, key, attributes.tags, replica=replica) is not None:
+                return _completion(large, Outcome.UNCHANGED, crc64=replica.crc64, replica=replica)
     raise_if_stopped()
     return UploadBegun(large, destination.create_upload(key, attributes))
 
@@ -140,7 +144,7 @@ def _compare_with_source(upload: MultipartUpload, parts: Sequence[CarriedPart]) 
 
 
 def _is_copy(replica: ReplicaInfo, large: LargeObject) -> bool:
-    """Whether the replica's metadata says that it is a copy of this object, with its attributes."""
+    """Whether the replica is a copy of this object, with its attributes except for the tags."""
     wanted = large.planned.attributes
     return (
         replica.size_bytes == large.info.size_bytes
@@ -148,7 +152,6 @@ def _is_copy(replica: ReplicaInfo, large: LargeObject) -> bool:
         # A replica of an earlier version of s3sync has no mark, and is a copy all the same.
         and without_mark(replica.user_metadata) == without_mark(wanted.user_metadata)
         and replica.content_headers == dict(wanted.content_headers)
-        and replica.tag_count == len(wanted.tags)
         and replica.storage_class == wanted.storage_class
     )
 

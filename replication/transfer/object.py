@@ -1,6 +1,6 @@
 """Makes one key at the destination equal to the source as it is now, and knows no queue."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
@@ -18,13 +18,8 @@ from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, 
 from replication.stores.checksums import source_checksum
 from replication.transfer.attributes import PlannedAttributes, plan_attributes
 from replication.transfer.results import Completion, DeleteWanted, LargeObject
+from replication.transfer.tags import SourceTags, TagsOfCopy, read_tags
 from replication.transfer.verified_body import Allowance, VerifiedBody, check_crc64
-
-# Why a large object is copied without tags, where the source counts none.
-_WITHOUT_TAGS = {
-    ErrorCode.SOURCE_ACCESS_DENIED: "the source denies access to them",
-    ErrorCode.SOURCE_UNSUPPORTED: "the source does not support them",
-}
 
 
 @dataclass(frozen=True)
@@ -45,9 +40,12 @@ class Transfer:
     allowance: Allowance | None = None
     size_bytes: int | None = None  # as last seen; if large, a HEAD is cheaper than a GET
     ignores_filters: bool = False  # a person asked for this key
+    only_tags: bool = False  # nothing but tags is known to have changed
 
     def run(self) -> Completion | LargeObject | DeleteWanted:
         """Copy the object as it is now, or find that it is missing.
+
+        With `only_tags`, only set the replica's tags, if it is a copy of the object as it is now.
 
         This does not copy a large object and does not delete a replica: the result only says that
         this is the next step.
@@ -67,8 +65,9 @@ class Transfer:
         if isinstance(planned_key, SkippedKey):
             return Completion(Outcome.SKIPPED, remarks=planned_key.reason)
         try:
-            if (large := self._head_if_large(planned_key)) is not None:
-                return large
+            unopened = self._set_tags_of_copy(planned_key.key) or self._head_if_large(planned_key)
+            if unopened is not None:
+                return unopened
             source_object = self.source.open(self.key)
         except ObjectMissing as missing:
             return self._result_for_missing(planned_key.key, missing)
@@ -81,6 +80,18 @@ class Transfer:
             if isinstance(planned, LargeObject):
                 return planned
             return self._put(source_object, planned_key.key, planned)
+
+    def _set_tags_of_copy(self, destination_key: str) -> Completion | None:
+        if not self.only_tags or self.rule.source.kind != SourceKind.S3:
+            return None
+        return TagsOfCopy(
+            self.rule,
+            self.key,
+            destination_key,
+            self.source,
+            self.destination,
+            self.raise_if_stopped,
+        ).set()
 
     def _head_if_large(self, key: PlannedKey) -> LargeObject | None:
         """The object from a HEAD, if it was large when last seen and still is; else None."""
@@ -103,25 +114,16 @@ class Transfer:
         if parts is not None and info.is_pinnable:
             return LargeObject(info, key.key, parts, self._plan_attributes_of_large(info, key))
         check_size(info.size_bytes)
-        tags = self._tags(info) if info.tag_count else {}
+        tags = self.source.tags(self.key, version_id=info.version_id) if info.tag_count else {}
         return plan_attributes(self.rule, info, source_key=self.key, tags=tags, key=key)
 
     def _plan_attributes_of_large(self, info: ObjectInfo, key: PlannedKey) -> PlannedAttributes:
-        """Read the tags whatever `tag_count` says: some servers do not count them in a HEAD."""
-        remarks: tuple[str, ...] = ()
-        tags: Mapping[str, str] = {}
+        found = SourceTags({})
         if self.rule.source.kind == SourceKind.S3:
-            try:
-                tags = self._tags(info)
-            except ReplicationError as error:
-                if info.tag_count or error.code not in _WITHOUT_TAGS:
-                    raise
-                remarks = (f"without tags, if the object has any: {_WITHOUT_TAGS[error.code]}",)
-        planned = plan_attributes(self.rule, info, source_key=self.key, tags=tags, key=key)
+            found = read_tags(self.source, self.key, info)
+        planned = plan_attributes(self.rule, info, source_key=self.key, tags=found.tags, key=key)
+        remarks = (found.unread,) if found.unread else ()
         return replace(planned, remarks=(*planned.remarks, *remarks))
-
-    def _tags(self, info: ObjectInfo) -> Mapping[str, str]:
-        return self.source.tags(self.key, version_id=info.version_id)
 
     def _put(
         self, source_object: SourceObject, destination_key: str, planned: PlannedAttributes

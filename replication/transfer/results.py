@@ -25,7 +25,7 @@ class Completion:
     destination_etag: str = ""
     destination_crc64: str = ""
     destination_request_id: str = ""
-    remarks: str = ""  # a line for each thing that the replica lacks or has in another form
+    remarks: str = ""  # lines; see TransferJob.remarks
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,15 @@ def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
         elif isinstance(end.result, ReplicationError):
             lost += _fail_attempt(end.job, end.result, rulebook)
     jobs.enqueue(
-        [JobOrder(job.rule_id, job.key, ignores_filters=job.ignores_filters) for job in lost],
+        [
+            JobOrder(
+                job.rule_id,
+                job.key,
+                ignores_filters=job.ignores_filters,
+                only_tags=job.only_tags,
+            )
+            for job in lost
+        ],
         origin=JobOrigin.LOST_LEASE,
         priority=jobs.PRIORITY_EVENT,
     )

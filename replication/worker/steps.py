@@ -63,6 +63,7 @@ def transfer(
         allowance=allowance,
         size_bytes=held.job.size_bytes,
         ignores_filters=held.job.ignores_filters,
+        only_tags=held.job.only_tags,
     ).run()
 
 

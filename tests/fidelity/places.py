@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import anycrc
 
+from tests.fidelity.bodies import THRESHOLD_BYTES
 from tests.fidelity.samples import Arrives, Refused, Sample, Sent, sample
 
 _REFUSED = Refused("metadata_incompatible")
@@ -96,8 +97,22 @@ def _of_class(
     )
 
 
+# The body, the tags of the upload, and the tags that are set later.
+_LATER_TAGS: Mapping[str, tuple[bytes, Mapping[str, str], Mapping[str, str]]] = {
+    "the first": (b"content", {}, {"state": "seen"}),
+    "others": (b"content", {"state": "new", "owner": "me"}, {"state": "seen", "path": "a/b:c_d"}),
+    "ten": (b"content", {"0": ""}, {str(number): "v" * 256 for number in range(10)}),
+    "none": (b"content", {"state": "new"}, {}),
+    "of an empty object": (b"", {"state": "new"}, {"state": "seen"}),
+    "of a large object": (b"x" * (THRESHOLD_BYTES + 1), {"state": "new"}, {"state": "seen"}),
+}
+
 SAMPLES: list[Sample] = [
     *(sample("tags", title, Sent(tags=tags)) for title, tags in _TAGS.items()),
+    *(
+        sample("tags set after the upload", title, Sent(body, tags=tags, later_tags=later))
+        for title, (body, tags, later) in _LATER_TAGS.items()
+    ),
     *(
         sample(
             "tags that OSS does not accept",

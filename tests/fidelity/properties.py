@@ -147,6 +147,13 @@ SECTIONS: dict[str, list[Row]] = {
             ("tags",),
         ),
         Row(
+            "tags set, changed or deleted after the upload",
+            _CARRIED,
+            "An event of tags (`s3:ObjectTagging:*`) sets the replica's tags by one request. The "
+            "bytes are not copied again, and archived objects are not restored.",
+            ("tags set after the upload",),
+        ),
+        Row(
             "tags with `@` or letters beyond ASCII",
             _BY_POLICY,
             "`tag_policy`: *fail* or *drop*. Never rewritten, because lifecycle rules match tags.",

@@ -60,6 +60,15 @@ class SourceBucket:
             bucket=self.bucket,
         )
 
+    def set_later_tags(self, sample: Sample) -> None:
+        """Replace the tags of the stored sample."""
+        location = {"Bucket": self.bucket, "Key": sample.key}
+        tags = [{"Key": name, "Value": value} for name, value in sample.sent.last_tags.items()]
+        if tags:
+            self.client.put_object_tagging(**location, Tagging={"TagSet": tags})
+        else:
+            self.client.delete_object_tagging(**location)
+
     def holds(self, sample: Sample) -> bool:
         """Whether S3 returns the object exactly as it was sent.
 

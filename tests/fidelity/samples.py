@@ -22,11 +22,17 @@ class Sent:
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "text/plain"})
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    # The tags that are set once the object has arrived, in place of `tags`; None: they stay.
+    later_tags: Mapping[str, str] | None = None
     storage_class: str = ""
     is_restored: bool = False  # whether an archived object is restored for a day
     # Headers of properties that replicas don't have: access, encryption, checksums, redirects.
     other_headers: Mapping[str, str] = field(default_factory=dict)
     part_bytes: int = 0  # the size of the parts if it is uploaded to S3 in parts
+
+    @property
+    def last_tags(self) -> Mapping[str, str]:
+        return self.tags if self.later_tags is None else self.later_tags
 
 
 @dataclass(frozen=True)

@@ -181,12 +181,19 @@ def test_records_that_match_no_rule_are_counted(road: Road) -> None:
         put_event(bucket, "in/a.png"),
         put_event(bucket, "out/a.jpg"),
         put_event("another-bucket", "in/a.jpg"),
-        put_event(bucket, "in/b.jpg", "ObjectTagging:Put"),
+        put_event(bucket, "in/b.jpg", "ObjectAcl:Put"),
     )
     assert poll(road) == Polled(messages=5, jobs=1, unmatched=4, dead_letters=0)
     assert [job.key for job in TransferJob.objects.all()] == ["in/a.jpg"]
     road.queue.refresh_from_db()
     assert (road.queue.messages_received, road.queue.records_unmatched) == (5, 4)
+
+
+def test_an_event_of_tags_makes_a_job_for_tags_only(road: Road) -> None:
+    bucket = road.source.bucket
+    send(road, put_event(bucket, "a", "ObjectTagging:Put"), put_event(bucket, "b"))
+    assert poll(road) == Polled(messages=2, jobs=2, unmatched=0, dead_letters=0)
+    assert dict(TransferJob.objects.values_list("key", "only_tags")) == {"a": True, "b": False}
 
 
 def test_a_disabled_rule_gets_no_jobs_and_a_paused_rule_does(road: Road) -> None:

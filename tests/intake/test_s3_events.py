@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from replication.intake.s3_events import (
     MAX_RECORDS,
+    Change,
     ObjectEvent,
     Record,
     UnparseableMessage,
@@ -91,42 +92,44 @@ def test_s3s_test_message_has_no_events(wrapped: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("detail_type", "name", "is_change"),
+    ("detail_type", "name", "change"),
     [
-        ("Object Created", "ObjectCreated", True),
-        ("Object Deleted", "ObjectRemoved", True),
-        ("Object Restore Completed", "ObjectRestore:Completed", True),
-        ("Object Restore Initiated", "ObjectRestore:Post", False),
-        ("Object Tags Added", "ObjectTagging:Put", False),
-        ("Object Something New", "Object Something New", False),
+        ("Object Created", "ObjectCreated", Change.OBJECT),
+        ("Object Deleted", "ObjectRemoved", Change.OBJECT),
+        ("Object Restore Completed", "ObjectRestore:Completed", Change.OBJECT),
+        ("Object Restore Initiated", "ObjectRestore:Post", Change.NOTHING),
+        ("Object Tags Added", "ObjectTagging:Put", Change.TAGS),
+        ("Object Tags Deleted", "ObjectTagging:Delete", Change.TAGS),
+        ("Object Something New", "Object Something New", Change.NOTHING),
     ],
 )
-def test_an_eventbridge_event_is_parsed(detail_type: str, name: str, is_change: bool) -> None:
+def test_an_eventbridge_event_is_parsed(detail_type: str, name: str, change: Change) -> None:
     [event] = events_of(by_eventbridge(detail_type))
     assert event == ObjectEvent("photos", "a.txt", name)
-    assert event.is_change == is_change
+    assert event.change == change
 
 
 @pytest.mark.parametrize(
-    ("name", "is_change"),
+    ("name", "change"),
     [
-        ("ObjectCreated:Put", True),
-        ("ObjectCreated:CompleteMultipartUpload", True),
-        ("s3:ObjectCreated:Copy", True),
-        ("ObjectRemoved:Delete", True),
-        ("ObjectRemoved:DeleteMarkerCreated", True),
-        ("LifecycleExpiration:Delete", True),
-        ("ObjectRestore:Completed", True),
-        ("ObjectRestore:Post", False),
-        ("ObjectTagging:Put", False),
-        ("ObjectAcl:Put", False),
-        ("ReducedRedundancyLostObject", False),
+        ("ObjectCreated:Put", Change.OBJECT),
+        ("ObjectCreated:CompleteMultipartUpload", Change.OBJECT),
+        ("s3:ObjectCreated:Copy", Change.OBJECT),
+        ("ObjectRemoved:Delete", Change.OBJECT),
+        ("ObjectRemoved:DeleteMarkerCreated", Change.OBJECT),
+        ("LifecycleExpiration:Delete", Change.OBJECT),
+        ("ObjectRestore:Completed", Change.OBJECT),
+        ("ObjectRestore:Post", Change.NOTHING),
+        ("ObjectTagging:Put", Change.TAGS),
+        ("s3:ObjectTagging:Delete", Change.TAGS),
+        ("ObjectAcl:Put", Change.NOTHING),
+        ("ReducedRedundancyLostObject", Change.NOTHING),
     ],
 )
-def test_only_an_event_that_can_alter_a_get_is_a_change(name: str, is_change: bool) -> None:
+def test_an_event_says_what_of_the_object_may_have_changed(name: str, change: Change) -> None:
     [event] = events_of(notification(record(eventName=name)))
     assert event.name == name.removeprefix("s3:")
-    assert event.is_change == is_change
+    assert event.change == change
 
 
 @pytest.mark.parametrize("version", ["2.0", "2.1", "2.2", "2.3", "2.4", "2.5", "2.6", "2.99", "2"])

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
@@ -99,6 +100,36 @@ def test_an_object_can_be_put_and_read_back(destination: OssStore) -> None:
     assert abs(datetime.now(UTC) - info.last_modified) < timedelta(minutes=5)
     assert receipt.request_id
     assert read_back(destination) == CONTENT
+
+
+@pytest.mark.parametrize("tags", [{"stage": "2", "a+b": "c=d /x"}, {"empty": ""}, {}])
+def test_all_tags_are_replaced_and_nothing_else(
+    destination: OssStore, oss: OssServer, tags: dict[str, str]
+) -> None:
+    oss.add_kms_key("my-key")
+    destination.put(KEY, Bytes(CONTENT), FULL)
+    before = headed(destination)
+    receipt = destination.set_tags(KEY, tags)
+    assert receipt is not None
+    assert receipt.request_id
+    assert destination.tags(KEY) == tags
+    after = headed(destination)
+    assert after == replace(before, tag_count=len(tags), request_id=after.request_id)
+    assert read_back(destination) == CONTENT
+
+
+@pytest.mark.parametrize("tags", [{"stage": "2"}, {}])
+def test_a_missing_object_gets_no_tags(destination: OssStore, tags: dict[str, str]) -> None:
+    assert destination.set_tags(KEY, tags) is None
+    assert destination.head(KEY) is None
+
+
+def test_a_refused_tag_leaves_the_tags_as_they_were(destination: OssStore) -> None:
+    put(destination, tags={"stage": "1"})
+    with pytest.raises(ReplicationError) as error:
+        destination.set_tags(KEY, {"stage": "2", "owner": "a@b"})
+    assert error.value.code is ErrorCode.METADATA_INCOMPATIBLE
+    assert destination.tags(KEY) == {"stage": "1"}
 
 
 def test_an_empty_object_can_be_put_and_read_back(destination: OssStore) -> None:

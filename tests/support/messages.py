@@ -30,16 +30,16 @@ _KEY_PATTERNS = [
 ]
 _CHANGES = [
     *["ObjectCreated:Put", "s3:ObjectCreated:CompleteMultipartUpload", "ObjectRemoved:Delete"],
-    *["LifecycleExpiration:DeleteMarkerCreated", "ObjectRestore:Completed"],
+    *["LifecycleExpiration:DeleteMarkerCreated", "ObjectRestore:Completed", "ObjectTagging:Put"],
 ]
-_NO_CHANGES = ["ObjectTagging:Put", "s3:ObjectAcl:Put", "ObjectRestore:Post", "Something:New"]
+_NO_CHANGES = ["s3:ObjectAcl:Put", "ObjectRestore:Post", "Something:New"]
 _EVENTBRIDGE_CHANGES = {
     "Object Created": "ObjectCreated",
     "Object Deleted": "ObjectRemoved",
     "Object Restore Completed": "ObjectRestore:Completed",
+    "Object Tags Added": "ObjectTagging:Put",
 }
 _EVENTBRIDGE_NO_CHANGES = {
-    "Object Tags Added": "ObjectTagging:Put",
     "Object Something New": "Object Something New",
 }
 

@@ -101,6 +101,7 @@ class _Probe:
             "tags may not be written, so objects with tags are not copied",
             "oss:PutObjectTagging",
         )
+        yield from self._delete_tags()
         if self.rule.acl != ObjectAcl.DEFAULT:
             yield self._put_with(
                 replace(plain, acl=self.rule.acl),
@@ -170,6 +171,17 @@ class _Probe:
         if answer.code is ErrorCode.DESTINATION_ACCESS_DENIED:
             return failed(check, f"{if_denied} ({answer.detail})", fix=self._grant(action))
         return from_error(check, answer)
+
+    def _delete_tags(self) -> Findings:
+        try:
+            self.store.set_tags(self.key, {})
+        except ReplicationError as error:
+            yield self._optional(
+                Check.DESTINATION_TAGS,
+                error,
+                "tags may not be deleted: an object whose tags are deleted is copied again in full",
+                "oss:DeleteObjectTagging",
+            )
 
     def _read_back(self) -> Findings:
         try:

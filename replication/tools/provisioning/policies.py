@@ -201,6 +201,7 @@ def ram_statements(rules: Sequence[ReplicationRule]) -> list[Any]:
             [
                 "oss:PutObject",
                 "oss:PutObjectTagging",
+                "oss:DeleteObjectTagging",
                 "oss:AbortMultipartUpload",
                 # For `verify`, and to skip a large object that is already at the destination.
                 "oss:GetObject",

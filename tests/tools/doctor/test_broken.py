@@ -11,6 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 
 from replication.models import Heartbeat, LoopKind
+from replication.tools.provisioning.notifications import OBJECT_EVENTS
 from sandbox.oss import Denial, Fault
 from tests.support.environment import OSS_KEY_ID
 from tests.tools.doctor.conftest import Break, Green, doctor
@@ -325,6 +326,14 @@ QUEUE = [
         "Add them by `manage.py provision --apply`",
     ),
     Broken(
+        "notification without the tags",
+        notification(Events=list(OBJECT_EVENTS)),
+        "notification",
+        "tags that change after the upload reach the replica only when its object is next copied",
+        "Add s3:ObjectTagging:* by `manage.py provision --apply`",
+        level="warn",
+    ),
+    Broken(
         "queue that is not polled",
         queue(enabled=False),
         "notification",
@@ -440,6 +449,14 @@ DESTINATION = [
         "destination.tags",
         "objects with tags are not copied",
         "Grant oss:PutObjectTagging on",
+    ),
+    Broken(
+        "may not delete tags",
+        denied("oss:DeleteObjectTagging"),
+        "destination.tags",
+        "an object whose tags are deleted is copied again in full",
+        "Grant oss:DeleteObjectTagging on",
+        level="warn",
     ),
     Broken(
         "may not set the ACL",
