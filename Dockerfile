@@ -1,4 +1,4 @@
-# One image for every process: web (the default), qcluster, pollsqs and migrate.
+# One image for all processes: web (the default), qcluster, pollsqs and migrate.
 #   docker run … s3sync                          the web server on port 8000
 #   docker run … s3sync ./manage.py qcluster     lanes and pollers
 #   docker run … s3sync ./manage.py migrate
@@ -7,7 +7,7 @@ FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
 COPY requirements.txt .
-# crcmod and two of Alibaba's packages have no wheels, but build without a compiler.
+# crcmod and two of Alibaba's packages have no wheels, but they build without a compiler.
 RUN /venv/bin/pip install --require-hashes -r requirements.txt
 
 FROM python:3.11-slim-bookworm
@@ -19,12 +19,12 @@ COPY manage.py ./
 COPY s3sync s3sync
 COPY replication replication
 COPY templates templates
-# Only to load the settings; nothing is connected to, and nothing of it stays in the image.
+# These values only let the settings load: nothing connects to them, and the image does not keep them.
 RUN DATABASE_URL=postgresql://nobody@localhost/none S3SYNC_SECRET_KEY=only-to-load-the-settings-nothing-more \
     ./manage.py collectstatic --noinput --verbosity 0
 USER s3sync
 EXPOSE 8000
-# A cluster is gone within 35 s of SIGTERM: give it 40 s.
+# A cluster exits within 35 s of SIGTERM: allow 40 s.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s CMD ["python", "-c", \
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]

@@ -1,6 +1,6 @@
-# make demo    see it work: 200 objects from an S3 stand-in to an OSS stand-in, then the admin
+# make demo    replicate 200 objects from an S3 stand-in to an OSS stand-in, and keep the admin running
 # make test    run all tests
-# `make help` lists the rest.
+# `make help` lists all targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -10,23 +10,23 @@ BIN := $(VENV)/bin
 PYTHONS = $(PYTHON) python3 python3.13 python3.12 python3.11
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TESTS ?= tests
-# Django wants its settings even to check types; nothing is connected to.
+# Django needs its settings even to check types. Nothing connects to this database.
 NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_KEY=only-to-load-the-settings-nothing-more
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 
-.PHONY: help demo test check chaos fidelity bench format openapi sandbox requirements clean
+.PHONY: help demo test check chaos fidelity bench format migrations openapi sandbox requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(VENV)/demo.installed ## Replicate 200 objects between the stand-ins, then leave the admin running (ONCE=1: end there)
+demo: $(VENV)/demo.installed ## Replicate 200 objects between the stand-ins, then keep the admin running (ONCE=1: exit instead)
 	@$(BIN)/python -m sandbox.demo $(if $(ONCE),--once)
 
-test: $(VENV)/dev.installed ## Run all tests (TESTS=tests/jobs for some)
+test: $(VENV)/dev.installed ## Run all tests (TESTS=tests/jobs: only these)
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
 
-check: $(VENV)/dev.installed ## Lint, types, the import contract, settings and migrations
+check: $(VENV)/dev.installed ## Check lint, types, the import contract, settings and migrations
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(NO_DATABASE) $(BIN)/mypy .
@@ -34,10 +34,10 @@ check: $(VENV)/dev.installed ## Lint, types, the import contract, settings and m
 	@$(NO_DATABASE) $(BIN)/python manage.py check
 	@$(NO_DATABASE) $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
 
-chaos: $(VENV)/dev.installed ## Kill everything at random for a while, and compare: SEED=n KEYS=5000 DURATION=120
+chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120)
 
-fidelity: $(VENV)/dev.installed ## Replicate the corpus from two S3 implementations, compare all of it, write docs/reports/fidelity.md
+fidelity: $(VENV)/dev.installed ## Replicate the corpus from two S3 implementations, compare every property, write docs/reports/fidelity.md
 	@$(BIN)/python -m pytest -n auto tests/fidelity/test_corpus.py tests/fidelity/test_parts.py
 	@$(BIN)/python -m tests.fidelity.document
 
@@ -48,10 +48,13 @@ format: $(VENV)/dev.installed ## Format the code
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-openapi: $(VENV)/dev.installed ## Renew docs/reference/openapi.json from the code
+migrations: $(VENV)/dev.installed ## Write the migrations that the models lack
+	@$(NO_DATABASE) $(BIN)/python -W ignore manage.py makemigrations replication
+
+openapi: $(VENV)/dev.installed ## Write docs/reference/openapi.json from the code
 	@$(NO_DATABASE) $(BIN)/python manage.py shell --no-imports -c 'from replication.api.openapi import as_text; print(as_text(), end="")' > docs/reference/openapi.json
 
-sandbox: $(VENV)/demo.installed ## Start PostgreSQL, S3, SQS and OSS stand-ins; print the environment for them
+sandbox: $(VENV)/demo.installed ## Start PostgreSQL, S3, SQS and OSS stand-ins, and print the service's environment for them
 	@$(BIN)/python -m sandbox
 
 requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pyproject.toml
@@ -63,7 +66,7 @@ requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pypro
 	$(UV_COMPILE) --no-deps requirements/postgres.in -o requirements/postgres.txt
 	$(UV_COMPILE) -c requirements/dev.txt --group bench pyproject.toml requirements/bench.in -o requirements/bench.txt
 
-clean: ## Remove everything that was installed or built here
+clean: ## Remove everything that make installed or built here
 	rm -rf $(VENV) .venv-ministack .venv-moto .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
 
 $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
@@ -71,8 +74,8 @@ $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 	@$(PIP) install --require-hashes -r $<
 	@touch $@
 
-# The service is measured as it ships: on a Python that was compiled with all optimizations, as the
-# image's and a distribution's are, and one that was built at home is not.
+# Measure the service as it ships: on a Python compiled with all optimizations. The Pythons of the
+# image and of distributions are; a Python built by hand may not be.
 .venv-bench/installed: requirements/bench.txt
 	@echo "Installing $< …"
 	@$(call make_venv,.venv-bench,$(PYTHON) /usr/bin/python3 $(PYTHONS))
@@ -82,14 +85,14 @@ $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 $(BIN)/python:
 	@$(call make_venv,$(VENV),$(PYTHONS))
 
-# In $(1), with the first Python of $(2) that is 3.11 or later and really runs: a name on PATH may be
-# an empty promise.
+# Make a virtual environment in $(1) with the first Python of $(2) that runs and is 3.11 or later: a
+# name on PATH may not be a working Python.
 define make_venv
 for python in $(2); do \
     if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then \
         $$python -m venv $(1) && exit 0; \
         rm -rf $(1); \
-        echo "$$python can't make a virtual environment; on Debian: apt install python3-venv" >&2; \
+        echo "$$python can't make a virtual environment; on Debian, run: apt install python3-venv" >&2; \
     fi; \
-done; echo "Python 3.11 or later is needed; name it with: make PYTHON=/path/to/python3" >&2; exit 1
+done; echo "No Python 3.11 or later was found; name one with: make PYTHON=/path/to/python3" >&2; exit 1
 endef

@@ -1,1 +1,1 @@
-"""Measures what the design promises; each module is a command that prints its figures."""
+"""Measures what the design promises: `bench`, `denied`, `large` and `scale` are commands."""

@@ -1,4 +1,4 @@
-"""s3sync beside what one would use instead, in one sitting: `make bench` runs this.
+"""Measures s3sync, `juicefs sync` and `rclone copy` in one sitting, and writes RESULTS.md.
 
 python -m benchmarks.bench [--quick] [--rows small_local,intake]
 """
@@ -34,19 +34,21 @@ ROWS: dict[str, Callable[[Sitting], Row]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds of fewer objects")
-    parser.add_argument("--rows", default=",".join(ROWS), help="some, separated by commas")
-    parser.add_argument("--into", type=Path, default=FOLDER, metavar="FOLDER")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds with fewer objects")
+    parser.add_argument("--rows", default=",".join(ROWS), help="names of rows, by commas")
+    parser.add_argument(
+        "--into", type=Path, default=FOLDER, metavar="FOLDER", help="where to write the results"
+    )
     options = parser.parse_args()
     names = options.rows.split(",")
     if unknown := set(names) - ROWS.keys():
-        parser.error(f"no rows: {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
-    # Else what is running, and its folders, would be left behind.
+        parser.error(f"unknown rows: {', '.join(sorted(unknown))}; the rows are {', '.join(ROWS)}")
+    # Exit by an exception, so that all processes are stopped and their folders removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     peers.require_namespaces()
     about = {
         **report.about_this_machine(),
-        "form": "quick: too little to be compared with" if options.quick else "full",
+        "form": "quick: too small to compare figures with" if options.quick else "full",
         "peers": ", ".join(f"{name} {version}" for name, version in peers.versions().items()),
         "database": _postgres_version(),
         "load average": f"{os.getloadavg()[0]:.1f} before",
@@ -57,7 +59,7 @@ def main() -> None:
             began = time.monotonic()
             rows[name] = ROWS[name](sitting)
             print(f"\n{rows[name].as_markdown()}\n\n{time.monotonic() - began:.0f} s", flush=True)
-            # After each row: what was measured is not lost with what comes after it.
+            # Write after each row, so that a failure keeps the earlier rows.
             (options.into / "results.json").write_text(report.as_json(rows, about))
             (options.into / "RESULTS.md").write_text(report.as_markdown(rows, about))
     missed = report.missed_checks(rows)

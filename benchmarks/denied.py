@@ -1,4 +1,4 @@
-"""A rule that OSS refuses beside one that it does not: what the first asks, and the other waits.
+"""Measures two rules, one of which OSS refuses: its requests, and the lag of the other rule.
 
 .venv/bin/python -m benchmarks.denied
 """
@@ -8,7 +8,7 @@ import http.client
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -52,10 +52,10 @@ def main() -> None:
 
 
 def measure(sandbox: Sandbox, service: Service, *, denied: int, fresh: int) -> Iterator[Figure]:
-    """The lag of the rule that may write, the requests of the one that may not, and its drain.
+    """The other rule's lag, the refused rule's requests, and how long its backlog then takes.
 
-    The refused rule's objects are put while the other's trickle, from before it is parked on; then
-    OSS refuses no more, and nobody does anything else.
+    The objects of the refused rule are put, while one by one objects of the other rule follow; OSS
+    refuses from the start. Then OSS accepts writes again, and no person does anything else.
     """
     from replication.models import JobState, ReplicationRule, TransferJob  # noqa: PLC0415
 
@@ -89,7 +89,7 @@ def measure(sandbox: Sandbox, service: Service, *, denied: int, fresh: int) -> I
     yield Figure("lag of the other rule, in ms", lags_ms, f"max < {LAG_GOAL_MS}", is_met)
 
     log = json.loads(_ask(sandbox, "GET", "/-/requests"))
-    assert not log["dropped"], "the stand-in's log is too short for so many objects"
+    assert not log["dropped"], "the stand-in's log is too short for this many objects"
     refused = [entry for entry in log["requests"] if entry["key"].startswith("denied/")]
     assert {entry["status"] for entry in refused} == {403}
     yield Figure(
@@ -103,7 +103,9 @@ def measure(sandbox: Sandbox, service: Service, *, denied: int, fresh: int) -> I
     began = time.monotonic()
     _ask(sandbox, "DELETE", "/-/denials")
     _await(service, lambda: jobs.filter(state=JobState.COMPLETED).count() == denied)
-    yield Figure("from the mending to the last copy", [time.monotonic() - began], unit="s")
+    yield Figure(
+        "from the end of the refusal to the last copy", [time.monotonic() - began], unit="s"
+    )
 
 
 def _lag_ms(job: "TransferJob") -> float:
@@ -111,26 +113,28 @@ def _lag_ms(job: "TransferJob") -> float:
     return job.lag.total_seconds() * 1000
 
 
-def _await(service: Service, is_so: Any) -> None:
+def _await(service: Service, condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
+    while not condition():
         service.check()
         if time.monotonic() > deadline:
-            raise SystemExit(f"not so after {PATIENCE_SECONDS} s: see the service's status")
+            raise SystemExit(
+                f"The jobs were not done within {PATIENCE_SECONDS} s: see the service's status."
+            )
         time.sleep(0.25)
 
 
-def _ask(sandbox: Sandbox, method: str, path: str, said: Any = None) -> bytes:
-    """Ask the OSS stand-in's control API."""
+def _ask(sandbox: Sandbox, method: str, path: str, payload: Any = None) -> bytes:
+    """Call the OSS stand-in's control API."""
     control = http.client.HTTPConnection(urlsplit(sandbox.oss.endpoint_url).netloc, timeout=60)
     try:
-        control.request(method, path, json.dumps(said) if said is not None else None)
+        control.request(method, path, json.dumps(payload) if payload is not None else None)
         answer = control.getresponse()
         body = answer.read()
     finally:
         control.close()
     if answer.status != 200:
-        raise SystemExit(f"the OSS stand-in, {method} {path}: {body.decode()}")
+        raise SystemExit(f"The OSS stand-in refused {method} {path}: {body.decode()}")
     return body
 
 

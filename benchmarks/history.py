@@ -1,4 +1,4 @@
-"""Gives the first rule of the database at DATABASE_URL so many finished jobs.
+"""Adds a number of finished jobs to the first rule of the database at DATABASE_URL.
 
 python -m benchmarks.history 5000000
 """
@@ -12,7 +12,7 @@ import django
 def main() -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "s3sync.settings"
     django.setup()
-    from benchmarks.tables import Scale, fill_history  # noqa: PLC0415  it imports the models
+    from benchmarks.tables import Scale, fill_history  # noqa: PLC0415  imports the models
 
     fill_history(Scale(finished=int(sys.argv[1]), pending=0, failed=0, rules=1))
 

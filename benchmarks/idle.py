@@ -1,4 +1,4 @@
-"""What the service costs while nothing happens."""
+"""Measures the queries and the processor time of an idle service."""
 
 import os
 import re
@@ -13,22 +13,22 @@ from benchmarks.timing import Figure
 from sandbox.environment import Sandbox
 from sandbox.service import Service
 
-# By then each worker of the cluster has run a loop, and imported what it needs, once.
+# By then, each worker of the cluster has run a loop once, and has imported its code.
 SETTLE_SECONDS = 90
 MEASURE_SECONDS = 30
 QUERIES_GOAL = 6
 CPU_GOAL_PERCENT = 3
 
-# What the server's log says of each statement; those that open or end a transaction ask nothing.
+# A statement in the server's log, except statements that only begin or end a transaction.
 STATEMENT = re.compile(
     rb"LOG:  (?:statement|execute [^:]*): (?!BEGIN|COMMIT|ROLLBACK|SAVEPOINT|RELEASE)"
 )
 
 
 def measure_idle() -> tuple[list[Figure], list[str]]:
-    """Watch a cluster and a web server, with one queue to poll; the figures and what was asked.
+    """Watch a cluster and a web server with one queue; returns figures and the top statements.
 
-    Queries are counted in PostgreSQL's log of statements, the processes' time in /proc.
+    Queries are counted in PostgreSQL's log of statements; processor times come from /proc.
     """
     with Sandbox(fsync=False) as sandbox, Service(sandbox) as service:
         with psycopg.connect(sandbox.postgres.url, autocommit=True) as connection:
@@ -62,7 +62,7 @@ def measure_idle() -> tuple[list[Figure], list[str]]:
 
 
 def _statements(log: Path, start: int) -> list[str]:
-    """The statements that were logged from that place on, each by its first words."""
+    """The beginnings of the statements that were logged after the offset `start`."""
     with log.open("rb") as file:
         file.seek(start)
         logged = file.read()
@@ -75,7 +75,7 @@ def _statements(log: Path, start: int) -> list[str]:
 
 
 def cpu_seconds(roots: list[int]) -> float:
-    """Processor time that these processes and all their descendants, also ended ones, have used."""
+    """Processor time of these processes and all their descendants, including ended ones."""
     fields = {int(path.parent.name): text for path, text in _stats()}
     children: dict[int, list[int]] = {}
     for pid, text in fields.items():
@@ -83,14 +83,14 @@ def cpu_seconds(roots: list[int]) -> float:
     ticks, waiting = 0, list(roots)
     while waiting:
         pid = waiting.pop()
-        # utime, stime, and cutime, cstime: those of children that ended and were waited for.
+        # utime and stime; cutime and cstime, the times of children that were waited for.
         ticks += sum(int(number) for number in fields[pid][11:15])
         waiting += children.get(pid, [])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _stats() -> Iterator[tuple[Path, list[str]]]:
-    """Each process's /proc/<pid>/stat, from its state on: names may hold spaces and brackets."""
+    """Each process's /proc/<pid>/stat, split after its name, which may have spaces and brackets."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             yield path, path.read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""One object of 3 GiB from bucket to bucket, with real processes: how long, in how much memory.
+"""Copies an object of 3 GiB with real processes, and measures the time and the peak memory.
 
 python -m benchmarks.large [--gibibytes 3]
 """
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def measure(size_bytes: int) -> Iterator[Figure]:
-    """Put an object of that size, and watch the cluster's processes until its job is settled."""
+    """Put an object of that size; watch the cluster's processes until its job is settled."""
     with Sandbox(fsync=False) as sandbox, Service(sandbox) as service:
         crc64 = _put(sandbox, size_bytes)
         began = time.monotonic()
@@ -63,17 +63,17 @@ def measure(size_bytes: int) -> Iterator[Figure]:
 
 
 def _put(sandbox: Sandbox, size_bytes: int) -> str:
-    """Upload the object in pieces; its CRC-64."""
+    """Upload the object in pieces; returns its CRC-64."""
     s3: Any = sandbox.aws.client("s3")
-    where = {"Bucket": sandbox.source_bucket, "Key": "large"}
-    upload = s3.create_multipart_upload(**where)["UploadId"]
+    location = {"Bucket": sandbox.source_bucket, "Key": "large"}
+    upload = s3.create_multipart_upload(**location)["UploadId"]
     piece, crc64, parts = os.urandom(PIECE_BYTES), 0, []
     for number in range(1, -(-size_bytes // PIECE_BYTES) + 1):
         body = piece[: size_bytes - (number - 1) * PIECE_BYTES]
-        answer = s3.upload_part(**where, UploadId=upload, PartNumber=number, Body=body)
+        answer = s3.upload_part(**location, UploadId=upload, PartNumber=number, Body=body)
         parts.append({"PartNumber": number, "ETag": answer["ETag"]})
         crc64 = CRC64.calc(body, crc64)
-    s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": parts})
+    s3.complete_multipart_upload(**location, UploadId=upload, MultipartUpload={"Parts": parts})
     return str(crc64)
 
 
@@ -86,16 +86,16 @@ def _settled(sandbox: Sandbox) -> tuple[str, str, str] | None:
 
 
 def _peak_memory(cluster_pid: int) -> dict[int, int]:
-    """Of each process of the cluster, the most bytes that were resident at once."""
-    return _of_processes(cluster_pid, "status", "VmHWM:", unit_bytes=1024)
+    """The peak resident memory of each process of the cluster, in bytes."""
+    return _proc_field(cluster_pid, "status", "VmHWM:", unit_bytes=1024)
 
 
 def _written_bytes(cluster_pid: int) -> dict[int, int]:
-    """What each process of the cluster had written to disks."""
-    return _of_processes(cluster_pid, "io", "write_bytes:", unit_bytes=1)
+    """The bytes that each process of the cluster has written to disks."""
+    return _proc_field(cluster_pid, "io", "write_bytes:", unit_bytes=1)
 
 
-def _of_processes(group: int, file: str, field: str, *, unit_bytes: int) -> dict[int, int]:
+def _proc_field(group: int, file: str, field: str, *, unit_bytes: int) -> dict[int, int]:
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""The service as it ships, between the stand-ins: its database, its rule, its processes."""
+"""The service as it ships, between the stand-ins: a database, a rule and the processes."""
 
 import json
 import os
@@ -30,10 +30,10 @@ _REGION = "us-east-1"
 
 @dataclass(frozen=True)
 class Run:
-    """From the first event in the queue to the last settled job.
+    """Figures from the first event in the queue to the last settled job.
 
-    `lane_cpu_seconds` is that of all workers of the cluster but the one that did nothing but poll;
-    `cpu_seconds` that of all its processes, of PostgreSQL apart.
+    `lane_cpu_seconds` is the CPU time of the cluster's workers, except one that only polled.
+    `cpu_seconds` is the CPU time of all processes of the cluster, without PostgreSQL.
     """
 
     seconds: float
@@ -44,9 +44,9 @@ class Run:
 
 
 class Installation:
-    """A database of its own, with one rule from the source to the destination, and one queue.
+    """A new database with one rule from the source to the destination, and one queue.
 
-    Jobs are never deleted: what is counted are those that came after `mark`.
+    Completed jobs are never deleted. Counts and figures are about the jobs since `mark`.
     """
 
     def __init__(self, source: Neutral, destination: Neutral, queue: Neutral) -> None:
@@ -86,20 +86,20 @@ class Installation:
 
     @contextmanager
     def cluster(self, *, lanes: int = LANES, places: int = PLACES) -> Iterator["Cluster"]:
-        """A running `qcluster`, idle by now: one lane and one poller are alive."""
+        """Run a `qcluster`; it is idle when the context begins, with one lane and one poller."""
         settings = {"S3SYNC_LANES": str(lanes), "S3SYNC_LANE_CONCURRENCY": str(places)}
-        # What a killed predecessor left would be taken for alive for some seconds.
+        # Otherwise the loops of a killed predecessor count as alive for some seconds.
         self.database.execute("TRUNCATE replication_heartbeat, django_q_ormq")
         process = self.start("qcluster", settings)
         try:
             process.await_ready(self._is_alive, advice="See its log.", timeout_seconds=60)
             yield Cluster(self, process)
         finally:
-            # A stop waits for the long poll, up to 25 s. Nothing is in hand by now.
+            # A stop waits for the long poll, up to 25 s. Nothing is in flight by now.
             process.stop(grace_seconds=1)
 
     def start(self, command: str, settings: dict[str, str]) -> Child:
-        """`manage.py COMMAND` as a process that goes on."""
+        """Start `manage.py COMMAND` as a process."""
         return Child(
             [sys.executable, REPOSITORY / "manage.py", command],
             log=self.postgres.directory / f"{command}.log",
@@ -108,11 +108,11 @@ class Installation:
         )
 
     def mark(self) -> None:
-        """Count the jobs that come from now on."""
+        """Let counts and figures begin with the next job."""
         (self._mark,) = self._one("SELECT coalesce(max(id), 0) FROM replication_transferjob")
 
     def count(self, condition: str = "true") -> int:
-        """Jobs since the mark, of which that is true."""
+        """How many jobs since the mark meet this SQL condition."""
         (number,) = self._one(
             f"SELECT count(*) FROM replication_transferjob WHERE id > {self._mark} AND {condition}"
         )
@@ -120,7 +120,7 @@ class Installation:
         return number
 
     def figure(self, expression: str) -> float:
-        """An aggregate over the jobs since the mark."""
+        """The value of an SQL aggregate over the jobs since the mark."""
         (value,) = self._one(
             f"SELECT ({expression})::float8 FROM replication_transferjob WHERE id > {self._mark}"
         )
@@ -130,36 +130,42 @@ class Installation:
     def await_jobs(
         self, count: int, condition: str, process: Child, *, timeout_seconds: float
     ) -> Iterator[None]:
-        """Yields now and then until that is true of so many jobs; RuntimeError if one fails."""
+        """Yield now and then until `count` jobs meet the condition.
+
+        Raises RuntimeError if a try fails, the process exits or the time runs out.
+        """
         deadline = time.monotonic() + timeout_seconds
         while self.count(condition) < count:
             yield
             if not process.is_running():
-                raise RuntimeError(f"{process.name} ended:\n{process.log_tail()}")
+                raise RuntimeError(f"{process.name} exited:\n{process.log_tail()}")
             if time.monotonic() > deadline or self.count("attempt > 0"):
                 states = self.database.execute(
                     "SELECT state, error_code, error_detail, count(*) FROM replication_transferjob "
                     f"WHERE id > {self._mark} GROUP BY 1, 2, 3 LIMIT 20"
                 ).fetchall()
-                raise RuntimeError(f"{count} jobs were to be {condition}, and there are {states}")
+                raise RuntimeError(f"expected {count} jobs with {condition}, found {states}")
             time.sleep(LOOK_SECONDS)
 
     def settled_in(self, seconds: float) -> int:
-        """Wait so long; how many jobs were settled meanwhile."""
+        """Wait; returns how many jobs were settled in that time."""
         (now,) = self._one("SELECT now()")
         time.sleep(seconds)
         return self.count(
             f"finalized_at > '{now}' AND finalized_at <= '{now}'::timestamptz + '{seconds} s'"
         )
 
-    def forget_unfinished(self) -> None:
-        """While no cluster runs: what it left undone is not for the next."""
+    def delete_unfinished(self) -> None:
+        """Delete the unfinished jobs, so that the next cluster does not get them.
+
+        Call it while no cluster runs.
+        """
         self.database.execute(
             "DELETE FROM replication_transferjob WHERE state = 'pending' OR state = 'running'"
         )
 
     def loops(self) -> list[tuple[int, str]]:
-        """Process id and kind of the loops that have begun."""
+        """The process id and the kind of each loop that has started."""
         return self.database.execute(
             "SELECT pid, kind FROM replication_heartbeat WHERE pid IS NOT NULL"
         ).fetchall()
@@ -189,11 +195,11 @@ class Cluster:
         per_second: float = 0,
         timeout_seconds: float = 280,
     ) -> Run:
-        """Announce the keys from `first` on, and wait until all are settled."""
+        """Announce the keys from `first` on, and wait until all jobs are completed."""
         installation = self._installation
         roles: dict[int, set[str]] = defaultdict(set)
-        used = Group(self.process.pid)
-        used.start()
+        group = Group(self.process.pid)
+        group.start()
         postgres = installation.postgres.child.pid
         postgres_before = cpu_seconds([postgres])
         installation.mark()
@@ -201,27 +207,27 @@ class Cluster:
         for _ in installation.await_jobs(
             keys.count - first, "state = 'completed'", self.process, timeout_seconds=timeout_seconds
         ):
-            used.look()
+            group.sample()
             for pid, kind in installation.loops():
                 roles[pid].add(kind)
-        used.look()
-        processes = used.used()
+        group.sample()
+        processes = group.usage()
         lanes = [
-            use.cpu_seconds
-            for pid, use in processes.items()
-            if use.name == "q-worker" and roles[pid] != {"poller"}
+            process.cpu_seconds
+            for pid, process in processes.items()
+            if process.name == "q-worker" and roles[pid] != {"poller"}
         ]
         return Run(
             installation.figure("extract(epoch FROM max(finalized_at))") - began_at,
             sum(lanes),
-            sum(use.cpu_seconds for use in processes.values()),
+            sum(process.cpu_seconds for process in processes.values()),
             cpu_seconds([postgres]) - postgres_before,
-            used.peak_bytes(),
+            group.peak_bytes(),
         )
 
 
 def _rules(source: Neutral, destination: Neutral, queue: Neutral) -> dict[str, Any]:
-    """What `applyrules` reads; JSON is YAML, too."""
+    """The rules file for `applyrules`: it reads YAML, and JSON is YAML."""
     return {
         "sources": [
             {

@@ -1,4 +1,4 @@
-"""Times of the pages and of the API, through Django's test client."""
+"""Measures the pages and the API through Django's test client."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -11,12 +11,12 @@ from benchmarks.timing import Figure, Stopwatch
 from replication.models import JobState, ReplicationRule
 
 CALLS = 10
-FOR_MACHINES_GOAL_MS = 100
+API_GOAL_MS = 100
 PAGE_GOAL_MS = 500
 
 JOBS = "/admin/replication/transferjob/"
 FAILURES = "/admin/replication/failedjob/"
-FOR_MACHINES = [
+API_PATHS = [
     "/api/v1/status",
     "/metrics",
     "/api/v1/jobs",
@@ -51,14 +51,14 @@ PAGES = {
 
 
 def measure_pages(api_token: str) -> Iterator[Figure]:
-    """GET each page ten times, after once that loads its code and templates."""
-    import_module("s3sync.wsgi")  # what the web server loads, and freezes
+    """GET each page ten times, after a first time that loads its code and templates."""
+    import_module("s3sync.wsgi")  # the web server loads it, and freezes what it has loaded
     client = Client()
     client.force_login(get_user_model().objects.create_superuser("bench"))
     _make_idle_rule()
     bearer = {"Authorization": f"Bearer {api_token}"}
-    for path in FOR_MACHINES:
-        yield _figure(client, f"GET {path}", path, FOR_MACHINES_GOAL_MS, headers=bearer)
+    for path in API_PATHS:
+        yield _figure(client, f"GET {path}", path, API_GOAL_MS, headers=bearer)
     yield _figure(client, f"GET {SEARCH}", SEARCH, PAGE_GOAL_MS, headers=bearer)
     yield _pages_of_jobs(client, bearer)
     for what, path in PAGES.items():
@@ -66,14 +66,14 @@ def measure_pages(api_token: str) -> Iterator[Figure]:
 
 
 def _make_idle_rule() -> None:
-    """A rule without jobs: the worst that can be looked for among all."""
+    """Make a rule without jobs: the worst case for a search among all jobs."""
     rule = ReplicationRule.objects.get(name="rule-1")
     rule.pk, rule.name = 1000, "idle"
     rule.save(force_insert=True)
 
 
 def _pages_of_jobs(client: Client, bearer: dict[str, str]) -> Figure:
-    """The hundredth page takes as long as the first."""
+    """Fetch 100 pages, one after another: later pages must not take longer."""
     watch, cursor = Stopwatch(), ""
     for _ in range(100):
         query = {"state": "completed", "limit": "500", "cursor": cursor}

@@ -1,8 +1,8 @@
-"""What one would use instead: `juicefs sync` and `rclone copy`, each run as a process of its own.
+"""The alternatives to s3sync: `juicefs sync` and `rclone copy`, each run as a process.
 
-Both come out of the wheels in requirements/bench.txt, in a virtual environment of their own.
-juicefs takes a destination for OSS by its host name alone: it gets one that leads to loopback, in
-a mount namespace of its own with another /etc/hosts.
+Both come from the wheels in requirements/bench.txt, in a virtual environment of their own. juicefs
+recognizes OSS only by its host name: it runs in a private mount namespace, whose /etc/hosts maps a
+host name of OSS to loopback.
 """
 
 import ctypes
@@ -29,12 +29,12 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 
 
 class PeerError(RuntimeError):
-    """A peer could not be run, or did not do its work; the message says what it said."""
+    """A peer failed or was too slow; the message has the end of its output."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a peer, from its start to its end."""
+    """The figures of one run of a peer, from its start to its end."""
 
     seconds: float
     cpu_seconds: float
@@ -54,7 +54,7 @@ class Peer:
         """Run it once.
 
         Raises:
-            PeerError: it failed, or was not done in time.
+            PeerError: it failed, or did not finish in time.
         """
         with log.open("wb") as sink:
             began = time.monotonic()
@@ -64,7 +64,7 @@ class Peer:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 env=self.environment,
-                preexec_fn=self._in_namespace(),  # noqa: PLW1509  it calls libc alone
+                preexec_fn=self._in_namespace(),  # noqa: PLW1509  it only calls libc
             )
             limit = threading.Timer(TIMEOUT_SECONDS, process.kill)
             limit.start()
@@ -80,7 +80,7 @@ class Peer:
             seconds = time.monotonic() - began
         if process.returncode:
             raise PeerError(
-                f"{self.name} ended with {process.returncode} after {seconds:.0f} s:\n"
+                f"{self.name} exited with {process.returncode} after {seconds:.0f} s:\n"
                 f"{log.read_text(errors='replace')[-2000:]}"
             )
         return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
@@ -93,7 +93,7 @@ class Peer:
 
 
 def juicefs(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
-    """`juicefs sync` with so many threads."""
+    """`juicefs sync` with IN_FLIGHT threads."""
     hosts = folder / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {_OSS_HOST}\n")
     return Peer(
@@ -110,7 +110,7 @@ def juicefs(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
 
 
 def rclone(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
-    """`rclone copy` with so many transfers, else as it ships."""
+    """`rclone copy` with IN_FLIGHT transfers and checkers, and otherwise its defaults."""
     configuration = folder / "rclone.conf"
     configuration.write_text(
         "".join(
@@ -134,7 +134,7 @@ def rclone(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
 
 
 def versions() -> dict[str, str]:
-    """Of the peers."""
+    """The peers' versions."""
     return {
         "juicefs": _first_line("juicefs", "version"),
         "rclone": _first_line("rclone", "version"),
@@ -142,15 +142,15 @@ def versions() -> dict[str, str]:
 
 
 def require_namespaces() -> None:
-    """SystemExit with what is missing, where this user may not have a mount namespace."""
+    """Exit with an explanation if this user may not make a mount namespace."""
     try:
         subprocess.run(
             ["true"], check=True, preexec_fn=lambda: _enter_namespace(Path("/etc/hosts"))
         )
     except subprocess.SubprocessError:
         raise SystemExit(
-            "juicefs needs a host name of OSS that leads to loopback, in a private mount namespace "
-            "(as `unshare -m` makes one), which this user may not have: run this as root, with "
+            "This user may not make a private mount namespace (as `unshare -m` does), in which "
+            "juicefs runs with a host name of OSS that leads to loopback: run this as root, with "
             "CAP_SYS_ADMIN."
         ) from None
 
@@ -158,19 +158,19 @@ def require_namespaces() -> None:
 def _program(name: str) -> Path:
     program = _BIN / name
     if not program.exists():
-        raise SystemExit(f"{program} is missing; `make bench` installs it.")
+        raise SystemExit(f"{program} is missing: run `make bench`, which installs it.")
     return program
 
 
 def _first_line(name: str, *arguments: str) -> str:
-    said = subprocess.run(
+    output = subprocess.run(
         [_program(name), *arguments], capture_output=True, text=True, check=True
     ).stdout
-    return re.sub(rf"^{name} (version )?", "", said.splitlines()[0])
+    return re.sub(rf"^{name} (version )?", "", output.splitlines()[0])
 
 
 def _enter_namespace(hosts: Path) -> None:
-    """In the child, before it becomes the peer: /etc/hosts is another file for it alone."""
+    """Give this process its own /etc/hosts; called in the child, before it becomes the peer."""
     steps = (
         lambda: _LIBC.unshare(_CLONE_NEWNS),
         lambda: _LIBC.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None),

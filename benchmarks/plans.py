@@ -1,4 +1,4 @@
-"""Query plans, with their times and buffers, of what the figures are about."""
+"""Explains the queries behind the figures: their plans, times and buffers."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -19,12 +19,12 @@ TABLES = ("replication_transferjob", "replication_completedminute")
 LEASE_SECONDS = 60
 
 
-class Undone(Exception):
+class Rollback(Exception):
     """Rolls a transaction back."""
 
 
 def explain_all() -> Iterator[tuple[str, str]]:
-    """What is explained, and its plan; nothing is changed."""
+    """Yield the name and the plan of each query; the database is not changed."""
     operator = Client()
     operator.force_login(get_user_model().objects.get(username="bench"))
     calls: dict[str, Callable[[], Any]] = {
@@ -34,23 +34,23 @@ def explain_all() -> Iterator[tuple[str, str]]:
         "Failures": lambda: operator.get(FAILURES),
     }
     for what, call in calls.items():
-        statements = [sql for sql in _asked_by(call) if any(table in sql for table in TABLES)]
+        statements = [sql for sql in _queries_of(call) if any(table in sql for table in TABLES)]
         for number, statement in enumerate(statements, start=1):
             yield f"{what} ({number} of {len(statements)})", _plan(statement)
 
 
-def _asked_by(call: Callable[[], Any]) -> list[str]:
-    with suppress(Undone), transaction.atomic():
+def _queries_of(call: Callable[[], Any]) -> list[str]:
+    with suppress(Rollback), transaction.atomic():
         with CaptureQueriesContext(connection) as queries:
             call()
-        raise Undone
+        raise Rollback
     return [query["sql"] for query in queries.captured_queries]
 
 
 def _plan(statement: str) -> str:
-    with suppress(Undone), transaction.atomic(), connection.cursor() as cursor:
+    with suppress(Rollback), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {statement}")
         plan = "\n".join(row[0] for row in cursor.fetchall())
-        raise Undone
-    # A list of a page's ids tells nothing.
+        raise Rollback
+    # Shorten long lists of ids.
     return re.sub(r"\{[^{}]{80,}\}", "{…}", plan)

@@ -1,4 +1,4 @@
-"""What processes used, from /proc: CPU time, and memory at its peak."""
+"""Reads the CPU time and the peak memory of processes from /proc."""
 
 import os
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
-class Use:
-    """Of one process since it began."""
+class Usage:
+    """The CPU time and the peak memory of one process."""
 
     name: str
     cpu_seconds: float
@@ -18,44 +18,44 @@ class Use:
 
 
 class Group:
-    """The processes of a process group, also those that have ended since they were last seen.
+    """The processes of a process group, including those that have ended.
 
-    `look` often: what an ended process used after the last look is not counted.
+    Call `sample` often: what a process uses between its last sample and its end is not counted.
     """
 
     def __init__(self, group: int) -> None:
         self._group = group
-        self._seen: dict[int, Use] = {}
+        self._seen: dict[int, Usage] = {}
         self._at_start: dict[int, float] = {}
 
     def start(self) -> None:
-        """Count from now on; memory peaks, too."""
+        """Start counting CPU time and memory peaks."""
         self._seen = {}
         for pid in self._pids():
             try:
-                Path(f"/proc/{pid}/clear_refs").write_text("5")  # VmHWM starts again
+                Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets VmHWM
             except OSError:
                 continue
-        self.look()
-        self._at_start = {pid: use.cpu_seconds for pid, use in self._seen.items()}
+        self.sample()
+        self._at_start = {pid: usage.cpu_seconds for pid, usage in self._seen.items()}
 
-    def look(self) -> None:
-        """Note what each has used by now."""
+    def sample(self) -> None:
+        """Record the usage of each process so far."""
         for pid in self._pids():
-            if (use := use_of(pid)) is not None:
-                self._seen[pid] = use
+            if (usage := usage_of(pid)) is not None:
+                self._seen[pid] = usage
 
-    def used(self) -> dict[int, Use]:
-        """Since the start, by process id; those that did nothing are left out."""
+    def usage(self) -> dict[int, Usage]:
+        """The usage since the start by process id, without processes that used no CPU time."""
         return {
-            pid: Use(use.name, use.cpu_seconds - self._at_start.get(pid, 0.0), use.peak_bytes)
-            for pid, use in self._seen.items()
-            if use.cpu_seconds > self._at_start.get(pid, 0.0)
+            pid: Usage(each.name, each.cpu_seconds - self._at_start.get(pid, 0.0), each.peak_bytes)
+            for pid, each in self._seen.items()
+            if each.cpu_seconds > self._at_start.get(pid, 0.0)
         }
 
     def peak_bytes(self) -> int:
-        """Of the process that had most."""
-        return max(use.peak_bytes for use in self._seen.values())
+        """The highest peak memory of a process."""
+        return max(usage.peak_bytes for usage in self._seen.values())
 
     def _pids(self) -> Iterator[int]:
         for entry in Path("/proc").glob("[0-9]*"):
@@ -66,8 +66,8 @@ class Group:
                 continue
 
 
-def use_of(pid: int) -> Use | None:
-    """None if it has ended."""
+def usage_of(pid: int) -> Usage | None:
+    """The usage of a process since it began; None if it has ended."""
     try:
         name, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
         status = Path(f"/proc/{pid}/status").read_text()
@@ -75,4 +75,4 @@ def use_of(pid: int) -> Use | None:
         return None
     ticks = sum(map(int, rest.split()[11:13]))  # utime and stime
     peak = next((line for line in status.splitlines() if line.startswith("VmHWM:")), "VmHWM: 0")
-    return Use(name.partition("(")[2], ticks / _TICKS_PER_SECOND, int(peak.split()[1]) * 1024)
+    return Usage(name.partition("(")[2], ticks / _TICKS_PER_SECOND, int(peak.split()[1]) * 1024)

@@ -1,4 +1,4 @@
-"""The figures of a sitting, as a table for people and as JSON."""
+"""Reports the figures of a sitting, as Markdown tables and as JSON."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Series:
-    """The same thing measured again and again."""
+    """Repeated measurements of one figure."""
 
     values: Sequence[float]
 
@@ -38,7 +38,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Check:
-    """A figure with its bound, which must be held, and its aim, which need not."""
+    """A figure with a bound, which it must meet, or an aim, which it need not meet, or both."""
 
     name: str
     value: float
@@ -48,7 +48,7 @@ class Check:
 
     @property
     def is_bounded(self) -> bool:
-        """Or it has an aim alone."""
+        """Whether it has a bound, not only an aim."""
         return self.at_least is not None or self.at_most is not None
 
     @property
@@ -59,7 +59,7 @@ class Check:
 
     @property
     def is_aim_met(self) -> bool | None:
-        """None where there is none."""
+        """Whether the figure meets the aim; None if there is no aim."""
         if self.aim is None:
             return None
         return self.value <= self.aim if self.at_most is not None else self.value >= self.aim
@@ -88,9 +88,10 @@ class Check:
 
 @dataclass
 class Row:
-    """One kind of work: for each who did it the figures by name, and what they must hold.
+    """One kind of work: the figures of each subject by name, and the checks of the figures.
 
-    `ratio_of` names the figure of which the table shows how ours compares with each peer's.
+    A subject is a tool or a variant of the set-up. `ratio_of` names the figure for which the table
+    shows the ratio of s3sync to each peer.
     """
 
     title: str
@@ -99,23 +100,23 @@ class Row:
     notes: list[str] = field(default_factory=list)
     ratio_of: str = ""
 
-    def add(self, who: str, **values: float) -> None:
-        """One more run."""
-        of_whom = self.figures.setdefault(who, {})
+    def add(self, subject: str, **values: float) -> None:
+        """Add the figures of one more run."""
+        figures = self.figures.setdefault(subject, {})
         for name, value in values.items():
-            of_whom[name] = Series([*(of_whom[name].values if name in of_whom else []), value])
+            figures[name] = Series([*(figures[name].values if name in figures else []), value])
 
-    def median(self, who: str, name: str) -> float:
-        return self.figures[who][name].median
+    def median(self, subject: str, name: str) -> float:
+        return self.figures[subject][name].median
 
     def ratio(self, peer: str) -> float:
-        """Of our median to the peer's."""
+        """The ratio of s3sync's median to the peer's median."""
         return self.median("s3sync", self.ratio_of) / self.median(peer, self.ratio_of)
 
     def as_json(self) -> dict[str, Any]:
         shown: dict[str, Any] = {
-            who: {name: series.as_json() for name, series in figures.items()}
-            for who, figures in self.figures.items()
+            subject: {name: series.as_json() for name, series in figures.items()}
+            for subject, figures in self.figures.items()
         }
         for peer in self._peers_with_ratio():
             shown[peer]["ratio_of_ours_to_it"] = _rounded(self.ratio(peer))
@@ -126,16 +127,16 @@ class Row:
     def as_markdown(self) -> str:
         names = list(dict.fromkeys(name for one in self.figures.values() for name in one))
         headings = [name.replace("_", " ") for name in names]
-        ratio_heading = ["s3sync : it"] if self.ratio_of else []
+        ratio_heading = ["s3sync / peer"] if self.ratio_of else []
         lines = [
             f"| | {' | '.join(headings + ratio_heading)} |",
             f"|---|{'---:|' * len(headings + ratio_heading)}",
         ]
         ratios = {peer: f"{self.ratio(peer):.2f}" for peer in self._peers_with_ratio()}
-        for who, figures in self.figures.items():
+        for subject, figures in self.figures.items():
             cells = [str(figures[name]) if name in figures else "" for name in names]
-            cells += [ratios.get(who, "")] if self.ratio_of else []
-            lines.append(f"| {who} | {' | '.join(cells)} |")
+            cells += [ratios.get(subject, "")] if self.ratio_of else []
+            lines.append(f"| {subject} | {' | '.join(cells)} |")
         checks = ["| | value | must be | aim |", "|---|---:|---|---|", *map(str, self.checks)]
         parts = [f"## {self.title}", "\n".join(lines), "\n".join(checks)]
         return "\n\n".join([*parts, *self.notes])
@@ -144,32 +145,34 @@ class Row:
         if not self.ratio_of:
             return []
         return [
-            who for who, one in self.figures.items() if who != "s3sync" and self.ratio_of in one
+            subject
+            for subject, figures in self.figures.items()
+            if subject != "s3sync" and self.ratio_of in figures
         ]
 
 
 def as_json(rows: Mapping[str, Row], about: Mapping[str, str]) -> str:
-    """`benchmarks/results.json`."""
+    """The content of `benchmarks/results.json`."""
     document = {"about": about, "rows": {name: row.as_json() for name, row in rows.items()}}
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def as_markdown(rows: Mapping[str, Row], about: Mapping[str, str]) -> str:
-    """`benchmarks/RESULTS.md`."""
+    """The content of `benchmarks/RESULTS.md`."""
     missed = [f"{name}: {check.name}" for name, check in missed_checks(rows)]
-    verdict = f"Missed: {'; '.join(missed)}." if missed else "All that must hold holds."
+    verdict = f"Missed: {'; '.join(missed)}." if missed else "All bounds are met."
     machine = "\n".join(f"- {what}: {value}" for what, value in about.items())
     parts = [_INTRODUCTION, machine, verdict, *(row.as_markdown() for row in rows.values())]
     return "\n\n".join(parts) + "\n"
 
 
 def missed_checks(rows: Mapping[str, Row]) -> list[tuple[str, Check]]:
-    """Those whose bound is not held, with the names of their rows."""
+    """The checks whose bound is not met, with the names of their rows."""
     return [(name, check) for name, row in rows.items() for check in row.checks if not check.is_met]
 
 
 def about_this_machine() -> dict[str, str]:
-    """What the figures depend on."""
+    """The facts about this machine that the figures depend on."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     model = next(
         (
@@ -187,17 +190,17 @@ def about_this_machine() -> dict[str, str]:
     }
 
 
-_INTRODUCTION = """# s3sync and what one would use instead
+_INTRODUCTION = """# s3sync compared with juicefs and rclone
 
-`make bench` wrote this: all in one sitting on one machine, in turns, round after round. A figure
-is a median, with the lowest and the highest behind it; a ratio is one of medians. Source,
-destination and queue are the neutral stand-ins of `benchmarks/neutral`, on loopback; what arrived
-is compared by key, size and CRC-64 after each run.
+`make bench` writes this page. All tools run in one sitting on one machine, in turns, in several
+rounds. Each figure is a median, followed by the lowest and the highest value; a ratio is a ratio
+of medians. Source, destination and queue are the neutral stand-ins of `benchmarks/neutral`, on
+loopback. After each run, both buckets are compared by key, size and CRC-64.
 
-s3sync is the service as it ships: PostgreSQL with fsync, a `qcluster` with 2 lanes of 32 places,
-its poller. Its time counts from the first event in the queue to the last settled job, its CPU is
-that of its lanes' processes. A peer's time and CPU are those of its process from start to end.
-50 ms are a round trip to the source and its queue, and one to the destination."""
+s3sync is the service as it ships: PostgreSQL with fsync, and a `qcluster` with 2 lanes of 32
+places and a poller. Its time runs from the first event in the queue to the last settled job; its
+CPU is the CPU of its lanes' processes. A peer's time and CPU are those of its process from start
+to end. “50 ms” is the round trip to the source and its queue, and also to the destination."""
 
 
 def _rounded(value: float) -> float:

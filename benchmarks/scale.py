@@ -1,4 +1,4 @@
-"""The service on the tables of a large, old installation: times of claims, status and pages.
+"""Measures claims, the status and pages on the tables of a large, old installation.
 
 .venv/bin/python -m benchmarks.scale --write docs/reports/scale.md
 """
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--pending", type=int, default=100_000)
     parser.add_argument("--failed", type=int, default=50_000)
     parser.add_argument("--rules", type=int, default=20)
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the report there, too")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the report to FILE")
     options = parser.parse_args()
     with Postgres(fsync=False) as postgres:
         os.environ.update(
@@ -53,8 +53,8 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> str:
-    """Fill the database, measure everything in one sitting, and write it up."""
-    # They import the models, which needs Django's settings, which need the database's address.
+    """Fill the database, measure everything in one sitting, and return the report."""
+    # These import the models, which need Django's settings, which need DATABASE_URL.
     from benchmarks.idle import MEASURE_SECONDS, measure_idle  # noqa: PLC0415
     from benchmarks.pages import measure_pages  # noqa: PLC0415
     from benchmarks.plans import explain_all  # noqa: PLC0415
@@ -74,12 +74,13 @@ def measure(options: argparse.Namespace) -> str:
     loads.append(_load())
     sections.append(_section("Statements, in ms", measure_statements(scale)))
     loads.append(_load())
-    figures, asked = measure_idle()
+    figures, statements = measure_idle()
     idle = _section(f"Idle: one cluster, one web server, one queue, {MEASURE_SECONDS} s", figures)
-    sections.append(f"{idle}\n\nMost often asked:\n\n```\n" + "\n".join(asked) + "\n```")
+    top = "\n".join(statements)
+    sections.append(f"{idle}\n\nThe most frequent statements:\n\n```\n{top}\n```")
     loads.append(_load())
     sections.append(
-        "Load average before the pages, the statements, the idle part and at the end: "
+        "Load average before the pages, the statements and the idle part, and at the end: "
         f"{', '.join(f'{load:.1f}' for load in loads)}."
     )
     return "\n\n".join([*sections, "## Plans", *plans]) + "\n"
@@ -107,14 +108,15 @@ def _about(scale: "Scale") -> str:
 
 Written by `python -m benchmarks.scale --write docs/reports/scale.md` on
 {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {os.cpu_count()} cores ({platform.machine()}),
-{memory_gib:.0f} GB of memory, PostgreSQL {version.split()[0]} as shipped (128 MB of
-shared buffers) with fsync off, all on one machine. The machine also had other work: the last line
-before the plans says how much.
+{memory_gib:.0f} GB of memory, PostgreSQL {version.split()[0]} with its default settings (128 MB of
+shared buffers) except fsync, which is off; all on one machine. The machine also did other work: the
+line with the load average, before the plans, says how much.
 
-{scale.finished:,} finished jobs, a fifth of them of the last day; {scale.pending:,} pending;
-{scale.failed:,} failed with 3 tries each; {scale.rules} rules. Jobs: {table_size}, and
-{index_size} of indexes. A commit that waits for a disk takes longer: here 5 to 13 ms more for each
-claim, completion and enqueueing."""
+The database has {scale.finished:,} finished jobs, a fifth of them from the last day;
+{scale.pending:,} pending jobs; {scale.failed:,} failed jobs with 3 tries each; and {scale.rules}
+rules. The table of jobs takes {table_size}, and its indexes take {index_size}. With fsync on, each
+commit waits for the disk: on this machine 5 to 13 ms more for each claim, completion and
+enqueueing."""
 
 
 def _load() -> float:

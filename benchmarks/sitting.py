@@ -1,4 +1,4 @@
-"""What the rows of one sitting share: the stand-ins, the peers, and how thorough it is."""
+"""A sitting: one run of the benchmark's rows on one machine, with what the rows share."""
 
 import tempfile
 from contextlib import ExitStack
@@ -13,7 +13,10 @@ from benchmarks.stand_ins import DESTINATION_BUCKET, SOURCE_BUCKET, Keys, Neutra
 
 
 class Sitting:
-    """Source, destination and queue, each a process, for as long as the context lasts."""
+    """Source, destination and queue, each a process, until the context ends; and the peers.
+
+    `is_quick` asks for fewer rounds with fewer objects.
+    """
 
     source: Neutral
     destination: Neutral
@@ -49,11 +52,14 @@ class Sitting:
         return peers.rclone(self.source, self.destination, folder=self.folder)
 
     def installation(self) -> Installation:
-        """The service between them, with a new database."""
+        """The service between the stand-ins, with a new database."""
         return Installation(self.source, self.destination, self.queue)
 
     def begin(self, *keys: Keys, distance_ms: float = 0) -> None:
-        """A row begins: the source has these keys, nothing else has any."""
+        """Prepare for a row: fill the source with these keys, empty the queue and the destination.
+
+        `distance_ms` is the round trip to each stand-in.
+        """
         for stand_in in (self.source, self.destination, self.queue):
             stand_in.delay(distance_ms)
         self.source.empty(SOURCE_BUCKET)
@@ -66,12 +72,12 @@ class Sitting:
         self.destination.empty(DESTINATION_BUCKET)
 
     def require_equal(self) -> None:
-        """RuntimeError unless both buckets have the same keys with the same contents."""
+        """Raise RuntimeError unless both buckets have the same keys with the same contents."""
         wanted = self.source.digest(SOURCE_BUCKET)
         found = self.destination.digest(DESTINATION_BUCKET)
         if wanted != found:
-            raise RuntimeError(f"the source has {wanted}, its replica {found}")
+            raise RuntimeError(f"the source has {wanted}, but the destination has {found}")
 
     def log(self, name: str) -> Path:
-        """Where a peer may write what it has to say."""
+        """The path of a peer's log."""
         return self.folder / f"{name}.log"

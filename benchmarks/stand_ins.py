@@ -1,4 +1,4 @@
-"""The neutral servers of a sitting, and what they are told: see benchmarks/neutral."""
+"""Starts and controls the neutral servers of a sitting: see benchmarks/neutral."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ _LISTENING = re.compile(r"neutral listening on (http://127\.0\.0\.1:\d+)")
 
 @dataclass(frozen=True)
 class Keys:
-    """Objects of the source: PREFIX0000000 …, of sizes spread between the two."""
+    """Objects PREFIX0000000, PREFIX0000001 …, with sizes between the two in `sizes`."""
 
     prefix: str
     count: int
@@ -34,7 +34,7 @@ class Keys:
 
 
 class Neutral(Server):
-    """`python -m benchmarks.neutral` on a loopback port, at `url`."""
+    """`python -m benchmarks.neutral` as a process, on a loopback port, at `url`."""
 
     def _start(self) -> None:
         self._child = Child(
@@ -43,9 +43,11 @@ class Neutral(Server):
             cwd=REPOSITORY,
             env={"PATH": os.defpath},
         )
-        self.child.await_ready(self._said_where_it_listens, advice="Try it alone, by hand.")
+        self.child.await_ready(
+            self._is_listening, advice="Run it on its own: python -m benchmarks.neutral"
+        )
 
-    def _said_where_it_listens(self) -> bool:
+    def _is_listening(self) -> bool:
         found = _LISTENING.search(self.child.log.read_text(errors="replace"))
         if found:
             self.url = found[1]
@@ -67,13 +69,14 @@ class Neutral(Server):
         self._ask("DELETE", f"buckets?bucket={bucket}")
 
     def announce(self, keys: Keys, *, first: int = 0, per_second: float = 0) -> float:
-        """Put an event for each key into the queue: all now, or so many a second.
+        """Put an event for each key from `first` on into the queue.
 
-        Returns when the first was put there, in seconds of this host's clock.
+        With `per_second`, events arrive at that rate, otherwise all at once. Returns the time at
+        which the first event was put there, in seconds of this host's clock.
         """
         count = keys.count - first
-        said = {**asdict(keys), "count": count, "first": first, "per_second": per_second}
-        began_at: float = self._ask("POST", "announce", {**said, "queue": QUEUE})["began_at"]
+        order = {**asdict(keys), "count": count, "first": first, "per_second": per_second}
+        began_at: float = self._ask("POST", "announce", {**order, "queue": QUEUE})["began_at"]
         return began_at
 
     def put(self, key: str, content: bytes, *, bucket: str = SOURCE_BUCKET) -> None:
@@ -81,33 +84,33 @@ class Neutral(Server):
         self._send("PUT", f"/{bucket}/{key}", content)
 
     def purge(self) -> None:
-        """Forget all messages."""
+        """Remove all messages from the queue."""
         self._ask("DELETE", f"queues?queue={QUEUE}")
 
     def messages(self) -> dict[str, int]:
-        """How many are visible, in flight and deleted."""
+        """How many messages are visible, in flight and deleted."""
         answer: dict[str, int] = self._ask("GET", f"queues?queue={QUEUE}")
         return answer
 
     def digest(self, bucket: str) -> dict[str, int]:
-        """Objects, bytes and a sum over keys, sizes and CRC-64s."""
+        """The number of objects, their bytes, and a checksum of keys, sizes and CRC-64s."""
         answer: dict[str, int] = self._ask("GET", f"digest?bucket={bucket}")
         return answer
 
     def delay(self, milliseconds: float) -> None:
-        """Be so far away from now on."""
+        """Set the round-trip time that the server simulates."""
         self._ask("POST", "delay", {"ms": milliseconds})
 
     def reset_counts(self) -> None:
         self._ask("DELETE", "counts")
 
     def requests(self) -> dict[str, int]:
-        """Requests by kind since the last reset."""
+        """The number of requests by kind since the last reset."""
         answer: dict[str, int] = self._ask("GET", "counts")["requests"]
         return answer
 
-    def _ask(self, method: str, path: str, said: object = None) -> Any:
-        content = json.dumps(said).encode() if said else None
+    def _ask(self, method: str, path: str, payload: object = None) -> Any:
+        content = json.dumps(payload).encode() if payload else None
         return json.loads(self._send(method, f"/-/{path}", content))
 
     def _send(self, method: str, path: str, content: bytes | None) -> bytes:
@@ -119,5 +122,5 @@ class Neutral(Server):
         finally:
             connection.close()
         if answer.status != 200:
-            raise RuntimeError(f"the stand-in, {method} {path}: {body.decode()}")
+            raise RuntimeError(f"the stand-in refused {method} {path}: {body.decode()}")
         return body

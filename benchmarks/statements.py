@@ -1,4 +1,4 @@
-"""Times of what lanes and pollers ask of the database."""
+"""Measures the statements that lanes and pollers send to the database."""
 
 import threading
 import time
@@ -29,8 +29,8 @@ CLAIMS = 300
 LEASE_SECONDS = 60
 CLAIM_P99_GOAL_MS = 20
 CLAIMERS = 8
-# Eight claimers that never pause would measure the cores, not the statement: so many jobs/s in
-# all is more than eight lanes copy.
+# Eight claimers without a pause would measure the cores, not the statement. At this rate they still
+# claim more jobs a second than eight lanes copy.
 CLAIM_EVERY_SECONDS = 0.25
 
 PROOF = Completion(
@@ -47,37 +47,37 @@ PROOF = Completion(
 
 
 def measure_statements(scale: Scale) -> Iterator[Figure]:
-    """Every figure of jobs/; the pending jobs are made anew before each way to claim."""
+    """The figures of the statements in jobs/; the pending jobs are replaced before most claims."""
     refill_pending(scale, share_of_first_rule=0, round_name="even")
-    yield from _of_one_claimer("claim 64", BATCH)
+    yield from _measure_one_claimer("claim 64", BATCH)
     refill_pending(scale, share_of_first_rule=0, round_name="one")
-    yield from _of_one_claimer("claim 1", 1)
-    yield from _of_many_claimers()
+    yield from _measure_one_claimer("claim 1", 1)
+    yield from _measure_many_claimers()
 
     refill_pending(scale, share_of_first_rule=0.9, round_name="paused")
     first = ReplicationRule.objects.filter(pk=1)
     first.update(paused_at=timezone.now())
-    yield from _of_one_claimer("claim 64, a paused rule owns 90 % of what waits", BATCH)
+    yield from _measure_one_claimer("claim 64, a paused rule has 90 % of the pending jobs", BATCH)
     first.update(paused_at=None)
 
     refill_pending(scale, share_of_first_rule=0.95, round_name="one rule")
-    yield from _of_one_claimer("claim 64, one rule owns 95 % of what waits", BATCH)
+    yield from _measure_one_claimer("claim 64, one rule has 95 % of the pending jobs", BATCH)
 
     refill_pending(scale, share_of_first_rule=0, round_name="held")
-    waiting = TransferJob.objects.filter(state=JobState.PENDING)
-    waiting.alias(digit=F("id") % 10).filter(digit__gt=0).update(delete_permit=DeletePermit.AWAITED)
-    yield from _of_one_claimer("claim 64, 90 % of what waits are held deletes", BATCH)
+    pending = TransferJob.objects.filter(state=JobState.PENDING)
+    pending.alias(digit=F("id") % 10).filter(digit__gt=0).update(delete_permit=DeletePermit.AWAITED)
+    yield from _measure_one_claimer("claim 64, 90 % of the pending jobs are held deletes", BATCH)
 
-    yield from _of_enqueue()
-    yield from _of_leases()
+    yield from _measure_enqueue()
+    yield from _measure_leases()
 
 
 def settle(held: list[ClaimedJob]) -> None:
-    """Complete them all, with the proof that a copied object leaves."""
+    """Complete the jobs, each with the proof of a copied object."""
     jobs.complete([(job, PROOF) for job in held])
 
 
-def _of_one_claimer(what: str, limit: int) -> Iterator[Figure]:
+def _measure_one_claimer(what: str, limit: int) -> Iterator[Figure]:
     claim, complete = Stopwatch(), Stopwatch()
     lane = uuid4()
     while len(claim.times_ms) < CLAIMS:
@@ -95,7 +95,7 @@ def _claim_figure(what: str, times_ms: list[float], note: str = "") -> Figure:
     return Figure(what, times_ms, f"p99 < {CLAIM_P99_GOAL_MS}", is_met, note=note)
 
 
-def _of_many_claimers() -> Iterator[Figure]:
+def _measure_many_claimers() -> Iterator[Figure]:
     together = threading.Barrier(CLAIMERS)
 
     def claimer(number: int, every_seconds: float) -> tuple[list[float], list[float]]:
@@ -130,19 +130,19 @@ def _of_many_claimers() -> Iterator[Figure]:
         yield Figure(f"complete 64, {pace}", completes_ms)
 
 
-def _of_enqueue() -> Iterator[Figure]:
+def _measure_enqueue() -> Iterator[Figure]:
     for batch in (10, 100):
         watch = Stopwatch()
         for number in range(CLAIMS):
             orders = [
-                JobOrder(1 + place % 20, f"new/{batch}/{number}/{place:054}.jpg")
-                for place in range(batch)
+                JobOrder(1 + index % 20, f"new/{batch}/{number}/{index:054}.jpg")
+                for index in range(batch)
             ]
             watch(jobs.enqueue, orders, origin=JobOrigin.EVENT, priority=jobs.PRIORITY_EVENT)
         yield Figure(f"enqueue {batch}", watch.times_ms)
 
 
-def _of_leases() -> Iterator[Figure]:
+def _measure_leases() -> Iterator[Figure]:
     extend, rescue = Stopwatch(), Stopwatch()
     lane = uuid4()
     held = jobs.claim(lane, limit=BATCH, lease_seconds=LEASE_SECONDS)

@@ -1,4 +1,4 @@
-"""Fills the tables as an installation of many months would have them."""
+"""Fills the tables like those of an installation that has run for many months."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,7 +11,7 @@ from replication.monitoring.metrics import fold_minutes
 
 @dataclass(frozen=True)
 class Scale:
-    """How many rows; a fifth of the finished jobs ended within the last day."""
+    """The numbers of rows; a fifth of the finished jobs ended within the last day."""
 
     finished: int
     pending: int
@@ -33,8 +33,8 @@ FINISHED = """
            md5(i::text), md5('v' || i), '1284612837460' || i, upper(left(md5(i::text), 16)),
            upper(md5(i::text)), '1284612837460' || i, upper(left(md5('d' || i), 24)), '', ''
     FROM generate_series(1, %(finished)s) AS i,
-         LATERAL (SELECT i::float8 / %(finished)s AS share) AS place,
-         -- Job ids grow with time, as they do in life.
+         LATERAL (SELECT i::float8 / %(finished)s AS share) AS progress,
+         -- Job ids grow with time, as in a real installation.
          LATERAL (SELECT now() - interval '1 s' - CASE
                       WHEN share < 0.8 THEN interval '14 days' - interval '13 days' * share / 0.8
                       ELSE interval '1 day' * (1 - share) / 0.2 END AS ended,
@@ -50,7 +50,7 @@ FAILED = """
            'failed', 'event', 0, 3, 3, ended - interval '9 s', ended - interval '9 s', ended, ended,
            ended, '', '', '', '', '', '', '',
            (ARRAY['source_truncated', 'destination_unavailable', 'unexpected'])[1 + i %% 3],
-           'what the other side said, in some sixty letters or a few more of them'
+           'what the other side answered, in some sixty letters or somewhat more'
     FROM generate_series(1, %(failed)s) AS i,
          LATERAL (SELECT now() - interval '14 days' * i / %(failed)s AS ended) AS times
 """
@@ -83,22 +83,22 @@ PENDING = """
 
 
 def fill(scale: Scale) -> None:
-    """Rules, finished and failed jobs, and the tries of the failed; then VACUUM and ANALYZE."""
+    """Make rules, finished jobs, failed jobs and their tries; then VACUUM and ANALYZE."""
     _make_rules(scale.rules)
     fill_history(scale)
 
 
 def fill_history(scale: Scale) -> None:
-    """The same for the rules that there are, of which the ids are 1, 2, …."""
+    """The same for the existing rules, whose ids must be 1, 2, …."""
     values = vars(scale)
     with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")  # no foreign-key check a row
+        cursor.execute("SET session_replication_role = replica")  # no foreign-key check per row
         cursor.execute(
             "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index "
             "WHERE indrelid = 'replication_transferjob'::regclass AND NOT indisunique"
         )
         indexes = cursor.fetchall()
-        # An index is built in a tenth of the time that it takes to fill.
+        # Building an index afterwards takes a tenth of the time of filling it row by row.
         for name, _ in indexes:
             cursor.execute(f"DROP INDEX {name}")
         cursor.execute(FINISHED, values)
@@ -109,12 +109,15 @@ def fill_history(scale: Scale) -> None:
         cursor.execute(import_module("replication.migrations.0004_rollups").FILL)
         cursor.execute(TRIES_TOTALS, values)
         cursor.execute("SET session_replication_role = DEFAULT")
-        fold_minutes()  # as the cluster does each hour
+        fold_minutes()  # as the cluster does every hour
         cursor.execute("VACUUM ANALYZE")
 
 
 def refill_pending(scale: Scale, *, share_of_first_rule: float, round_name: str) -> None:
-    """Replace all pending and running jobs by new ones; the first rule has that share and more."""
+    """Replace all pending and running jobs by new pending jobs.
+
+    The first rule gets `share_of_first_rule` of them, and its part of the rest.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM replication_transferjob WHERE state = 'pending' OR state = 'running'"

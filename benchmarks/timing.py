@@ -1,4 +1,4 @@
-"""Times of repeated calls, and the lines of the report that they make."""
+"""Measures the times of repeated calls, and formats them as lines of a report."""
 
 import math
 import time
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the report: milliseconds unless `unit` says otherwise."""
+    """One line of the report, in milliseconds unless `unit` says otherwise."""
 
     what: str
     values: list[float]
@@ -31,7 +31,7 @@ class Figure:
 
 @dataclass
 class Stopwatch:
-    """Collects the milliseconds of each call made through it."""
+    """Collects the time of each call made through it, in milliseconds."""
 
     times_ms: list[float] = field(default_factory=list)
 
@@ -43,5 +43,5 @@ class Stopwatch:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The smallest value that so large a share of all does not exceed."""
+    """The smallest of the values that at least this share of the values does not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

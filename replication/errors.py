@@ -198,8 +198,9 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ),
     ErrorCode.SOURCE_UNSUPPORTED: Meaning(
         _PERMANENT,
-        "This kind of source does not support the operation.",
-        "The error detail names the operation. Only S3 can describe, tag or restore an object. "
+        "The source does not support the operation.",
+        "The error detail names the operation. A web server can't describe, tag or restore an "
+        "object; some servers that speak S3's protocol can't either. "
         "An object can be read in parts only if its source gives a strong ETag and accepts ranges.",
     ),
     ErrorCode.SOURCE_ADDRESS_REFUSED: Meaning(
@@ -380,6 +381,10 @@ class TransferStopped(Exception):
 
 class LeaseLost(TransferStopped):
     """This lane no longer holds the lease of the job or part."""
+
+
+class RuleChanged(TransferStopped):
+    """The job's rule was changed: the job must begin again under the rule as it is now."""
 
 
 class HandOver(TransferStopped):

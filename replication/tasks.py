@@ -7,10 +7,10 @@ from django_q.tasks import async_task
 
 from replication.cluster import loops
 from replication.intake.poll_loop import poll_for
+from replication.jobs import aborting
 from replication.models import LoopKind
 from replication.monitoring.notifications.dispatch import notify_targets
-from replication.operations import retention
-from replication.operations.stale_uploads import abort_stale
+from replication.operations import retention, stale_uploads
 from replication.worker.lane import Lane
 
 PRUNE_SECONDS = 10  # short: a loop's successor may have to wait for this worker
@@ -31,8 +31,17 @@ def run_poller(loop_id: str) -> None:
 
 
 def revive() -> None:
-    """Revive the loops when none is left to revive the others. Scheduled each minute."""
+    """Revive the loops when none is left to revive the others, and have uploads aborted that are
+    due. Scheduled each minute.
+    """
     loops.revive()
+    if aborting.is_due():
+        async_task("replication.tasks.abort_uploads")
+
+
+def abort_uploads() -> None:
+    """Abort unfinished uploads that no job will complete. `revive` asks for it when any is due."""
+    stale_uploads.abort_due(seconds=PRUNE_SECONDS)
 
 
 def notify() -> None:
@@ -45,6 +54,7 @@ def prune() -> None:
 
     Scheduled each hour.
     """
-    abort_stale(seconds=PRUNE_SECONDS)
+    stale_uploads.give_up_stale()
+    stale_uploads.abort_due(seconds=PRUNE_SECONDS)
     if not retention.prune(seconds=PRUNE_SECONDS).is_complete:
         async_task("replication.tasks.prune")

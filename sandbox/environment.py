@@ -101,6 +101,7 @@ def connect_bucket_to_queue(aws: MiniStack, *, bucket: str, queue: str) -> str:
                         "s3:ObjectRemoved:*",
                         "s3:LifecycleExpiration:*",
                         "s3:ObjectRestore:Completed",
+                        "s3:ObjectTagging:*",
                     ],
                 }
             ]

@@ -133,7 +133,7 @@ class Postgres(Server):
 def _server_user() -> pwd.struct_passwd | None:
     """The user to run the server as if this process runs as root, which PostgreSQL refuses.
 
-    None stands for the current user.
+    None means the current user.
     """
     if os.geteuid() != 0:
         return None

@@ -23,8 +23,9 @@ from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
 from tests.support.road import OSS_REGION, Log, Road
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One worker more than processors: many tests wait for a process, and use none meanwhile."""
+    """Use one more worker than processors: many tests only wait for other processes."""
     return (os.cpu_count() or 1) + 1
 
 

@@ -1,4 +1,4 @@
-"""Runs the stand-in; see the package for what it does."""
+"""Runs the neutral stand-in until SIGTERM or Ctrl-C."""
 
 import argparse
 import asyncio
@@ -12,8 +12,8 @@ from benchmarks.neutral.server import Server
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.neutral", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="0: any that is free")
-    parser.add_argument("--delay-ms", type=float, default=0, help="a round trip")
+    parser.add_argument("--port", type=int, default=0, help="0 (default) picks a free port")
+    parser.add_argument("--delay-ms", type=float, default=0, help="the round-trip time to simulate")
     options = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(options.port, options.delay_ms))

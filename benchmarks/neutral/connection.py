@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: heads are parsed by hand, bodies pass through one shared buffer."""
+"""One HTTP/1.1 connection, with a parser of its own; bodies pass through one shared buffer."""
 
 import asyncio
 import hashlib
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 64 * 1024
 LARGEST_HEAD_BYTES = 64 * 1024
-_QUEUED_BYTES = 1024**2  # per connection, in the transport
+_QUEUED_BYTES = 1024**2  # the transport's write buffer, per connection
 
-# The loop fills it and hands it over before it reads from the next connection.
+# Shared by all connections: the loop hands over the data before it reads from the next connection.
 _BUFFER = memoryview(bytearray(256 * 1024))
 
 _REASONS = {
@@ -32,7 +32,7 @@ _request_ids = itertools.count(1)
 
 
 class Request:
-    """The head of a request, and its body once that has arrived."""
+    """The head of a request, and its body once it has arrived."""
 
     __slots__ = ("_lower", "body", "head", "host", "method", "path", "query")
 
@@ -48,7 +48,7 @@ class Request:
         self.body: Body = NO_BODY
 
     def header(self, name: bytes) -> str:
-        """Its value, empty if there is none; `name` in lower case."""
+        """The header's value, empty if there is none; `name` must be in lower case."""
         start = self._lower.find(b"\r\n" + name + b":")
         if start < 0:
             return ""
@@ -57,7 +57,7 @@ class Request:
 
 
 class Body:
-    """What a request carries: measured as it passes; kept if it is small or `whole` is wanted."""
+    """A request's body, measured as it arrives; its bytes are kept if it is small or `whole`."""
 
     __slots__ = ("_chunks", "_md5", "_whole", "crc64", "size_bytes")
 
@@ -79,7 +79,7 @@ class Body:
 
     @property
     def data(self) -> bytes | None:
-        """All of it; None if it was not kept."""
+        """The whole body; None if it was not kept."""
         if self._whole or self.size_bytes <= KEPT_BYTES:
             return b"".join(self._chunks)
         return None
@@ -94,7 +94,7 @@ NO_BODY = Body()
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Feeds requests to the server's `begin` and `finish`, and sends what `answer` is given."""
+    """Passes requests to the server's `begin` and `finish`, which calls `answer`."""
 
     def __init__(self, server: "Server") -> None:
         self._server = server
@@ -109,7 +109,7 @@ class Connection(asyncio.BufferedProtocol):
         self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's class is not a subclass
         self._transport.set_write_buffer_limits(high=_QUEUED_BYTES)
         self._server.counts.connections += 1
 
@@ -142,13 +142,13 @@ class Connection(asyncio.BufferedProtocol):
         self._sink = request.body
         if request.header(b"content-encoding").startswith("aws-chunked"):
             self._sink = WithoutChunks(request.body)
-        is_asking = request.header(b"expect").lower() == "100-continue"
-        if is_asking and not data and not self._framing.is_over:
-            self._later(iter([memoryview(b"HTTP/1.1 100 Continue\r\n\r\n")]))
+        expects_continue = request.header(b"expect").lower() == "100-continue"
+        if expects_continue and not data and not self._framing.is_over:
+            self._send_delayed(iter([memoryview(b"HTTP/1.1 100 Continue\r\n\r\n")]))
         return self._take_body(request, data)
 
     def _take_body(self, request: Request, data: memoryview) -> memoryview:
-        """Returns what belongs to the next request."""
+        """Consume the body's bytes; returns the bytes after the body."""
         rest = self._framing.take(data, self._sink)
         if self._framing.is_over:
             self._request = None
@@ -164,9 +164,9 @@ class Connection(asyncio.BufferedProtocol):
         length_bytes: int | None = None,
         at_once: bool = False,
     ) -> None:
-        """Send it when its time has come, or at once. `headers` are complete lines.
+        """Answer after the simulated delay, or at once. `headers` are complete lines.
 
-        `length_bytes` is told for a body in pieces, and for that of a HEAD, which is not sent.
+        `length_bytes` is needed for a body in pieces, and for a HEAD, whose body is not sent.
         """
         if length_bytes is None:
             assert isinstance(body, bytes)
@@ -184,18 +184,18 @@ class Connection(asyncio.BufferedProtocol):
         if at_once:
             self._send(pieces)
         else:
-            self._later(pieces)
+            self._send_delayed(pieces)
 
-    def _later(self, pieces: Iterator[memoryview]) -> None:
+    def _send_delayed(self, pieces: Iterator[memoryview]) -> None:
         delay = self._server.delay_seconds
         if not delay and not self._due:
             self._send(pieces)
             return
         loop = self._server.loop
-        trips = 2 if self._is_new else 1
+        round_trips = 2 if self._is_new else 1
         self._is_new = False
-        # Never before an earlier answer on this connection.
-        self._due = max(loop.time() + trips * delay, self._due)
+        # An answer must not overtake an earlier answer on the same connection.
+        self._due = max(loop.time() + round_trips * delay, self._due)
         loop.call_at(self._due, self._send, pieces)
 
     def _send(self, pieces: Iterator[memoryview]) -> None:

@@ -1,4 +1,4 @@
-"""What the buckets hold: key ranges that are computed, and over them what was written."""
+"""The contents of the buckets: key ranges that are computed, overlaid by written objects."""
 
 import hashlib
 import heapq
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from benchmarks.neutral import pattern
 
-# Objects above it have an ETag that is no MD5, as if they had been put in parts.
+# Larger objects have an ETag that is not an MD5, like objects put in parts.
 LARGEST_WITH_MD5_BYTES = 8 * 1024**2
 _GOLDEN_RATIO = 0.6180339887498949
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object: its content is `data`, or the pattern from `first_byte` on, or not kept."""
+    """An object. Its content is `data`, or the pattern from `first_byte` on, or was not kept."""
 
     size_bytes: int
     etag: str
@@ -29,9 +29,9 @@ class Stored:
 
 @dataclass
 class KeyRange:
-    """`count` objects named PREFIX0000000, PREFIX0000001 …, of sizes from `smallest` to `largest`.
+    """`count` objects, PREFIX0000000, PREFIX0000001 …, with sizes from `smallest` to `largest`.
 
-    The sizes are spread evenly over the orders of magnitude, and the same each time.
+    The sizes are spread evenly over the orders of magnitude, and the same in each run.
     """
 
     prefix: str
@@ -45,7 +45,7 @@ class KeyRange:
         return f"{self.prefix}{number:07d}"
 
     def number(self, key: str) -> int | None:
-        """Which one that is; None if none."""
+        """The number of the object with this key; None if the range does not have it."""
         digits = key.removeprefix(self.prefix)
         if len(digits) == 7 and digits.isdecimal() and key.startswith(self.prefix):
             number = int(digits)
@@ -82,7 +82,7 @@ class KeyRange:
         return Stored(size, etag, crc64, self.modified, first_byte=first)
 
     def numbers(self, *, after: str, prefix: str) -> range:
-        """Of the keys that begin with `prefix` and sort behind `after`."""
+        """The numbers of the keys that begin with `prefix` and sort after `after`."""
         all_numbers = range(self.count)
         start = bisect_right(all_numbers, after, key=self.key)
         start = max(start, bisect_left(all_numbers, prefix, key=self.key))
@@ -91,7 +91,7 @@ class KeyRange:
 
 
 class Bucket:
-    """Objects by key."""
+    """The objects of a bucket, by key."""
 
     def __init__(self) -> None:
         self.ranges: list[KeyRange] = []
@@ -111,7 +111,7 @@ class Bucket:
         self._written[key] = stored
 
     def items(self, *, after: str = "", prefix: str = "") -> Iterator[tuple[str, Stored]]:
-        """In the order of keys, those behind `after`."""
+        """The objects in key order, with keys that begin with `prefix` and sort after `after`."""
         if len(self._sorted) != len(self._written):
             self._sorted = sorted(self._written)
         start = max(bisect_right(self._sorted, after), bisect_left(self._sorted, prefix))
@@ -126,7 +126,7 @@ class Bucket:
             last = key
 
     def digest(self) -> dict[str, int]:
-        """Equal for buckets of equal keys, sizes and contents."""
+        """The bucket's totals and a checksum: equal for buckets with equal keys and contents."""
         objects = size = total = 0
         for key, stored in self.items():
             objects += 1

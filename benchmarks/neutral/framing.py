@@ -1,26 +1,26 @@
-"""Where a body ends, and what of it is content: by its length, or in chunks."""
+"""Finds the end and the content of a body, by its length or its chunks."""
 
 from typing import Protocol
 
 
 class Sink(Protocol):
-    """What takes the content."""
+    """A receiver of a body's content."""
 
     def feed(self, data: memoryview) -> None:
-        """The next bytes."""
+        """Take the next bytes."""
 
 
 class Framing(Protocol):
-    """Says where the body ends."""
+    """Finds where a body ends; `is_over` is true after its last byte."""
 
     is_over: bool
 
     def take(self, data: memoryview, sink: Sink) -> memoryview:
-        """Feed the sink; what belongs to the next request is returned."""
+        """Feed the content to the sink; returns the bytes after the body."""
 
 
 class Length:
-    """So many bytes."""
+    """A body of a known length."""
 
     def __init__(self, size_bytes: int) -> None:
         self._left_bytes = size_bytes
@@ -36,7 +36,7 @@ class Length:
 
 
 class Chunks:
-    """HTTP's chunks, and AWS's within a body, which are the same with a signature behind each size.
+    """A body in HTTP's chunks, or in AWS's, which have a signature after each size.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
     """
@@ -66,7 +66,7 @@ class Chunks:
             return data[512:]
         line, self._line = (self._line + bytes(data[: found + 1])).strip(), b""
         if self._is_last:
-            self.is_over = not line  # what is before the empty line are trailers
+            self.is_over = not line  # the lines before the empty line are trailers
         elif self._is_after_data:
             self._is_after_data = False
         else:
@@ -77,7 +77,7 @@ class Chunks:
 
 
 class WithoutChunks:
-    """Hands on what AWS's chunks hold."""
+    """A sink that passes on the content of AWS's chunks."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink

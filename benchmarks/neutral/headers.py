@@ -1,4 +1,4 @@
-"""The headers of objects: kept from a write, and told in an answer."""
+"""Keeps an object's headers from a write, and makes the headers of an answer."""
 
 import re
 from email.utils import formatdate
@@ -14,17 +14,17 @@ _KEPT = re.compile(
 
 
 def kept(request: Request) -> bytes:
-    """Those of a write that are the object's own, as complete lines."""
+    """The headers of a write that are stored with the object, as complete lines."""
     return b"".join(line + b"\r\n" for line in _KEPT.findall(request.head))
 
 
 def receipt(etag: str, crc64: int) -> str:
-    """What was stored."""
+    """The headers of the answer to a write."""
     return f'ETag: "{etag}"\r\nx-oss-hash-crc64ecma: {crc64}\r\n'
 
 
 def description(stored: Stored) -> str:
-    """Of an object that is read."""
+    """The headers of the answer to a read."""
     own = stored.headers.decode("latin-1") or "Content-Type: application/octet-stream\r\n"
     return (
         f"{receipt(stored.etag, stored.crc64)}Last-Modified: {_http_date(int(stored.modified))}\r\n"

@@ -1,4 +1,4 @@
-"""Pages of a bucket's keys: ListObjects in both versions, with prefixes and delimiters."""
+"""Lists a bucket's keys in pages: ListObjects in both versions, with prefix and delimiter."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ _LAST = "\U0010ffff"
 
 
 def list_objects(name: str, bucket: Bucket, query: dict[str, str]) -> bytes:
-    """The page that the query asks for."""
+    """The page that the query requests, as XML."""
     is_v2 = query.get("list-type") == "2"
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     after = query.get("continuation-token") or query.get("start-after") or query.get("marker", "")
@@ -55,7 +55,7 @@ def list_objects(name: str, bucket: Bucket, query: dict[str, str]) -> bytes:
 def _entries(
     bucket: Bucket, prefix: str, delimiter: str, after: str
 ) -> Iterator[tuple[str, Stored | None]]:
-    """Keys, and common prefixes with nothing beside them."""
+    """Yield keys with their objects, and common prefixes with None."""
     if delimiter and after.endswith(delimiter) and after != prefix:
         after += _LAST  # a common prefix that was listed already
     while True:
@@ -64,7 +64,7 @@ def _entries(
             if cut >= 0:
                 common = key[: cut + len(delimiter)]
                 yield common, None
-                after = common + _LAST  # goes on behind all that it stands for
+                after = common + _LAST  # skip all keys of this common prefix
                 break
             yield key, stored
         else:

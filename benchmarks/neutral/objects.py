@@ -1,4 +1,4 @@
-"""Buckets and objects as S3 and OSS answer for them."""
+"""Answers requests for buckets and objects as S3 and OSS do."""
 
 import base64
 import re
@@ -20,7 +20,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _IS_ADDRESS = re.compile(r"[\d.]+|localhost|\[.*")
 _DELETED_KEY = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
 
-# What a client may ask about a bucket or an object, and the answer that lets it go on.
+# The subresources that clients request, each with an answer that satisfies them.
 _SUBRESOURCES = {
     "location": b"<LocationConstraint>cn-hangzhou</LocationConstraint>",
     "versioning": b"<VersioningConfiguration/>",
@@ -32,7 +32,7 @@ _SUBRESOURCES = {
 
 
 class Objects:
-    """The buckets."""
+    """The buckets by name."""
 
     def __init__(self, server: "Server") -> None:
         self._server = server
@@ -40,14 +40,14 @@ class Objects:
         self._uploads = Uploads()
 
     def bucket(self, name: str) -> Bucket:
-        """It exists from now on."""
+        """The bucket of that name, which exists from now on."""
         return self._buckets.setdefault(name, Bucket())
 
     def empty(self, name: str) -> None:
         self._buckets.pop(name, None)
 
     def handle(self, request: Request, connection: Connection) -> str:
-        """Answer; the kind of request that it was."""
+        """Answer the request; returns its kind."""
         name, key = _address(request)
         if not name:
             connection.answer(200, b"<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>")
@@ -158,7 +158,7 @@ _OBJECT_METHODS: dict[str, Callable[[Objects, Request, Connection, Bucket, str],
 
 
 def _address(request: Request) -> tuple[str, str]:
-    """Bucket and key; empty where there is none."""
+    """The bucket and the key, each empty if the request has none."""
     host = request.host.rpartition(":")[0] or request.host
     if _IS_ADDRESS.fullmatch(host) or host.startswith(("oss-", "s3")) or "." not in host:
         bucket, _, key = request.path[1:].partition("/")
@@ -167,7 +167,7 @@ def _address(request: Request) -> tuple[str, str]:
 
 
 def _subresource(request: Request, connection: Connection) -> bool:
-    """Answer if it is asked for one."""
+    """Answer a request for a subresource; False if it is none."""
     for name, answer in _SUBRESOURCES.items():
         if name in request.query:
             connection.answer(200, answer if request.method == "GET" else b"")
@@ -176,7 +176,7 @@ def _subresource(request: Request, connection: Connection) -> bool:
 
 
 def _found(request: Request, connection: Connection, bucket: Bucket, key: str) -> Stored | None:
-    """What was asked for; None if the answer is that it is not to be had."""
+    """The requested object; None if it is missing or not the pinned one, which is answered."""
     stored = bucket.get(key)
     if stored is None:
         _refuse(request, connection, 404, _error("NoSuchKey", key))
@@ -189,7 +189,7 @@ def _found(request: Request, connection: Connection, bucket: Bucket, key: str) -
 
 
 def _refuse(request: Request, connection: Connection, status: int, error: bytes) -> None:
-    """OSS says in a header what the answer to a HEAD has no body for."""
+    """Answer with an error; as OSS does, in a header if the request is a HEAD."""
     if request.method == "HEAD":
         lines = f"x-oss-err: {base64.b64encode(error).decode()}\r\n"
         connection.answer(status, headers=lines)
@@ -206,5 +206,5 @@ def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
 def _error(code: str, key: str = "") -> bytes:
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code>'
-        f"<Message>the neutral stand-in says so of {key!a}</Message></Error>"
+        f"<Message>answered by the neutral stand-in for {key!a}</Message></Error>"
     ).encode()

@@ -1,4 +1,4 @@
-"""Bytes that need not be stored: any range of one endless, repeating pattern."""
+"""Content that need not be stored: any range of an endless, repeating pattern."""
 
 import random
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from functools import lru_cache
 from anycrc import Model
 
 CRC64 = Model("CRC64-XZ")
-# Not a power of two: ranges of a usual size that were mixed up differ in their checksums.
+# Not a power of two, so that mixed-up ranges of a usual size have different checksums.
 PERIOD_BYTES = 1_000_003
 
 _ONCE = random.Random(64).randbytes(PERIOD_BYTES)
@@ -15,7 +15,7 @@ _TWICE = memoryview(_ONCE + _ONCE)
 
 
 def pieces(first_byte: int, size_bytes: int) -> Iterator[memoryview]:
-    """The range, in pieces of at most a period; none of them is a copy."""
+    """Yield the range in pieces of at most one period, without copying."""
     while size_bytes:
         start = first_byte % PERIOD_BYTES
         piece = _TWICE[start : start + min(size_bytes, PERIOD_BYTES)]
@@ -26,7 +26,7 @@ def pieces(first_byte: int, size_bytes: int) -> Iterator[memoryview]:
 
 @lru_cache(maxsize=64)
 def crc64(first_byte: int, size_bytes: int) -> int:
-    """Of the range, which may be of any size: a period is computed once, and combined."""
+    """The CRC-64 of a range of any size: one period's CRC-64 is computed, and combined."""
     whole, rest = divmod(size_bytes, PERIOD_BYTES)
     total: int = 0
     if whole:

@@ -1,4 +1,4 @@
-"""SQS, as its JSON protocol has it: the five operations that a poller needs, and sending.
+"""SQS in its JSON protocol: the operations that a poller needs, and sending.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-json.html
 """
@@ -28,15 +28,15 @@ _BATCH = 10
 @dataclass(slots=True)
 class _Message:
     number: int
-    body: str  # as JSON has it: quoted and escaped
+    body: str  # as a JSON string, quoted and escaped
     md5: str
     sent_ms: int
     received: int = 0
-    hidden_until: float = 0.0  # of the loop's clock; it counts only while in flight
+    hidden_until: float = 0.0  # by the loop's clock; only meaningful while in flight
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _WaitingReceive:
     connection: Connection
     wanted: int
     visibility_seconds: float
@@ -48,12 +48,12 @@ class _Queue:
     visible: deque[_Message] = field(default_factory=deque)
     in_flight: dict[int, _Message] = field(default_factory=dict)
     deadlines: list[tuple[float, int]] = field(default_factory=list)
-    waiting: deque[_Waiting] = field(default_factory=deque)
+    waiting: deque[_WaitingReceive] = field(default_factory=deque)
     deleted: int = 0
 
 
 class Queues:
-    """Queues by name; a queue exists once it is named."""
+    """Queues by name; a queue exists as soon as a request names it."""
 
     def __init__(self, server: "Server") -> None:
         self._server = server
@@ -70,13 +70,13 @@ class Queues:
 
     def handle(self, target: str, request: Request, connection: Connection) -> None:
         """Answer one operation, or keep a receive waiting."""
-        asked = json.loads(request.body.data or b"{}")
-        queue = self.queue(str(asked.get("QueueUrl", "")).rpartition("/")[2])
+        parameters = json.loads(request.body.data or b"{}")
+        queue = self.queue(str(parameters.get("QueueUrl", "")).rpartition("/")[2])
         name = target.rpartition(".")[2]
         if name == "ReceiveMessage":
-            self._receive(queue, asked, connection)
+            self._receive(queue, parameters, connection)
         elif operation := self._operations.get(name):
-            connection.answer(200, json.dumps(operation(queue, asked)).encode(), headers=_TYPE)
+            connection.answer(200, json.dumps(operation(queue, parameters)).encode(), headers=_TYPE)
         else:
             connection.answer(400, b'{"__type":"InvalidAction"}', headers=_TYPE)
 
@@ -84,7 +84,7 @@ class Queues:
         return self._queues.setdefault(name, _Queue())
 
     def purge(self, name: str) -> None:
-        """Forget all its messages; receives go on waiting."""
+        """Remove all messages; waiting receives continue to wait."""
         queue = self.queue(name)
         queue.visible.clear()
         queue.in_flight.clear()
@@ -94,7 +94,7 @@ class Queues:
     def state(self, name: str) -> dict[str, int]:
         """How many messages are visible, in flight and deleted."""
         queue = self.queue(name)
-        self._show_again(queue)
+        self._show_expired(queue)
         return {
             "visible": len(queue.visible),
             "in_flight": len(queue.in_flight),
@@ -104,7 +104,7 @@ class Queues:
     def announce(
         self, name: str, bucket: str, keys: KeyRange, *, first: int, per_second: float
     ) -> None:
-        """Queue an event for each key from `first` on: all now, or so many a second."""
+        """Queue an event for each key from `first` on, all now or `per_second`."""
         queue = self.queue(name)
         if not per_second:
             self._send(queue, [_event(bucket, keys, n) for n in range(first, keys.count)])
@@ -120,39 +120,39 @@ class Queues:
             _Message(next(self._numbers), json.dumps(body), _md5(body), sent_ms) for body in bodies
         ]
         queue.visible.extend(sent)
-        self._serve(queue)
+        self._deliver(queue)
         return sent
 
-    def _receive(self, queue: _Queue, asked: dict[str, Any], connection: Connection) -> None:
-        waiting = _Waiting(
+    def _receive(self, queue: _Queue, parameters: dict[str, Any], connection: Connection) -> None:
+        waiting = _WaitingReceive(
             connection,
-            min(int(asked.get("MaxNumberOfMessages", 1)), _BATCH),
-            float(asked.get("VisibilityTimeout", _VISIBILITY_SECONDS)),
+            min(int(parameters.get("MaxNumberOfMessages", 1)), _BATCH),
+            float(parameters.get("VisibilityTimeout", _VISIBILITY_SECONDS)),
         )
         queue.waiting.append(waiting)
-        self._serve(queue)
+        self._deliver(queue)
         if not waiting.is_over:
-            seconds = float(asked.get("WaitTimeSeconds", 0))
+            seconds = float(parameters.get("WaitTimeSeconds", 0))
             self._wait(queue, waiting, until=self._server.loop.time() + seconds)
 
-    def _wait(self, queue: _Queue, waiting: _Waiting, *, until: float) -> None:
-        """Look again when a hidden message shows again, and answer when the time is up."""
+    def _wait(self, queue: _Queue, waiting: _WaitingReceive, *, until: float) -> None:
+        """Retry when a message becomes visible again, and answer empty when the time is up."""
         loop = self._server.loop
         if not waiting.is_over:
-            self._serve(queue)
+            self._deliver(queue)
         if waiting.is_over:
             return
         if loop.time() < until:
-            next_look = min(until, queue.deadlines[0][0]) if queue.deadlines else until
-            loop.call_at(next_look, lambda: self._wait(queue, waiting, until=until))
+            next_try = min(until, queue.deadlines[0][0]) if queue.deadlines else until
+            loop.call_at(next_try, lambda: self._wait(queue, waiting, until=until))
         else:
             waiting.is_over = True
             queue.waiting.remove(waiting)
             waiting.connection.answer(200, b"{}", headers=_TYPE)
 
-    def _serve(self, queue: _Queue) -> None:
-        """Hand what is visible to those that wait."""
-        self._show_again(queue)
+    def _deliver(self, queue: _Queue) -> None:
+        """Answer waiting receives with the visible messages."""
+        self._show_expired(queue)
         while queue.visible and queue.waiting:
             waiting = queue.waiting.popleft()
             waiting.is_over = True
@@ -173,8 +173,8 @@ class Queues:
         queue.in_flight[message.number] = message
         heapq.heappush(queue.deadlines, (until, message.number))
 
-    def _show_again(self, queue: _Queue) -> None:
-        """Those whose visibility timeout is over."""
+    def _show_expired(self, queue: _Queue) -> None:
+        """Make messages visible again whose visibility timeout is over."""
         now = self._server.loop.time()
         while queue.deadlines and queue.deadlines[0][0] <= now:
             until, number = heapq.heappop(queue.deadlines)
@@ -182,33 +182,39 @@ class Queues:
             if message is not None and message.hidden_until == until:
                 queue.visible.append(queue.in_flight.pop(number))
 
-    def _delete(self, queue: _Queue, asked: dict[str, Any]) -> dict[str, Any]:
-        for entry in asked["Entries"]:
+    def _delete(self, queue: _Queue, parameters: dict[str, Any]) -> dict[str, Any]:
+        for entry in parameters["Entries"]:
             self._delete_one(queue, entry)
-        return {"Successful": [{"Id": entry["Id"]} for entry in asked["Entries"]], "Failed": []}
+        return {
+            "Successful": [{"Id": entry["Id"]} for entry in parameters["Entries"]],
+            "Failed": [],
+        }
 
-    def _delete_one(self, queue: _Queue, asked: dict[str, Any]) -> dict[str, Any]:
-        number = int(asked["ReceiptHandle"].partition("-")[0])
+    def _delete_one(self, queue: _Queue, parameters: dict[str, Any]) -> dict[str, Any]:
+        number = int(parameters["ReceiptHandle"].partition("-")[0])
         if queue.in_flight.pop(number, None) is not None:
             queue.deleted += 1
         return {}
 
-    def _change_visibility(self, queue: _Queue, asked: dict[str, Any]) -> dict[str, Any]:
+    def _change_visibility(self, queue: _Queue, parameters: dict[str, Any]) -> dict[str, Any]:
         now = self._server.loop.time()
-        for entry in asked["Entries"]:
+        for entry in parameters["Entries"]:
             number = int(entry["ReceiptHandle"].partition("-")[0])
             message = queue.in_flight.get(number)
             if message is not None:
                 self._hide(queue, message, now + float(entry["VisibilityTimeout"]))
-        self._serve(queue)
-        return {"Successful": [{"Id": entry["Id"]} for entry in asked["Entries"]], "Failed": []}
+        self._deliver(queue)
+        return {
+            "Successful": [{"Id": entry["Id"]} for entry in parameters["Entries"]],
+            "Failed": [],
+        }
 
-    def _send_one(self, queue: _Queue, asked: dict[str, Any]) -> dict[str, Any]:
-        (message,) = self._send(queue, [asked["MessageBody"]])
+    def _send_one(self, queue: _Queue, parameters: dict[str, Any]) -> dict[str, Any]:
+        (message,) = self._send(queue, [parameters["MessageBody"]])
         return {"MessageId": f"neutral-{message.number}", "MD5OfMessageBody": message.md5}
 
-    def _send_batch(self, queue: _Queue, asked: dict[str, Any]) -> dict[str, Any]:
-        entries = asked["Entries"]
+    def _send_batch(self, queue: _Queue, parameters: dict[str, Any]) -> dict[str, Any]:
+        entries = parameters["Entries"]
         sent = self._send(queue, [entry["MessageBody"] for entry in entries])
         successful = [
             {
@@ -220,8 +226,8 @@ class Queues:
         ]
         return {"Successful": successful, "Failed": []}
 
-    def _attributes(self, queue: _Queue, asked: dict[str, Any]) -> dict[str, Any]:
-        self._show_again(queue)
+    def _attributes(self, queue: _Queue, parameters: dict[str, Any]) -> dict[str, Any]:
+        self._show_expired(queue)
         return {
             "Attributes": {
                 "ApproximateNumberOfMessages": str(len(queue.visible)),
@@ -244,7 +250,7 @@ def _as_received(message: _Message) -> str:
 
 
 def _event(bucket: str, keys: KeyRange, number: int) -> str:
-    """What S3 tells of a new object.
+    """S3's notification of a new object.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
     """

@@ -1,4 +1,4 @@
-"""Which part answers which request, and how many of each kind there were."""
+"""Passes each request to the part that answers it, and counts the requests by kind."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from benchmarks.neutral.queues import Queues
 
 @dataclass
 class Counts:
-    """Since the last reset."""
+    """Counts since the last reset."""
 
     requests: Counter[str] = field(default_factory=Counter)
     connections: int = 0
@@ -36,7 +36,7 @@ class Counts:
 
 
 class Server:
-    """All of it, for one event loop."""
+    """The stand-in, for one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, delay_ms: float = 0) -> None:
         self.loop = loop
@@ -47,17 +47,17 @@ class Server:
         self._control = Control(self)
 
     def begin(self, request: Request) -> None:
-        """The head is there: give the request the body that it needs."""
+        """The head has arrived: give the request the kind of body that it needs."""
         if request.method in ("GET", "HEAD", "DELETE"):
             return
         if request.method == "PUT" and not request.path.startswith("/-/"):
-            # Nobody looks at the MD5 of a part.
+            # The MD5 of a part is not needed.
             request.body = Body(md5="partNumber" not in request.query)
         else:
             request.body = Body(whole=True)
 
     def finish(self, request: Request, connection: Connection) -> None:
-        """The body is there, too."""
+        """The body has arrived: answer the request."""
         if request.path.startswith("/-/"):
             self._control.handle(request, connection)
         elif request.method == "POST" and (target := request.header(b"x-amz-target")):

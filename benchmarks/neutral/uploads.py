@@ -1,4 +1,4 @@
-"""Multipart uploads: the parts are measured, and combined when they become an object."""
+"""Answers requests for multipart uploads; the parts' checksums are combined at completion."""
 
 import itertools
 import re
@@ -35,7 +35,7 @@ class _Upload:
 
 
 class Uploads:
-    """Those that are neither completed nor aborted, by id."""
+    """The uploads that are neither completed nor aborted, by id."""
 
     def __init__(self) -> None:
         self._uploads: dict[str, _Upload] = {}
@@ -44,7 +44,7 @@ class Uploads:
     def handle(
         self, request: Request, connection: Connection, name: str, key: str, bucket: Bucket
     ) -> str:
-        """Answer; the kind of request that it was."""
+        """Answer the request; returns its kind."""
         if "uploads" in request.query:
             connection.answer(200, self._create(request, name, key))
             return "CreateMultipartUpload"
@@ -69,7 +69,7 @@ class Uploads:
         return kind
 
     def listing(self, name: str) -> bytes:
-        """All uploads of a bucket, in one page."""
+        """The listing of all uploads of a bucket, in one page."""
         uploads = "".join(
             f"<Upload><Key>{escape(upload.key)}</Key><UploadId>{upload_id}</UploadId>"
             "<Initiated>2026-01-01T00:00:00.000Z</Initiated></Upload>"

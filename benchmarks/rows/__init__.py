@@ -1,1 +1,1 @@
-"""Each module is one kind of work, measured: its `measure` gives a row of the report."""
+"""Each module measures one kind of work; its `measure` functions return rows of the report."""

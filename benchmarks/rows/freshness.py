@@ -1,4 +1,4 @@
-"""How old a change is when its replica is right, under a steady stream of events."""
+"""Measures the lag under a steady stream of events."""
 
 from benchmarks.report import Check, Row
 from benchmarks.sitting import Sitting
@@ -9,14 +9,14 @@ SIZES = (1000, 1_000_000)
 
 
 def measure(sitting: Sitting) -> Row:
-    """From an event's arrival in SQS, by that one's clock, to its settled job, by PostgreSQL's."""
+    """The lag from an event's arrival in SQS (SQS's clock) to its settled job (PostgreSQL's)."""
     seconds = 10 if sitting.is_quick else 60
     keys = Keys("fresh/", EVENTS_A_SECOND * seconds, SIZES)
     row = Row(
         f"Freshness: {EVENTS_A_SECOND} events/s for {seconds} s, "
         f"objects of {SIZES[0] / 1000:g} KB to {SIZES[1] / 1e6:g} MB",
         notes=[
-            "The sizes are spread evenly over the orders of magnitude. All clocks are this host's."
+            "The sizes are spread evenly over the orders of magnitude. All clocks are the host's."
         ],
     )
     sitting.begin(keys)

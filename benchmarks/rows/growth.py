@@ -1,4 +1,4 @@
-"""Whether more lanes are more objects per second, and a long history none the less."""
+"""Measures whether throughput grows with the lanes, and stays the same with a long history."""
 
 import itertools
 import subprocess
@@ -16,9 +16,9 @@ from sandbox.bootstrap import REPOSITORY
 
 DISTANCE_MS = 50
 LANES = (1, 2, 4)
-# So few that all lanes together leave the CPU time to spare.
+# Few enough that all lanes together don't use up the CPU.
 PLACES = 4
-# What one place can do at that distance: a GET and a PUT.
+# The limit of a lane at that distance: each object takes two round trips, for the GET and the PUT.
 OBJECTS_A_SECOND_AT_MOST = PLACES * 1000 / (2 * DISTANCE_MS)
 GROWN_WITHIN_SECONDS = 60
 
@@ -28,7 +28,7 @@ def measure(sitting: Sitting) -> Row:
     row = Row(
         f"Growth: lanes of {PLACES} places at {DISTANCE_MS} ms; 2 lanes of 32 places, no distance, "
         "with and without a history",
-        notes=["SQS is near. Counted is from when all lanes are there, as long as they have work."],
+        notes=["SQS has no distance. Objects are counted while all lanes are alive and have work."],
     )
     _measure_lanes(sitting, row)
     alone, grown = _measure_history(sitting, row)
@@ -60,7 +60,7 @@ def _measure_lanes(sitting: Sitting, row: Row) -> None:
     prefixes = (f"lanes/{number}/" for number in itertools.count())
     with sitting.installation() as installation:
         for _, lanes in itertools.product(range(rounds), LANES):
-            # Enough for the time that they take to grow, too.
+            # Enough for the time in which the lanes start, too.
             count = int(lanes * OBJECTS_A_SECOND_AT_MOST * (window_seconds + 30))
             keys = Keys(next(prefixes), count, (OBJECT_BYTES, OBJECT_BYTES))
             sitting.begin(keys, distance_ms=DISTANCE_MS)
@@ -70,26 +70,26 @@ def _measure_lanes(sitting: Sitting, row: Row) -> None:
                 sitting.queue.announce(keys)
                 _await_lanes(installation, lanes)
                 row.add(_lanes(lanes), **_count_in_window(installation, window_seconds))
-            installation.forget_unfinished()
+            installation.delete_unfinished()
 
 
 def _await_lanes(installation: Installation, wanted: int) -> None:
     deadline = time.monotonic() + GROWN_WITHIN_SECONDS
     while [kind for _, kind in installation.loops()].count("lane") < wanted:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{wanted} lanes were to run, and there are {installation.loops()}")
+            raise RuntimeError(f"expected {wanted} lanes, found {installation.loops()}")
         time.sleep(0.2)
-    time.sleep(2)  # until the last one has filled its places
+    time.sleep(2)  # until the last lane has filled its places
 
 
 def _count_in_window(installation: Installation, seconds: float) -> dict[str, float]:
-    """What is settled in so many seconds, and how much of the machine's CPU was busy meanwhile."""
+    """The rate at which jobs are settled in this time, and the machine's CPU load."""
     busy, idle = _processor_ticks()
     settled = installation.settled_in(seconds)
     busy_now, idle_now = _processor_ticks()
     busy, idle = busy_now - busy, idle_now - idle
     if not installation.count("state = 'pending'"):
-        raise RuntimeError("the lanes ran out of work while they were counted")
+        raise RuntimeError("the lanes ran out of work during the measurement")
     return {
         "objects_a_second": settled / seconds,
         "cpu_percent_of_the_machine": 100 * busy / (busy + idle),
@@ -97,7 +97,7 @@ def _count_in_window(installation: Installation, seconds: float) -> dict[str, fl
 
 
 def _processor_ticks() -> tuple[int, int]:
-    """Busy and idle, of all cores."""
+    """The busy and the idle time of all cores, in ticks."""
     ticks = [int(number) for number in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     idle = ticks[3] + ticks[4]
     return sum(ticks) - idle, idle
@@ -130,5 +130,5 @@ def _give_history(installation: Installation, finished: int) -> None:
         cwd=REPOSITORY,
         check=True,
     )
-    # What was filled in a minute is not to be written to the disk while others are counted.
+    # Write the new rows to the disk now, not during the measurement.
     installation.database.execute("CHECKPOINT")

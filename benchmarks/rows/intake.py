@@ -1,4 +1,4 @@
-"""From messages in SQS to committed jobs: one `pollsqs`, and no lanes."""
+"""Measures the way from messages in SQS to committed jobs, with one `pollsqs` and no lanes."""
 
 import itertools
 
@@ -15,11 +15,13 @@ STREAMS_PER_SECOND = (1000, 2)
 
 
 def measure(sitting: Sitting) -> Row:
-    """A backlog, with no distance and with some; then events that come evenly, many and alone."""
+    """A backlog without and with distance; then steady streams of many and of few events."""
     count, rounds = (3000, 1) if sitting.is_quick else (10_000, 3)
     row = Row(
         f"Intake: {count:,} events in the queue, one poller",
-        notes=["To commit: from an event's arrival in SQS to the beginning of its transaction."],
+        notes=[
+            "“To commit” is from an event's arrival in SQS to the beginning of its transaction."
+        ],
     )
     prefixes = (f"intake/{number}/" for number in itertools.count())
     sitting.begin()
@@ -28,10 +30,10 @@ def measure(sitting: Sitting) -> Row:
         try:
             poller.await_ready(lambda: bool(installation.loops()), advice="See its log.")
             for _ in range(rounds):
-                for who, distance_ms in ((NEAR, 0), (FAR, DISTANCE_MS)):
+                for subject, distance_ms in ((NEAR, 0), (FAR, DISTANCE_MS)):
                     sitting.queue.delay(distance_ms)
                     keys = Keys(next(prefixes), count, (1, 1))
-                    row.add(who, **_take_in(sitting, installation, poller, keys))
+                    row.add(subject, **_take_in(sitting, installation, poller, keys))
             sitting.queue.delay(0)
             for per_second in STREAMS_PER_SECOND:
                 keys = Keys(next(prefixes), min(count, per_second * 10), (1, 1))
@@ -59,16 +61,16 @@ def _take_in(
     *,
     per_second: float = 0,
 ) -> dict[str, float]:
-    used = Group(poller.pid)
-    used.start()
+    group = Group(poller.pid)
+    group.start()
     installation.mark()
     began_at = sitting.queue.announce(keys, per_second=per_second)
     for _ in installation.await_jobs(keys.count, "true", poller, timeout_seconds=280):
-        used.look()
-    used.look()
-    # By the beginning of the transaction that brought the last of them.
+        group.sample()
+    group.sample()
+    # Up to the beginning of the transaction with the last job.
     seconds = installation.figure("extract(epoch FROM max(enqueued_at))") - began_at
-    cpu_seconds = sum(use.cpu_seconds for use in used.used().values())
+    cpu_seconds = sum(process.cpu_seconds for process in group.usage().values())
     return {
         "events_a_second": keys.count / seconds,
         "cpu_ms_an_event": cpu_seconds / keys.count * 1000,

@@ -1,4 +1,4 @@
-"""A few large objects, in parts."""
+"""Measures a few large objects, copied in parts."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,7 @@ from benchmarks.sitting import Sitting
 from benchmarks.stand_ins import Keys
 
 GIB = 1024**3
-# As shipped it has 16 parts in flight of 4 objects: with 64 it is faster.
+# By default, rclone has 16 parts of 4 objects in flight; it is faster with 64.
 RCLONE_FLAGS = ("--multi-thread-streams", "16", "--s3-upload-concurrency", "16")
 PEAK_MB_AT_MOST = 256
 PEERS = ("juicefs", "rclone")
@@ -18,12 +18,12 @@ Figures = dict[str, float]
 
 
 def measure_local(sitting: Sitting) -> Row:
-    """With no distance at all."""
+    """Without distance."""
     return _measure(sitting, title="Large objects, no distance", distance_ms=0)
 
 
 def measure_wan(sitting: Sitting) -> Row:
-    """With 50 ms to either side."""
+    """With a round trip of 50 ms to each side."""
     return _measure(sitting, title="Large objects, 50 ms to each side", distance_ms=50)
 
 
@@ -33,21 +33,21 @@ def _measure(sitting: Sitting, *, title: str, distance_ms: float) -> Row:
     row = Row(
         f"{title}: {keys.count} × {size / GIB:g} GiB",
         ratio_of="mb_a_second",
-        notes=[f"rclone has `{' '.join(RCLONE_FLAGS)}` besides 64 transfers; juicefs 64 threads."],
+        notes=[f"rclone has 64 transfers and `{' '.join(RCLONE_FLAGS)}`; juicefs has 64 threads."],
     )
     sitting.begin(keys, distance_ms=distance_ms)
     with sitting.installation() as installation, installation.cluster() as cluster:
         turns: dict[str, Callable[[], Figures]] = {
-            "s3sync": partial(_ours, sitting, cluster, keys),
-            "juicefs": partial(_peers, sitting, sitting.juicefs, keys),
-            "rclone": partial(_peers, sitting, sitting.rclone, keys, RCLONE_FLAGS),
+            "s3sync": partial(_run_s3sync, sitting, cluster, keys),
+            "juicefs": partial(_run_peer, sitting, sitting.juicefs, keys),
+            "rclone": partial(_run_peer, sitting, sitting.rclone, keys, RCLONE_FLAGS),
         }
         for _ in range(rounds):
-            for who, turn in turns.items():
+            for subject, turn in turns.items():
                 sitting.empty_destination()
                 figures = turn()
                 sitting.require_equal()
-                row.add(who, **figures)
+                row.add(subject, **figures)
     peak = max(row.figures["s3sync"]["peak_mb_a_process"].values)
     row.checks = [
         Check("MB/s, of the faster peer", min(map(row.ratio, PEERS)), at_least=1.0, aim=1.3),
@@ -56,12 +56,12 @@ def _measure(sitting: Sitting, *, title: str, distance_ms: float) -> Row:
     return row
 
 
-def _ours(sitting: Sitting, cluster: Cluster, keys: Keys) -> Figures:
+def _run_s3sync(sitting: Sitting, cluster: Cluster, keys: Keys) -> Figures:
     run = cluster.copy(keys, queue=sitting.queue)
     return _figures(keys, run.seconds, run.lane_cpu_seconds, run.peak_bytes)
 
 
-def _peers(sitting: Sitting, peer: Peer, keys: Keys, flags: tuple[str, ...] = ()) -> Figures:
+def _run_peer(sitting: Sitting, peer: Peer, keys: Keys, flags: tuple[str, ...] = ()) -> Figures:
     run = peer.copy(log=sitting.log(peer.name), flags=flags)
     return _figures(keys, run.seconds, run.cpu_seconds, run.peak_bytes)
 

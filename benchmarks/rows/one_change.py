@@ -1,4 +1,4 @@
-"""One object changes in a bucket of a million: what it takes until the replica is right."""
+"""Measures what it takes to replicate one change in a bucket of a million objects."""
 
 from collections import Counter
 
@@ -10,34 +10,35 @@ from benchmarks.stand_ins import DESTINATION_BUCKET, Keys
 
 OBJECT_BYTES = 100
 CHANGED = 4711
-# By what the listing tells of both sides; as shipped it would ask for each object's time on each.
+# Compare by the listings. By default, rclone requests each object's time on both sides.
 RCLONE_FLAGS = ("--checksum", "--fast-list")
 
 
 def measure(sitting: Sitting) -> Row:
-    """Both sides are equal but for that object."""
+    """Both sides are equal except for one object."""
     count, changes = (100_000, 2) if sitting.is_quick else (1_000_000, 5)
     keys = Keys("k/", count, (OBJECT_BYTES, OBJECT_BYTES))
     row = Row(
         f"One change in a bucket of {count:,} keys",
         notes=[
-            "Requests are those to the source and the destination; time is from the event in the "
-            "queue to the settled job, or the whole run of a peer. juicefs sees an object that has "
-            f"another size, rclone with `{' '.join(RCLONE_FLAGS)}` one that has another MD5."
+            "“Requests” are the requests to the source and the destination. “Seconds” are the time "
+            "from the event in the queue to the settled job, or the whole run of a peer. juicefs "
+            "detects the change by the object's size, rclone with "
+            f"`{' '.join(RCLONE_FLAGS)}` by its MD5."
         ],
     )
     sitting.begin(keys)
     sitting.destination.fill(Keys(keys.prefix, count, keys.sizes, bucket=DESTINATION_BUCKET))
-    sitting.require_equal()  # which makes the stand-ins compute their listings before they count
+    sitting.require_equal()  # the stand-ins compute their listings now, not later
     sizes = iter(range(OBJECT_BYTES + 1, 2 * OBJECT_BYTES))
     with sitting.installation() as installation, installation.cluster() as cluster:
         for _ in range(changes):
             _change(sitting, keys, next(sizes))
-            row.add("s3sync", **_ours(sitting, cluster, keys))
+            row.add("s3sync", **_run_s3sync(sitting, cluster, keys))
     sitting.require_equal()
     for peer, flags in ((sitting.juicefs, ()), (sitting.rclone, RCLONE_FLAGS)):
         _change(sitting, keys, next(sizes))
-        row.add(peer.name, **_peers(sitting, peer, flags))
+        row.add(peer.name, **_run_peer(sitting, peer, flags))
         sitting.require_equal()
     row.checks = [
         Check("requests", max(row.figures["s3sync"]["requests"].values), at_most=2),
@@ -57,13 +58,13 @@ def _requests(sitting: Sitting) -> int:
     return sum(counts.values())
 
 
-def _ours(sitting: Sitting, cluster: Cluster, keys: Keys) -> dict[str, float]:
+def _run_s3sync(sitting: Sitting, cluster: Cluster, keys: Keys) -> dict[str, float]:
     one = Keys(keys.prefix, CHANGED + 1, keys.sizes)
     run = cluster.copy(one, first=CHANGED, queue=sitting.queue)
     return {"seconds": run.seconds, "requests": _requests(sitting)}
 
 
-def _peers(sitting: Sitting, peer: Peer, flags: tuple[str, ...]) -> dict[str, float]:
+def _run_peer(sitting: Sitting, peer: Peer, flags: tuple[str, ...]) -> dict[str, float]:
     run = peer.copy(log=sitting.log(peer.name), flags=flags)
     return {
         "seconds": run.seconds,

@@ -1,4 +1,4 @@
-"""Many small objects, from a queue of events to settled jobs."""
+"""Measures many small objects, from events in the queue to settled jobs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ Figures = dict[str, float]
 
 
 def measure_local(sitting: Sitting) -> Row:
-    """With no distance at all: what counts is the CPU."""
+    """Without distance: the CPU is the limit."""
     row = _measure(sitting, title="Small objects, no distance", distance_ms=0)
     row.checks = [
         Check("objects/s, of rclone as shipped", row.ratio(AS_SHIPPED), at_least=1.2),
@@ -27,7 +27,7 @@ def measure_local(sitting: Sitting) -> Row:
 
 
 def measure_wan(sitting: Sitting) -> Row:
-    """With 50 ms to either side: what counts is that nobody waits for anybody."""
+    """With a round trip of 50 ms to each side: transfers must not wait for one another."""
     row = _measure(sitting, title="Small objects, 50 ms to each side", distance_ms=50)
     slowest_ratio = min(row.ratio(peer) for peer in ("juicefs", AS_SHIPPED, UNCHECKED))
     row.checks = [Check("objects/s, of the fastest peer", slowest_ratio, at_least=1.0, aim=1.3)]
@@ -43,26 +43,26 @@ def _measure(sitting: Sitting, *, title: str, distance_ms: float) -> Row:
     row = Row(
         f"{title}: {count:,} × {OBJECT_BYTES // 1024} KiB, 64 in flight",
         ratio_of="objects_a_second",
-        notes=[f"rclone without checks is `{' '.join(WITHOUT_CHECKS)}`."],
+        notes=[f"“rclone without checks” has `{' '.join(WITHOUT_CHECKS)}`."],
     )
     sitting.begin(keys, distance_ms=distance_ms)
     with sitting.installation() as installation, installation.cluster() as cluster:
         turns: dict[str, Callable[[], Figures]] = {
-            "s3sync": partial(_ours, sitting, cluster, keys),
-            "juicefs": partial(_peers, sitting, sitting.juicefs, keys),
-            AS_SHIPPED: partial(_peers, sitting, sitting.rclone, keys),
-            UNCHECKED: partial(_peers, sitting, sitting.rclone, keys, WITHOUT_CHECKS),
+            "s3sync": partial(_run_s3sync, sitting, cluster, keys),
+            "juicefs": partial(_run_peer, sitting, sitting.juicefs, keys),
+            AS_SHIPPED: partial(_run_peer, sitting, sitting.rclone, keys),
+            UNCHECKED: partial(_run_peer, sitting, sitting.rclone, keys, WITHOUT_CHECKS),
         }
         for _ in range(rounds):
-            for who, turn in turns.items():
+            for subject, turn in turns.items():
                 sitting.empty_destination()
                 figures = turn()
                 sitting.require_equal()
-                row.add(who, **figures)
+                row.add(subject, **figures)
     return row
 
 
-def _ours(sitting: Sitting, cluster: Cluster, keys: Keys) -> Figures:
+def _run_s3sync(sitting: Sitting, cluster: Cluster, keys: Keys) -> Figures:
     run = cluster.copy(keys, queue=sitting.queue)
     return {
         "objects_a_second": keys.count / run.seconds,
@@ -72,7 +72,7 @@ def _ours(sitting: Sitting, cluster: Cluster, keys: Keys) -> Figures:
     }
 
 
-def _peers(sitting: Sitting, peer: Peer, keys: Keys, flags: tuple[str, ...] = ()) -> Figures:
+def _run_peer(sitting: Sitting, peer: Peer, keys: Keys, flags: tuple[str, ...] = ()) -> Figures:
     run = peer.copy(log=sitting.log(peer.name), flags=flags)
     return {
         "objects_a_second": keys.count / run.seconds,

@@ -27,6 +27,9 @@ LONGEST_PAUSE_SECONDS = 8.0
 MAX_BODY_BYTES = 1024 * 1024
 MAX_EVENTS = 1000
 
+# The error of a failed invocation has this many refusals; the log has all.
+MAX_NAMED = 5
+
 SCHEME = "S3SYNC-HMAC-SHA256"
 MIN_KEY_LENGTH = 32
 
@@ -45,7 +48,10 @@ class NotForwarded(Exception):
 
 
 class Refused(Exception):
-    """A retry can't help: a person must fix what the message names."""
+    """A retry can't help: a person must fix what the message names.
+
+    Lambda invokes the function again all the same, and then uses the on-failure destination.
+    """
 
 
 class _TryAgain(Exception):
@@ -67,19 +73,56 @@ _opener = urllib.request.build_opener(_NoRedirects)
 def handler(event, context):
     """Forward the event; return the numbers of jobs and of unmatched records.
 
+    A refused record takes no other with it: the rest is sent, and the function fails at the end.
+
     Raises:
-        NotForwarded: s3sync did not accept the event within the function's time.
-        Refused: an answer that a retry can't change, or a wrong setting.
+        NotForwarded: s3sync did not answer within the function's time.
+        Refused: s3sync refused a record, or a whole call; or a setting is wrong.
     """
     deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     url, key = _url(), _key()
-    jobs = unmatched = 0
-    for body in _bodies(event, domain=os.environ.get("S3SYNC_DOMAIN", "").strip()):
-        answer = _post(url, body, key=key, deadline=deadline)
+    jobs = unmatched = records = 0
+    refused, reasons = 0, []
+    for numbers, body in _calls(event, domain=os.environ.get("S3SYNC_DOMAIN", "").strip()):
+        records += len(numbers)
+        try:
+            answer = _post(url, body, key=key, deadline=deadline)
+        except Refused as error:  # the whole call; s3sync may take the others
+            refused += len(numbers)
+            reasons.append(_report(numbers, str(error)))
+            continue
         jobs += len(answer["job_ids"])
         unmatched += answer["unmatched"]
-    print(json.dumps({"event": "forwarded", "jobs": jobs, "unmatched": unmatched}))
-    return {"jobs": jobs, "unmatched": unmatched}
+        for number, reason in _refusals(answer, numbers):
+            refused += 1
+            reasons.append(_report([number], reason))
+    forwarded = {"jobs": jobs, "unmatched": unmatched}
+    print(json.dumps({"event": "forwarded", **forwarded}))
+    if not reasons:
+        return forwarded
+    if len(reasons) > MAX_NAMED:
+        reasons[MAX_NAMED:] = [f"{len(reasons) - MAX_NAMED} more are in the log"]
+    raise Refused(
+        f"{refused} of {records} records are refused, and a retry can't change that ({jobs} jobs "
+        f"are made of the others): {'; '.join(reasons)}"
+    )
+
+
+def _refusals(answer, numbers):
+    """Yield number and reason of each record that s3sync refused in a call with these records."""
+    for result in answer.get("results", []):
+        if result["result"] == "refused":
+            place = result["number"]
+            # A message that was sent as it is can have more records than the function sees in it.
+            yield numbers[place] if len(numbers) > 1 else numbers[0] + place, result["detail"]
+
+
+def _report(numbers, reason):
+    """Print that these records are refused; return it as text."""
+    print(json.dumps({"event": "records_refused", "records": numbers, "reason": reason}))
+    if len(numbers) == 1:
+        return f"record {numbers[0]}: {reason}"
+    return f"{len(numbers)} records, the first of them {numbers[0]}: {reason}"
 
 
 def _url():
@@ -103,62 +146,94 @@ def _key():
 # -- what to send ------------------------------------------------------------------------------
 
 
-def _bodies(event, *, domain):
-    """Yield the bodies to post, each as large as s3sync's limits allow.
+def _calls(event, *, domain):
+    """Yield the body of each call, as large as s3sync's limits allow, after its records' numbers.
 
     S3's records of one invocation are sent together, even if they came in several SNS messages.
-    With a domain, the bodies have one {domain, key} for each object instead.
+    With a domain, they are sent as {domain, key} instead. What has none of these forms is sent as
+    it is, so that s3sync says what is wrong with it.
     """
-    messages = list(_messages(event))
-    if domain:
-        objects = [{"domain": domain, "key": key} for message in messages for key in _keys(message)]
-        yield from _packed(objects, before="[", after="]")
-        return
-    records = [record for message in messages for record in message.get("Records", [])]
-    yield from _packed(records, before='{"Records":[', after="]}")
-    for message in messages:
-        if "Records" not in message:  # an event of EventBridge, or S3's test message
-            yield _json(message)
+    together, alone = [], []
+    for number, message in _numbered(event):
+        item = _domain_and_key(message, domain=domain) if domain else _native(message)
+        if item is None:
+            alone.append(([number], _json(message)))
+        else:
+            together.append((number, _json(item)))
+    before, after = (b"[", b"]") if domain else (b'{"Records":[', b"]}")
+    yield from _packed(together, before=before, after=after)
+    yield from alone
+
+
+def _numbered(event):
+    """Yield each record as a message that has no other, after its number in the event, from 0.
+
+    s3sync counts alike: it gives a dead letter the same number, if it polls the on-failure queue.
+    """
+    number = 0
+    for message in _messages(event):
+        records = message.get("Records")
+        singles = [message]
+        if isinstance(records, list):
+            singles = [{"Records": [record]} for record in records]
+        for single in singles:
+            yield number, single
+            number += message.get("Event") != "s3:TestEvent"  # that is no record
 
 
 def _messages(event):
     """Yield the messages in the event: SNS wraps each message in a record of its own."""
-    records = event.get("Records", [])
-    if any("Sns" in record for record in records):
-        for record in records:
-            try:
-                yield json.loads(record["Sns"]["Message"])
-            except ValueError as error:
-                raise Refused(
-                    f"an SNS message is not JSON, so it is not an S3 event: {error}"
-                ) from error
-    else:
+    records = event.get("Records")
+    if not (isinstance(records, list) and any(map(_is_of_sns, records))):
         yield event
+        return
+    for record in records:
+        try:
+            message = json.loads(record["Sns"]["Message"])
+        except (LookupError, TypeError, ValueError, RecursionError):
+            message = None
+        # A message that is no JSON object is s3sync's to refuse.
+        yield message if isinstance(message, dict) else {"Records": [record]}
 
 
-def _keys(message):
-    """Yield the keys in a message; S3's test message has none."""
-    if "detail" in message:  # EventBridge does not encode the key
-        yield message["detail"]["object"]["key"]
-    for record in message.get("Records", []):
-        yield urllib.parse.unquote_plus(record["s3"]["object"]["key"])
+def _is_of_sns(record):
+    return isinstance(record, dict) and "Sns" in record
+
+
+def _native(message):
+    """S3's record in a message with one record; None if it has another format."""
+    return message["Records"][0] if isinstance(message.get("Records"), list) else None
+
+
+def _domain_and_key(message, *, domain):
+    """The {domain, key} of a message with one record; None if it has no readable key."""
+    try:
+        if "detail" in message:  # EventBridge does not encode the key
+            key = message["detail"]["object"]["key"]
+        else:
+            key = message["Records"][0]["s3"]["object"]["key"]
+            key = urllib.parse.unquote_plus(key, errors="strict")
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return None
+    return {"domain": domain, "key": key}
 
 
 def _packed(items, *, before, after):
-    """Yield bodies with all items, in order: as few bodies as the limits of one call allow.
+    """Yield calls with all items, in order: as few calls as the limits of one call allow.
 
     An item above the limit is sent alone, and s3sync refuses it.
     """
-    batch, size = [], 0
-    for text in map(_json, items):
+    numbers, texts, size = [], [], 0
+    for number, text in items:
         full = len(before) + size + len(text) + 1 + len(after) > MAX_BODY_BYTES
-        if batch and (full or len(batch) == MAX_EVENTS):
-            yield before.encode() + b",".join(batch) + after.encode()
-            batch, size = [], 0
-        batch.append(text)
+        if texts and (full or len(texts) == MAX_EVENTS):
+            yield numbers, before + b",".join(texts) + after
+            numbers, texts, size = [], [], 0
+        numbers.append(number)
+        texts.append(text)
         size += len(text) + 1
-    if batch:
-        yield before.encode() + b",".join(batch) + after.encode()
+    if texts:
+        yield numbers, before + b",".join(texts) + after
 
 
 def _json(value):
@@ -200,6 +275,8 @@ def _post(url, body, *, key, deadline):
 def _post_once(url, body, *, key, deadline):
     """Sign and post the body; each wait for a byte ends before the deadline.
 
+    Returns s3sync's answer, also if s3sync refused some of the items: `results` has each item then.
+
     Raises:
         _TryAgain: a later try may succeed.
         Refused: no retry can succeed.
@@ -224,7 +301,10 @@ def _post_once(url, body, *, key, deadline):
             return json.load(answer)
     except urllib.error.HTTPError as error:
         with error:
-            reason = f"s3sync answers {error.code}: {error.read(2000).decode(errors='replace')}"
+            content = _content(error)
+            if error.code in {404, 422} and (answer := _with_results(content)):
+                return answer
+            reason = f"s3sync answers {error.code}: {content[:2000].decode(errors='replace')}"
             if error.code in {408, 425, 429} or error.code >= 500:
                 raise _TryAgain(reason, after_seconds=_retry_after(error.headers)) from None
             if location := error.headers.get("Location"):
@@ -239,3 +319,19 @@ def _post_once(url, body, *, key, deadline):
 def _retry_after(headers):
     text = headers.get("Retry-After", "")
     return float(text) if text.isdecimal() else 0.0
+
+
+def _content(error):
+    try:
+        return error.read()
+    except (OSError, http.client.HTTPException) as cut:
+        raise _TryAgain(f"s3sync's answer {error.code} ended too early: {cut!r}") from None
+
+
+def _with_results(content):
+    """The answer, if it is of s3sync and has a result for each item; else None."""
+    try:
+        answer = json.loads(content)
+        return answer if answer["results"] and "job_ids" in answer else None
+    except (ValueError, TypeError, LookupError):
+        return None

@@ -10,7 +10,7 @@ resource "aws_s3_bucket_notification" "events" {
   queue {
     id        = "terraform-${var.queue_name}"
     queue_arn = aws_sqs_queue.events.arn
-    events    = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*", "s3:ObjectRestore:Completed"]
+    events    = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*", "s3:ObjectRestore:Completed", "s3:ObjectTagging:*"]
   }
 
   depends_on = [aws_sqs_queue_policy.events]

@@ -14,6 +14,7 @@ from replication.admin import (
     rules,
     site,
     sources,
+    uploads_to_abort,
     users,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "rules",
     "site",
     "sources",
+    "uploads_to_abort",
     "users",
 ]

@@ -239,6 +239,13 @@ def _why(reason: HoldReason, rule: ReplicationRule) -> str:
             return _(
                 "More objects were deleted in %(source)s than the rule allows: %(limits)s."
             ) % {"source": rule.source.name, "limits": _limits(rule)}
+        case HoldReason.UNMARKED:
+            return _(
+                "Replicas have no mark of s3sync, and no job has a record of them: another program "
+                "may have written them."
+            )
+        case HoldReason.OTHER_MARK:
+            return _("Replicas are marked as copies of other objects than those that were deleted.")
 
 
 def _limits(rule: ReplicationRule) -> str:

@@ -1,4 +1,4 @@
-"""Dead letters: messages that could not be processed, in full, with the reason."""
+"""Dead letters: records and messages that could not be processed, with the reason."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
 from replication.admin.audited import actor_of
-from replication.admin.cells import ago, moment
+from replication.admin.cells import NOTHING, ago, moment
 from replication.admin.lists import ReadOnlyAdmin
 from replication.models import DeadLetter
 from replication.operations import actions
@@ -64,11 +64,11 @@ def replay(model_admin: Any, request: HttpRequest, queryset: QuerySet[DeadLetter
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    list_display = ("message_id", "queue", "reason", "received")
+    list_display = ("message_id", "record_number", "queue", "reason", "received")
     list_filter = ("queue",)
     list_select_related = ("queue",)
     actions = (replay, "delete_selected")
-    fields = ("queue", "message_id", "received_when", "reason", "whole_body")
+    fields = ("queue", "message_id", "record_number", "received_when", "reason", "whole_body")
     readonly_fields = fields
     change_form_template = "admin/replication/dead_letter.html"
 
@@ -77,6 +77,11 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return request.user.has_perm("replication.delete_deadletter")
+
+    @admin.display(description=gettext_lazy("record"))
+    def record_number(self, letter: DeadLetter) -> SafeString | int:
+        """The record's number in the message, from 0, as in Records[0]."""
+        return NOTHING if letter.record is None else letter.record
 
     @admin.display(description=gettext_lazy("received"))
     def received(self, letter: DeadLetter) -> SafeString:

@@ -8,12 +8,14 @@ from django.utils.translation import gettext_lazy as _
 
 from replication.admin import cells
 from replication.admin.audited import Audited
+from replication.admin.collisions import CollisionFreeForm
 from replication.admin.sources import PROFILE_HELP
 from replication.models import Destination
 
 
 @admin.register(Destination)
 class DestinationAdmin(Audited, admin.ModelAdmin):
+    form = CollisionFreeForm
     list_display = ("name", "bucket", "endpoint", "region", "credential_profile", "pace")
     search_fields = ("name", "bucket")
     fieldsets = (

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from replication.admin.audited import actor_of
+from replication.intake.matching import KeysOutsideRule
 from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
 from replication.operations import actions
@@ -50,20 +51,26 @@ class LookAgainForm(forms.Form):
 
 
 def look_again_view(request: HttpRequest, rule_id: int, model_admin: Any) -> HttpResponse:
-    """Create a job for each key entered; the rule's filters do not apply."""
+    """Create a job for each key entered; of the rule's filters, only the source prefix applies."""
     rule = get_object_or_404(ReplicationRule, pk=rule_id)
     if not model_admin.has_operate_permission(request):
         raise PermissionDenied
     form = LookAgainForm(request.POST or None)
     if form.is_valid():
         keys = form.cleaned_data["keys"]
-        made = len(actions.look_again(rule, keys, by=actor_of(request)))
-        messages.success(
-            request,
-            ngettext("%d key will be looked at again.", "%d keys will be looked at again.", made)
-            % made,
-        )
-        return redirect("admin:replication_replicationrule_change", rule.pk)
+        try:
+            made = len(actions.look_again(rule, keys, by=actor_of(request)))
+        except KeysOutsideRule as error:
+            form.add_error("keys", f"{error}.")
+        else:
+            messages.success(
+                request,
+                ngettext(
+                    "%d key will be looked at again.", "%d keys will be looked at again.", made
+                )
+                % made,
+            )
+            return redirect("admin:replication_replicationrule_change", rule.pk)
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Look again"),

@@ -8,6 +8,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from replication.admin.collisions import CollisionFreeForm
 from replication.mapping.keys import KeyPolicy
 from replication.mapping.metadata import MetadataPolicy
 from replication.mapping.tags import TagPolicy
@@ -58,7 +59,14 @@ FIELDSETS: tuple[tuple[Any, Any], ...] = (
     ),
     (
         gettext_lazy("Deletes"),
-        {"fields": ("delete_policy", "max_deletes_per_hour", "max_delete_percent")},
+        {
+            "fields": (
+                "delete_policy",
+                "unmarked_policy",
+                "max_deletes_per_hour",
+                "max_delete_percent",
+            )
+        },
     ),
     (
         gettext_lazy("Archived objects"),
@@ -122,7 +130,7 @@ CHOICE_EFFECTS: dict[str, dict[str, Any]] = {
 }
 
 
-class RuleForm(forms.ModelForm):
+class RuleForm(CollisionFreeForm):
     class Meta:
         model = ReplicationRule
         fields = tuple(name for _title, options in FIELDSETS for name in options["fields"])

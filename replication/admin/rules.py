@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import Field, QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path
@@ -23,7 +22,6 @@ from replication.admin.confirm_deletes import (
 )
 from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.look_again import look_again_view
-from replication.admin.overlaps import overlapping_rules
 from replication.admin.rule_form import FIELDSETS, NOT_STRIPPED, RuleForm
 from replication.mapping.filters import parse_globs
 from replication.models import ReplicationRule
@@ -114,20 +112,6 @@ class RuleAdmin(KeptForHistoryAdmin):
             # This form selects a source; it does not delete one.
             formfield.widget.can_delete_related = False
         return formfield
-
-    def save_model(
-        self, request: HttpRequest, obj: ReplicationRule, form: ModelForm, change: bool
-    ) -> None:
-        super().save_model(request, obj, form, change)
-        if others := [rule.name for rule in overlapping_rules(obj)]:
-            messages.warning(
-                request,
-                _(
-                    "This rule and %(others)s can write to the same keys of the destination. "
-                    "If two objects have the same key there, the one copied last stays."
-                )
-                % {"others": ", ".join(others)},
-            )
 
     @admin.display(description=gettext_lazy("state"))
     def state(self, rule: ReplicationRule) -> SafeString:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from replication.admin.audited import Audited
 from replication.admin.cells import NOTHING
+from replication.admin.collisions import CollisionFreeForm
 from replication.models import Source, SourceDomain
 
 PROFILE_HELP = _(
@@ -26,6 +27,7 @@ class DomainInline(admin.TabularInline):
 
 @admin.register(Source)
 class SourceAdmin(Audited, admin.ModelAdmin):
+    form = CollisionFreeForm
     list_display = ("name", "kind", "place", "region", "domain_names", "credential_profile")
     list_filter = ("kind",)
     search_fields = ("name", "bucket", "domains__domain")

@@ -21,11 +21,14 @@ PROBLEM_LISTS = {
     "queue_silent": "eventqueue",
     "dead_letters": "deadletter",
     "target_failing": "notificationtarget",
+    "uploads_not_aborted": "uploadtoabort",
+    "rules_collide": "replicationrule",
     "rule_paused": "replicationrule",
     "rule_parked": "replicationrule",
     "rule_disabled": "replicationrule",
     "rule_behind": "replicationrule",
     "deletes_braked": "replicationrule",
+    "deletes_held": "replicationrule",
     "failed_jobs": "failedjob",
 }
 

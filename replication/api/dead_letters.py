@@ -23,17 +23,23 @@ MAX_LISTED = 500
 
 @dataclass(frozen=True)
 class Letter:
-    """A message that could not be parsed or processed, and the reason."""
+    """A record of a message that could not be parsed or processed, and the reason.
+
+    `record` is its number in the message, from 0; null if the whole message can't be read.
+    """
 
     id: int
     queue: str
     message_id: str
+    record: int | None
     reason: str
     received_at: datetime
 
 
 @dataclass(frozen=True)
 class WholeLetter(Letter):
+    """`body` is the message; of a message with more records, it has the one record alone."""
+
     body: str
 
 
@@ -76,7 +82,10 @@ def read_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> WholeLetter:
     "/dead-letters/{letter_id}/replay", response={200: Replayed, **refusals(403, 404, 422)}
 )
 def replay_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> Replayed:
-    """Process a dead letter with the current parser and rules. It is deleted if that succeeds."""
+    """Process a dead letter with the current parser and rules. It is deleted if that succeeds.
+
+    The other records of its message were taken when the message came, and are left alone.
+    """
     return actions.replay(_query(letter_id), by=caller_of(request).actor)
 
 
@@ -108,6 +117,7 @@ def _letter(letter: DeadLetter) -> Letter:
         id=letter.pk,
         queue=letter.queue.name,
         message_id=letter.message_id,
+        record=letter.record,
         reason=letter.reason,
         received_at=letter.received_at,
     )

@@ -2,6 +2,8 @@
 
 import json
 import re
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -12,22 +14,16 @@ from ninja import Status as Answer
 from replication.api.authentication import BearerToken, caller_of
 from replication.api.event_bodies import read_text
 from replication.api.limits import CallLimit
-from replication.api.refusals import Refused, refusals
+from replication.api.refusals import Refusal, refusals
 from replication.api.signing import SignedCall
-from replication.intake.matching import (
-    AnnouncedEvent,
-    Intake,
-    UnknownDomain,
-    take_events,
-    take_keys,
-)
+from replication.intake.matching import AnnouncedEvent, Intake, Outcome, take_events, take_keys
 from replication.intake.s3_events import UnparseableMessage, check_key, parse_message
 from replication.models import JobOrigin
 
 log = structlog.get_logger(__name__)
 router = Router(tags=["events"])
 
-# One transaction takes all events, while the caller waits.
+# One transaction takes all good items, while the caller waits.
 MAX_EVENTS = 1000
 
 _DOMAIN = re.compile(r"[a-z0-9._-]+(:[0-9]{1,5})?")
@@ -52,9 +48,51 @@ _BODY_SCHEMA = {
 }
 
 
+@dataclass(frozen=True)
+class Taken:
+    """The jobs of all items, and how many items no enabled rule asks for."""
+
+    job_ids: list[int]
+    unmatched: int
+
+
+class Result(StrEnum):
+    """`taken`: there is a job for each rule that asks for it; `unmatched`: no rule asks for it."""
+
+    TAKEN = "taken"
+    UNMATCHED = "unmatched"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class ItemResult:
+    """What became of one item of the body.
+
+    `number` is its place among the items, from 0. `error` and `detail` are as in a refusal of the
+    whole call, and empty unless the item is refused.
+    """
+
+    number: int
+    result: Result
+    error: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class NotAllTaken(Refusal):
+    """`results` has each item of the body; the jobs of the items not refused are committed.
+
+    `results` is empty if the items can't be told apart. Nothing is taken then.
+    """
+
+    job_ids: list[int]
+    unmatched: int
+    results: list[ItemResult]
+
+
 @router.post(
     "/events",
-    response={202: Intake, **refusals(403, 404, 413, 422)},
+    response={202: Taken, (404, 422): NotAllTaken, **refusals(403, 413)},
     auth=[SignedCall(), BearerToken()],
     throttle=CallLimit("api_event_calls_per_second"),
     openapi_extra={
@@ -64,24 +102,46 @@ _BODY_SCHEMA = {
         }
     },
 )
-def take(request: HttpRequest) -> Answer[Intake]:
-    """Report changed objects: s3sync looks at each, and makes its replica equal."""
+def take(request: HttpRequest) -> Answer[Taken | NotAllTaken]:
+    """Report changed objects: s3sync looks at each, and makes its replica equal.
+
+    An item that is refused takes no other with it.
+    """
     try:
-        intake = _take(read_text(request))
+        intake, results = _take(read_text(request))
     except UnparseableMessage as error:
-        raise Refused(422, "invalid_event", f"{error}.") from error
-    except UnknownDomain as error:
-        raise Refused(404, "unknown_domain", f"{error}.") from error
+        return Answer(422, NotAllTaken("invalid_event", f"{error}.", [], 0, []))
+    refused = [each for each in results if each.result is Result.REFUSED]
     log.info(
         "api.events_taken",
         caller=caller_of(request).name,
         jobs=len(intake.job_ids),
         unmatched=intake.unmatched,
+        refused=len(refused),
     )
-    return Answer(202, intake)
+    if not refused:
+        return Answer(202, Taken(intake.job_ids, intake.unmatched))
+    # The status that the refused items would get without the others.
+    invalid = [each for each in refused if each.error == "invalid_event"]
+    example = (invalid or refused)[0]
+    summary = _summary(example, refused=len(refused), items=len(results))
+    return Answer(
+        422 if invalid else 404,
+        NotAllTaken(example.error, summary, intake.job_ids, intake.unmatched, results),
+    )
 
 
-def _take(body: str) -> Intake:
+def _summary(example: ItemResult, *, refused: int, items: int) -> str:
+    if items == 1:
+        return example.detail
+    others = "The others are taken. " if refused < items else ""
+    return (
+        f"Refused items: {refused:,} of {items:,}. Item {example.number}: {example.detail} "
+        f"{others}`results` has each item."
+    )
+
+
+def _take(body: str) -> tuple[Intake, list[ItemResult]]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -91,15 +151,57 @@ def _take(body: str) -> Intake:
             raise UnparseableMessage(
                 f"the list has {len(value):,} events; send at most {MAX_EVENTS:,} per call"
             )
-        return take_keys(
-            _domain_and_key(item, where=f"[{number}]") for number, item in enumerate(value)
-        )
+        return _take_keys({f"[{number}]": item for number, item in enumerate(value)})
     if isinstance(value, dict) and value.keys() & {"domain", "key"}:
-        return take_keys([_domain_and_key(value, where="the event")])
-    # A bucket without a rule is counted as unmatched and not refused: the sender is S3, through a
-    # Lambda function or a subscription that would repeat the call, and no person reads a 404.
-    events = [AnnouncedEvent(event) for event in parse_message(body)]
-    return take_events(events, origin=JobOrigin.API)
+        return _take_keys({"the event": value})
+    return _take_message(body)
+
+
+def _take_keys(items: dict[str, Any]) -> tuple[Intake, list[ItemResult]]:
+    """Take domains with keys; `items` has them in order, each with its place in the body."""
+    pairs: dict[int, tuple[str, str]] = {}
+    results: dict[int, ItemResult] = {}
+    for number, (where, item) in enumerate(items.items()):
+        try:
+            pairs[number] = _domain_and_key(item, where=where)
+        except UnparseableMessage as error:
+            results[number] = _refused("invalid_event", f"{error}.", number=number)
+    intake = take_keys(pairs.values())
+    for (number, (domain, _)), outcome in zip(pairs.items(), intake.outcomes, strict=True):
+        if outcome is Outcome.UNKNOWN_DOMAIN:
+            results[number] = _refused(
+                "unknown_domain",
+                f"no enabled rule has a source with the domain {domain!r}: add the domain to a "
+                "source, and a rule to the source.",
+                number=number,
+            )
+        else:
+            results[number] = ItemResult(number, Result(outcome.value))
+    return intake, [results[number] for number in range(len(items))]
+
+
+def _take_message(body: str) -> tuple[Intake, list[ItemResult]]:
+    """Take a message of S3.
+
+    A bucket without a rule is counted as unmatched and not refused: the sender is S3, through a
+    Lambda function or a subscription that would repeat the call, and no person reads a 404.
+    """
+    records = parse_message(body)
+    intake = take_events(
+        [AnnouncedEvent(record.event) for record in records if record.event], origin=JobOrigin.API
+    )
+    outcomes = iter(intake.outcomes)
+    results = [
+        ItemResult(number, Result(next(outcomes).value))
+        if record.event
+        else _refused("invalid_event", f"{record.reason}.", number=number)
+        for number, record in enumerate(records)
+    ]
+    return intake, results
+
+
+def _refused(error: str, detail: str, *, number: int) -> ItemResult:
+    return ItemResult(number, Result.REFUSED, error, detail)
 
 
 def _domain_and_key(item: Any, *, where: str) -> tuple[str, str]:

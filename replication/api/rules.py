@@ -11,6 +11,7 @@ from ninja import Status as Answer
 from replication.api.authentication import caller_of
 from replication.api.refusals import Refused, refusals
 from replication.api.values import Body, Name
+from replication.intake.matching import KeysOutsideRule
 from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
 from replication.operations import actions
@@ -82,13 +83,20 @@ def resume_rule(request: HttpRequest, name: Path[Name]) -> Rule:
 
 @router.post("/rules/{name}/look-again", response={202: Looking, **refusals(403, 404, 413, 422)})
 def look_again(request: HttpRequest, name: Path[Name], order: LookAgainOrder) -> Answer[Looking]:
-    """Look at these keys again, whatever the rule's filters are; at most 1,000 keys."""
+    """Look at these keys again, whatever the rule's filters are; at most 1,000 keys.
+
+    All keys must begin with the rule's source prefix. A key that the filters exclude is copied, but
+    its replica is never deleted.
+    """
     rule = find_rule(name).get()
     try:
         keys = [check_key(key, where=f"keys[{n}]") for n, key in enumerate(order.keys)]
     except UnparseableMessage as error:
         raise Refused(422, "invalid_request", f"{error}.") from error
-    return Answer(202, Looking(actions.look_again(rule, keys, by=caller_of(request).actor)))
+    try:
+        return Answer(202, Looking(actions.look_again(rule, keys, by=caller_of(request).actor)))
+    except KeysOutsideRule as error:
+        raise Refused(422, "keys_outside_rule", f"{error}.") from error
 
 
 def find_rule(name: str) -> QuerySet[ReplicationRule]:

@@ -3,32 +3,50 @@
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from django.db import connection
 
-from replication.intake.s3_events import ObjectEvent
+from replication.intake.s3_events import Change, ObjectEvent
 from replication.jobs import PRIORITY_BULK, PRIORITY_EVENT, JobOrder, enqueue
 from replication.mapping.filters import KeyFilter, key_filter
 from replication.models import JobOrigin, ReplicationRule, Source, SourceKind
 
 
+class Outcome(StrEnum):
+    """What became of one event."""
+
+    TAKEN = "taken"  # a job for each rule that matches
+    UNMATCHED = "unmatched"  # no rule matches
+    UNKNOWN_DOMAIN = "unknown_domain"  # the domain belongs to no source of an enabled rule
+
+
 @dataclass(frozen=True)
 class Intake:
-    """The result of some events: the jobs, and how many records match no rule."""
+    """The result of some events: the jobs of all, and the outcome of each event in order."""
 
     job_ids: list[int]
-    unmatched: int
+    outcomes: list[Outcome]
+
+    @property
+    def unmatched(self) -> int:
+        return self.outcomes.count(Outcome.UNMATCHED)
 
 
-class UnknownDomain(Exception):
-    """No source has this domain, or no enabled rule replicates that source."""
+class KeysOutsideRule(Exception):
+    """No job of this rule may touch these keys: they are outside its source prefix."""
 
-    def __init__(self, domain: str) -> None:
+    def __init__(self, rule: ReplicationRule, keys: Sequence[str]) -> None:
+        self.keys = keys
+        more = len(keys) - 1
+        which = f"{keys[0]!r} does not"
+        if more:
+            which = f"{keys[0]!r} and {more} more {'key' if more == 1 else 'keys'} do not"
         super().__init__(
-            f"no enabled rule has a source with the domain {domain!r}: "
-            "add the domain to a source, and a rule to the source"
+            f"rule {rule.name} is for keys that begin with {rule.source_prefix!r}, and {which}; "
+            "name keys as they are in the source bucket, with the prefix, or use the rule that is "
+            "for them"
         )
-        self.domain = domain
 
 
 @dataclass(frozen=True)
@@ -43,26 +61,23 @@ def take_events(events: Sequence[AnnouncedEvent], *, origin: JobOrigin) -> Intak
     """Make a job for every rule that matches an event's object."""
     rules_by_bucket = _rules_by_bucket({item.event.bucket for item in events})
     orders: list[JobOrder] = []
-    unmatched = 0
+    outcomes: list[Outcome] = []
     for item in events:
         event = item.event
-        rules = rules_by_bucket.get(event.bucket, ()) if event.is_change else ()
+        change = event.change
+        rules = rules_by_bucket.get(event.bucket, ()) if change is not Change.NOTHING else ()
         matched = [
-            JobOrder(rule_id, event.key, item.announced_at)
+            JobOrder(rule_id, event.key, item.announced_at, only_tags=change is Change.TAGS)
             for rule_id, keys in rules
             if keys.matches(event.key)
         ]
         orders += matched
-        unmatched += not matched
-    return Intake(enqueue(orders, origin=origin, priority=PRIORITY_EVENT), unmatched)
+        outcomes.append(Outcome.TAKEN if matched else Outcome.UNMATCHED)
+    return Intake(enqueue(orders, origin=origin, priority=PRIORITY_EVENT), outcomes)
 
 
 def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
-    """Make jobs for (domain, key) pairs; the domain identifies a source.
-
-    Raises:
-        UnknownDomain: a domain belongs to no source of an enabled rule; no job is made.
-    """
+    """Make jobs for (domain, key) pairs; the domain identifies a source."""
     pairs = list(pairs)
     domains = {domain for domain, _ in pairs}
     sources = {
@@ -73,22 +88,43 @@ def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
     }
     rules = list(ReplicationRule.objects.filter(enabled=True, source__in=sources))
     orders: list[JobOrder] = []
-    unmatched = 0
+    outcomes: list[Outcome] = []
     for domain, key in pairs:
         candidates = [rule for rule in rules if domain in sources[rule.source_id]]
-        if not candidates:
-            raise UnknownDomain(domain)
         matched = [rule for rule in candidates if rule.matches(key)]
         orders += [JobOrder(rule.pk, key) for rule in matched]
-        unmatched += not matched
-    return Intake(enqueue(orders, origin=JobOrigin.API, priority=PRIORITY_EVENT), unmatched)
+        if not candidates:
+            outcomes.append(Outcome.UNKNOWN_DOMAIN)
+        else:
+            outcomes.append(Outcome.TAKEN if matched else Outcome.UNMATCHED)
+    return Intake(enqueue(orders, origin=JobOrigin.API, priority=PRIORITY_EVENT), outcomes)
 
 
 def look_again(rule: ReplicationRule, keys: Iterable[str]) -> list[int]:
-    """Make a job for each key of the rule, at an operator's request; ignores the rule's filters."""
+    """Make a job for each key of the rule, at an operator's request.
+
+    The rule's filters don't apply, but a key that they exclude is only copied, never deleted.
+
+    Raises:
+        KeysOutsideRule: some are outside the rule's source prefix; no job is made.
+    """
+    keys = list(keys)
+    check_prefix(rule, keys)
     return enqueue(
-        [JobOrder(rule.pk, key) for key in keys], origin=JobOrigin.ADMIN, priority=PRIORITY_BULK
+        [JobOrder(rule.pk, key, ignores_filters=not rule.matches(key)) for key in keys],
+        origin=JobOrigin.ADMIN,
+        priority=PRIORITY_BULK,
     )
+
+
+def check_prefix(rule: ReplicationRule, keys: Iterable[str]) -> None:
+    """Refuse keys that no job of the rule may touch.
+
+    Raises:
+        KeysOutsideRule: some are outside the rule's source prefix.
+    """
+    if outside := [key for key in keys if not key.startswith(rule.source_prefix)]:
+        raise KeysOutsideRule(rule, outside)
 
 
 def _rules_by_bucket(buckets: Set[str]) -> dict[str, list[tuple[int, KeyFilter]]]:

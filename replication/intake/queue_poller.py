@@ -196,7 +196,7 @@ class QueuePoller:
         messages = self._in_flight.messages
         polled = take_messages(self._queue, messages)
         self._in_flight.remove(messages)
-        # Delete last: a crash before this line redelivers, and taking a message twice is harmless.
+        # Delete last: after a crash before this line SQS delivers again, which is harmless.
         self._delete_soon(messages)
         log.info("queue.polled", queue=self._queue.name, **asdict(polled))
 

@@ -1,4 +1,6 @@
-"""Pure parser: the text of a message → the events in it. Touches no network and no database.
+"""Pure parser: the text of a message → its records, each an event or the reason why it is none.
+
+It touches no network and no database.
 
 Understands S3's own notifications, also wrapped by SNS; EventBridge's events; S3's test message;
 and Lambda's record of an invocation with any of these.
@@ -6,13 +8,24 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-struc
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote_plus
 
 MAX_KEY_BYTES = 1024  # S3's own limit
 SUPPORTED_MAJOR_VERSION = "2"
+
+# S3 sends one record in a message. The limit keeps a message of a million zeros from becoming a
+# million dead letters; as many real records do not fit into a message of 1 MiB, SQS's limit.
+MAX_RECORDS = 10_000
+
+# No record that s3sync reads is nested as deeply.
+_MAX_DEPTH = 20
+
+_NEVER = "no retry and no replay can ever succeed"
 
 # EventBridge's names → S3's names. All that matters is whether the object can have changed: a job
 # looks at the source itself.
@@ -30,10 +43,19 @@ _EVENTBRIDGE_NAMES = {
 }
 
 _CHANGES = ("ObjectCreated", "ObjectRemoved", "LifecycleExpiration", "ObjectRestore:Completed")
+_CHANGES_OF_TAGS = ("ObjectTagging:",)
+
+
+class Change(Enum):
+    """What of an object an event says may have changed."""
+
+    NOTHING = "nothing"  # nothing that a replica has
+    TAGS = "tags only"
+    OBJECT = "object"  # a GET of the key may return something else than before
 
 
 class UnparseableMessage(Exception):
-    """The parser does not understand this message; the text says why."""
+    """The parser does not understand this message or this record; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +67,46 @@ class ObjectEvent:
     name: str  # S3's event name without "s3:", e.g. "ObjectCreated:Put"
 
     @property
-    def is_change(self) -> bool:
-        """Whether a GET of the key may return something else than before."""
-        return self.name.startswith(_CHANGES)
+    def change(self) -> Change:
+        """What of the object may have changed."""
+        if self.name.startswith(_CHANGES):
+            return Change.OBJECT
+        return Change.TAGS if self.name.startswith(_CHANGES_OF_TAGS) else Change.NOTHING
 
 
-def parse_message(body: str) -> list[ObjectEvent]:
-    """Return the events in a message's body; S3's test message has none.
+@dataclass(frozen=True)
+class Record:
+    """One record of a message: its event, or the reason why it is none."""
+
+    event: ObjectEvent | None
+    reason: str  # "" for an event
+    message: dict[str, Any]  # a message that has no other record
+
+    def alone(self) -> str:
+        """The body of a message that has this record only, for `parse_message`."""
+        try:
+            return json.dumps(self.message, ensure_ascii=False)
+        except RecursionError:  # JSON is read from less deep in the stack than it is written
+            return json.dumps(_without_deep_values(self.message), ensure_ascii=False)
+
+
+def parse_message(body: str) -> list[Record]:
+    """Return the records of a message in order; S3's test message has none.
+
+    A record's place in this list is its number, from 0, also where the records came in several SNS
+    messages of one invocation of a Lambda function.
 
     Raises:
-        UnparseableMessage: the body is in no known format.
+        UnparseableMessage: the message as a whole is in no known format.
     """
-    return list(_events(_json_object(body, what="the message")))
+    message = _json_object(body, what="the message")
+    records = list(islice(_records(message), MAX_RECORDS + 1))
+    if len(records) > MAX_RECORDS:
+        raise UnparseableMessage(f"the message has more than {MAX_RECORDS:,} records")
+    return records
 
 
-def _events(message: dict[str, Any]) -> Iterator[ObjectEvent]:
+def _records(message: dict[str, Any]) -> Iterator[Record]:
     if message.get("Event") == "s3:TestEvent":
         return
     if "Records" in message:
@@ -68,9 +115,9 @@ def _events(message: dict[str, Any]) -> Iterator[ObjectEvent]:
         inner = _json_object(message["Message"], what="the SNS message")
         if inner.get("Type") == "Notification":
             raise UnparseableMessage("an SNS notification inside an SNS notification")
-        yield from _events(inner)
+        yield from _records(inner)
     elif "detail-type" in message:
-        yield _eventbridge(message)
+        yield _record(_eventbridge, message, alone=message)
     elif "requestContext" in message and "requestPayload" in message:
         yield from _failed_invocation(message)
     else:
@@ -80,7 +127,14 @@ def _events(message: dict[str, Any]) -> Iterator[ObjectEvent]:
         )
 
 
-def _failed_invocation(message: dict[str, Any]) -> Iterator[ObjectEvent]:
+def _record(parse: Callable[[Any], ObjectEvent], value: Any, *, alone: dict[str, Any]) -> Record:
+    try:
+        return Record(parse(value), "", alone)
+    except UnparseableMessage as error:
+        return Record(None, str(error), alone)
+
+
+def _failed_invocation(message: dict[str, Any]) -> Iterator[Record]:
     """Lambda's record of a failed invocation: it holds the event that the function was given.
 
     https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html
@@ -90,41 +144,47 @@ def _failed_invocation(message: dict[str, Any]) -> Iterator[ObjectEvent]:
         raise UnparseableMessage("Lambda's record of an invocation inside another one")
     records = payload.get("Records")
     if not (isinstance(records, list) and any(map(_is_of_sns, records))):
-        yield from _events(payload)
+        yield from _records(payload)
         return
-    for number, record in enumerate(records):  # SNS invokes a function with its own format
-        notification = _mapping(record, "Sns", where=f"requestPayload.Records[{number}]")
-        yield from _events({"Type": "Notification", "Message": notification.get("Message")})
+    for record in records:  # SNS invokes a function with its own format
+        try:
+            notification = _mapping(record, "Sns", where="the SNS record")
+            yield from _records({"Type": "Notification", "Message": notification.get("Message")})
+        except UnparseableMessage as error:
+            alone = {**message, "requestPayload": {**payload, "Records": [record]}}
+            yield Record(None, str(error), alone)
 
 
 def _is_of_sns(record: Any) -> bool:
     return isinstance(record, dict) and "Sns" in record
 
 
-def _native(records: Any) -> Iterator[ObjectEvent]:
+def _native(records: Any) -> Iterator[Record]:
     if not isinstance(records, list):
         raise UnparseableMessage("Records is not a list")
-    for number, record in enumerate(records):
-        where = f"Records[{number}]"
-        version = _text(record, "eventVersion", where=where)
-        if version.split(".")[0] != SUPPORTED_MAJOR_VERSION:
-            raise UnparseableMessage(
-                f"{where}.eventVersion is {version[:20]!r}; "
-                f"only {SUPPORTED_MAJOR_VERSION}.x is known"
-            )
-        s3 = _mapping(record, "s3", where=where)
-        encoded_key = _text(
-            _mapping(s3, "object", where=f"{where}.s3"), "key", where=f"{where}.s3.object"
+    for record in records:
+        yield _record(_native_event, record, alone={"Records": [record]})
+
+
+def _native_event(record: Any) -> ObjectEvent:
+    version = _text(record, "eventVersion", where="the record")
+    if version.split(".")[0] != SUPPORTED_MAJOR_VERSION:
+        raise UnparseableMessage(
+            f"eventVersion is {version[:20]!r}; only {SUPPORTED_MAJOR_VERSION}.x is known"
         )
-        try:
-            key = unquote_plus(encoded_key, errors="strict")
-        except UnicodeDecodeError as error:
-            raise UnparseableMessage(f"{where}.s3.object.key is not UTF-8 when decoded") from error
-        yield ObjectEvent(
-            bucket=_bucket(s3, where=f"{where}.s3"),
-            key=check_key(key, where=f"{where}.s3.object.key"),
-            name=_text(record, "eventName", where=where).removeprefix("s3:"),
-        )
+    s3 = _mapping(record, "s3", where="the record")
+    encoded_key = _text(_mapping(s3, "object", where="s3"), "key", where="s3.object")
+    try:
+        key = unquote_plus(encoded_key, errors="strict")
+    except UnicodeDecodeError as error:
+        raise UnparseableMessage(
+            f"s3.object.key is not UTF-8 when decoded, as every key in S3 is: {_NEVER}"
+        ) from error
+    return ObjectEvent(
+        bucket=_bucket(s3, where="s3"),
+        key=_key(key, where="s3.object.key"),
+        name=_text(record, "eventName", where="the record").removeprefix("s3:"),
+    )
 
 
 def _eventbridge(message: dict[str, Any]) -> ObjectEvent:
@@ -136,7 +196,7 @@ def _eventbridge(message: dict[str, Any]) -> ObjectEvent:
     key = _text(_mapping(detail, "object", where="detail"), "key", where="detail.object")
     return ObjectEvent(
         bucket=_bucket(detail, where="detail"),
-        key=check_key(key, where="detail.object.key"),
+        key=_key(key, where="detail.object.key"),
         name=_EVENTBRIDGE_NAMES.get(detail_type, detail_type),
     )
 
@@ -153,6 +213,14 @@ def check_key(key: str, *, where: str) -> str:
     return key
 
 
+def _key(text: str, *, where: str) -> str:
+    """The key of an event. What S3 can't have, or PostgreSQL can't store, no replay can change."""
+    try:
+        return check_key(text, where=where)
+    except UnparseableMessage as error:
+        raise UnparseableMessage(f"{error}: {_NEVER}") from error
+
+
 def _bucket(container: dict[str, Any], *, where: str) -> str:
     name = _text(_mapping(container, "bucket", where=where), "name", where=f"{where}.bucket")
     return _storable(name, where=f"{where}.bucket.name")
@@ -163,10 +231,21 @@ def _storable(text: str, *, where: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise UnparseableMessage(f"{where} is not valid Unicode") from error
+        raise UnparseableMessage(f"{where} is not valid Unicode, as every name in S3 is") from error
     if "\0" in text:
-        raise UnparseableMessage(f"{where} contains a NUL character")
+        raise UnparseableMessage(f"{where} contains a NUL character, which PostgreSQL can't store")
     return text
+
+
+def _without_deep_values(value: Any, *, depth: int = _MAX_DEPTH) -> Any:
+    """The JSON value with null for every list and object that is nested too deeply."""
+    if isinstance(value, (dict, list)) and not depth:
+        return None
+    if isinstance(value, dict):
+        return {name: _without_deep_values(each, depth=depth - 1) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_deep_values(each, depth=depth - 1) for each in value]
+    return value
 
 
 def _json_object(text: Any, *, what: str) -> dict[str, Any]:

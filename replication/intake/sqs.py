@@ -21,7 +21,7 @@ MAX_VISIBILITY_SECONDS = 12 * 3600  # since the message was received; SQS refuse
 
 
 class QueueError(Exception):
-    """SQS refused or could not be reached; the text says which, in the words of SQS."""
+    """SQS refused or could not be reached; the text is its answer or the reason."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class SqsClient:
             ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
         """
         payload = {"QueueUrl": self._url, **arguments}
+        # Parsed here, not in the constructor: an invalid URL must fail this call, not a poll loop.
         endpoint_url = sqs_endpoint(self._url)
         if _has_proxy(endpoint_url):
             return self._call_through_boto3(operation, endpoint_url, payload)

@@ -13,12 +13,15 @@ from replication.jobs.claiming import (
     ClaimedJob,
     claim,
     extend_leases,
+    outdated,
 )
 from replication.jobs.completing import complete
 from replication.jobs.delete_permits import (
     await_confirmation,
     confirm_deletes,
+    confirmed_deletes,
     grant_deletes,
+    is_recorded_copy,
     permitted_deletes,
 )
 from replication.jobs.enqueueing import (
@@ -49,11 +52,14 @@ __all__ = [
     "claim",
     "complete",
     "confirm_deletes",
+    "confirmed_deletes",
     "enqueue",
     "extend_leases",
     "fail",
     "grant_deletes",
     "hand_over",
+    "is_recorded_copy",
+    "outdated",
     "permitted_deletes",
     "rescue",
     "retry",

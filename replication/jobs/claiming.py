@@ -7,6 +7,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from replication.models import ReplicationRule
+
 # A destination that throttled has a `width`: how many transfers it may have at once. The width
 # doubles every WIDTH_DOUBLES_SECONDS, and does not apply any longer after WIDTH_FORGOTTEN_SECONDS.
 WIDTH_DOUBLES_SECONDS = 2.0
@@ -22,16 +24,28 @@ WIDTH_NOW = (
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """What a lane needs to know about a job that it has claimed; `attempt` is its fencing token."""
+    """What a lane needs to know about a job that it has claimed.
+
+    `token` is the fencing token of this claim; no other claim of the job has the same one.
+    """
 
     id: int
+    token: int
     rule_id: int
     key: str
     attempt: int
     attempt_limit: int
     started_at: datetime
+    rule_version: int  # of the rule as the lane applies it; at first, as it was at the claim
+    ignores_filters: bool = False
+    only_tags: bool = False
     write_in_doubt_until: datetime | None = None  # if still in the future at the claim
     size_bytes: int | None = None  # of the object, as seen by a lane that handed it over
+
+    @property
+    def claim(self) -> tuple[int, int]:
+        """The job's id and the fencing token."""
+        return self.id, self.token
 
 
 def claim(
@@ -112,9 +126,12 @@ def claim(
             )
             UPDATE replication_transferjob AS job
             SET state = 'running', claimed_by = %(lane)s, started_at = now(),
+                token = job.token + 1,
                 lease_expires_at = now() + make_interval(secs => %(lease)s)
-            FROM due WHERE job.id = due.id
-            RETURNING job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at,
+            FROM due, replication_replicationrule AS rule
+            WHERE job.id = due.id AND rule.id = job.rule_id
+            RETURNING job.id, job.token, job.rule_id, job.key, job.attempt, job.attempt_limit,
+                job.started_at, rule.version, job.ignores_filters, job.only_tags,
                 CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END,
                 job.size_bytes
             """,  # noqa: S608 - inserts our own constants only
@@ -131,10 +148,17 @@ def claim(
         return [ClaimedJob(*row) for row in cursor.fetchall()]
 
 
+def outdated(claimed: Collection[ClaimedJob]) -> set[tuple[int, int]]:
+    """The claims, as (id, token), whose rule was changed since the lane read it."""
+    rules = ReplicationRule.objects.filter(pk__in={job.rule_id for job in claimed})
+    versions = dict(rules.values_list("pk", "version"))
+    return {job.claim for job in claimed if versions.get(job.rule_id) != job.rule_version}
+
+
 def extend_leases(
     lane: UUID, held: Collection[ClaimedJob], *, lease_seconds: float
 ) -> set[tuple[int, int]]:
-    """Extend the leases of the jobs that the lane still holds; return their (id, attempt).
+    """Extend the leases of the jobs that the lane still holds; return their (id, token).
 
     Jobs of a claim whose answer was lost are unknown to the lane: their leases expire, and they are
     rescued.
@@ -144,11 +168,11 @@ def extend_leases(
             """
             UPDATE replication_transferjob AS job
             SET lease_expires_at = now() + make_interval(secs => %s)
-            FROM unnest(%s::bigint[], %s::int[]) AS held (id, attempt)
-            WHERE job.id = held.id AND job.attempt = held.attempt
+            FROM unnest(%s::bigint[], %s::int[]) AS held (id, token)
+            WHERE job.id = held.id AND job.token = held.token
               AND job.state = 'running' AND job.claimed_by = %s
-            RETURNING job.id, job.attempt
+            RETURNING job.id, job.token
             """,
-            [lease_seconds, [job.id for job in held], [job.attempt for job in held], lane],
+            [lease_seconds, [job.id for job in held], [job.token for job in held], lane],
         )
         return set(cursor.fetchall())

@@ -11,35 +11,64 @@ from replication.models import LAG_BOUNDS_SECONDS, JobOrigin
 from replication.transfer.results import Completion
 
 
-def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
+def complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[tuple[int, int]]:
     """running → completed, for many jobs in one statement, which also counts them for status.
 
-    Returns the ids of the jobs that were still ours. A key that was copied while an earlier write
-    might still land is looked at once more when that write can't land any longer.
+    Returns (id, token) of the jobs that were still ours. Two kinds of keys are looked at once more:
+
+    - a key that was copied while an earlier write might still land, once that write can't land;
+    - a key whose rule was changed since the lane read the rule.
     """
-    in_doubt = [job for job, _ in completions if job.write_in_doubt_until]
-    if not in_doubt:
-        return _complete(completions)
+    in_doubt = [one for one in completions if one[0].write_in_doubt_until]
+    # Usually there are none: one statement, which is its own transaction.
+    completed = _complete([one for one in completions if not one[0].write_in_doubt_until])
+    if in_doubt:
+        completed |= _complete_and_look_again(in_doubt, JobOrigin.DOUBT)
+    # These are of an older version of their rule, or not ours any more.
+    if rest := [one for one in completions if one[0].claim not in completed]:
+        completed |= _complete_and_look_again(rest, JobOrigin.RULE_CHANGED, of_any_version=True)
+    return completed
+
+
+def _complete_and_look_again(
+    completions: Sequence[tuple[ClaimedJob, Completion]],
+    origin: JobOrigin,
+    *,
+    of_any_version: bool = False,
+) -> set[tuple[int, int]]:
     with transaction.atomic():
-        completed = _complete(completions)
+        completed = _complete(completions, of_any_version=of_any_version)
         enqueue(
             [
-                JobOrder(job.rule_id, job.key, not_before=job.write_in_doubt_until)
-                for job in in_doubt
-                if job.id in completed
+                JobOrder(
+                    job.rule_id,
+                    job.key,
+                    not_before=job.write_in_doubt_until,
+                    ignores_filters=job.ignores_filters,
+                    # A changed rule may ask for another copy.
+                    only_tags=job.only_tags and not of_any_version,
+                )
+                for job, _ in completions
+                if job.claim in completed
             ],
-            origin=JobOrigin.DOUBT,
+            origin=origin,
             priority=PRIORITY_EVENT,
         )
     return completed
 
 
-def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
+def _complete(
+    completions: Sequence[tuple[ClaimedJob, Completion]], *, of_any_version: bool = False
+) -> set[tuple[int, int]]:
+    """Complete the jobs that are still ours, and whose rule is still as the lane read it."""
     if not completions:
         return set()
     # JSON, because psycopg takes many times as long to write arrays.
     rows = json.dumps(
-        [{"id": job.id, "attempt": job.attempt} | vars(done) for job, done in completions]
+        [
+            {"id": job.id, "token": job.token, "rule_version": job.rule_version} | vars(done)
+            for job, done in completions
+        ]
     )
     with connection.cursor() as cursor:
         cursor.execute(
@@ -58,12 +87,16 @@ def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
                     remarks = done.remarks,
                     error_code = '', error_detail = ''
                 FROM json_to_recordset(%s)
-                    AS done (id bigint, attempt int, outcome text, size_bytes bigint,
+                    AS done (id bigint, token int, rule_version bigint, outcome text,
+                             size_bytes bigint,
                              source_etag text, source_version_id text, source_crc64 text,
                              source_checksum text, source_request_id text, destination_etag text,
                              destination_crc64 text, destination_request_id text, remarks text)
-                WHERE job.id = done.id AND job.state = 'running' AND job.attempt = done.attempt
-                RETURNING job.id, job.rule_id, job.outcome, job.size_bytes, job.delete_permit,
+                WHERE job.id = done.id AND job.state = 'running' AND job.token = done.token
+                  AND (%s OR done.rule_version = (
+                      SELECT version FROM replication_replicationrule WHERE id = job.rule_id))
+                RETURNING job.id, job.token, job.rule_id, job.outcome, job.size_bytes,
+                    job.delete_permit,
                     width_bucket(extract(epoch FROM now() - job.event_at)::float8, %s::float8[])
                         AS lag_bucket
             ), counted AS (
@@ -90,8 +123,8 @@ def _complete(completions: Sequence[tuple[ClaimedJob, Completion]]) -> set[int]:
                             AS both_counts (had, came, number)
                         ORDER BY number)
             )
-            SELECT id FROM completed
+            SELECT id, token FROM completed
             """,
-            [rows, LAG_BOUNDS_SECONDS, len(LAG_BOUNDS_SECONDS)],
+            [rows, of_any_version, LAG_BOUNDS_SECONDS, len(LAG_BOUNDS_SECONDS)],
         )
-        return {row[0] for row in cursor.fetchall()}
+        return set(cursor.fetchall())

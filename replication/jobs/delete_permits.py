@@ -12,15 +12,17 @@ from replication.jobs.claiming import ClaimedJob
 from replication.jobs.enqueueing import JOBS_CHANNEL, PENDING_LOCK
 from replication.jobs.held_deletes import Place, in_order
 from replication.jobs.retrying import merge_into_pending
-from replication.models import JobState
+from replication.models import DeletePermit, HoldReason, JobState, Outcome, TransferJob
 
 
-def await_confirmation(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
+def await_confirmation(
+    held: Sequence[ClaimedJob], *, reason: HoldReason = HoldReason.BRAKE
+) -> dict[int, JobState]:
     """running → pending, not claimed before a person confirms the delete that the job wants.
 
-    superseded instead, if the key has another pending job. Due at once, if the rule is not braked
-    any longer, because a person has confirmed since the brake was asked. Returns the new states of
-    the jobs that were still ours.
+    superseded instead, if the key has another pending job. Due at once, if the brake held it and
+    the rule is not braked any longer: a person has confirmed since the brake was asked. Returns the
+    new states of the jobs that were still ours.
     """
     if not held:
         return {}
@@ -32,26 +34,26 @@ def await_confirmation(held: Sequence[ClaimedJob]) -> dict[int, JobState]:
             UPDATE replication_transferjob AS job
             SET state = CASE WHEN waiting.id IS NULL THEN 'pending' ELSE 'superseded' END,
                 finalized_at = CASE WHEN waiting.id IS NULL THEN NULL::timestamptz ELSE now() END,
-                delete_permit = CASE WHEN waiting.id IS NULL AND rule.braked_at IS NOT NULL
+                delete_permit = CASE WHEN waiting.id IS NULL
+                    AND (rule.braked_at IS NOT NULL OR %(reason)s <> 'brake')
                     THEN 'awaited' ELSE '' END,
+                hold_reason = %(reason)s,
                 -- Not now(): the transaction may have begun long before it got the lock.
                 available_at = clock_timestamp(), lease_expires_at = NULL, claimed_by = NULL
-            FROM unnest(%s::bigint[], %s::int[], %s::timestamptz[])
-                     AS held (id, attempt, started_at)
+            FROM unnest(%(ids)s::bigint[], %(tokens)s::int[]) AS held (id, token)
             JOIN replication_transferjob AS mine ON mine.id = held.id
             JOIN replication_replicationrule AS rule ON rule.id = mine.rule_id
             LEFT JOIN replication_transferjob AS waiting
                 ON waiting.rule_id = mine.rule_id AND waiting.key = mine.key
                 AND waiting.state = 'pending'
-            WHERE job.id = held.id AND job.state = 'running' AND job.attempt = held.attempt
-              AND job.started_at = held.started_at
+            WHERE job.id = held.id AND job.state = 'running' AND job.token = held.token
             RETURNING job.id, job.state
             """,
-            [
-                [job.id for job in held],
-                [job.attempt for job in held],
-                [job.started_at for job in held],
-            ],
+            {
+                "reason": reason.value,
+                "ids": [job.id for job in held],
+                "tokens": [job.token for job in held],
+            },
         )
         states = {job_id: JobState(state) for job_id, state in cursor.fetchall()}
         for job in held:
@@ -71,17 +73,37 @@ def permitted_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
         return {job_id for (job_id,) in cursor.fetchall()}
 
 
+def confirmed_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
+    """The ids of the jobs whose deletes a person has confirmed."""
+    confirmed = TransferJob.objects.filter(
+        pk__in=[job.id for job in jobs], delete_permit=DeletePermit.CONFIRMED
+    )
+    return set(confirmed.values_list("pk", flat=True))
+
+
+def is_recorded_copy(job: ClaimedJob, *, destination_etag: str) -> bool:
+    """Whether the record of the key's last copy under the rule names this replica."""
+    copies = TransferJob.objects.filter(
+        key=job.key,
+        rule_id=job.rule_id,
+        state=JobState.COMPLETED,
+        outcome__in=[Outcome.COPIED, Outcome.UNCHANGED],
+    )
+    last = copies.order_by("-finalized_at").values_list("destination_etag", flat=True).first()
+    return bool(last) and last == destination_etag
+
+
 def grant_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
     """Permit these running jobs to delete; return the ids of those that were still ours."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE replication_transferjob AS job SET delete_permit = 'granted'
-            FROM unnest(%s::bigint[], %s::int[]) AS granted (id, attempt)
-            WHERE job.id = granted.id AND job.attempt = granted.attempt AND job.state = 'running'
+            FROM unnest(%s::bigint[], %s::int[]) AS granted (id, token)
+            WHERE job.id = granted.id AND job.token = granted.token AND job.state = 'running'
             RETURNING job.id
             """,
-            [[job.id for job in jobs], [job.attempt for job in jobs]],
+            [[job.id for job in jobs], [job.token for job in jobs]],
         )
         return {job_id for (job_id,) in cursor.fetchall()}
 

@@ -12,6 +12,7 @@ from replication.models import JobOrigin
 
 # Lanes listen on this channel, to start a job as soon as it is committed.
 JOBS_CHANNEL = "s3sync_jobs"
+RULES_CHANGED = "rules"  # a payload, sent by a trigger of the database on each change of a rule
 
 # Fresh events go before keys that an operator asked to look at again.
 PRIORITY_EVENT = 0
@@ -27,13 +28,16 @@ class JobOrder:
     """A key that a rule must look at.
 
     `event_at` is when the change was announced, if known. With `not_before`, an earlier write may
-    still land until then, and the job is due after that.
+    still land until then, and the job is due after that. With `ignores_filters`, a person asked for
+    the key, whatever the rule's filters say. With `only_tags`, nothing but tags changed.
     """
 
     rule_id: int
     key: str
     event_at: datetime | None = None
     not_before: datetime | None = None
+    ignores_filters: bool = False
+    only_tags: bool = False
 
 
 def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> list[int]:
@@ -42,7 +46,8 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
     Returns the job ids, one for each distinct (rule, key). A joined job becomes due as soon as a
     new job would, because something happened to the key. It keeps the oldest `event_at`, so that
     its lag counts from the oldest change not yet served. It also keeps the latest `not_before`: if
-    the key is copied before then, it is looked at once more after it.
+    the key is copied before then, it is looked at once more after it. It is for tags only if all of
+    its orders are.
     """
     by_key: dict[tuple[int, str], JobOrder] = {}
     for order in orders:
@@ -61,22 +66,28 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
             made AS (
                 INSERT INTO replication_transferjob AS job
                     (rule_id, key, state, origin, priority, attempt, attempt_limit,
-                     event_at, enqueued_at, available_at, write_in_doubt_until,
+                     event_at, enqueued_at, available_at, write_in_doubt_until, ignores_filters,
+                     only_tags,
                      source_etag, source_version_id, source_crc64, source_request_id,
                      destination_etag, destination_crc64, destination_request_id,
                      error_code, error_detail)
                 SELECT rule_id, key, 'pending', %s, %s, 0, %s,
                        GREATEST(LEAST(event_at, now()), not_before), now(),
-                       GREATEST(now(), not_before), not_before, '', '', '', '', '', '', '', '', ''
+                       GREATEST(now(), not_before), not_before, ignores_filters,
+                       only_tags,
+                       '', '', '', '', '', '', '', '', ''
                 -- `locked` first: no row is touched before the lock is held.
                 FROM locked, json_to_recordset(%s)
-                    AS o (rule_id bigint, key text, event_at timestamptz, not_before timestamptz)
+                    AS o (rule_id bigint, key text, event_at timestamptz, not_before timestamptz,
+                          ignores_filters boolean, only_tags boolean)
                 ON CONFLICT (rule_id, key) WHERE state = 'pending' DO UPDATE SET
                     event_at = LEAST(job.event_at, excluded.event_at),
                     available_at = LEAST(job.available_at, excluded.available_at),
                     write_in_doubt_until =
                         GREATEST(job.write_in_doubt_until, excluded.write_in_doubt_until),
                     priority = LEAST(job.priority, excluded.priority),
+                    ignores_filters = job.ignores_filters OR excluded.ignores_filters,
+                    only_tags = job.only_tags AND excluded.only_tags,
                     -- A job that waits to delete must look again, and ask again.
                     delete_permit = replace(job.delete_permit, 'awaited', ''),
                     attempt_limit = job.attempt + excluded.attempt_limit
@@ -103,4 +114,6 @@ def _merged(one: JobOrder, other: JobOrder) -> JobOrder:
         one.key,
         min(filter(None, (one.event_at, other.event_at)), default=None),
         max(filter(None, (one.not_before, other.not_before)), default=None),
+        one.ignores_filters or other.ignores_filters,
+        one.only_tags and other.only_tags,
     )

@@ -25,6 +25,7 @@ MAX_SHOWN = 100_000
 PAGE = 1000
 
 _HELD = "rule_id = %(rule)s AND state = 'pending' AND delete_permit = 'awaited'"
+_REASON = "coalesce(nullif(hold_reason, ''), 'brake')"
 _UP_TO_LAST = "(available_at, id) <= (%(last_at)s, %(last_id)s)"
 
 
@@ -112,18 +113,22 @@ def read(rule_id: int) -> HeldDeletes:
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT count(*), min(available_at), min(key), max(key)
+            SELECT {_REASON}, count(*), min(available_at), min(key), max(key)
             FROM replication_transferjob WHERE {_HELD} AND {_UP_TO_LAST}
+            GROUP BY 1 ORDER BY 1
             """,  # noqa: S608 - inserts our own constants only
             {"rule": rule_id} | _parameters("last", last),
         )
-        number, first_at, first_key, last_key = cursor.fetchone()
+        groups = cursor.fetchall()
     return HeldDeletes(
-        count=number,
-        first_at=first_at,
+        count=sum(number for _, number, *_ in groups),
+        first_at=min((first_at for _, _, first_at, *_ in groups), default=None),
         last=last,
-        folder=_common_folder(first_key or "", last_key or ""),
-        reasons={HoldReason.BRAKE: number},
+        folder=_common_folder(
+            min((first for *_, first, _ in groups), default=""),
+            max((last_key for *_, last_key in groups), default=""),
+        ),
+        reasons={HoldReason(reason): number for reason, number, *_ in groups},
         are_all=not count(rule_id, after=last),
     )
 
@@ -192,7 +197,7 @@ def _page(rule_id: int, *, after: Place | None, last: Place | None, limit: int) 
     with in_order() as cursor:
         cursor.execute(
             f"""
-            SELECT id, key, event_at, available_at FROM replication_transferjob
+            SELECT id, key, event_at, available_at, {_REASON} FROM replication_transferjob
             WHERE {" AND ".join(conditions)}
             ORDER BY available_at, id LIMIT %(limit)s
             """,  # noqa: S608 - inserts our own constants only
@@ -201,8 +206,8 @@ def _page(rule_id: int, *, after: Place | None, last: Place | None, limit: int) 
             | _parameters("last", last),
         )
         return [
-            HeldDelete(job_id, key, event_at, held_at, HoldReason.BRAKE)
-            for job_id, key, event_at, held_at in cursor.fetchall()
+            HeldDelete(job_id, key, event_at, held_at, HoldReason(reason))
+            for job_id, key, event_at, held_at, reason in cursor.fetchall()
         ]
 
 

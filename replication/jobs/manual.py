@@ -15,8 +15,8 @@ def retry(failed: QuerySet[TransferJob]) -> int:
     """failed → pending, due now and with a full allowance of attempts. Returns how many.
 
     One job of each key is enough: a key's other failed jobs, and failed jobs whose key already has
-    a pending job, become superseded. `attempt` goes on counting, because no fencing token may be
-    used twice.
+    a pending job, become superseded. The job that remains is for tags only if all of them were.
+    `attempt` goes on counting, because no fencing token may be used twice.
     """
     job_ids = list(failed.filter(state=JobState.FAILED).order_by("id").values_list("id", flat=True))
     moved = 0
@@ -33,12 +33,14 @@ def _retry_batch(job_ids: list[int]) -> int:
                 cursor.execute(
                     """
                     WITH newest AS (
-                        SELECT DISTINCT ON (rule_id, key) id FROM replication_transferjob
+                        SELECT max(id) AS id, bool_and(only_tags) AS only_tags
+                        FROM replication_transferjob
                         WHERE id = ANY(%(ids)s) AND state = 'failed'
-                        ORDER BY rule_id, key, id DESC)
+                        GROUP BY rule_id, key)
                     UPDATE replication_transferjob AS job
                     SET state = 'pending', available_at = now(), finalized_at = NULL,
-                        attempt_limit = attempt + %(tries)s, delete_permit = ''
+                        attempt_limit = attempt + %(tries)s, delete_permit = '',
+                        only_tags = newest.only_tags
                     FROM newest
                     WHERE job.id = newest.id AND job.state = 'failed' AND NOT EXISTS (
                         SELECT FROM replication_transferjob AS waiting
@@ -50,11 +52,18 @@ def _retry_batch(job_ids: list[int]) -> int:
                 moved = cursor.rowcount
                 cursor.execute(
                     """
-                    UPDATE replication_transferjob AS job SET state = 'superseded'
-                    WHERE id = ANY(%s) AND state = 'failed' AND EXISTS (
-                        SELECT FROM replication_transferjob AS waiting
-                        WHERE waiting.rule_id = job.rule_id AND waiting.key = job.key
-                          AND waiting.state = 'pending')
+                    WITH superseded AS (
+                        UPDATE replication_transferjob AS job SET state = 'superseded'
+                        WHERE id = ANY(%s) AND state = 'failed' AND EXISTS (
+                            SELECT FROM replication_transferjob AS waiting
+                            WHERE waiting.rule_id = job.rule_id AND waiting.key = job.key
+                              AND waiting.state = 'pending')
+                        RETURNING rule_id, key, only_tags)
+                    UPDATE replication_transferjob AS waiting SET only_tags = false
+                    FROM superseded
+                    WHERE waiting.rule_id = superseded.rule_id AND waiting.key = superseded.key
+                      AND waiting.state = 'pending' AND waiting.only_tags
+                      AND NOT superseded.only_tags
                     """,
                     [job_ids],
                 )

@@ -42,8 +42,7 @@ def _await_restore(job: ClaimedJob, error: ReplicationError, state: JobState) ->
                 available_at = now() + GREATEST(make_interval(secs => %(least)s),
                     LEAST(make_interval(secs => %(most)s), now() - event_at)),
                 finalized_at = CASE WHEN %(state)s = 'pending' THEN NULL ELSE now() END
-            WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
-              AND started_at = %(started_at)s
+            WHERE id = %(id)s AND state = 'running' AND token = %(token)s
             """,
             {
                 "state": state.value,
@@ -52,8 +51,7 @@ def _await_restore(job: ClaimedJob, error: ReplicationError, state: JobState) ->
                 "least": RESTORE_CHECK_MIN_SECONDS,
                 "most": RESTORE_CHECK_MAX_SECONDS,
                 "id": job.id,
-                "attempt": job.attempt,
-                "started_at": job.started_at,
+                "token": job.token,
             },
         )
         return bool(cursor.rowcount)

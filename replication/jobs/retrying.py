@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Subquery
+from django.db.models import Case, Exists, Subquery, When
 from django.db.models.functions import Greatest, Least, Now
 
 from replication.errors import ErrorCode, ReplicationError
@@ -70,7 +70,7 @@ def hand_over(job: ClaimedJob, *, size_bytes: int | None = None) -> bool:
 
     superseded instead, if the key has another pending job. Returns whether the job was still ours.
     """
-    ours = TransferJob.objects.filter(id=job.id, state=JobState.RUNNING, attempt=job.attempt)
+    ours = TransferJob.objects.filter(id=job.id, state=JobState.RUNNING, token=job.token)
     free: dict[str, Any] = {"lease_expires_at": None, "claimed_by": None}
     try:
         with transaction.atomic():
@@ -93,7 +93,14 @@ def rescue(*, limit: int) -> int:
     for job in expired.order_by("lease_expires_at")[:limit]:
         assert job.started_at is not None
         claimed = ClaimedJob(
-            job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at
+            job.id,
+            job.token,
+            job.rule_id,
+            job.key,
+            job.attempt,
+            job.attempt_limit,
+            job.started_at,
+            rule_version=0,  # nothing is settled under it: the job is retried
         )
         rescued += retry_later(claimed, error, if_lease_expired=True) is not None
     return rescued
@@ -115,12 +122,16 @@ def merge_into_pending(job: ClaimedJob) -> None:
     """Let the key's pending job serve the superseded job's change too.
 
     It takes the older `event_at`, so that its lag is honest, and the later `write_in_doubt_until`.
+    It is for tags only if both jobs are.
     """
     superseded = TransferJob.objects.filter(id=job.id)
     TransferJob.objects.filter(rule_id=job.rule_id, key=job.key, state=JobState.PENDING).update(
         event_at=Least("event_at", Subquery(superseded.values("event_at"))),
         write_in_doubt_until=Greatest(
             "write_in_doubt_until", Subquery(superseded.values("write_in_doubt_until"))
+        ),
+        only_tags=Case(
+            When(Exists(superseded.filter(only_tags=False)), then=False), default="only_tags"
         ),
     )
 
@@ -148,7 +159,7 @@ def _end_attempt(
                     THEN GREATEST(write_in_doubt_until, now() + make_interval(secs => %(doubt)s))
                     ELSE write_in_doubt_until END,
                 finalized_at = CASE WHEN %(state)s = 'pending' THEN NULL ELSE now() END
-            WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s
+            WHERE id = %(id)s AND state = 'running' AND token = %(token)s
               AND (NOT %(if_lease_expired)s OR lease_expires_at < now())
             """,
             {
@@ -160,7 +171,7 @@ def _end_attempt(
                 # OSS may execute a request for as long as we would have waited for its answer.
                 "doubt": settings.S3SYNC.read_timeout_seconds,
                 "id": job.id,
-                "attempt": job.attempt,
+                "token": job.token,
                 "allows_another": allows_another,
                 "if_lease_expired": if_lease_expired,
             },

@@ -1,22 +1,33 @@
 """The only module that changes MultipartUpload and UploadPart.
 
+A record that is deleted leaves its upload to jobs/aborting.py, unless the upload was completed.
+
 Parts are claimed like jobs: by any lane, under a lease, with the number of the claim as the fencing
 token. A part whose lease has expired is simply claimed again: carrying a part twice is harmless.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
 
 from replication.errors import ErrorCode, ReplicationError
+from replication.jobs import aborting
 from replication.jobs.claiming import WIDTH_APPLIES, WIDTH_NOW, ClaimedJob
 from replication.jobs.enqueueing import JOBS_CHANNEL
 from replication.mapping.parts import PartPlan
-from replication.models import Destination, MultipartUpload, ReplicationRule
+from replication.models import (
+    Destination,
+    JobState,
+    MultipartUpload,
+    ReplicationRule,
+    TransferJob,
+)
 from replication.stores.base import ObjectInfo, PartReceipt
 from replication.stores.checksums import SourceChecksum, source_checksum
 from replication.transfer.attributes import fingerprint
@@ -54,6 +65,9 @@ def resumable(
         rule_id=job.rule_id,
         key=job.key,
         destination=destination,
+        # An edit may have led the destination to another bucket.
+        endpoint=destination.endpoint,
+        bucket=destination.bucket,
         destination_key=large.destination_key,
         attributes_hash=fingerprint(large.planned.attributes),
         size_bytes=large.info.size_bytes,
@@ -74,15 +88,28 @@ def resumable(
 @transaction.atomic
 def begin(
     job: ClaimedJob, large: LargeObject, rule: ReplicationRule, *, upload_id: str
-) -> MultipartUpload:
-    """Record a new upload of the key, in place of any other, and let lanes claim its parts."""
-    MultipartUpload.objects.filter(rule_id=job.rule_id, key=job.key).delete()
+) -> MultipartUpload | None:
+    """Record a new upload of the key, and let lanes claim its parts. An older upload of the key is
+    aborted later.
+
+    Returns None if the job is no longer this lane's: then the new upload is aborted later, and the
+    upload of whoever has the job now stays. A second call with the same upload changes nothing.
+    """
+    if not _is_held(job):
+        aborting.note(rule.destination, destination_key=large.destination_key, upload_id=upload_id)
+        return None
+    older = MultipartUpload.objects.filter(rule_id=job.rule_id, key=job.key).first()
+    if older is not None:
+        if older.upload_id == upload_id:
+            return older  # the answer to the first call's commit was lost
+        older.delete()
     info = large.info
     checksum = source_checksum(info, must_combine=True)
     upload = MultipartUpload.objects.create(
         rule=rule,
         key=job.key,
-        destination_id=rule.destination_id,
+        destination=rule.destination,
+        **MultipartUpload.location_of(rule.destination),
         destination_key=large.destination_key,
         upload_id=upload_id,
         attributes_hash=fingerprint(large.planned.attributes),
@@ -140,9 +167,32 @@ def carried(upload: MultipartUpload) -> list[CarriedPart]:
     ]
 
 
+@transaction.atomic
 def forget(upload_pk: int) -> None:
-    """Delete the record of an upload that is completed or aborted."""
-    MultipartUpload.objects.filter(pk=upload_pk).delete()
+    """Delete the record of an upload that is completed, so that there is nothing to abort."""
+    upload = MultipartUpload.objects.filter(pk=upload_pk)
+    upload.update(is_completed=True)
+    upload.delete()
+
+
+def give_up_stale(*, older_than: timedelta) -> int:
+    """Give up uploads that are older, of keys without a pending or running job: they are aborted
+    later. Returns how many there were.
+    """
+    live = TransferJob.objects.filter(
+        rule_id=OuterRef("rule_id"),
+        key=OuterRef("key"),
+        state__in=[JobState.PENDING, JobState.RUNNING],
+    )
+    stale = MultipartUpload.objects.filter(began_at__lt=Now() - older_than).exclude(Exists(live))
+    _, by_model = stale.delete()
+    return by_model.get(MultipartUpload._meta.label, 0)
+
+
+def _is_held(job: ClaimedJob) -> bool:
+    """Whether the job still runs under this claim; it stays so until the transaction ends."""
+    held = TransferJob.objects.filter(id=job.id, token=job.token, state=JobState.RUNNING)
+    return held.select_for_update(no_key=True).exists()
 
 
 # -- parts -------------------------------------------------------------------------------------
@@ -238,7 +288,7 @@ def extend_leases(
             WHERE part.id = held.id AND part.attempt = held.attempt AND part.claimed_by = %s
             RETURNING part.id, part.attempt
             """,
-            [lease_seconds, [part.id for part in held], [part.attempt for part in held], lane],
+            [lease_seconds, [part.id for part in held], [part.token for part in held], lane],
         )
         return set(cursor.fetchall())
 
@@ -257,7 +307,7 @@ def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
             """,
             [
                 [part.id for part, _ in done],
-                [part.attempt for part, _ in done],
+                [part.token for part, _ in done],
                 [carried.receipt.etag for _, carried in done],
                 [carried.receipt.crc64 for _, carried in done],
                 [carried.source_crc for _, carried in done],
@@ -276,7 +326,7 @@ def put_back(part: ClaimedPart, *, delay_seconds: float = 0, is_failure: bool = 
                 available_at = now() + make_interval(secs => %s)
             WHERE id = %s AND attempt = %s AND etag = ''
             """,
-            [is_failure, delay_seconds, part.id, part.attempt],
+            [is_failure, delay_seconds, part.id, part.token],
         )
 
 

@@ -47,6 +47,7 @@ __all__ = [
     "key_problem",
     "original_key",
     "plan_key",
+    "rewritten_prefix",
 ]
 
 MAX_OSS_KEY_BYTES = 1023
@@ -102,7 +103,7 @@ def plan_key(wanted_key: str, *, policy: KeyPolicy, prefix: str = "") -> Planned
     always valid. Two wanted keys never get the same destination key, not even from rules with
     different prefixes in the same bucket; for keys so long that a hash replaces them, this holds
     unless two keys have the same SHA-256. A rule with another policy copies keys with the mark
-    unchanged, and can so break this guarantee for other rules of the bucket.
+    unchanged; mapping/collisions.py keeps it apart from rules that rewrite.
 
     Args:
         wanted_key: the whole key, including the prefix.
@@ -142,6 +143,11 @@ def original_key(destination_key: str, metadata: Mapping[str, str]) -> str:
     return original if is_ours else destination_key
 
 
+def rewritten_prefix(prefix: str) -> str:
+    """What every rewritten key of a rule with this destination prefix begins with."""
+    return _usable_head(prefix) + REWRITTEN_MARK
+
+
 def key_problem(key: str) -> str:
     """Why OSS or the transport can't carry this key; empty if they can."""
     if match := _NOT_IN_XML.search(key):
@@ -167,15 +173,16 @@ def check_destination_key(key: str) -> None:
 
 
 def _rewritten(wanted_key: str, *, prefix: str) -> str:
-    head = prefix if _is_usable_prefix(prefix) else ""
+    head = _usable_head(prefix)
     escaped = f"{head}{_ESCAPED}{_escaped(wanted_key.removeprefix(head))}"
     if len(escaped.encode()) <= MAX_OSS_KEY_BYTES:
         return escaped
     return f"{head}{_HASHED}{hashlib.sha256(_bytes(wanted_key)).hexdigest()}"
 
 
-def _is_usable_prefix(prefix: str) -> bool:
-    return not key_problem(f"{prefix}{_HASHED}{'0' * 64}")
+def _usable_head(prefix: str) -> str:
+    """The prefix if a rewritten key can begin with it, or else an empty text."""
+    return "" if key_problem(f"{prefix}{_HASHED}{'0' * 64}") else prefix
 
 
 def _escaped(tail: str) -> str:

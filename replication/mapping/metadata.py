@@ -30,6 +30,7 @@ MAX_OSS_METADATA_BYTES = 8 * 1024
 
 # These fields of a replica say what it is a copy of, so that a comparison needs no other record.
 RESERVED_PREFIX = "s3sync-"
+PROVENANCE_SOURCE = "s3sync-source"  # see ownership.py
 PROVENANCE_ETAG = "s3sync-etag"
 PROVENANCE_VERSION = "s3sync-version"
 PROVENANCE_MODIFIED = "s3sync-modified"  # ISO 8601

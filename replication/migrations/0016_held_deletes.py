@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ("replication", "0013_texts"),
+        ("replication", "0015_uploads_to_abort"),
     ]
 
     operations = [

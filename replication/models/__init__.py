@@ -35,9 +35,10 @@ from replication.models.rules import (
     ObjectAcl,
     ReplicationRule,
     RestoreTier,
+    UnmarkedPolicy,
 )
 from replication.models.signed_calls import LambdaContact, SignedCall
-from replication.models.uploads import MultipartUpload, UploadPart
+from replication.models.uploads import MultipartUpload, UploadPart, UploadToAbort
 
 __all__ = [
     "FINAL_STATES",
@@ -79,5 +80,7 @@ __all__ = [
     "TransferAttempt",
     "TransferJob",
     "TriesTotal",
+    "UnmarkedPolicy",
     "UploadPart",
+    "UploadToAbort",
 ]

@@ -32,6 +32,8 @@ class Outcome(models.TextChoices):
     DELETED = "deleted", _("deleted")
     SKIPPED = "skipped", _("skipped")  # OSS does not accept the key, and the rule says to skip it
     ABSENT = "absent", _("absent")  # the source has no such object, and nothing had to be done
+    # The rule was changed after the job was made, and does not cover the key any more.
+    UNWANTED = "unwanted", _("no longer asked for")
 
 
 class DeletePermit(models.TextChoices):
@@ -47,6 +49,8 @@ class HoldReason(models.TextChoices):
     """Why a delete waits for a person."""
 
     BRAKE = "brake", _("more deletes than the rule allows")
+    UNMARKED = "unmarked", _("the replica has no mark: another program may have written it")
+    OTHER_MARK = "other_mark", _("the replica is marked as a copy of another object")
 
 
 class JobOrigin(models.TextChoices):
@@ -55,13 +59,14 @@ class JobOrigin(models.TextChoices):
     ADMIN = "admin", _("look again")
     LOST_LEASE = "lost_lease", _("written after the lease was lost")
     DOUBT = "doubt", _("an earlier write may have landed late")
+    RULE_CHANGED = "rule_changed", _("the rule was changed meanwhile")
 
 
 class TransferJob(models.Model):
     """An order to make one key at the destination equal to the source, as the source is now.
 
-    `attempt` counts the unsuccessful attempts so far, and is the fencing token: a lane that
-    settles a job names the attempt that it claimed, and changes nothing if the job has moved on.
+    `token` is the fencing token. Each claim raises it: a lane that settles a job names the token of
+    its claim, and changes nothing if the job has moved on.
     """
 
     id: int
@@ -76,6 +81,19 @@ class TransferJob(models.Model):
         _("priority"), default=0, help_text=_("The smaller number goes first.")
     )
     attempt = models.IntegerField(_("unsuccessful tries"), default=0)
+    token = models.IntegerField(_("claims"), db_default=0, editable=False)
+    ignores_filters = models.BooleanField(
+        _("ignores filters"),
+        db_default=False,
+        editable=False,
+        help_text=_("A person asked for this key, whatever the rule's filters say."),
+    )
+    only_tags = models.BooleanField(
+        _("only tags"),
+        db_default=False,
+        editable=False,
+        help_text=_("Only tags changed: the object is not copied if the replica is a copy of it."),
+    )
     attempt_limit = models.IntegerField(_("maximum tries"))
 
     event_at = models.DateTimeField(
@@ -103,6 +121,15 @@ class TransferJob(models.Model):
         blank=True,
         db_default=DeletePermit.NONE,
     )
+    # Empty for a delete that was held by an earlier version of s3sync: the brake held it.
+    hold_reason = models.CharField(
+        _("held because"),
+        max_length=10,
+        choices=HoldReason,
+        blank=True,
+        db_default="",
+        editable=False,
+    )
 
     # The proof of copy.
     outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, null=True)  # noqa: DJ001 - null until the job completes
@@ -116,7 +143,8 @@ class TransferJob(models.Model):
     destination_request_id = models.TextField(_("destination request id"), default="")
 
     source_checksum = models.TextField(_("compared source checksum"), db_default="")
-    # One line for each thing that the replica lacks or has in another form.
+    # One line for each thing that the replica lacks or has in another form, and for tags that were
+    # set without a copy.
     remarks = models.TextField(_("remarks"), db_default="")
 
     # From the last unsuccessful attempt, so that a list of failures reads one table.

@@ -64,6 +64,11 @@ class Source(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def location(self) -> str:
+        """The bucket's name or the web server's URL, as marks of ownership name it."""
+        return self.bucket if self.kind == SourceKind.S3 else self.endpoint_url.rstrip("/")
+
 
 class SourceDomain(models.Model):
     """A domain that serves a source's objects; API callers identify the source by it."""

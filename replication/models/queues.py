@@ -2,6 +2,7 @@
 
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from replication.models.validators import NAME, PROFILE
@@ -59,12 +60,23 @@ class EventQueue(models.Model):
 
 
 class DeadLetter(models.Model):
-    """A message that no parser understood, stored in full."""
+    """A record of a message that could not be taken in, or a message that could not be read at all.
+
+    The body is the whole message if it has no other record. Otherwise it is a message that has this
+    record alone, because the others have been taken: a replay must not look at their keys again.
+    """
 
     queue = models.ForeignKey(
         EventQueue, models.PROTECT, related_name="dead_letters", verbose_name=_("queue")
     )
     message_id = models.CharField(_("message id"), max_length=100)
+    record = models.IntegerField(
+        _("record"),
+        null=True,
+        help_text=_(
+            "The record's number in the message, from 0; empty if the whole message can't be read."
+        ),
+    )
     body = models.TextField(_("body"))
     reason = models.TextField(_("reason"))
     received_at = models.DateTimeField(_("received at"))
@@ -75,11 +87,14 @@ class DeadLetter(models.Model):
         permissions = [("operate_deadletter", "Can replay dead letters")]
         ordering = ["-received_at"]
         constraints = [
-            # SQS delivers each message at least once.
+            # SQS delivers each message at least once. -1 stands for the whole message, because
+            # PostgreSQL 14 has no NULLS NOT DISTINCT.
             models.UniqueConstraint(
-                name="dead_letter_once_per_message", fields=["queue", "message_id"]
+                "queue", "message_id", Coalesce("record", -1), name="dead_letter_once_per_record"
             ),
         ]
 
     def __str__(self) -> str:
-        return self.message_id
+        if self.record is None:
+            return self.message_id
+        return f"{self.message_id}, record {self.record}"

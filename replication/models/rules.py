@@ -20,6 +20,11 @@ class DeletePolicy(models.TextChoices):
     MIRROR = "mirror", _("delete the replica")
 
 
+class UnmarkedPolicy(models.TextChoices):
+    HOLD = "hold", _("hold the delete for a person")
+    DELETE = "delete", _("delete them like replicas of s3sync")
+
+
 class ArchivePolicy(models.TextChoices):
     FAIL = "fail", _("fail: restore them in S3 first")
     RESTORE = "restore", _("restore them, and wait for the restore")
@@ -97,6 +102,17 @@ class ReplicationRule(models.Model):
         max_length=8,
         choices=DeletePolicy,
         default=DeletePolicy.KEEP,
+    )
+    unmarked_policy = models.CharField(
+        _("replicas without a mark of s3sync"),
+        max_length=8,
+        choices=UnmarkedPolicy,
+        default=UnmarkedPolicy.HOLD,
+        db_default=UnmarkedPolicy.HOLD,
+        help_text=_(
+            "What to do when their object is deleted. Choose delete if another tool made the first "
+            "copy, and nothing else writes below the destination prefix."
+        ),
     )
     key_policy = models.CharField(
         _("keys that OSS does not accept"),
@@ -201,6 +217,10 @@ class ReplicationRule(models.Model):
         help_text=_("Jobs of a paused rule are kept and wait until the rule is resumed."),
     )
 
+    # A trigger of the database raises it with each change that an operator makes to the rule, its
+    # source or its destination. What the service itself writes does not count.
+    version = models.BigIntegerField(_("version"), db_default=1, editable=False)
+
     # Only jobs/parking.py writes these.
     errors_in_a_row = models.PositiveIntegerField(
         _("consecutive errors that need a person"), default=0, editable=False
@@ -248,6 +268,10 @@ class ReplicationRule(models.Model):
         """Whether the rule covers this key of its source."""
         keys = key_filter(self.source_prefix, self.source_suffix, self.include, self.exclude)
         return keys.matches(key)
+
+    def asks_for(self, key: str, *, ignoring_filters: bool = False) -> bool:
+        """Whether a job of the rule may touch this key. No job may touch one outside the prefix."""
+        return key.startswith(self.source_prefix) and (ignoring_filters or self.matches(key))
 
     def destination_key(self, key: str) -> str:
         """The destination key for a key of the source."""

@@ -1,18 +1,42 @@
-"""The multipart uploads of large objects, and their parts, which any lane may carry."""
+"""The multipart uploads of large objects, their parts, which any lane may carry, and their end."""
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from replication.errors import MEANINGS, ErrorCode, Meaning
 from replication.models.locations import Destination
 from replication.models.rules import ReplicationRule
 
 
-class MultipartUpload(models.Model):
+class _AtBucket(models.Model):
+    """Where an upload is, as its destination was when the upload began.
+
+    A destination can be edited or deleted while OSS still has the upload's parts.
+    """
+
+    endpoint = models.CharField(_("endpoint"), max_length=255, db_default="")
+    bucket = models.CharField(_("bucket"), max_length=63, db_default="")
+    region = models.CharField(_("region"), max_length=40, db_default="")
+    addressing = models.CharField(_("addressing"), max_length=16, db_default="")
+    credential_profile = models.CharField(_("credential profile"), max_length=40, db_default="")
+
+    class Meta:
+        abstract = True
+
+    @staticmethod
+    def location_of(destination: Destination) -> dict[str, str]:
+        """The values of these fields for an upload that begins at this destination."""
+        return {field.name: getattr(destination, field.name) for field in _AtBucket._meta.fields}
+
+
+class MultipartUpload(_AtBucket):
     """The upload of one key under one rule. It can outlive the lane and the job that began it.
 
     It can be used only while the source still has exactly this object; a changed object needs a
-    new upload.
+    new upload. A row that is deleted before `is_completed` becomes an UploadToAbort by a trigger
+    of the database (migration 0015), whatever deletes it.
     """
 
     id: int
@@ -38,6 +62,9 @@ class MultipartUpload(models.Model):
     error_code = models.CharField(_("error"), max_length=32, default="")
     error_detail = models.TextField(_("error detail"), default="")
     error_request_id = models.TextField(_("request id"), default="")
+
+    # Set just before the row is deleted, because OSS has turned the parts into the object.
+    is_completed = models.BooleanField(_("completed"), db_default=False)
 
     class Meta:
         verbose_name = _("multipart upload")
@@ -86,3 +113,46 @@ class UploadPart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.upload_id}/{self.number}"
+
+
+class UploadToAbort(_AtBucket):
+    """An unfinished upload of ours whose record is gone. OSS bills its parts until it is aborted.
+
+    The row has all that an abort needs, even after the rule and the destination are deleted. It
+    stays until OSS confirms that the upload is gone. Only jobs/aborting.py and the trigger on
+    MultipartUpload write here.
+    """
+
+    # No foreign key: this row outlives the destination.
+    destination_pk = models.BigIntegerField()
+    destination_key = models.TextField(_("destination key"), db_collation="C")
+    upload_id = models.TextField(_("upload id"))
+    noted_at = models.DateTimeField(_("noted"), db_default=Now())
+    tries = models.IntegerField(_("tries"), db_default=0)
+    next_try_at = models.DateTimeField(_("next try"), db_default=Now())
+    # Of the last try; empty before the first.
+    error_code = models.CharField(_("last error"), max_length=32, db_default="")
+    error_detail = models.TextField(_("what OSS answered"), db_default="")
+
+    class Meta:
+        verbose_name = _("upload to abort")
+        verbose_name_plural = _("uploads to abort")
+        default_permissions = ("view", "delete")
+        constraints = [
+            models.UniqueConstraint(
+                name="upload_to_abort_once",
+                fields=["endpoint", "bucket", "destination_key", "upload_id"],
+            ),
+        ]
+        indexes = [
+            # aborting.claim and the admin's list
+            models.Index(name="upload_to_abort_due", fields=["next_try_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.destination_key
+
+    @property
+    def error(self) -> Meaning | None:
+        """What an operator reads about the last error; None before the first."""
+        return MEANINGS[ErrorCode(self.error_code)] if self.error_code else None

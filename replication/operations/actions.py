@@ -63,7 +63,12 @@ def resume(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
 
 
 def look_again(rule: ReplicationRule, keys: Sequence[str], *, by: Actor) -> list[int]:
-    """Make a job for each key, whatever the rule's filters say. Returns the jobs' ids."""
+    """Make a job for each key, whatever the rule's filters say. Returns the jobs' ids.
+
+    Raises:
+        KeysOutsideRule: some are outside the rule's source prefix; nothing is done.
+    """
+    matching.check_prefix(rule, keys)
     about = audit.describe(f"rule {rule.name}: keys", list(keys[: audit.MAX_NAMED + 1]))
     with recorded(by, AuditAction.LOOKED_AGAIN, about=about) as record:
         job_ids = matching.look_again(rule, keys)
@@ -72,7 +77,7 @@ def look_again(rule: ReplicationRule, keys: Sequence[str], *, by: Actor) -> list
 
 
 def replay(letters: QuerySet[DeadLetter], *, by: Actor) -> Replayed:
-    """Take these messages in again."""
+    """Take these records and messages in again."""
     with recorded(by, AuditAction.LETTERS_REPLAYED, about=_letters(letters)) as record:
         replayed = dead_letters.replay(letters)
         record.affected = replayed.letters
@@ -80,7 +85,7 @@ def replay(letters: QuerySet[DeadLetter], *, by: Actor) -> Replayed:
 
 
 def delete(letters: QuerySet[DeadLetter], *, by: Actor) -> int:
-    """Delete these messages for good. Returns how many."""
+    """Delete these records and messages for good. Returns how many."""
     with recorded(by, AuditAction.LETTERS_DELETED, about=_letters(letters)) as record:
         record.affected, _ = letters.delete()
     return record.affected
@@ -109,7 +114,8 @@ def _rules(rules: QuerySet[ReplicationRule]) -> str:
 
 
 def _letters(letters: QuerySet[DeadLetter]) -> str:
-    return audit.describe("dead letters", _first(letters.values_list("message_id", flat=True)))
+    named = letters.select_related(None).only("message_id", "record")
+    return audit.describe("dead letters", _first(named))
 
 
 def _first(values: QuerySet) -> list[str]:

@@ -1,16 +1,18 @@
-"""Aborts multipart uploads that no job will complete: their parts cost money at OSS."""
+"""Aborts multipart uploads that no job will complete: their parts cost money at OSS.
+
+Only uploads that our own tables name are aborted. Another program's upload is never looked for.
+"""
 
 import time
 from datetime import timedelta
 
 import structlog
-from django.db.models import Exists, OuterRef
-from django.db.models.functions import Now
 
 from replication.cluster import loops
-from replication.errors import ReplicationError
-from replication.jobs import uploads
-from replication.models import JobState, MultipartUpload, TransferJob
+from replication.errors import Disposition, ErrorCode, ReplicationError
+from replication.jobs import aborting, uploads
+from replication.models import Destination, UploadToAbort
+from replication.stores.base import DestinationStore
 from replication.stores.factory import destination_store
 
 log = structlog.get_logger(__name__)
@@ -18,35 +20,71 @@ log = structlog.get_logger(__name__)
 # Within this time, a retried job continues the upload where the failed job ended.
 STALE_AFTER = timedelta(days=1)
 
+# The endpoint did not answer, or asked for fewer requests: it would refuse the next upload too.
+_OF_THE_ENDPOINT = {Disposition.RETRY, Disposition.SLOW_DOWN}
 
-def abort_stale(*, seconds: float) -> int:
-    """Abort uploads of keys without a pending or running job, oldest first. Returns how many.
 
-    Ends early after `seconds`, or when the cluster is being stopped. The next run tries again to
-    abort the uploads that the destination refused to abort.
+def give_up_stale() -> None:
+    """Give up the uploads of keys that have had no job for a day; they are aborted when due."""
+    if given_up := uploads.give_up_stale(older_than=STALE_AFTER):
+        log.info("upload.given_up", uploads=given_up)
+
+
+def abort_due(*, seconds: float) -> int:
+    """Abort the uploads that are due, the longest due first. Returns how many are gone from OSS.
+
+    Ends early after `seconds`, or when the cluster is being stopped. An upload that OSS refuses to
+    abort keeps the reason, and is tried again later. An endpoint that is away is left alone for
+    the rest of the call, so that it does not use up the time of the others.
     """
     ends = time.monotonic() + seconds
-    live = TransferJob.objects.filter(
-        rule_id=OuterRef("rule_id"),
-        key=OuterRef("key"),
-        state__in=[JobState.PENDING, JobState.RUNNING],
-    )
-    stale = MultipartUpload.objects.filter(began_at__lt=Now() - STALE_AFTER).exclude(Exists(live))
-    aborted = 0
-    for upload in stale.select_related("destination", "rule").order_by("began_at").iterator():
-        if time.monotonic() >= ends or loops.are_told_to_stop():
+    away: set[str] = set()
+    gone = 0
+    while time.monotonic() < ends and not loops.are_told_to_stop():
+        upload = aborting.claim(except_endpoints=away)
+        if upload is None:
             break
-        aborted += _abort(upload)
-    return aborted
+        try:
+            _abort(upload)
+        except ReplicationError as error:
+            aborting.note_error(upload, error)
+            if error.disposition in _OF_THE_ENDPOINT:
+                away.add(upload.endpoint)
+            log.warning(
+                "upload.not_aborted", **_about(upload), code=error.code.value, detail=error.detail
+            )
+        else:
+            aborting.confirm(upload)
+            gone += 1
+            log.info("upload.aborted", **_about(upload))
+    return gone
 
 
-def _abort(upload: MultipartUpload) -> bool:
-    about = {"rule": upload.rule.name, "key": upload.key, "upload_id": upload.upload_id}
+def _abort(upload: UploadToAbort) -> None:
+    """Return once the upload is gone from OSS.
+
+    Raises:
+        ReplicationError: OSS may still have it.
+    """
     try:
-        destination_store(upload.destination).abort_upload(upload.destination_key, upload.upload_id)
+        _store(upload).abort_upload(upload.destination_key, upload.upload_id)
     except ReplicationError as error:
-        log.warning("upload.not_aborted", **about, code=error.code.value, detail=error.detail)
-        return False
-    uploads.forget(upload.pk)
-    log.info("upload.aborted", **about)
-    return True
+        # OSS deletes no bucket that has parts: this upload went before its bucket.
+        if error.code is not ErrorCode.DESTINATION_BUCKET_MISSING:
+            raise
+
+
+def _store(upload: UploadToAbort) -> DestinationStore:
+    """The upload's bucket. Its destination, if it still leads there, may have newer credentials."""
+    destination = Destination.objects.filter(
+        pk=upload.destination_pk, endpoint=upload.endpoint, bucket=upload.bucket
+    ).first()
+    return destination_store(destination or upload)
+
+
+def _about(upload: UploadToAbort) -> dict[str, str]:
+    return {
+        "bucket": upload.bucket,
+        "key": upload.destination_key,
+        "upload_id": upload.upload_id,
+    }

@@ -1,6 +1,6 @@
 """The protocols of sources and destinations that every kind of store implements."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -211,15 +211,6 @@ class PartReceipt:
 
 
 @dataclass(frozen=True)
-class UnfinishedUpload:
-    """A multipart upload that is neither completed nor aborted."""
-
-    key: str
-    upload_id: str
-    initiated_at: datetime
-
-
-@dataclass(frozen=True)
 class ReplicaInfo:
     """What the destination says about an object; headers and metadata as in ObjectInfo."""
 
@@ -244,8 +235,8 @@ class ReplicaObject(Reader, Protocol):
 class DestinationStore(Protocol):
     """A bucket to write to. Safe to use from many threads.
 
-    An error of `put`, `delete`, `upload_part` or `complete_upload` has `may_still_land` set if the
-    destination may yet carry out the request.
+    An error of `put`, `set_tags`, `delete`, `upload_part` or `complete_upload` has `may_still_land`
+    set if the destination may yet carry out the request.
     """
 
     def put(self, key: str, body: Body, attributes: ReplicaAttributes) -> Receipt:
@@ -253,6 +244,15 @@ class DestinationStore(Protocol):
 
         Raises:
             ReplicationError: the request failed, or `body.read` raised the error.
+        """
+
+    def set_tags(self, key: str, tags: Mapping[str, str]) -> Receipt | None:
+        """Replace all tags of the object by one request, and leave the object as it is otherwise.
+
+        Returns None if OSS clearly says that there is no such object.
+
+        Raises:
+            ReplicationError: the request failed.
         """
 
     def delete(self, key: str) -> Receipt:
@@ -298,13 +298,6 @@ class DestinationStore(Protocol):
 
         Raises:
             ReplicationError: UPLOAD_GONE, or any other failure.
-        """
-
-    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        """List the unfinished uploads of the keys that begin with `prefix`, in the order of keys.
-
-        Raises:
-            ReplicationError: a request failed; raised during the iteration.
         """
 
     def head(self, key: str) -> ReplicaInfo | None:

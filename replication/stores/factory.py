@@ -8,9 +8,9 @@ next transfer opens a new store.
 import threading
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from replication.models import Destination, Source, SourceKind
+from replication.models import Source, SourceKind
 from replication.stores.aws import load_service_models
 from replication.stores.base import DestinationStore, SourceStore
 from replication.stores.credentials import access_key
@@ -29,6 +29,16 @@ _stores: dict[Hashable, Any] = {}  # by kind and whole configuration, the oldest
 # Without this lock, each transfer of a starting lane would open the same store again, with its own
 # connections.
 _open_lock = threading.Lock()
+
+
+class OssLocation(Protocol):
+    """A bucket of OSS with the credentials for it: a destination, or a past one's upload."""
+
+    endpoint: str
+    bucket: str
+    region: str
+    addressing: str
+    credential_profile: str
 
 
 def preload() -> None:
@@ -57,7 +67,7 @@ def source_store(source: Source) -> SourceStore:
     )
 
 
-def destination_store(destination: Destination) -> DestinationStore:
+def destination_store(destination: OssLocation) -> DestinationStore:
     """Return the store to write to this destination.
 
     Raises:

@@ -26,6 +26,12 @@ def waiting_deletes(rule: ReplicationRule) -> str:
     return cells.capped(held_deletes.count(rule.pk), held_deletes.MAX_SHOWN)
 
 
+@register.filter
+def has_waiting_deletes(rule: ReplicationRule) -> bool:
+    """Whether a delete of the rule waits for a person."""
+    return held_deletes.count(rule.pk) > 0
+
+
 @register.inclusion_tag("admin/replication/what_needs_you.html")
 def what_needs_you() -> dict[str, list[tuple[str, str]]]:
     """The problems of the status page, each with the list that shows more about it."""

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from replication.errors import Disposition, ErrorCode, ObjectMissing, ReplicationError
 from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
+from replication.mapping.metadata import PROVENANCE_SOURCE
+from replication.mapping.ownership import without_mark
 from replication.models import DeletePolicy, JobState, ReplicationRule, TransferJob
 from replication.stores.base import (
     DestinationStore,
@@ -154,7 +156,10 @@ class _Verifier:
 
     def _wanted(self, key: str, planned: PlannedKey, info: ObjectInfo) -> ReplicaAttributes:
         tags = self.source.tags(key, version_id=info.version_id) if info.tag_count else {}
-        return plan_attributes(self.rule, info, tags=tags, key=planned).attributes
+        planned_attributes = plan_attributes(
+            self.rule, info, source_key=key, tags=tags, key=planned
+        )
+        return planned_attributes.attributes
 
     def _differences(
         self,
@@ -186,7 +191,10 @@ class _Verifier:
             headers = {name: headers[name] for name in headers if name != "content-type"}
         tags = self.destination.tags(destination_key) if replica.tag_count else {}
         found = _name_differences("header", headers, wanted.content_headers)
-        found += _name_differences("metadata", replica.user_metadata, wanted.user_metadata)
+        wanted_metadata = wanted.user_metadata
+        if PROVENANCE_SOURCE not in replica.user_metadata:
+            wanted_metadata = without_mark(wanted_metadata)  # an earlier version of s3sync wrote it
+        found += _name_differences("metadata", replica.user_metadata, wanted_metadata)
         found += _name_differences("tag", tags, wanted.tags)
         if wanted.storage_class and replica.storage_class != wanted.storage_class:
             found.append(

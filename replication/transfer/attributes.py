@@ -14,11 +14,14 @@ from replication.mapping.keys import PlannedKey
 from replication.mapping.metadata import (
     PROVENANCE_ETAG,
     PROVENANCE_MODIFIED,
+    PROVENANCE_SOURCE,
     PROVENANCE_VERSION,
+    Dropped,
     MetadataPolicy,
     plan_content_headers,
     plan_metadata,
 )
+from replication.mapping.ownership import source_mark
 from replication.mapping.storage_classes import parse_storage_classes
 from replication.mapping.tags import TagPolicy, plan_tags
 from replication.models import EncryptionMethod, ObjectAcl, ReplicationRule
@@ -34,7 +37,12 @@ class PlannedAttributes:
 
 
 def plan_attributes(
-    rule: ReplicationRule, info: ObjectInfo, *, tags: Mapping[str, str], key: PlannedKey
+    rule: ReplicationRule,
+    info: ObjectInfo,
+    *,
+    source_key: str,
+    tags: Mapping[str, str],
+    key: PlannedKey,
 ) -> PlannedAttributes:
     """Plan the attributes of the replica of this object under this rule.
 
@@ -49,11 +57,12 @@ def plan_attributes(
             request_id=info.request_id,
         )
     headers = plan_content_headers(info.content_headers, policy=policy)
-    provenance = _provenance(info) | key.provenance | headers.provenance
-    metadata = plan_metadata(info.user_metadata, policy=policy, provenance=provenance)
+    mark = {PROVENANCE_SOURCE: source_mark(rule.source.location, source_key)}
+    ours = mark | provenance(info) | key.provenance | headers.provenance
+    metadata = plan_metadata(info.user_metadata, policy=policy, provenance=ours)
     planned_tags = plan_tags(tags, policy=TagPolicy(rule.tag_policy))
     dropped = [*headers.dropped, *metadata.dropped, *planned_tags.dropped]
-    remarks = [f"without {each.name!r}: {each.reason}" for each in dropped]
+    remarks = [remark_for_dropped(each) for each in dropped]
     remarks += [f"rewritten: {name!r}" for name in (*headers.rewritten, *metadata.rewritten)]
     if key.is_rewritten:
         remarks.append(f"rewritten key: {key.key!r}")
@@ -70,6 +79,22 @@ def plan_attributes(
     return PlannedAttributes(attributes, tuple(remarks))
 
 
+def provenance(info: ObjectInfo) -> dict[str, str]:
+    """The fields of a replica's metadata that say which state of the object it is a copy of."""
+    modified = info.last_modified.isoformat() if info.last_modified else ""
+    fields = {
+        PROVENANCE_ETAG: info.etag,
+        PROVENANCE_VERSION: info.version_id,
+        PROVENANCE_MODIFIED: modified,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def remark_for_dropped(dropped: Dropped) -> str:
+    """The remark for an attribute that the replica lacks."""
+    return f"without {dropped.name!r}: {dropped.reason}"
+
+
 def fingerprint(attributes: ReplicaAttributes) -> str:
     """A hash of the attributes, which is the same in every process."""
     text = json.dumps(asdict(attributes), sort_keys=True)
@@ -80,13 +105,3 @@ def _encryption(rule: ReplicationRule) -> Encryption | None:
     if rule.encryption == EncryptionMethod.BUCKET:
         return None
     return Encryption(rule.encryption, rule.kms_key_id)
-
-
-def _provenance(info: ObjectInfo) -> dict[str, str]:
-    modified = info.last_modified.isoformat() if info.last_modified else ""
-    fields = {
-        PROVENANCE_ETAG: info.etag,
-        PROVENANCE_VERSION: info.version_id,
-        PROVENANCE_MODIFIED: modified,
-    }
-    return {name: value for name, value in fields.items() if value}

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 import structlog
 
 from replication.errors import ErrorCode, ReplicationError
+from replication.mapping.ownership import without_mark
 from replication.models import MultipartUpload, Outcome
 from replication.stores.base import DestinationStore, Receipt, ReplicaInfo, SourceStore
 from replication.stores.checksums import SourceChecksum, combine_crc64
@@ -20,6 +21,7 @@ from replication.transfer.results import (
     LargeObject,
     UploadBegun,
 )
+from replication.transfer.tags import set_tags
 from replication.transfer.verified_body import Allowance, VerifiedBody, check_crc64
 
 log = structlog.get_logger(__name__)
@@ -28,7 +30,8 @@ log = structlog.get_logger(__name__)
 def begin_upload(
     large: LargeObject, destination: DestinationStore, *, raise_if_stopped: Callable[[], None]
 ) -> UploadBegun | Completion:
-    """Begin the upload, unless the replica is already a copy of exactly this object.
+    """Begin the upload, unless the replica is already a copy of exactly this object: then only set
+    its tags.
 
     Abort unfinished uploads of the same key first: only this job writes the key, so they are
     abandoned. If the credentials do not permit the check or the aborts, skip them: only permission
@@ -42,12 +45,10 @@ def begin_upload(
     with _ignoring_access_denied():
         replica = destination.head(key)
         if replica is not None and _is_copy(replica, large):
-            return _completion(large, Outcome.UNCHANGED, crc64=replica.crc64, replica=replica)
+            raise_if_stopped()
+            if set_tags(destination, key, attributes.tags, replica=replica) is not None:
+                return _completion(large, Outcome.UNCHANGED, crc64=replica.crc64, replica=replica)
     raise_if_stopped()
-    with _ignoring_access_denied():
-        for unfinished in list(destination.list_uploads(key)):
-            if unfinished.key == key:
-                destination.abort_upload(key, unfinished.upload_id)
     return UploadBegun(large, destination.create_upload(key, attributes))
 
 
@@ -143,14 +144,14 @@ def _compare_with_source(upload: MultipartUpload, parts: Sequence[CarriedPart]) 
 
 
 def _is_copy(replica: ReplicaInfo, large: LargeObject) -> bool:
-    """Whether the replica's metadata says that it is a copy of this object, with its attributes."""
+    """Whether the replica is a copy of this object, with its attributes except for the tags."""
     wanted = large.planned.attributes
     return (
         replica.size_bytes == large.info.size_bytes
         and bool(large.info.last_modified)
-        and replica.user_metadata == dict(wanted.user_metadata)
+        # A replica of an earlier version of s3sync has no mark, and is a copy all the same.
+        and without_mark(replica.user_metadata) == without_mark(wanted.user_metadata)
         and replica.content_headers == dict(wanted.content_headers)
-        and replica.tag_count == len(wanted.tags)
         and replica.storage_class == wanted.storage_class
     )
 

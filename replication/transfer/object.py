@@ -1,10 +1,11 @@
 """Makes one key at the destination equal to the source as it is now, and knows no queue."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
+from replication.mapping.ownership import mark_of
 from replication.mapping.parts import check_size, plan_parts
 from replication.models import (
     ArchivePolicy,
@@ -17,6 +18,7 @@ from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, 
 from replication.stores.checksums import source_checksum
 from replication.transfer.attributes import PlannedAttributes, plan_attributes
 from replication.transfer.results import Completion, DeleteWanted, LargeObject
+from replication.transfer.tags import SourceTags, TagsOfCopy, read_tags
 from replication.transfer.verified_body import Allowance, VerifiedBody, check_crc64
 
 
@@ -37,9 +39,13 @@ class Transfer:
     part_bytes: int
     allowance: Allowance | None = None
     size_bytes: int | None = None  # as last seen; if large, a HEAD is cheaper than a GET
+    ignores_filters: bool = False  # a person asked for this key
+    only_tags: bool = False  # nothing but tags is known to have changed
 
     def run(self) -> Completion | LargeObject | DeleteWanted:
         """Copy the object as it is now, or find that it is missing.
+
+        With `only_tags`, only set the replica's tags, if it is a copy of the object as it is now.
 
         This does not copy a large object and does not delete a replica: the result only says that
         this is the next step.
@@ -49,6 +55,8 @@ class Transfer:
                 CHECKSUM_MISMATCH.
             TransferStopped: this lane no longer holds the job, or must hand it over.
         """
+        if not self.rule.asks_for(self.key, ignoring_filters=self.ignores_filters):
+            return Completion(Outcome.UNWANTED)
         planned_key = plan_key(
             self.rule.destination_key(self.key),
             policy=KeyPolicy(self.rule.key_policy),
@@ -57,8 +65,9 @@ class Transfer:
         if isinstance(planned_key, SkippedKey):
             return Completion(Outcome.SKIPPED, remarks=planned_key.reason)
         try:
-            if (large := self._head_if_large(planned_key)) is not None:
-                return large
+            unopened = self._set_tags_of_copy(planned_key.key) or self._head_if_large(planned_key)
+            if unopened is not None:
+                return unopened
             source_object = self.source.open(self.key)
         except ObjectMissing as missing:
             return self._result_for_missing(planned_key.key, missing)
@@ -71,6 +80,18 @@ class Transfer:
             if isinstance(planned, LargeObject):
                 return planned
             return self._put(source_object, planned_key.key, planned)
+
+    def _set_tags_of_copy(self, destination_key: str) -> Completion | None:
+        if not self.only_tags or self.rule.source.kind != SourceKind.S3:
+            return None
+        return TagsOfCopy(
+            self.rule,
+            self.key,
+            destination_key,
+            self.source,
+            self.destination,
+            self.raise_if_stopped,
+        ).set()
 
     def _head_if_large(self, key: PlannedKey) -> LargeObject | None:
         """The object from a HEAD, if it was large when last seen and still is; else None."""
@@ -93,25 +114,16 @@ class Transfer:
         if parts is not None and info.is_pinnable:
             return LargeObject(info, key.key, parts, self._plan_attributes_of_large(info, key))
         check_size(info.size_bytes)
-        tags = self._tags(info) if info.tag_count else {}
-        return plan_attributes(self.rule, info, tags=tags, key=key)
+        tags = self.source.tags(self.key, version_id=info.version_id) if info.tag_count else {}
+        return plan_attributes(self.rule, info, source_key=self.key, tags=tags, key=key)
 
     def _plan_attributes_of_large(self, info: ObjectInfo, key: PlannedKey) -> PlannedAttributes:
-        """Read the tags whatever `tag_count` says: some servers do not count them in a HEAD."""
-        remarks: tuple[str, ...] = ()
-        tags: Mapping[str, str] = {}
+        found = SourceTags({})
         if self.rule.source.kind == SourceKind.S3:
-            try:
-                tags = self._tags(info)
-            except ReplicationError as error:
-                if info.tag_count or error.code is not ErrorCode.SOURCE_ACCESS_DENIED:
-                    raise
-                remarks = ("without tags, if the object has any: the source denies access to them",)
-        planned = plan_attributes(self.rule, info, tags=tags, key=key)
+            found = read_tags(self.source, self.key, info)
+        planned = plan_attributes(self.rule, info, source_key=self.key, tags=found.tags, key=key)
+        remarks = (found.unread,) if found.unread else ()
         return replace(planned, remarks=(*planned.remarks, *remarks))
-
-    def _tags(self, info: ObjectInfo) -> Mapping[str, str]:
-        return self.source.tags(self.key, version_id=info.version_id)
 
     def _put(
         self, source_object: SourceObject, destination_key: str, planned: PlannedAttributes
@@ -145,9 +157,14 @@ class Transfer:
     def _result_for_missing(
         self, destination_key: str, missing: ObjectMissing
     ) -> Completion | DeleteWanted:
-        if self.rule.delete_policy != DeletePolicy.MIRROR:
+        # What a person asks for although the filters exclude it is copied, but never deleted.
+        if self.rule.delete_policy != DeletePolicy.MIRROR or not self.rule.matches(self.key):
             return Completion(Outcome.ABSENT, source_request_id=missing.request_id)
-        return DeleteWanted(destination_key, missing.request_id)
+        replica = self.destination.head(destination_key)
+        if replica is None:
+            return Completion(Outcome.ABSENT, source_request_id=missing.request_id)
+        mark = mark_of(replica.user_metadata, location=self.rule.source.location, key=self.key)
+        return DeleteWanted(destination_key, missing.request_id, mark, replica.etag)
 
     def _request_restore_if_enabled(self) -> None:
         """Request a restore and raise SOURCE_RESTORING, if the rule restores archived objects.

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from replication.mapping.ownership import Mark
 from replication.mapping.parts import PartPlan
-from replication.models import Outcome
+from replication.models import HoldReason, Outcome
 from replication.stores.base import DestinationStore, ObjectInfo, PartReceipt
 from replication.stores.checksums import SourceChecksum
 from replication.transfer.attributes import PlannedAttributes
@@ -24,17 +25,17 @@ class Completion:
     destination_etag: str = ""
     destination_crc64: str = ""
     destination_request_id: str = ""
-    remarks: str = ""  # a line for each thing that the replica lacks or has in another form
+    remarks: str = ""  # lines; see TransferJob.remarks
 
 
 @dataclass(frozen=True)
 class ClaimedPart:
-    """A part that a lane claimed; `attempt` is the fencing token."""
+    """A part that a lane claimed; `token` is the fencing token of this claim."""
 
     id: int
     upload_pk: int
     number: int
-    attempt: int
+    token: int
     failures: int
     rule_id: int
     key: str
@@ -43,6 +44,11 @@ class ClaimedPart:
     pin: ObjectInfo
     parts: PartPlan
     checksum: SourceChecksum | None  # of the whole object, to combine from the parts
+
+    @property
+    def claim(self) -> tuple[int, int]:
+        """The part's id and the fencing token."""
+        return self.id, self.token
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,8 @@ class DeleteWanted:
 
     destination_key: str
     source_request_id: str
+    mark: Mark  # whose mark the replica carries
+    replica_etag: str
 
     def carry_out(
         self, destination: DestinationStore, *, raise_if_stopped: Callable[[], None]
@@ -86,6 +94,13 @@ class DeleteWanted:
             source_request_id=self.source_request_id,
             destination_request_id=receipt.request_id,
         )
+
+
+@dataclass(frozen=True)
+class DeleteHeld:
+    """The replica is not to be deleted before a person confirms it."""
+
+    reason: HoldReason
 
 
 @dataclass(frozen=True)

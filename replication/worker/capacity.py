@@ -4,14 +4,19 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, ValuesView
+from dataclasses import replace
 from datetime import timedelta
 
+from django.db.models import Count, Max, Sum
 from django.db.models.functions import Now
 
+from replication.jobs import ClaimedJob
 from replication.jobs.rate_limits import ByteAllowance
 from replication.models import CompletedMinute, ReplicationRule
 
-RULES_SECONDS = 3.0  # an operator's change of a rule takes effect within this time
+# The copy of the rules is at most this old. A change of what an operator sets is known sooner:
+# jobs are claimed with the version of their rule, and a NOTIFY tells of changes.
+RULES_SECONDS = 3.0
 # The share of a lane's places that one rule may take where there are several rules: its slow jobs
 # must not keep out those of all others.
 ONE_RULES_SHARE = 0.75
@@ -53,12 +58,29 @@ class Rulebook:
         """A rule was changed: have the rules read again before the next claim."""
         self._read_at = 0.0
 
+    def read_if_changed(self) -> None:
+        """Read the rules again if one was made, changed or deleted.
+
+        Ids and versions only grow: these three numbers together are different for different rules.
+        """
+        now = ReplicationRule.objects.aggregate(Count("pk"), Max("pk"), Sum("version"))
+        ours = [rule.version for rule in self.rules]
+        if (*now.values(),) != (len(ours), max(self._rules, default=None), sum(ours) or None):
+            self.read()
+
     def read(self) -> list[ReplicationRule]:
         """Read the rules again; returns the enabled ones."""
         rules = ReplicationRule.objects.select_related("source", "destination")
         self._rules = {rule.pk: rule for rule in rules}
         self._read_at = time.monotonic()
         return [rule for rule in self.rules if rule.enabled]
+
+    def apply_to(self, job: ClaimedJob) -> ClaimedJob:
+        """The job under its rule as it is known here, which is at least as new as at the claim."""
+        if self.of(job.rule_id).version < job.rule_version:
+            self.read()
+        version = self.of(job.rule_id).version
+        return job if version == job.rule_version else replace(job, rule_version=version)
 
     def begin(self) -> list[ReplicationRule]:
         """Read the rules, and which of them had a recent success in any lane; returns the enabled

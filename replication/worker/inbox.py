@@ -5,6 +5,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from replication.jobs.enqueueing import RULES_CHANGED
 from replication.jobs.uploads import PARTS
 from replication.worker.leases import Finished, FinishedPart
 
@@ -24,6 +25,7 @@ class Received:
     parts: list[FinishedPart] = field(default_factory=list)
     jobs_may_be_due: bool = False
     parts_may_be_due: bool = False
+    rules_have_changed: bool = False
 
 
 class Inbox:
@@ -68,6 +70,8 @@ def _sorted(messages: list[Message]) -> Received:
             received.parts.append(message)
         elif message == PARTS:
             received.parts_may_be_due = True
+        elif message == RULES_CHANGED:
+            received.rules_have_changed = True
         else:
             received.jobs_may_be_due = True
     return received

@@ -4,12 +4,19 @@ import time
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
-from replication.errors import HandOver, LeaseLost, ReplicationError, TransferStopped
+from replication.errors import (
+    HandOver,
+    LeaseLost,
+    ReplicationError,
+    RuleChanged,
+    TransferStopped,
+)
 from replication.jobs import ClaimedJob
 from replication.transfer.results import (
     CarriedPart,
     ClaimedPart,
     Completion,
+    DeleteHeld,
     DeleteWanted,
     LargeObject,
     UploadBegun,
@@ -18,12 +25,7 @@ from replication.transfer.results import (
 # A lane stops trusting a lease this share of it before the database does.
 LEASE_MARGIN = 0.2
 
-Claim = tuple[int, int]  # id and attempt, the fencing token
-
-
-def claim_of(claimed: ClaimedJob | ClaimedPart) -> Claim:
-    """The id and the fencing token of a claimed job or part."""
-    return claimed.id, claimed.attempt
+Claim = tuple[int, int]  # id and fencing token
 
 
 def trusted_until(asked_at: float, *, lease_seconds: float) -> float:
@@ -37,16 +39,20 @@ class Held:
 
     held_until: float
     is_to_be_handed_over: bool = False
+    rule_has_changed: bool = False
 
     def raise_if_stopped(self) -> None:
         """Return if the transfer may go on.
 
         Raises:
             LeaseLost: another lane may have taken it over.
+            RuleChanged: its rule was changed since the transfer began.
             HandOver: this lane ends, and another lane is to have it.
         """
         if time.monotonic() >= self.held_until:
             raise LeaseLost
+        if self.rule_has_changed:
+            raise RuleChanged
         if self.is_to_be_handed_over:
             raise HandOver
 
@@ -79,7 +85,13 @@ def extend(
 
 
 JobResult = (
-    Completion | LargeObject | UploadBegun | DeleteWanted | ReplicationError | TransferStopped
+    Completion
+    | LargeObject
+    | UploadBegun
+    | DeleteWanted
+    | DeleteHeld
+    | ReplicationError
+    | TransferStopped
 )
 PartResult = CarriedPart | ReplicationError | TransferStopped
 

@@ -17,7 +17,7 @@ from replication.models import ReplicationRule
 from replication.transfer.results import CarriedPart
 from replication.worker import leases, steps
 from replication.worker.capacity import Rulebook
-from replication.worker.leases import Claim, FinishedPart, HeldPart, claim_of
+from replication.worker.leases import Claim, FinishedPart, HeldPart
 from replication.worker.runner import Runner
 
 log = structlog.get_logger(__name__)
@@ -74,7 +74,7 @@ class PartCarrier:
         until = leases.trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
         for part in claimed:
             rule = rules[part.rule_id]
-            held = self._held[claim_of(part)] = HeldPart(until, part=part)
+            held = self._held[part.claim] = HeldPart(until, part=part)
             step = partial(steps.carry, held, rule, allowance=self._rulebook.allowance(rule))
             self._runner.start_part(held, step)
 
@@ -90,7 +90,7 @@ class PartCarrier:
                 uploads.put_back(end.part)
             elif isinstance(end.result, ReplicationError):
                 self._apply_error(end, end.result, self._rulebook.of(end.part.rule_id))
-            self._held.pop(claim_of(end.part), None)
+            self._held.pop(end.part.claim, None)
         self.more_may_be_due = True
 
     def _apply_error(

@@ -8,10 +8,16 @@ from django.db import DataError
 
 from replication import jobs
 from replication.cluster.database import Persistently
-from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError
-from replication.jobs import ClaimedJob, JobOrder, delete_brake, parking, rate_limits
-from replication.models import ArchivePolicy, JobOrigin, JobState, Outcome, ReplicationRule
-from replication.transfer.results import Completion, DeleteWanted, LargeObject
+from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError, RuleChanged
+from replication.jobs import ClaimedJob, JobOrder, parking, rate_limits
+from replication.models import (
+    ArchivePolicy,
+    JobOrigin,
+    JobState,
+    Outcome,
+    ReplicationRule,
+)
+from replication.transfer.results import Completion, DeleteHeld, DeleteWanted, LargeObject
 from replication.worker.capacity import Rulebook
 from replication.worker.leases import Finished
 
@@ -22,22 +28,6 @@ _HOPELESS = {Disposition.PERSON, Disposition.PERMANENT}
 # These count as no failure of the job: a changed object is copied in its new form, and throttling
 # is caused by the traffic of all jobs together.
 _NO_FAILURES = {ErrorCode.SOURCE_CHANGED, ErrorCode.DESTINATION_THROTTLED}
-
-
-def permitted_deletes(
-    finished: Sequence[Finished], rulebook: Rulebook
-) -> tuple[list[tuple[ClaimedJob, DeleteWanted]], list[Finished]]:
-    """The deletes that the brake permits now, and all other ends."""
-    wanting = {
-        end.job.id: (end.job, end.result)
-        for end in finished
-        if isinstance(end.result, DeleteWanted)
-    }
-    if not wanting:
-        return [], list(finished)
-    permitted = delete_brake.ask([(job, rulebook.of(job.rule_id)) for job, _ in wanting.values()])
-    rest = [end for end in finished if end.job.id not in wanting.keys() & permitted]
-    return [wanting[job_id] for job_id in wanting.keys() & permitted], rest
 
 
 def settle_all(
@@ -67,7 +57,10 @@ def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
     lost = _complete(completions, rulebook)
     jobs.await_confirmation([end.job for end in finished if isinstance(end.result, DeleteWanted)])
     for end in finished:
-        if isinstance(end.result, HandOver):
+        if isinstance(end.result, DeleteHeld):
+            jobs.await_confirmation([end.job], reason=end.result.reason)
+    for end in finished:
+        if isinstance(end.result, HandOver | RuleChanged):
             jobs.hand_over(end.job, size_bytes=end.size_bytes)
         elif isinstance(end.result, LargeObject):
             # This lane leads as many large objects as it may. Another lane will lead this one.
@@ -75,7 +68,15 @@ def settle(finished: Sequence[Finished], rulebook: Rulebook) -> None:
         elif isinstance(end.result, ReplicationError):
             lost += _fail_attempt(end.job, end.result, rulebook)
     jobs.enqueue(
-        [JobOrder(job.rule_id, job.key) for job in lost],
+        [
+            JobOrder(
+                job.rule_id,
+                job.key,
+                ignores_filters=job.ignores_filters,
+                only_tags=job.only_tags,
+            )
+            for job in lost
+        ],
         origin=JobOrigin.LOST_LEASE,
         priority=jobs.PRIORITY_EVENT,
     )
@@ -103,7 +104,7 @@ def _complete(
             parking.note_success(rule_id)
             rulebook.expire()
     for job, done in completions:
-        if job.id in completed:
+        if job.claim in completed:
             log.info(
                 "job.completed",
                 job=job.id,
@@ -112,7 +113,7 @@ def _complete(
                 outcome=done.outcome.value,
                 size_bytes=done.size_bytes,
             )
-    return [job for job, _ in completions if job.id not in completed]
+    return [job for job, _ in completions if job.claim not in completed]
 
 
 def _fail_attempt(job: ClaimedJob, error: ReplicationError, rulebook: Rulebook) -> list[ClaimedJob]:
@@ -138,10 +139,12 @@ def apply_error(job: ClaimedJob, rule: ReplicationRule, error: ReplicationError)
     """Settle the job as its error's disposition says; None if its lease was lost.
 
     An error that concerns the whole rule or destination is recorded there. It uses up no try of
-    the job.
+    the job. An error that no retry can help counts only under the rule as it is now.
     """
     if error.code is ErrorCode.SOURCE_RESTORING:
         return jobs.await_restore(job, error)
+    if error.disposition in _HOPELESS and jobs.outdated([job]):
+        return JobState.PENDING if jobs.hand_over(job) else None
     if error.disposition is Disposition.PERSON and parking.note_error(rule.pk, error):
         return jobs.retry_later(job, error, uses_up_a_try=False)
     if error.disposition in _HOPELESS and not _will_be_restored(rule, error):

@@ -62,6 +62,8 @@ def transfer(
         part_bytes=part_bytes,
         allowance=allowance,
         size_bytes=held.job.size_bytes,
+        ignores_filters=held.job.ignores_filters,
+        only_tags=held.job.only_tags,
     ).run()
 
 

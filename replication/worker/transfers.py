@@ -11,10 +11,10 @@ from replication import jobs
 from replication.cluster.database import Persistently
 from replication.jobs import ClaimedJob, parking, rate_limits
 from replication.mapping.parts import MAX_PUT_BYTES
-from replication.worker import leases, settling, steps
+from replication.worker import deletes, leases, settling, steps
 from replication.worker.capacity import Rulebook, Throughput
 from replication.worker.inbox import Inbox
-from replication.worker.leases import Claim, Finished, HeldJob, claim_of
+from replication.worker.leases import Claim, Finished, HeldJob
 from replication.worker.part_carrier import PartCarrier
 from replication.worker.runner import Runner
 from replication.worker.upload_leader import UploadLeader
@@ -24,6 +24,7 @@ from replication.worker.upload_leader import UploadLeader
 ASK_SECONDS = 1.0
 ASK_FOR_PARTS_SECONDS = 10.0  # parts of large objects that other lanes lead
 LOOK_SECONDS = 0.5  # the longest wait for a result, so that a stop is noticed
+CHECK_RULES_SECONDS = 0.5  # while jobs are in flight: a NOTIFY of a change may have been lost
 
 
 class Transfers:
@@ -37,7 +38,7 @@ class Transfers:
         self._runner = runner
         self._persistently = persistently
         self._limits = settings.S3SYNC
-        # By id and attempt: a job that was lost may be claimed again while its old transfer ends.
+        # By claim: a job that was lost may be claimed again while its old transfer ends.
         self._held: dict[Claim, HeldJob] = {}
         self._rulebook = Rulebook()
         self._throughput = Throughput()
@@ -47,6 +48,7 @@ class Transfers:
         )
         self._ask_at = 0.0
         self._ask_for_parts_at = 0.0
+        self._check_rules_at = 0.0
         self._more_may_be_due = True
 
     def begin(self) -> None:
@@ -111,6 +113,8 @@ class Transfers:
     def claim(self) -> None:
         """Claim jobs and parts that may be due, for the places that are free, and start them."""
         now = time.monotonic()
+        if self._held and now >= self._check_rules_at:
+            self._persistently(self._stop_what_an_old_rule_started)
         if now >= self._ask_at:
             self._more_may_be_due = True
             self._ask_at = now + ASK_SECONDS
@@ -149,8 +153,9 @@ class Transfers:
 
     def _start(self, claimed: list[ClaimedJob], *, asked_at: float) -> None:
         until = leases.trusted_until(asked_at, lease_seconds=self._limits.lease_seconds)
-        for job in claimed:
-            held = self._held[claim_of(job)] = HeldJob(until, job=job)
+        # Before any is held: a held job without a step would never end.
+        for job in [self._rulebook.apply_to(job) for job in claimed]:
+            held = self._held[job.claim] = HeldJob(until, job=job)
             self._start_transfer(held, threshold_bytes=self._limits.multipart_threshold_bytes)
 
     def _start_transfer(self, held: HeldJob, *, threshold_bytes: int) -> None:
@@ -164,6 +169,13 @@ class Transfers:
             allowance=self._rulebook.allowance(rule),
         )
         self._runner.start_step(held, step)
+
+    def _stop_what_an_old_rule_started(self) -> None:
+        self._check_rules_at = time.monotonic() + CHECK_RULES_SECONDS
+        self._rulebook.read_if_changed()
+        for held in self._held.values():
+            if self._rulebook.of(held.job.rule_id).version != held.job.rule_version:
+                held.rule_has_changed = True
 
     def _carry_parts(self) -> None:
         """Carry parts of large objects, of any lane, on the places that are free."""
@@ -182,6 +194,8 @@ class Transfers:
         if received.parts_may_be_due:
             self._carrier.expect_parts()
             self._persistently(self._leader.look)
+        if received.rules_have_changed:
+            self._persistently(self._stop_what_an_old_rule_started)
         if received.jobs_may_be_due:
             self._more_may_be_due = True
         if received.parts:
@@ -193,7 +207,7 @@ class Transfers:
 
     def _goes_on(self, end: Finished) -> bool:
         """Start the next step of a large object; returns whether it has one."""
-        held = self._held[claim_of(end.job)]
+        held = self._held[end.job.claim]
         if self._leader.must_be_in_one_piece(end):
             self._persistently(partial(self._leader.forget, end.job, end.result))
             self._start_transfer(held, threshold_bytes=MAX_PUT_BYTES)
@@ -202,12 +216,10 @@ class Transfers:
 
     def _begin_deletes(self, finished: list[Finished]) -> list[Finished]:
         """Start the deletes that the brake permits; returns all other ends."""
-        permitted, rest = self._persistently(
-            partial(settling.permitted_deletes, finished, self._rulebook)
-        )
+        permitted, rest = self._persistently(partial(deletes.select, finished, self._rulebook))
         for job, wanted in permitted:
             rule = self._rulebook.of(job.rule_id)
-            held = self._held[claim_of(job)]
+            held = self._held[job.claim]
             self._runner.start_step(held, partial(steps.delete, held, rule, wanted))
         return rest
 
@@ -216,7 +228,7 @@ class Transfers:
         for end in finished:
             if self._leader.leads(end.job):
                 self._persistently(partial(self._leader.forget, end.job, end.result))
-            del self._held[claim_of(end.job)]
+            del self._held[end.job.claim]
         # A pending job of the same key may have waited for one of these.
         self._more_may_be_due = True
 

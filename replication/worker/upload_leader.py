@@ -11,7 +11,7 @@ from functools import partial
 
 from django.conf import settings
 
-from replication.errors import ErrorCode, HandOver, ReplicationError, TransferStopped
+from replication.errors import ErrorCode, HandOver, LeaseLost, ReplicationError, TransferStopped
 from replication.jobs import ClaimedJob, uploads
 from replication.mapping.parts import MAX_PUT_BYTES
 from replication.models import MultipartUpload, ReplicationRule
@@ -20,7 +20,7 @@ from replication.transfer.multipart import begin_upload, complete_upload
 from replication.transfer.results import Completion, LargeObject, UploadBegun
 from replication.worker.capacity import Rulebook
 from replication.worker.inbox import Inbox
-from replication.worker.leases import Claim, Finished, HeldJob, JobResult, claim_of
+from replication.worker.leases import Claim, Finished, HeldJob, JobResult
 from replication.worker.runner import Runner
 
 # The share of a lane's places that may be led large objects.
@@ -63,7 +63,7 @@ class UploadLeader:
 
     def leads(self, job: ClaimedJob) -> bool:
         """Whether the job is a large object's, and led here."""
-        return claim_of(job) in self._led
+        return job.claim in self._led
 
     @property
     def may_lead_more(self) -> bool:
@@ -73,7 +73,7 @@ class UploadLeader:
 
     def must_be_in_one_piece(self, end: Finished) -> bool:
         """Whether the source ignored a range request, and one PUT can carry the object."""
-        led = self._led.get(claim_of(end.job))
+        led = self._led.get(end.job.claim)
         return (
             isinstance(end.result, ReplicationError)
             and end.result.code is ErrorCode.SOURCE_RANGE_IGNORED
@@ -86,7 +86,8 @@ class UploadLeader:
         if isinstance(end.result, UploadBegun):
             self._take_begun(end.job, end.result)
             return True
-        if isinstance(end.result, LargeObject) and self.may_lead_more:
+        # Led already: this statement runs once more, because the database was away.
+        if isinstance(end.result, LargeObject) and (self.leads(end.job) or self.may_lead_more):
             try:
                 self._lead(held, end.result)
             except ReplicationError as error:
@@ -97,7 +98,7 @@ class UploadLeader:
     def _lead(self, held: HeldJob, large: LargeObject) -> None:
         """Resume the object's upload, or begin one."""
         rule = self._rulebook.of(held.job.rule_id)
-        led = self._led[claim_of(held.job)] = _Led(held, rule, large)
+        led = self._led[held.job.claim] = _Led(held, rule, large)
         led.upload = uploads.resumable(held.job, large, rule.destination)
         if led.upload is None:
             step = partial(
@@ -111,8 +112,10 @@ class UploadLeader:
 
     def _take_begun(self, job: ClaimedJob, begun: UploadBegun) -> None:
         """Record the upload that OSS has begun, so that lanes can claim its parts."""
-        led = self._led[claim_of(job)]
+        led = self._led[job.claim]
         led.upload = uploads.begin(job, begun.large, led.rule, upload_id=begun.upload_id)
+        if led.upload is None:
+            self._inbox.put(Finished(job, LeaseLost()))
         self._offer_parts()
 
     def look(self) -> None:
@@ -161,7 +164,7 @@ class UploadLeader:
 
     def forget(self, job: ClaimedJob, result: JobResult) -> None:
         """Lead the job no more: it is settled with this result, or goes on in one piece."""
-        led = self._led.pop(claim_of(job), None)
+        led = self._led.pop(job.claim, None)
         if led is None or led.upload is None:
             return
         if isinstance(result, Completion):

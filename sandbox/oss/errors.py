@@ -4,7 +4,7 @@ import base64
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-# Stands for an EC of OSS that is not known.
+# The placeholder for an EC of OSS that is not known.
 UNKNOWN_EC = "0000-00000000"
 
 

@@ -214,7 +214,7 @@ def page_of(bucket: Bucket, prefix: str, delimiter: str, *, after: str, limit: i
 
 
 def _group(key: str, prefix: str, delimiter: str) -> str | None:
-    """The common prefix that stands for a key, if any."""
+    """The common prefix that a listing has instead of the key, if any."""
     if not delimiter:
         return None
     end = key.find(delimiter, len(prefix))

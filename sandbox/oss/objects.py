@@ -212,7 +212,12 @@ def put_object_tagging(exchange: Exchange) -> Answer:
     tag_set = root.find("TagSet")
     if root.tag != "Tagging" or tag_set is None:
         raise OssError("MalformedXML")
-    pairs = [(tag.findtext("Key", ""), tag.findtext("Value", "")) for tag in tag_set.findall("Tag")]
+    pairs = []
+    for tag in tag_set:
+        key, value = tag.findtext("Key"), tag.findtext("Value")
+        if tag.tag != "Tag" or key is None or value is None:
+            raise OssError("MalformedXML")
+        pairs.append((key, value))
     return _set_tags(exchange, names.check_tags(pairs), status=200)
 
 

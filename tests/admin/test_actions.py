@@ -1,5 +1,7 @@
 """Operators' actions on jobs and rules act once, and the message has the numbers."""
 
+import html
+
 from django.test import Client
 from django.urls import reverse
 
@@ -105,6 +107,7 @@ def look_again(client: Client, rule: ReplicationRule, keys: str):
 def test_look_again_takes_each_line_literally_as_a_key(
     operator_client: Client, service: Service
 ) -> None:
+    ReplicationRule.objects.filter(pk=service.rule.pk).update(source_prefix="")
     response = look_again(
         operator_client, service.rule, "a b.jpg\r\n  spaces \r\nnext\u2028line\r\na b.jpg\r\n"
     )
@@ -112,6 +115,15 @@ def test_look_again_takes_each_line_literally_as_a_key(
     jobs = TransferJob.objects.all()
     assert {job.key for job in jobs} == {"a b.jpg", "  spaces ", "next\u2028line"}
     assert {(job.origin, job.rule_id) for job in jobs} == {(JobOrigin.ADMIN, service.rule.pk)}
+
+
+def test_look_again_refuses_keys_outside_the_rules_prefix(
+    operator_client: Client, service: Service
+) -> None:
+    response = look_again(operator_client, service.rule, "photos/a.jpg\r\na.jpg")
+    page = html.unescape(response.content.decode())
+    assert "rule photos is for keys that begin with 'photos/', and 'a.jpg' does not" in page
+    assert not TransferJob.objects.exists()
 
 
 def test_look_again_names_invalid_lines_and_creates_no_job(

@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from replication.models import DeadLetter, TransferJob
+from replication.models import AuditEntry, DeadLetter, TransferJob
 from tests.admin.pages import change_url, list_url, messages_of, run_action
 from tests.support.story import Service
 
@@ -65,6 +65,20 @@ def test_a_letter_can_be_replayed_on_its_page(operator_client: Client, service: 
     assert response.redirect_chain[-1][0] == list_url("deadletter")
     again = operator_client.post(replay_url(letter), follow=True)
     assert messages_of(again) == "Nothing was replayed: the selected dead letters no longer exist."
+
+
+def test_a_letter_of_one_record_names_its_number_and_is_replayed_alone(
+    operator_client: Client, service: Service
+) -> None:
+    letter, whole = a_letter(service, 1), a_letter(service, 2)
+    DeadLetter.objects.filter(pk=letter.pk).update(record=6)
+    page = operator_client.get(list_url("deadletter")).content.decode()
+    assert '<td class="field-record_number">6</td>' in page
+    assert '<td class="field-record_number"><span class="nothing">–</span></td>' in page
+    run_action(operator_client, "deadletter", "replay", [letter.pk])
+    assert TransferJob.objects.get().key == "photos/1.jpg"
+    assert DeadLetter.objects.get() == whole
+    assert AuditEntry.objects.get().about == "dead letters message-1, record 6"
 
 
 def test_a_letter_that_still_fails_is_shown_with_its_new_reason(

@@ -22,7 +22,7 @@ from replication.models import (
     TransferJob,
 )
 from tests.admin.pages import LISTS, list_url
-from tests.support.story import Service, make_job, make_story
+from tests.support.story import Service, make_job, make_story, make_upload_to_abort
 
 
 def make_more(service: Service) -> None:
@@ -44,6 +44,7 @@ def make_more(service: Service) -> None:
             queue=service.queue, message_id=number, body="", reason="", received_at=now
         )
         Heartbeat.objects.create(kind=LoopKind.LANE, asked_at=now, started_at=now, beat_at=now)
+        make_upload_to_abort(f"{number}.mp4")
 
 
 def insert_jobs(rule: ReplicationRule, *, number: int) -> None:

@@ -22,7 +22,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.tools.rules_file.sections import section_of
-from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url, messages_of
+from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url
 from tests.support.story import Service, make_job, make_story
 
 
@@ -153,6 +153,7 @@ def test_a_rule_is_added_with_every_field_of_its_form(
     add_rule(
         operator_client,
         service,
+        destination_prefix="scans/",
         include="**/*.jpg\r\n**/*.png\r\n",
         exclude="tmp/**",
         key_policy="rewrite",
@@ -219,28 +220,6 @@ def test_saving_an_unchanged_rule_changes_nothing(
     operator_client.post(url, {name: value for name, value in shown.items() if value is not None})
     after = ReplicationRule.objects.values().get(pk=service.rule.pk)
     assert after == before
-
-
-def test_a_warning_names_rules_that_write_to_the_same_keys(
-    operator_client: Client, service: Service
-) -> None:
-    response = add_rule(operator_client, service, source_prefix="photos/2026/")
-    assert "This rule and photos can write to the same keys" in messages_of(response)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"source_prefix": "scans/"},
-        {"source_prefix": "photos/", "destination_prefix": "elsewhere/"},
-    ],
-)
-def test_there_is_no_warning_for_rules_that_write_to_other_keys(
-    operator_client: Client, service: Service, fields: dict[str, str]
-) -> None:
-    assert "can write to the same keys" not in messages_of(
-        add_rule(operator_client, service, **fields)
-    )
 
 
 def test_an_incomplete_source_is_refused_with_the_reason(

@@ -14,6 +14,7 @@ from replication.api.event_bodies import MAX_BODY_BYTES
 from replication.api.events import MAX_EVENTS
 from replication.models import JobOrigin, TransferJob
 from tests.support.examples import a_rule
+from tests.support.paths import DATA
 
 URL = "/api/v1/events"
 NATIVE = {
@@ -94,19 +95,122 @@ def test_a_key_that_no_filter_matches_is_counted_as_unmatched(caller):
 
 def test_an_unknown_domain_gets_404_and_creates_no_job(caller):
     a_rule(domain="files.example.com")
-    answer = post(
-        caller,
-        [{"domain": "files.example.com", "key": "a"}, {"domain": "other.example.com", "key": "a"}],
-    )
+    answer = post(caller, {"domain": "other.example.com", "key": "a"})
     assert answer.status_code == 404
-    assert answer.json()["error"] == "unknown_domain"
-    assert "other.example.com" in answer.json()["detail"]
+    detail = (
+        "no enabled rule has a source with the domain 'other.example.com': add the domain to a "
+        "source, and a rule to the source."
+    )
+    assert answer.json() == {
+        "error": "unknown_domain",
+        "detail": detail,
+        "job_ids": [],
+        "unmatched": 0,
+        "results": [
+            {"number": 0, "result": "refused", "error": "unknown_domain", "detail": detail}
+        ],
+    }
     assert not TransferJob.objects.exists()
 
 
 def test_the_domain_of_a_disabled_rule_gets_404(caller):
     a_rule(domain="files.example.com", enabled=False)
     assert post(caller, {"domain": "files.example.com", "key": "a"}).status_code == 404
+
+
+# -- items beside a refused one ----------------------------------------------------------------
+
+
+def results_of(answer):
+    return [(each["number"], each["result"], each["error"]) for each in answer.json()["results"]]
+
+
+def test_an_unknown_domain_in_a_list_takes_no_other_item_with_it(caller):
+    a_rule(domain="files.example.com", source_prefix="in/")
+    answer = post(
+        caller,
+        [
+            {"domain": "files.example.com", "key": "in/a"},
+            {"domain": "other.example.com", "key": "in/b"},
+            {"domain": "files.example.com", "key": "out/c"},
+            {"domain": "files.example.com", "key": "in/d"},
+        ],
+    )
+    assert answer.status_code == 404
+    assert results_of(answer) == [
+        (0, "taken", ""),
+        (1, "refused", "unknown_domain"),
+        (2, "unmatched", ""),
+        (3, "taken", ""),
+    ]
+    content = answer.json()
+    assert content["error"] == "unknown_domain"
+    assert content["detail"].startswith("Refused items: 1 of 4. Item 1: no enabled rule has")
+    assert content["detail"].endswith("The others are taken. `results` has each item.")
+    assert (len(content["job_ids"]), content["unmatched"]) == (2, 1)
+    assert set(TransferJob.objects.values_list("key", flat=True)) == {"in/a", "in/d"}
+
+
+def test_an_invalid_item_of_a_list_takes_no_other_item_with_it(caller):
+    a_rule(domain="files.example.com")
+    good = {"domain": "files.example.com", "key": "a"}
+    bad = [{"domain": "files.example.com", "key": "a\0b"}, 3, good | {"key": "x" * 1025}]
+    answer = post(caller, [*bad, {"domain": "other.example.com", "key": "a"}, good])
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_event")
+    assert results_of(answer) == [
+        *((number, "refused", "invalid_event") for number in range(3)),
+        (3, "refused", "unknown_domain"),
+        (4, "taken", ""),
+    ]
+    assert answer.json()["results"][0]["detail"] == (
+        "[0].key contains a NUL character, which PostgreSQL can't store."
+    )
+    assert TransferJob.objects.get().key == "a"
+
+
+def test_a_list_of_refused_items_says_that_none_is_taken(caller):
+    answer = post(caller, [{"domain": "other.example.com", "key": key} for key in "ab"])
+    assert answer.status_code == 404
+    assert answer.json()["detail"].startswith("Refused items: 2 of 2.")
+    assert "The others" not in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["s3", "sns"])
+def test_the_message_of_a_report_from_the_field_loses_no_good_record(caller, wrapped):
+    a_rule(bucket="photos")
+    message = json.loads((DATA / "two-records-second-key-has-nul.json").read_text())
+    sns = {"Type": "Notification", "Message": json.dumps(message)}
+    answer = post(caller, sns if wrapped else message)
+    assert answer.status_code == 422
+    assert results_of(answer) == [(0, "taken", ""), (1, "refused", "invalid_event")]
+    assert "s3.object.key contains a NUL character" in answer.json()["detail"]
+    assert "no retry and no replay can ever succeed" in answer.json()["detail"]
+    assert TransferJob.objects.get().key == "good.jpg"
+    assert answer.json()["job_ids"] == [TransferJob.objects.get().pk]
+
+
+def test_the_records_of_lambdas_record_of_an_invocation_are_numbered_through(caller):
+    a_rule()
+    messages = [{"Sns": {"Message": json.dumps(NATIVE)}}, {"Sns": {"Message": "no JSON"}}]
+    payload = {"Records": [*messages, {"Sns": {"Message": json.dumps({"Records": [{}]})}}]}
+    answer = post(caller, {"requestContext": {}, "requestPayload": payload})
+    assert results_of(answer) == [
+        (0, "taken", ""),
+        (1, "refused", "invalid_event"),
+        (2, "refused", "invalid_event"),
+    ]
+
+
+def test_items_that_can_not_be_told_apart_have_no_results(caller):
+    answer = post(caller, {"Records": 3})
+    assert answer.status_code == 422
+    assert answer.json() == {
+        "error": "invalid_event",
+        "detail": "Records is not a list.",
+        "job_ids": [],
+        "unmatched": 0,
+        "results": [],
+    }
 
 
 @pytest.mark.parametrize(
@@ -244,7 +348,7 @@ def test_the_schema_is_served_and_describes_the_body(client):
 @pytest.mark.django_db(transaction=True)
 def test_over_http_the_jobs_are_committed_when_the_answer_arrives(live_server):
     a_rule(domain="files.example.com")
-    http_connection = http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=10)
+    http_connection = http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=60)
     token = settings.S3SYNC.api_tokens[0]
     http_connection.request(
         "POST",
@@ -260,7 +364,7 @@ def test_over_http_the_jobs_are_committed_when_the_answer_arrives(live_server):
 
 @pytest.mark.django_db(transaction=True)
 def test_over_http_a_body_announced_as_too_large_is_refused_before_it_is_sent(live_server):
-    http_connection = http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=10)
+    http_connection = http.client.HTTPConnection(urlsplit(live_server.url).netloc, timeout=60)
     http_connection.putrequest("POST", URL)
     http_connection.putheader("Authorization", f"Bearer {settings.S3SYNC.api_tokens[0]}")
     http_connection.putheader("Content-Length", str(10 * MAX_BODY_BYTES))

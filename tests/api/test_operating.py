@@ -58,16 +58,23 @@ def test_a_rule_is_paused_and_resumed_by_name(operator: Client):
     assert (answer.status_code, answer.json()["error"]) == (404, "no_such_rule")
 
 
-def test_look_again_ignores_the_filters_of_the_rule(operator: Client):
-    a_rule("photos", source_prefix="p/")
-    answer = post(operator, "rules/photos/look-again", {"keys": ["a b.jpg", "é+%20"]})
+def test_look_again_ignores_the_filters_of_the_rule_but_not_its_prefix(operator: Client):
+    a_rule("photos", source_prefix="p/", include="p/*.png")
+    answer = post(operator, "rules/photos/look-again", {"keys": ["p/fine.png", "a.png", "b.png"]})
+    assert (answer.status_code, answer.json()["error"]) == (422, "keys_outside_rule")
+    detail = answer.json()["detail"]
+    assert "rule photos is for keys that begin with 'p/', and 'a.png' and 1 more key" in detail
+    assert not TransferJob.objects.exists()
+
+    answer = post(operator, "rules/photos/look-again", {"keys": ["p/a b.jpg", "p/é+%20"]})
     assert (answer.status_code, len(answer.json()["job_ids"])) == (202, 2)
     jobs = TransferJob.objects.all()
     assert {(job.key, job.origin) for job in jobs} == {
-        ("a b.jpg", JobOrigin.ADMIN),
-        ("é+%20", JobOrigin.ADMIN),
+        ("p/a b.jpg", JobOrigin.ADMIN),
+        ("p/é+%20", JobOrigin.ADMIN),
     }
-    assert audit_entries() == [(AuditAction.LOOKED_AGAIN, "rule photos: keys a b.jpg, é+%20", 2)]
+    about = "rule photos: keys p/a b.jpg, p/é+%20"
+    assert audit_entries() == [(AuditAction.LOOKED_AGAIN, about, 2)]
     for keys in ([], [""], ["x" * 1025], ["a\0"], ["\ud800"], ["a"] * 1001, "a", [1]):
         answer = post(operator, "rules/photos/look-again", {"keys": keys})
         assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request"), keys
@@ -216,7 +223,10 @@ def test_dead_letters_are_read_replayed_and_deleted(operator: Client):
     assert len(page["dead_letters"]) == 2
     rest = operator.get("/api/v1/dead-letters", {"cursor": page["next_cursor"]}).json()
     assert [letter["id"] for letter in rest["dead_letters"]] == [good.pk]
+    assert [letter["record"] for letter in page["dead_letters"]] == [None, None]
+    DeadLetter.objects.filter(pk=bad.pk).update(record=2)
     assert operator.get(f"/api/v1/dead-letters/{bad.pk}").json()["body"] == "?"
+    assert operator.get(f"/api/v1/dead-letters/{bad.pk}").json()["record"] == 2
     assert post(operator, f"dead-letters/{good.pk}/replay").json()["letters"] == 1
     assert post(operator, f"dead-letters/{bad.pk}/replay").json()["still_unparseable"] == 1
     assert operator.delete(f"/api/v1/dead-letters/{bad.pk}").status_code == 204
@@ -224,6 +234,6 @@ def test_dead_letters_are_read_replayed_and_deleted(operator: Client):
         assert operator.get(f"/api/v1/{path}").json()["error"] == "no_such_dead_letter"
     assert audit_entries() == [
         (AuditAction.LETTERS_REPLAYED, "dead letters 0", 1),
-        (AuditAction.LETTERS_REPLAYED, "dead letters 1", 0),
-        (AuditAction.LETTERS_DELETED, "dead letters 1", 1),
+        (AuditAction.LETTERS_REPLAYED, "dead letters 1, record 2", 0),
+        (AuditAction.LETTERS_DELETED, "dead letters 1, record 2", 1),
     ]

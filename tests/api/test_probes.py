@@ -44,7 +44,7 @@ def test_while_the_database_is_down_callers_are_told_to_retry():
     # Nothing listens on port 1.
     away = "postgresql://s3sync:password@127.0.0.1:1/s3sync"
     with gunicorn(DATABASE_URL=away, S3SYNC_API_TOKENS=TOKEN) as address:
-        server = http.client.HTTPConnection(address, timeout=30)
+        server = http.client.HTTPConnection(address, timeout=90)
 
         def ask(method: str, path: str, body: str | None = None):
             server.request(method, path, body, {"Authorization": f"Bearer {TOKEN}"})

@@ -1,4 +1,4 @@
-"""The neutral stand-in answers the SDKs as S3, OSS and SQS do, and says what it was asked."""
+"""The neutral stand-in answers the SDKs as S3, OSS and SQS do, and counts their requests."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ def running() -> Iterator[Neutral]:
 
 @pytest.fixture
 def neutral(running: Neutral) -> Neutral:
-    """It holds SMALL and LARGE, and nothing else."""
+    """The stand-in, with SMALL and LARGE and nothing else."""
     for bucket in (SOURCE_BUCKET, DESTINATION_BUCKET):
         running.empty(bucket)
     running.fill(SMALL)
@@ -60,12 +60,12 @@ def bucket(neutral: Neutral) -> oss2.Bucket:
     )
 
 
-def content(s3: Any, key: str, **how: str) -> bytes:
-    body: bytes = s3.get_object(Bucket=SOURCE_BUCKET, Key=key, **how)["Body"].read()
+def content(s3: Any, key: str, **arguments: str) -> bytes:
+    body: bytes = s3.get_object(Bucket=SOURCE_BUCKET, Key=key, **arguments)["Body"].read()
     return body
 
 
-def test_an_object_of_a_pattern_has_an_md5_and_ranges_and_can_be_pinned(s3: Any) -> None:
+def test_a_computed_object_has_an_md5_and_ranges_and_can_be_pinned(s3: Any) -> None:
     whole = content(s3, SMALL.key(7))
     etag = s3.head_object(Bucket=SOURCE_BUCKET, Key=SMALL.key(7))["ETag"]
     assert etag.strip('"') == hashlib.md5(whole).hexdigest()
@@ -79,7 +79,7 @@ def test_an_object_of_a_pattern_has_an_md5_and_ranges_and_can_be_pinned(s3: Any)
         content(s3, SMALL.key(SMALL.count))
 
 
-def test_a_large_object_is_the_same_whole_and_in_ranges_and_tells_its_crc(s3: Any) -> None:
+def test_a_large_object_is_the_same_whole_and_in_ranges_and_has_its_crc(s3: Any) -> None:
     whole = content(s3, LARGE.key(0))
     halves = [content(s3, LARGE.key(0), Range=r) for r in ("bytes=0-6999999", "bytes=7000000-")]
     assert b"".join(halves) == whole
@@ -99,7 +99,7 @@ def test_listings_in_both_versions_have_pages_prefixes_and_delimiters(s3: Any) -
     assert [one["Key"] for one in answer["Contents"]] == ["top & <äöü>"]
 
 
-def test_what_is_put_in_one_piece_or_in_parts_and_deleted_is_summed_up(
+def test_the_digest_reflects_puts_in_one_piece_and_in_parts_and_deletes(
     neutral: Neutral, s3: Any, bucket: oss2.Bucket
 ) -> None:
     for number in range(3):
@@ -127,7 +127,7 @@ def test_what_is_put_in_one_piece_or_in_parts_and_deleted_is_summed_up(
     assert neutral.digest(DESTINATION_BUCKET) != neutral.digest(SOURCE_BUCKET)
 
 
-def test_metadata_and_a_small_body_are_kept_and_chunks_are_taken_off(
+def test_metadata_and_a_small_body_are_kept_and_chunks_are_decoded(
     s3: Any, bucket: oss2.Bucket
 ) -> None:
     bucket.put_object("key", iter([b"hel", b"lo"]), headers={"x-oss-meta-name": "Value"})
@@ -140,7 +140,9 @@ def test_metadata_and_a_small_body_are_kept_and_chunks_are_taken_off(
     assert bucket.get_object("key").read() == b"hello again"
 
 
-def test_a_queue_hides_deletes_and_shows_again_and_a_poll_waits(neutral: Neutral, sqs: Any) -> None:
+def test_a_queue_hides_deletes_and_shows_messages_again_and_a_poll_waits(
+    neutral: Neutral, sqs: Any
+) -> None:
     queue = {"QueueUrl": neutral.queue_url}
     neutral.announce(SMALL, first=SMALL.count - 12)
     answer = sqs.receive_message(**queue, MaxNumberOfMessages=10, AttributeNames=["All"])
@@ -167,7 +169,7 @@ def test_a_queue_hides_deletes_and_shows_again_and_a_poll_waits(neutral: Neutral
     assert neutral.messages() == {"visible": 0, "in_flight": 4, "deleted": 9}
 
 
-def test_a_delay_counts_once_for_a_request_and_twice_for_the_first_of_a_connection(
+def test_a_request_takes_one_delay_and_the_first_of_a_connection_takes_two(
     neutral: Neutral,
 ) -> None:
     neutral.delay(150)

@@ -65,7 +65,7 @@ def source_contents(sandbox: Sandbox) -> Contents:
 def overlaps(
     writes: list[Write], *, slow_answers: set[int], pauses: set[int]
 ) -> list[tuple[Write, Write]]:
-    """Pairs of writes of the same key of which one began before the other's writer was done.
+    """Pairs of writes of the same key, one begun before the other's writer was done.
 
     A write with a slow answer was carried out SLOW_ANSWER_SECONDS before its logged end: its client
     gives up before that end and may retry. A paused write may have lost its client during the

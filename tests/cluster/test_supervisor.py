@@ -164,7 +164,7 @@ def test_one_at_a_time_waits_for_a_receiver_except_with_the_stop_message() -> No
     sender.join(0.3)
     assert sender.is_alive()
     assert mailbox.get() == {"number": 1}
-    sender.join(10)
+    sender.join(90)
     assert not sender.is_alive()
     mailbox.put("STOP")
     assert [mailbox.get(), mailbox.get()] == [{"number": 2}, "STOP"]

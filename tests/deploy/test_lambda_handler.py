@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import ModuleType, SimpleNamespace
 
@@ -17,11 +18,14 @@ import pytest
 
 from replication.api.event_bodies import MAX_BODY_BYTES
 from replication.api.events import MAX_EVENTS
+from replication.intake.messages import take_messages
 from replication.intake.signatures import SCHEME, read_signature
-from replication.models import TransferJob
+from replication.intake.sqs import Message
+from replication.models import DeadLetter, EventQueue, TransferJob
 from s3sync.environment import MIN_LAMBDA_KEY_LENGTH
 from tests.support.environment import LAMBDA_KEY
 from tests.support.examples import a_rule
+from tests.support.paths import DATA
 from tests.support.signed import HANDLER, Context, lambda_function, s3_event
 
 LAMBDA = HANDLER.parent
@@ -172,8 +176,143 @@ def test_a_wrong_clock_is_reported(function, live_server, monkeypatch):
 def test_an_unknown_domain_is_refused_at_once_with_the_reason(function, live_server, monkeypatch):
     monkeypatch.setenv("S3SYNC_URL", live_server.url)
     monkeypatch.setenv("S3SYNC_DOMAIN", "unknown.example.com")
-    with pytest.raises(function.Refused, match=r"404.*unknown\.example\.com"):
+    with pytest.raises(function.Refused, match=r"record 0: no enabled .*unknown\.example\.com"):
         function.handler(EVENTS["s3"], Context())
+
+
+# -- records beside a refused one --------------------------------------------------------------
+
+
+@pytest.fixture(params=["", "files.example.com"], ids=["buckets", "a domain"])
+def served(request, live_server, monkeypatch):
+    """The product takes calls; the function sends raw events, or domains with keys."""
+    monkeypatch.setenv("S3SYNC_URL", live_server.url)
+    monkeypatch.setenv("S3SYNC_DOMAIN", request.param)
+
+
+def refusals_printed(capsys: pytest.CaptureFixture[str]) -> list[list[int]]:
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [line["records"] for line in lines if line["event"] == "records_refused"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["s3", "sns"])
+@pytest.mark.usefixtures("served")
+def test_the_message_of_a_report_from_the_field_loses_no_good_record(function, capsys, wrapped):
+    a_rule(bucket="photos", domain="files.example.com")
+    message = json.loads((DATA / "two-records-second-key-has-nul.json").read_text())
+    with pytest.raises(function.Refused, match=r"1 of 2 records are refused.* NUL character"):
+        function.handler(sns_event(message) if wrapped else message, Context())
+    assert TransferJob.objects.get().key == "good.jpg"
+    assert refusals_printed(capsys) == [[1]]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        3,
+        s3_event("a%00b")["Records"][0],
+        s3_event("%FF")["Records"][0],
+        {"s3": {"object": {"key": 3}}},
+    ],
+)
+@pytest.mark.usefixtures("served")
+def test_a_bad_record_takes_no_other_with_it(function, capsys, bad):
+    a_rule(domain="files.example.com")
+    a, c = s3_event("a", "c")["Records"]
+    with pytest.raises(function.Refused, match="1 of 3 records are refused"):
+        function.handler({"Records": [a, bad, c]}, Context())
+    assert set(TransferJob.objects.values_list("key", flat=True)) == {"a", "c"}
+    assert refusals_printed(capsys) == [[1]]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("served")
+def test_a_bad_sns_message_takes_no_other_with_it_and_has_the_number_of_its_dead_letter(
+    function, capsys
+):
+    a_rule(domain="files.example.com")
+    event = sns_event(
+        {"Event": "s3:TestEvent"}, s3_event("a", "b"), EVENTBRIDGE_EVENT, s3_event("c")
+    )
+    for place, text in ((1, "no JSON"), (4, "3"), (6, '{"Records": 3}')):
+        event["Records"].insert(place, {"EventSource": "aws:sns", "Sns": {"Message": text}})
+    event["Records"].append({"EventSource": "aws:sns", "Sns": {}})
+    with pytest.raises(function.Refused, match="4 of 9 records are refused"):
+        function.handler(event, Context())
+    keys = {"a", "b", "a b+c.jpg", "c"}
+    assert set(TransferJob.objects.values_list("key", flat=True)) == keys
+    printed = sorted(number for numbers in refusals_printed(capsys) for number in numbers)
+
+    # Lambda puts this into the on-failure queue, which s3sync polls.
+    record = json.dumps({"requestContext": {}, "requestPayload": event})
+    queue = EventQueue.objects.create(name="failed", url="https://q/1", region="r")
+    message = Message("m", receipt_handle="r", body=record, sent_at=datetime.now(UTC))
+    take_messages(queue, [message])
+    letters = DeadLetter.objects.order_by("record").values_list("record", flat=True)
+    assert list(letters) == printed == [0, 4, 6, 7]
+
+
+def test_a_refused_call_keeps_no_other_call_from_being_sent(function, server, monkeypatch, capsys):
+    monkeypatch.setattr(function, "MAX_EVENTS", 2)
+    server.answers = [(413, {"error": "too_large"}, {}), ACCEPTED]
+    with pytest.raises(function.Refused, match=r"2 of 3 records are refused.*2 records, the first"):
+        function.handler(s3_event("a", "b", "c"), Context())
+    assert server.bodies == [s3_event("a", "b"), s3_event("c")]
+    assert refusals_printed(capsys) == [[0, 1]]
+
+
+def test_a_refused_record_is_not_sent_again_while_another_call_is_retried(
+    function, server, monkeypatch, capsys
+):
+    monkeypatch.setattr(function, "MAX_EVENTS", 2)
+    refused = {"number": 1, "result": "refused", "error": "invalid_event", "detail": "it is bad."}
+    taken = {"number": 0, "result": "taken", "error": "", "detail": ""}
+    partly = {"error": "invalid_event", "detail": "…", "job_ids": [1], "unmatched": 0}
+    server.answers = [
+        (422, partly | {"results": [taken, refused]}, {}),
+        (503, {}, {}),
+        ACCEPTED,
+    ]
+    with pytest.raises(function.Refused, match=r"1 of 3 .*2 jobs .*: record 1: it is bad\."):
+        function.handler(s3_event("a", "b", "c"), Context())
+    assert server.bodies == [s3_event("a", "b"), s3_event("c"), s3_event("c")]
+    assert refusals_printed(capsys) == [[1]]
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(function, server):
+    server.answers = [(422, {"results": "…"}, {"Content-Length": "9999"}), ACCEPTED]
+    assert function.handler(EVENTS["s3"], Context()) == {"jobs": 1, "unmatched": 0}
+    assert server.bodies == [EVENTS["s3"]] * 2
+
+
+def test_the_error_names_the_first_refused_records_and_the_log_all(function, server, capsys):
+    results = [
+        {"number": number, "result": "refused", "error": "invalid_event", "detail": "it is bad."}
+        for number in range(8)
+    ]
+    partly = {"error": "x", "detail": "…", "job_ids": [], "unmatched": 0, "results": results}
+    server.answers = [(422, partly, {})]
+    with pytest.raises(function.Refused, match=r"record 4: .*; 3 more are in the log") as raised:
+        function.handler(s3_event(*"abcdefgh"), Context())
+    assert "record 5" not in str(raised.value)
+    assert refusals_printed(capsys) == [[number] for number in range(8)]
+
+
+def test_a_message_with_several_records_that_is_sent_as_it_is_has_its_own_numbers(function, server):
+    """As when a person invokes the function again with Lambda's record of a failed invocation."""
+    results = [
+        {"number": 0, "result": "taken", "error": "", "detail": ""},
+        {"number": 1, "result": "refused", "error": "invalid_event", "detail": "it is bad."},
+    ]
+    partly = {"error": "x", "detail": "…", "job_ids": [1], "unmatched": 0, "results": results}
+    server.answers = [(422, partly, {})]
+    record = {"requestContext": {}, "requestPayload": s3_event("a", "%00")}
+    with pytest.raises(function.Refused, match="record 1: it is bad"):
+        function.handler(record, Context())
+    assert server.bodies == [record]
 
 
 # -- failures ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Bytes: sizes around every boundary, compressed ones, and how they came into S3."""
+"""Samples of content: sizes around each boundary, compressed content, uploads to S3 in parts."""
 
 import gzip
 import random
@@ -6,7 +6,7 @@ import zlib
 
 from tests.fidelity.samples import Sample, Sent, sample
 
-# The smallest that the settings allow: objects above it go in parts of this size.
+# The smallest values that the settings allow: larger objects are copied in parts of this size.
 THRESHOLD_BYTES = PART_BYTES = 1024**2
 S3_PART_BYTES = 5 * 1024**2  # the smallest that S3 allows
 
@@ -25,7 +25,7 @@ _SIZES = {
     "a byte under two parts": 2 * PART_BYTES - 1,
     "two parts": 2 * PART_BYTES,
     "a byte over two parts": 2 * PART_BYTES + 1,
-    "three parts and some": 3 * PART_BYTES + 12_345,
+    "three parts and a bit": 3 * PART_BYTES + 12_345,
 }
 
 _ENCODED = {
@@ -34,10 +34,10 @@ _ENCODED = {
     "gzip twice": (gzip.compress(gzip.compress(_TEXT, mtime=0), mtime=0), "gzip, gzip"),
     "gzip of nothing": (gzip.compress(b"", mtime=0), "gzip"),
     "deflate": (zlib.compress(_TEXT), "deflate"),
-    "no gzip in truth": (b"plain text", "gzip"),
-    "empty, said to be gzip": (b"", "gzip"),
-    "brotli, not known here": (_NOISE[:1000], "br"),
-    "zstd, not known here": (_NOISE[:1000], "zstd"),
+    "not gzip, but marked as gzip": (b"plain text", "gzip"),
+    "empty, but marked as gzip": (b"", "gzip"),
+    "brotli, without a decoder": (_NOISE[:1000], "br"),
+    "zstd, without a decoder": (_NOISE[:1000], "zstd"),
     "gzip in parts": (gzip.compress(_NOISE[: 2 * PART_BYTES], mtime=0), "gzip"),
 }
 
@@ -51,14 +51,14 @@ SAMPLES: list[Sample] = [
         )
         for title, (body, coding) in _ENCODED.items()
     ),
-    sample("bytes", "gzip without a word of it", Sent(body=gzip.compress(_TEXT, mtime=0))),
+    sample("bytes", "gzip without Content-Encoding", Sent(body=gzip.compress(_TEXT, mtime=0))),
     sample("bytes", "line ends of all kinds", Sent(body=b"a\r\nb\nc\rd\x00e\x1a\xff\xfe")),
     sample("bytes", "zeros", Sent(body=bytes(100_000))),
     sample("uploaded to S3 in parts", "two", Sent(body=_NOISE, part_bytes=S3_PART_BYTES)),
     sample("uploaded to S3 in parts", "one", Sent(body=b"small", part_bytes=S3_PART_BYTES)),
     sample(
         "uploaded to S3 in parts",
-        "with all that belongs to it",
+        "two, with headers, metadata and tags",
         Sent(
             body=_NOISE,
             part_bytes=S3_PART_BYTES,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.fidelity.corpus import CORPUS
-from tests.fidelity.properties import MAIN_LEGS, SECTIONS
-from tests.fidelity.samples import Arrives, Expected, LeftOut, Leg, Refused, Sample
+from tests.fidelity.properties import MAIN_VARIANTS, SECTIONS
+from tests.fidelity.samples import Arrives, Expected, LeftOut, Refused, Sample, Variant
 
 PATH = Path(__file__).resolve().parents[2] / "docs/reports/fidelity.md"
 
@@ -16,17 +16,17 @@ _SHOWN_CHARACTERS = 60
 
 # The document shows each sample of these groups, with what becomes of it.
 EXAMPLES = {
-    "keys that OSS can't have": "key_policy",
+    "keys that OSS does not accept": "key_policy",
     "keys that are too long": "key_policy",
     "keys that look rewritten": "key_policy",
-    "content headers that OSS can't keep": "metadata_policy",
-    "user metadata that OSS can't keep": "metadata_policy",
-    "tags that OSS can't have": "tag_policy",
+    "content headers that OSS does not accept": "metadata_policy",
+    "user metadata that OSS does not accept": "metadata_policy",
+    "tags that OSS does not accept": "tag_policy",
 }
 
 
 def document() -> str:
-    """The whole page."""
+    """The text of the whole page."""
     return "\n".join(_lines()) + "\n"
 
 
@@ -43,7 +43,7 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "- **carried**: it arrives as it was sent."
     yield "- **mapped**: it arrives in another form, as described here."
-    yield "- **by policy**: OSS can't have it, and the rule's policy says what happens."
+    yield "- **by policy**: OSS does not accept it, and the rule's policy says what happens."
     yield "- **refused**: the job fails with that code, before a byte is written."
     yield (
         "- **not expressible**: it does not arrive; the object is copied unless the row says "
@@ -58,8 +58,8 @@ def _lines() -> Iterator[str]:
             "|---|---|---|---|",
         )
         for row in section:
-            yield f"| {row.what} | {row.verdict} | {row.line} | {len(row.samples) or '–'} |"
-    yield from ("", "## What the policies make of it", "")
+            yield f"| {row.name} | {row.treatment} | {row.text} | {len(row.samples) or '–'} |"
+    yield from ("", "## Results of the policies", "")
     yield "Characters that can't be printed are shown in the form `\\x01`; long texts are cut."
     for group, policy in EXAMPLES.items():
         yield from ("", f"### {group[0].upper()}{group[1:]}: `{policy}`", "")
@@ -68,24 +68,27 @@ def _lines() -> Iterator[str]:
         yield f"| | sent | fail | {second} |{third}"
         yield "|---|---|---|---|" + ("---|" if third else "")
         for sample in (each for each in CORPUS if each.group == group):
-            legs = MAIN_LEGS if third else MAIN_LEGS[:2]
-            cells = [_sent(sample, policy), *(_becomes(sample, leg, policy) for leg in legs)]
+            variants = MAIN_VARIANTS if third else MAIN_VARIANTS[:2]
+            cells = [
+                _sent(sample, policy),
+                *(_becomes(sample, variant, policy) for variant in variants),
+            ]
             yield f"| {sample.title} | {' | '.join(cells)} |"
     yield from ("", "### Storage classes", "", "| S3 | by default | `natural` |", "|---|---|---|")
     for sample in CORPUS:
         if sample.sent.storage_class and sample.group != "archived":
-            cells = [_class(sample.expected[leg]) for leg in MAIN_LEGS[:2]]
+            cells = [_class(sample.expected[variant]) for variant in MAIN_VARIANTS[:2]]
             restored = ", restored" if sample.sent.is_restored else ""
             yield f"| {sample.title}{restored} | {' | '.join(cells)} |"
-    yield from ("", "## What the stand-ins can't hold", "")
+    yield from ("", "## Objects that a stand-in can't hold", "")
     yield (
-        "These objects are replicated from the other one only. A test checks that each gap still "
-        "exists."
+        "These objects are replicated from the other implementation of S3 only. A test checks that "
+        "each gap still exists."
     )
     yield from ("", "| object | not on | why |", "|---|---|---|")
     for sample in CORPUS:
-        for implementation, excuse in sample.excuses.items():
-            yield f"| {sample.name} | {implementation} | {excuse.how}: {excuse.reason} |"
+        for implementation, exclusion in sample.exclusions.items():
+            yield f"| {sample.name} | {implementation} | {exclusion.how}: {exclusion.reason} |"
 
 
 def _sent(sample: Sample, policy: str) -> str:
@@ -98,8 +101,8 @@ def _sent(sample: Sample, policy: str) -> str:
     return _fields(sample.sent.metadata)
 
 
-def _becomes(sample: Sample, leg: Leg, policy: str) -> str:
-    match sample.expected[leg]:
+def _becomes(sample: Sample, variant: Variant, policy: str) -> str:
+    match sample.expected[variant]:
         case Refused(code):
             return f"fails: {code}"
         case LeftOut():
@@ -121,7 +124,7 @@ def _class(expected: Expected) -> str:
 
 def _fields(fields: object) -> str:
     assert isinstance(fields, dict)
-    # Leave out the ordinary fields that only show that they survive beside the odd one.
+    # Leave out the ordinary fields, which only show that they survive together with the odd one.
     shown = {name: value for name, value in fields.items() if name not in {"kept", "content-type"}}
     return ", ".join(_code(f"{name}: {value}") for name, value in shown.items()) or "without it"
 

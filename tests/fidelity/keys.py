@@ -1,8 +1,8 @@
-"""Keys: which arrive as they are, and what becomes of the others."""
+"""Samples of keys: keys that arrive unchanged, and the results for all others."""
 
 import hashlib
 
-from tests.fidelity.samples import Arrives, LeftOut, Leg, Refused, Sample, Sent
+from tests.fidelity.samples import Arrives, LeftOut, Refused, Sample, Sent, Variant
 
 PREFIX = "p/q/"
 LONGEST = "k" * 1023
@@ -10,7 +10,7 @@ LONGEST = "k" * 1023
 _MARK = ".s3sync-key/"
 _REFUSED = Refused("key_incompatible")
 
-# Possible in OSS, byte for byte.
+# Keys that OSS accepts, byte for byte.
 _POSSIBLE = {
     "plain": "plain.txt",
     "spaces": "a b  c.txt",
@@ -71,14 +71,15 @@ _POSSIBLE = {
     "dollar": "$a!",
     "pipe and caret": "a|b^c",
     "comma": "a,b=c",
-    "like a URL": "https://example.com/a?b=c#d",
+    "URL": "https://example.com/a?b=c#d",
     "upper and lower": "UPPER/lower",
     "looks like a subresource": "uploads",
     "the mark without its slash": ".s3sync-key",
-    "looks like our field": "s3sync-etag",
+    "looks like s3sync's field": "s3sync-etag",
 }
 
-# The tail behind the mark, once rewritten; those that a prefix makes possible are marked.
+# Keys that OSS does not accept: the key; the rewritten key after `.s3sync-key/escaped/`; whether a
+# destination prefix makes the key valid.
 _IMPOSSIBLE = {
     "leading slash": ("/a", "%2Fa", True),
     "two leading slashes": ("//a", "%2F/a", True),
@@ -100,7 +101,7 @@ _IMPOSSIBLE = {
     "control and Chinese": ("图\x02", "图%02", False),
 }
 
-# Possible; but they look as if they had been rewritten, so under REWRITE they are.
+# Keys that OSS accepts, but that look rewritten: under REWRITE they are rewritten too.
 _LOOK_REWRITTEN = {
     "escaped": (f"{_MARK}escaped/a", "%2Es3sync-key/escaped/a"),
     "escaped percent": (f"{_MARK}escaped/%2Fa", "%2Es3sync-key/escaped/%252Fa"),
@@ -127,9 +128,9 @@ def _hashed(prefix: str, key: str) -> Arrives:
 
 
 def _key(group: str, title: str, key: str, **expected: Arrives | Refused | LeftOut) -> Sample:
-    by_leg = {Leg(name): value for name, value in expected.items()}
+    by_variant = {Variant(name): value for name, value in expected.items()}
     body = b"" if key.endswith("/") else key.encode()
-    return Sample(group, title, key, Sent(body=body), by_leg)
+    return Sample(group, title, key, Sent(body=body), by_variant)
 
 
 def _possible(group: str, title: str, key: str) -> Sample:
@@ -180,7 +181,7 @@ def _samples() -> list[Sample]:
         below = key if a_prefix_helps else f"{_MARK}escaped/{tail}"
         found.append(
             _key(
-                "keys that OSS can't have",
+                "keys that OSS does not accept",
                 title,
                 key,
                 fail=_REFUSED,

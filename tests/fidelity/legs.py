@@ -1,17 +1,17 @@
-"""The rules of the legs, and what of a replica they alone decide."""
+"""The variants' rules, and the access and the encryption that they give to each replica."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.fidelity.keys import PREFIX
 from tests.fidelity.places import OVERRIDE
-from tests.fidelity.samples import Leg
+from tests.fidelity.samples import Variant
 
 KMS_KEY_ID = "0c2a8b5e-key-of-the-rule"
 
 
 @dataclass(frozen=True)
-class LegRule:
+class VariantRule:
     """The fields of the rule, and the access and the encryption of each of its replicas."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -23,9 +23,9 @@ class LegRule:
         return self.fields.get("destination_prefix", "")
 
 
-LEGS = {
-    Leg.FAIL: LegRule(),
-    Leg.DROP: LegRule(
+VARIANTS = {
+    Variant.FAIL: VariantRule(),
+    Variant.DROP: VariantRule(
         {
             "key_policy": "skip",
             "metadata_policy": "drop",
@@ -37,7 +37,7 @@ LEGS = {
         acl="public-read",
         encryption={"x-oss-server-side-encryption": "AES256"},
     ),
-    Leg.REWRITE: LegRule(
+    Variant.REWRITE: VariantRule(
         {
             "key_policy": "rewrite",
             "metadata_policy": "rewrite",
@@ -53,7 +53,7 @@ LEGS = {
             "x-oss-server-side-encryption-key-id": KMS_KEY_ID,
         },
     ),
-    Leg.PREFIX: LegRule(
+    Variant.PREFIX: VariantRule(
         {
             "destination_prefix": PREFIX,
             "key_policy": "rewrite",

@@ -1,19 +1,19 @@
-"""User metadata, and the headers that describe the content."""
+"""Samples of user metadata and of the headers that describe the content."""
 
 from collections.abc import Mapping
 
-from tests.fidelity.samples import Arrives, LeftOut, Leg, Refused, Sample, Sent, sample
+from tests.fidelity.samples import Arrives, LeftOut, Refused, Sample, Sent, Variant, sample
 
 _REFUSED = Refused("metadata_incompatible")
 _NO_TYPE = "no type"
 
 
 def wire(text: str) -> str:
-    """The text's UTF-8 as HTTP clients show it, one character for each byte."""
+    """The text's UTF-8 as HTTP clients return it: one character for each byte."""
     return text.encode().decode("latin-1")
 
 
-# Carried under each policy.
+# Carried unchanged under each policy.
 _PLAIN: Mapping[str, Mapping[str, str]] = {
     "one field": {"owner": "me"},
     "an empty value": {"empty": ""},
@@ -38,11 +38,11 @@ _PLAIN: Mapping[str, Mapping[str, str]] = {
     "a long name": {"n" * 200: "v"},
 }
 
-# OSS refuses the names or values: what becomes of them under REWRITE.
+# Names or values that OSS does not accept: the metadata as sent, and rewritten under REWRITE.
 _ODD: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "an underscore in a name": ({"taken_by": "me"}, {"s3sync-meta-taken-5fby": "me"}),
     "a dot in a name": ({"a.b": "c"}, {"s3sync-meta-a-2eb": "c"}),
-    "signs in a name": (
+    "symbols in a name": (
         {"a!#$&'*+^`|~b": "c"},
         {"s3sync-meta-a-21-23-24-26-27-2a-2b-5e-60-7c-7eb": "c"},
     ),
@@ -52,10 +52,13 @@ _ODD: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "emoji, as bytes": ({"title": wire("😀")}, {"s3sync-meta-title": "%F0%9F%98%80"}),
     "a tab in a value": ({"text": "a\tb"}, {"s3sync-meta-text": "a%09b"}),
     "delete in a value": ({"text": "a\x7fb"}, {"s3sync-meta-text": "a%7Fb"}),
-    "our field for the ETag": ({"s3sync-etag": "e"}, {"s3sync-meta-s3sync-2detag": "e"}),
-    "our field for the version": ({"s3sync-version": "v"}, {"s3sync-meta-s3sync-2dversion": "v"}),
-    "our field for the key": ({"s3sync-key": "k"}, {"s3sync-meta-s3sync-2dkey": "k"}),
-    "our field for a header": (
+    "s3sync's field for the ETag": ({"s3sync-etag": "e"}, {"s3sync-meta-s3sync-2detag": "e"}),
+    "s3sync's field for the version": (
+        {"s3sync-version": "v"},
+        {"s3sync-meta-s3sync-2dversion": "v"},
+    ),
+    "s3sync's field for the key": ({"s3sync-key": "k"}, {"s3sync-meta-s3sync-2dkey": "k"}),
+    "s3sync's field for a header": (
         {"s3sync-header-content-type": "t"},
         {"s3sync-meta-s3sync-2dheader-2dcontent-2dtype": "t"},
     ),
@@ -63,7 +66,7 @@ _ODD: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
         {"s3sync-meta-taken-5fby": "me"},
         {"s3sync-meta-s3sync-2dmeta-2dtaken-2d5fby": "me"},
     ),
-    "any name of ours": ({"s3sync-": "a"}, {"s3sync-meta-s3sync-2d": "a"}),
+    "a name with s3sync's prefix": ({"s3sync-": "a"}, {"s3sync-meta-s3sync-2d": "a"}),
     "2 KB of Chinese": (
         {"v": wire("图" * 682)},
         {"s3sync-meta-v": "%E5%9B%BE" * 682},
@@ -77,7 +80,7 @@ _HEADERS: Mapping[str, Mapping[str, str]] = {
     "a type alone": {"content-type": "image/jpeg"},
     "a type with a charset": {"content-type": "text/html; charset=gbk"},
     "a type with quotes": {"content-type": 'multipart/mixed; boundary="a b"'},
-    "an unheard-of type": {"content-type": "x/y+z"},
+    "an unknown type": {"content-type": "x/y+z"},
     "caching alone": {"cache-control": "public, max-age=31536000, immutable"},
     "no caching": {"cache-control": "no-cache, no-store, must-revalidate"},
     "disposition alone": {"content-disposition": "inline"},
@@ -90,7 +93,7 @@ _HEADERS: Mapping[str, Mapping[str, str]] = {
     "an encoding alone": {"content-encoding": "identity"},
     "expiry alone": {"expires": "Wed, 01 Dec 2094 16:00:00 GMT"},
     "expiry in the past": {"expires": "Thu, 01 Jan 1970 00:00:00 GMT"},
-    "expiry that is no date": {"expires": "0"},
+    "expiry that is not a date": {"expires": "0"},
     "expiry in another form": {"expires": "2094-12-01T16:00:00Z"},
     "all at once": {
         "content-type": "text/csv; charset=utf-8; header=present",
@@ -103,7 +106,7 @@ _HEADERS: Mapping[str, Mapping[str, str]] = {
 }
 
 _ODD_HEADERS: Mapping[str, tuple[Mapping[str, str], str, str, str]] = {
-    # header as sent; its name; readable; exact
+    # The header as sent; its name; the rewritten, readable value; the field with the exact value.
     "disposition in Chinese": (
         {"content-disposition": wire('attachment; filename="日 50%.txt"')},
         "content-disposition",
@@ -128,7 +131,7 @@ _ODD_HEADERS: Mapping[str, tuple[Mapping[str, str], str, str, str]] = {
 def _odd_header(title: str) -> Sample:
     sent, name, readable, exact = _ODD_HEADERS[title]
     return sample(
-        "content headers that OSS can't keep",
+        "content headers that OSS does not accept",
         title,
         Sent(headers={**_CONTENT_TYPE, **sent}),
         fail=_REFUSED,
@@ -139,13 +142,13 @@ def _odd_header(title: str) -> Sample:
     )
 
 
-_TOO_LARGE_BESIDE_ANOTHER = "2 KB of Chinese"
+_TOO_LARGE_WITH_OTHERS = "2 KB of Chinese"
 
 
 def _header(title: str) -> Sample:
     headers = _HEADERS[title]
     if title == _NO_TYPE:
-        # S3 says this of an object that came without a type.
+        # S3's type of an object that was sent without one.
         given = Arrives(headers={"content-type": "binary/octet-stream"})
         return sample(
             "content headers",
@@ -159,14 +162,14 @@ def _header(title: str) -> Sample:
 
 def _odd(title: str) -> Sample:
     sent, rewritten = _ODD[title]
-    beside = {} if title == _TOO_LARGE_BESIDE_ANOTHER else {"kept": "as it is"}
+    others = {} if title == _TOO_LARGE_WITH_OTHERS else {"kept": "as it is"}
     return sample(
-        "user metadata that OSS can't keep",
+        "user metadata that OSS does not accept",
         title,
-        Sent(metadata={**sent, **beside}),
+        Sent(metadata={**sent, **others}),
         fail=_REFUSED,
-        drop=Arrives(metadata=beside),
-        rewrite=Arrives(metadata={**rewritten, **beside}),
+        drop=Arrives(metadata=others),
+        rewrite=Arrives(metadata={**rewritten, **others}),
     )
 
 
@@ -175,7 +178,7 @@ SAMPLES = [
     *map(_odd_header, _ODD_HEADERS),
     *(sample("user metadata", title, Sent(metadata=fields)) for title, fields in _PLAIN.items()),
     sample(
-        "names in capitals",
+        "names with capitals",
         "Taken-By",
         Sent(metadata={"Taken-By": "Me"}),
         everywhere=Arrives(metadata={"taken-by": "Me"}),
@@ -183,15 +186,15 @@ SAMPLES = [
     ),
     *map(_odd, _ODD),
     Sample(
-        "more metadata than there is room for",
+        "metadata above OSS's limit",
         "2 KB of Chinese and a key of 1 KB",
         "键" * 341 + "k",
-        Sent(metadata=_ODD[_TOO_LARGE_BESIDE_ANOTHER][0]),
+        Sent(metadata=_ODD[_TOO_LARGE_WITH_OTHERS][0]),
         {
-            Leg.FAIL: Refused("key_incompatible"),
-            Leg.DROP: LeftOut(),
-            # 6 KB of metadata, and the key in another 3.
-            Leg.REWRITE: _REFUSED,
+            Variant.FAIL: Refused("key_incompatible"),
+            Variant.DROP: LeftOut(),
+            # 6 KB of rewritten metadata and 3 KB for the rewritten key exceed OSS's 8 KB.
+            Variant.REWRITE: _REFUSED,
         },
     ),
 ]

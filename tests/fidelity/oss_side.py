@@ -1,4 +1,4 @@
-"""Reads replicas back as they are on the wire: nothing decoded, nothing decompressed."""
+"""Reads replicas back as they are on the wire, without decoding or decompressing them."""
 
 import http.client
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _READABLE = {"Standard", "IA"}
 
 @dataclass(frozen=True)
 class Replica:
-    """All that is compared of one."""
+    """All properties of a replica that are compared."""
 
     crc64: str
     size_bytes: int
@@ -35,7 +35,7 @@ class Replica:
 
 
 class ReplicaBucket:
-    """The destination, by Python's own HTTP client; a context manager."""
+    """The destination bucket, read with Python's own HTTP client; a context manager."""
 
     def __init__(self, oss: OssServer) -> None:
         auth = oss2.AuthV4(OSS_KEY_ID, OSS_KEY_SECRET)
@@ -49,7 +49,7 @@ class ReplicaBucket:
 
     def __enter__(self) -> Self:
         address = urlsplit(self._bucket.endpoint).netloc
-        self._connection = http.client.HTTPConnection(address, timeout=30)
+        self._connection = http.client.HTTPConnection(address, timeout=90)
         return self
 
     def __exit__(
@@ -66,7 +66,7 @@ class ReplicaBucket:
     def read(self, key: str) -> Replica:
         headers, _ = self._ask("HEAD", key)
         crc64, size_bytes = headers["x-oss-hash-crc64ecma"], int(headers["content-length"])
-        if headers["x-oss-storage-class"] in _READABLE:  # what is archived is not read back
+        if headers["x-oss-storage-class"] in _READABLE:  # archived objects can't be read
             headers, body = self._ask("GET", key)
             crc64, size_bytes = str(CRC64.calc(body)), len(body)
         tags = self._bucket.get_object_tagging(key).tag_set.tagging_rule
@@ -87,7 +87,7 @@ class ReplicaBucket:
 
     def _ask(self, method: str, key: str) -> tuple[dict[str, str], bytes]:
         bucket = self._bucket
-        # Not sign_url: it refuses keys that are blank or begin with a question mark.
+        # sign_url can't be used: it refuses keys that are blank or begin with a question mark.
         request = oss2.http.Request(
             method, bucket._make_url(bucket.bucket_name, key), region=OSS_REGION, product="oss"
         )

@@ -1,4 +1,4 @@
-"""Tags, storage classes, and what S3 keeps beside an object that no replica has."""
+"""Samples of tags, storage classes, and properties in S3 that no replica has."""
 
 import base64
 import hashlib
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import anycrc
 
+from tests.fidelity.bodies import THRESHOLD_BYTES
 from tests.fidelity.samples import Arrives, Refused, Sample, Sent, sample
 
 _REFUSED = Refused("metadata_incompatible")
@@ -16,11 +17,11 @@ _TAGS: Mapping[str, Mapping[str, str]] = {
     "one": {"year": "2026"},
     "ten": {f"key{number}": f"value {number}" for number in range(10)},
     "an empty value": {"empty": ""},
-    "all signs that both have": {"a b+-=._:/c": "d e+-=._:/f"},
+    "all symbols that both accept": {"a b+-=._:/c": "d e+-=._:/f"},
     "capitals": {"Key": "Value", "key": "value"},
     "the longest": {"k" * 128: "v" * 256},
     "like a query": {"a": "b=c", "d=e": "f"},
-    "like encoded": {"plus": "1+1", "slash": "a/b"},
+    "like encoded text": {"plus": "1+1", "slash": "a/b"},
 }
 _ODD_TAGS: Mapping[str, Mapping[str, str]] = {
     "at in a value": {"mail": "a@b"},
@@ -30,7 +31,7 @@ _ODD_TAGS: Mapping[str, Mapping[str, str]] = {
     "umlaut": {"name": "Grün"},
 }
 
-# S3's class: under no mapping, under `natural`, under the override below.
+# The replicas' class for each class of S3: by default, under `natural`, and under this override.
 OVERRIDE = "natural, STANDARD_IA=Standard, GLACIER_IR=ColdArchive, INTELLIGENT_TIERING=IA"
 _CLASSES = {
     "STANDARD": ("Standard", "Standard", "Standard"),
@@ -48,7 +49,7 @@ _ARCHIVES = {
     "DEEP_ARCHIVE": ("Standard", "ColdArchive", "ColdArchive"),
 }
 
-# Nothing of these reaches OSS, and none of them is in the way.
+# Properties that are not carried to OSS, and don't prevent the copy.
 _NOT_CARRIED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "public read": ("S3 ACLs", {"x-amz-acl": "public-read"}),
     "a canned ACL that OSS lacks": ("S3 ACLs", {"x-amz-acl": "bucket-owner-full-control"}),
@@ -63,7 +64,7 @@ _NOT_CARRIED: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "to another key": ("website redirects", {"x-amz-website-redirect-location": "/other"}),
 }
 
-_CHECKSUMS = {  # where S3 has one of these, and where the MD5 is compared all the same
+_CHECKSUMS = {  # S3's checksums of an object; COMPARED_CHECKSUMS has the one that is compared
     "CRC32": zlib.crc32(Sent().body).to_bytes(4),
     "CRC64NVME": anycrc.Model("CRC64-NVME").calc(Sent().body).to_bytes(8),
     "SHA1": hashlib.sha1(Sent().body).digest(),
@@ -96,15 +97,29 @@ def _of_class(
     )
 
 
+# The body, the tags of the upload, and the tags that are set later.
+_LATER_TAGS: Mapping[str, tuple[bytes, Mapping[str, str], Mapping[str, str]]] = {
+    "the first": (b"content", {}, {"state": "seen"}),
+    "others": (b"content", {"state": "new", "owner": "me"}, {"state": "seen", "path": "a/b:c_d"}),
+    "ten": (b"content", {"0": ""}, {str(number): "v" * 256 for number in range(10)}),
+    "none": (b"content", {"state": "new"}, {}),
+    "of an empty object": (b"", {"state": "new"}, {"state": "seen"}),
+    "of a large object": (b"x" * (THRESHOLD_BYTES + 1), {"state": "new"}, {"state": "seen"}),
+}
+
 SAMPLES: list[Sample] = [
     *(sample("tags", title, Sent(tags=tags)) for title, tags in _TAGS.items()),
     *(
+        sample("tags set after the upload", title, Sent(body, tags=tags, later_tags=later))
+        for title, (body, tags, later) in _LATER_TAGS.items()
+    ),
+    *(
         sample(
-            "tags that OSS can't have",
+            "tags that OSS does not accept",
             title,
             Sent(tags={**tags, "kept": "as it is"}),
             fail=_REFUSED,
-            # Never rewritten: lifecycle rules and policies go by tags.
+            # Never rewritten, because lifecycle rules and policies match tags.
             drop=Arrives(tags={"kept": "as it is"}),
             rewrite=Arrives(tags={"kept": "as it is"}),
         )
@@ -142,7 +157,7 @@ SAMPLES: list[Sample] = [
         for name, checksum in _CHECKSUMS.items()
     ),
     sample(
-        "a key that only its owner has",
+        "customer-provided encryption key",
         "SSE-C",
         Sent(other_headers=_WITH_A_CUSTOMER_KEY),
         everywhere=Refused("source_customer_key"),

@@ -1,17 +1,17 @@
-"""Every property of an object, and what is said of it; the corpus has to prove it."""
+"""The properties of an object and how each is treated, which the corpus must prove."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from tests.fidelity.corpus import CORPUS
-from tests.fidelity.samples import Arrives, Leg, Refused, Sample
+from tests.fidelity.samples import Arrives, Refused, Sample, Variant
 
-MAIN_LEGS = (Leg.FAIL, Leg.DROP, Leg.REWRITE)
+MAIN_VARIANTS = (Variant.FAIL, Variant.DROP, Variant.REWRITE)
 
 
-class Verdict(StrEnum):
-    """What becomes of a property."""
+class Treatment(StrEnum):
+    """How a property is treated."""
 
     CARRIED = "carried"
     MAPPED = "mapped"
@@ -22,11 +22,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """A property; its groups of the corpus are the proof of what is said."""
+    """A property and its treatment, proved by groups of the corpus."""
 
-    what: str
-    verdict: Verdict
-    line: str
+    name: str
+    treatment: Treatment
+    text: str
     groups: tuple[str, ...] = ()
 
     @property
@@ -34,7 +34,7 @@ class Row:
         return [sample for sample in CORPUS if sample.group in self.groups]
 
 
-_CARRIED, _MAPPED, _BY_POLICY, _REFUSED, _NOT = Verdict
+_CARRIED, _MAPPED, _BY_POLICY, _REFUSED, _NOT = Treatment
 
 SECTIONS: dict[str, list[Row]] = {
     "Bytes": [
@@ -65,11 +65,11 @@ SECTIONS: dict[str, list[Row]] = {
             ("folder markers",),
         ),
         Row(
-            "keys that OSS can't have",
+            "keys that OSS does not accept",
             _BY_POLICY,
             "`key_policy`: *fail*, *skip*, or *rewrite*, which is reversible. A destination prefix "
             "makes a leading `/` or `\\`, `.` and `..` possible.",
-            ("keys that OSS can't have", "keys that are too long"),
+            ("keys that OSS does not accept", "keys that are too long"),
         ),
         Row(
             "keys that look rewritten",
@@ -81,7 +81,8 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "keys with U+0000",
             _NOT,
-            "PostgreSQL can't store them: the event becomes a dead letter.",
+            "PostgreSQL can't store them: the event becomes a dead letter, which says that no "
+            "replay can succeed.",
         ),
     ],
     "Content headers": [
@@ -97,7 +98,7 @@ SECTIONS: dict[str, list[Row]] = {
             _BY_POLICY,
             "`metadata_policy`: *fail*, *drop*, or *rewrite*: `%XX`, with the exact bytes in "
             "`x-oss-meta-s3sync-header-<name>`.",
-            ("content headers that OSS can't keep",),
+            ("content headers that OSS does not accept",),
         ),
         Row(
             "`aws-chunked` in Content-Encoding",
@@ -112,19 +113,24 @@ SECTIONS: dict[str, list[Row]] = {
             "Up to S3's 2 KB; encoded words (`=?UTF-8?B?…?=`) unchanged.",
             ("user metadata",),
         ),
-        Row("capitals in names", _MAPPED, "S3 gives names in lower case.", ("names in capitals",)),
+        Row(
+            "capitals in names",
+            _MAPPED,
+            "S3 returns names in lower case.",
+            ("names with capitals",),
+        ),
         Row(
             "other names and values, and names that begin with `s3sync-`",
             _BY_POLICY,
             "`metadata_policy`: *fail*, *drop*, or *rewrite*, which is reversible.",
-            ("user metadata that OSS can't keep",),
+            ("user metadata that OSS does not accept",),
         ),
         Row(
             "more than 8 KB once rewritten",
             _BY_POLICY,
             "Fails under *rewrite* as well. This happens only if an object has both 2 KB beyond "
             "ASCII and a long key that is rewritten too.",
-            ("more metadata than there is room for",),
+            ("metadata above OSS's limit",),
         ),
         Row(
             "fields that S3 counts but can't show (`x-amz-missing-meta`)",
@@ -141,10 +147,17 @@ SECTIONS: dict[str, list[Row]] = {
             ("tags",),
         ),
         Row(
+            "tags set, changed or deleted after the upload",
+            _CARRIED,
+            "An event of tags (`s3:ObjectTagging:*`) sets the replica's tags by one request. The "
+            "bytes are not copied again, and archived objects are not restored.",
+            ("tags set after the upload",),
+        ),
+        Row(
             "tags with `@` or letters beyond ASCII",
             _BY_POLICY,
             "`tag_policy`: *fail* or *drop*. Never rewritten, because lifecycle rules match tags.",
-            ("tags that OSS can't have",),
+            ("tags that OSS does not accept",),
         ),
     ],
     "Storage class": [
@@ -177,10 +190,10 @@ SECTIONS: dict[str, list[Row]] = {
             ("encryption at the source",),
         ),
         Row(
-            "keys that only the owner has (SSE-C)",
+            "customer-provided encryption keys (SSE-C)",
             _REFUSED,
-            "`source_customer_key`: S3 can't decrypt it for us.",
-            ("a key that only its owner has",),
+            "`source_customer_key`: S3 can decrypt the object only with the customer's key.",
+            ("customer-provided encryption key",),
         ),
     ],
     "What stays behind": [
@@ -231,30 +244,30 @@ def rows() -> list[Row]:
     return [row for section in SECTIONS.values() for row in section]
 
 
-def proved_verdict(samples: Iterable[Sample]) -> Verdict:
-    """What the table says of these objects, all of which must be of one kind.
+def proved_treatment(samples: Iterable[Sample]) -> Treatment:
+    """The treatment of these samples, which must all be treated alike.
 
     Raises:
         ValueError: they are not.
     """
-    verdicts = {_verdict(sample) for sample in samples}
-    if verdicts == {Verdict.CARRIED, Verdict.MAPPED}:
-        return Verdict.MAPPED  # some are mapped to what they were
-    if len(verdicts) != 1:
-        raise ValueError(f"not of one kind: {sorted(verdicts)}")
-    return verdicts.pop()
+    treatments = {_treatment(sample) for sample in samples}
+    if treatments == {Treatment.CARRIED, Treatment.MAPPED}:
+        return Treatment.MAPPED  # a mapping may leave some unchanged
+    if len(treatments) != 1:
+        raise ValueError(f"the samples are treated differently: {sorted(treatments)}")
+    return treatments.pop()
 
 
-def _verdict(sample: Sample) -> Verdict:
-    expected = [sample.expected[leg] for leg in MAIN_LEGS]
+def _treatment(sample: Sample) -> Treatment:
+    expected = [sample.expected[variant] for variant in MAIN_VARIANTS]
     if all(isinstance(each, Refused) for each in expected):
-        return Verdict.REFUSED
+        return Treatment.REFUSED
     if isinstance(expected[0], Refused):
-        return Verdict.BY_POLICY
+        return Treatment.BY_POLICY
     if sample.sent.other_headers:
-        return Verdict.NOT_EXPRESSIBLE
-    # A header that S3 itself fills in is no less carried.
+        return Treatment.NOT_EXPRESSIBLE
+    # A header that S3 itself fills in counts as carried.
     is_default = sample.is_mapped_by_s3 and sample.group == "content headers"
     if expected == [Arrives()] * 3 or is_default:
-        return Verdict.CARRIED
-    return Verdict.MAPPED
+        return Treatment.CARRIED
+    return Treatment.MAPPED

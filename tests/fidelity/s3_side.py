@@ -1,4 +1,4 @@
-"""Puts the corpus into S3, byte for byte as it is written down."""
+"""Puts the corpus into S3, byte for byte as it is defined."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,15 +20,16 @@ _CUSTOMER_KEY = {
 
 @dataclass(frozen=True)
 class Stored:
-    """What the owner of the bucket is told of an object."""
+    """S3's facts about a stored object."""
 
     etag: str
     modified: str  # ISO 8601
-    version_id: str  # empty where the bucket is not versioned
+    version_id: str  # empty if the bucket is not versioned
+    bucket: str
 
 
 class SourceBucket:
-    """A bucket that takes headers as they are; boto3's own parameters are checked and changed."""
+    """A source bucket that is sent headers unchanged: boto3 checks and changes its parameters."""
 
     def __init__(self, server: AwsServer, bucket: str) -> None:
         self.bucket = bucket
@@ -38,38 +39,48 @@ class SourceBucket:
             self.client.meta.events.register(f"before-call.s3.{operation}", self._add_headers)
 
     def put(self, sample: Sample) -> Stored:
-        """Store it, and restore it where it is to be restored.
+        """Store the sample, and restore it if it must be restored.
 
         Raises:
-            ClientError: S3 refuses it.
+            ClientError: S3 refuses a request.
         """
-        place = {"Bucket": self.bucket, "Key": sample.key}
+        location = {"Bucket": self.bucket, "Key": sample.key}
         with self._headers(_headers_of(sample.sent)):
             if sample.sent.part_bytes:
-                self._put_in_parts(place, sample.sent)
+                self._put_in_parts(location, sample.sent)
             else:
-                self.client.put_object(**place, Body=sample.sent.body)
+                self.client.put_object(**location, Body=sample.sent.body)
         if sample.sent.is_restored:
-            self.client.restore_object(**place, RestoreRequest={"Days": 1})
-        answer = self.client.head_object(**place, **_key_of_the_customer(sample.sent))
+            self.client.restore_object(**location, RestoreRequest={"Days": 1})
+        answer = self.client.head_object(**location, **_customer_key_of(sample.sent))
         return Stored(
             answer["ETag"].strip('"'),
             answer["LastModified"].isoformat(),
             answer.get("VersionId", ""),
+            bucket=self.bucket,
         )
 
+    def set_later_tags(self, sample: Sample) -> None:
+        """Replace the tags of the stored sample."""
+        location = {"Bucket": self.bucket, "Key": sample.key}
+        tags = [{"Key": name, "Value": value} for name, value in sample.sent.last_tags.items()]
+        if tags:
+            self.client.put_object_tagging(**location, Tagging={"TagSet": tags})
+        else:
+            self.client.delete_object_tagging(**location)
+
     def holds(self, sample: Sample) -> bool:
-        """Whether S3 gives back what was sent.
+        """Whether S3 returns the object exactly as it was sent.
 
         Raises:
-            ClientError: S3 gives nothing.
+            ClientError: S3 does not return the object.
         """
-        place = {"Bucket": self.bucket, "Key": sample.key}
-        answer = self.client.get_object(**place)
+        location = {"Bucket": self.bucket, "Key": sample.key}
+        answer = self.client.get_object(**location)
         headers = answer["ResponseMetadata"]["HTTPHeaders"]
         sent = sample.sent
         wanted_headers = dict(sent.headers) or {"content-type": "binary/octet-stream"}
-        tags = self.client.get_object_tagging(**place)["TagSet"]
+        tags = self.client.get_object_tagging(**location)["TagSet"]
         return (
             answer["Body"].read() == sent.body
             and {name: headers[name] for name in CONTENT_HEADERS if name in headers}
@@ -78,8 +89,9 @@ class SourceBucket:
             and {tag["Key"]: tag["Value"] for tag in tags} == sent.tags
         )
 
-    def _put_in_parts(self, place: Mapping[str, str], sent: Sent) -> None:
-        upload = {**place, "UploadId": self.client.create_multipart_upload(**place)["UploadId"]}
+    def _put_in_parts(self, location: Mapping[str, str], sent: Sent) -> None:
+        upload_id = self.client.create_multipart_upload(**location)["UploadId"]
+        upload = {**location, "UploadId": upload_id}
         parts = []
         for number, start in enumerate(range(0, len(sent.body), sent.part_bytes), 1):
             body = sent.body[start : start + sent.part_bytes]
@@ -98,7 +110,7 @@ class SourceBucket:
     def _add_headers(self, params: dict[str, Any], **_: Any) -> None:
         params["headers"].update(self._thread.headers)
         if any(name.startswith("x-amz-checksum-") for name in self._thread.headers):
-            params["context"].pop("checksum", None)  # or boto3 adds one of its own
+            params["context"].pop("checksum", None)  # otherwise boto3 adds one of its own
 
 
 def _headers_of(sent: Sent) -> dict[str, str]:
@@ -111,7 +123,7 @@ def _headers_of(sent: Sent) -> dict[str, str]:
     return headers
 
 
-def _key_of_the_customer(sent: Sent) -> dict[str, str]:
+def _customer_key_of(sent: Sent) -> dict[str, str]:
     return {
         parameter: sent.other_headers[header]
         for header, parameter in _CUSTOMER_KEY.items()

@@ -1,37 +1,43 @@
-"""What an object of the corpus is: what is sent to S3, and what must arrive under which rule."""
+"""The objects of the corpus: what is sent to S3, and what must arrive in OSS under each rule."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
-class Leg(StrEnum):
-    """The rules that the corpus is replicated under, by what they do with what OSS can't have."""
+class Variant(StrEnum):
+    """The variants of the rule, by what they do with what OSS does not accept."""
 
     FAIL = "fail"
     DROP = "drop"
     REWRITE = "rewrite"
-    PREFIX = "prefix"  # rewritten too, below a destination prefix: for keys alone
+    PREFIX = "prefix"  # rewrites too, below a destination prefix; for samples of keys only
 
 
 @dataclass(frozen=True)
 class Sent:
-    """An object as it is put into S3. Headers and metadata are one character for each byte."""
+    """An object as it is put into S3; headers and metadata have one character for each byte."""
 
     body: bytes = b"content"
     headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "text/plain"})
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    # The tags that are set once the object has arrived, in place of `tags`; None: they stay.
+    later_tags: Mapping[str, str] | None = None
     storage_class: str = ""
-    is_restored: bool = False  # for the archived: readable for a day
-    # What is no property of a replica: access, encryption, checksums, redirects, all as headers.
+    is_restored: bool = False  # whether an archived object is restored for a day
+    # Headers of properties that replicas don't have: access, encryption, checksums, redirects.
     other_headers: Mapping[str, str] = field(default_factory=dict)
-    part_bytes: int = 0  # uploaded to S3 in parts of that size, if not 0
+    part_bytes: int = 0  # the size of the parts if it is uploaded to S3 in parts
+
+    @property
+    def last_tags(self) -> Mapping[str, str]:
+        return self.tags if self.later_tags is None else self.later_tags
 
 
 @dataclass(frozen=True)
 class Arrives:
-    """The replica; None is "as it was sent"."""
+    """A replica arrives with these properties; None stands for "as it was sent"."""
 
     key: str | None = None
     headers: Mapping[str, str] | None = None
@@ -46,7 +52,7 @@ class Arrives:
 
 @dataclass(frozen=True)
 class Refused:
-    """The job fails at once with this code, and nothing is written."""
+    """The job fails at the first try with this code, and nothing is written."""
 
     code: str
 
@@ -63,13 +69,13 @@ class Shortfall(StrEnum):
     """How a stand-in falls short of S3."""
 
     REFUSES = "refuses the request"
-    ALTERS = "keeps something else"
-    SERVES = "serves what S3 would not"
+    ALTERS = "stores something else"
+    SERVES = "serves an object that S3 refuses"
 
 
 @dataclass(frozen=True)
-class Excuse:
-    """Why an implementation of S3 is not asked for this object."""
+class Exclusion:
+    """Why a sample is not replicated from an implementation of S3."""
 
     how: Shortfall
     reason: str
@@ -77,25 +83,25 @@ class Excuse:
 
 @dataclass(frozen=True)
 class Sample:
-    """An object of the corpus. A leg that `expected` does not name goes without it."""
+    """An object of the corpus; it is replicated under the variants that `expected` names."""
 
     group: str
     title: str  # unique in its group
     key: str
     sent: Sent
-    expected: Mapping[Leg, Expected]
-    excuses: Mapping[str, Excuse] = field(default_factory=dict)  # by implementation
+    expected: Mapping[Variant, Expected]
+    exclusions: Mapping[str, Exclusion] = field(default_factory=dict)  # by implementation
 
-    # S3 itself gives out something else than was sent: a default, or another case of a name.
+    # Whether S3 itself returns something else than was sent: a default, or a name in lower case.
     is_mapped_by_s3: bool = False
 
     @property
     def name(self) -> str:
         return f"{self.group}: {self.title}"
 
-    def not_on(self, implementation: str, how: Shortfall, reason: str) -> "Sample":
-        """The same, which this implementation of S3 can't hold."""
-        return replace(self, excuses={**self.excuses, implementation: Excuse(how, reason)})
+    def excluded_from(self, implementation: str, how: Shortfall, reason: str) -> "Sample":
+        """The same sample, excluded from an implementation of S3 that can't hold it."""
+        return replace(self, exclusions={**self.exclusions, implementation: Exclusion(how, reason)})
 
 
 def sample(
@@ -109,12 +115,12 @@ def sample(
     everywhere: Expected | None = None,
     is_mapped_by_s3: bool = False,
 ) -> Sample:
-    """An object that is not about its key. It arrives as it was sent, unless a leg says other."""
+    """A sample with an ordinary key. It arrives as it was sent, unless a variant says otherwise."""
     otherwise = everywhere or Arrives()
     expected = {
-        Leg.FAIL: fail or otherwise,
-        Leg.DROP: drop or otherwise,
-        Leg.REWRITE: rewrite or otherwise,
+        Variant.FAIL: fail or otherwise,
+        Variant.DROP: drop or otherwise,
+        Variant.REWRITE: rewrite or otherwise,
     }
     key = f"{group}/{title}".replace(" ", "-")
     return Sample(group, title, key, sent or Sent(), expected, is_mapped_by_s3=is_mapped_by_s3)

@@ -1,6 +1,6 @@
-"""The corpus goes from S3 to OSS by real lanes, and arrives as its table says.
+"""Real lanes replicate the corpus from S3 to OSS, and each sample arrives as its table says.
 
-S3 is served by two implementations; the one that sends events is heard through its queue.
+There are two implementations of S3. The events of the one that sends events come from its queue.
 """
 
 import math
@@ -12,12 +12,15 @@ from uuid import uuid4
 import pytest
 from botocore.exceptions import ClientError
 
-from replication.intake.matching import look_again
+from replication.intake.matching import AnnouncedEvent, look_again, take_events
+from replication.intake.s3_events import ObjectEvent
 from replication.mapping.keys import original_key
 from replication.mapping.metadata import original_content_headers, original_metadata
+from replication.mapping.ownership import source_mark
 from replication.models import (
     Destination,
     EventQueue,
+    JobOrigin,
     JobState,
     Outcome,
     ReplicationRule,
@@ -26,17 +29,18 @@ from replication.models import (
 )
 from replication.stores.checksums import CRC64
 from replication.tools.verify import Comparison, Verified, verify
+from replication.transfer.tags import TAGS_SET
 from sandbox.aws import AwsServer
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
 from sandbox.oss import OssServer
 from tests.fidelity.bodies import PART_BYTES, THRESHOLD_BYTES
-from tests.fidelity.corpus import CORPUS, EXCUSES, MINISTACK, MOTO, WITH_EVENTS, of_leg
-from tests.fidelity.legs import KMS_KEY_ID, LEGS
+from tests.fidelity.corpus import CORPUS, EXCLUSIONS, MINISTACK, MOTO, WITH_EVENTS, samples_for
+from tests.fidelity.legs import KMS_KEY_ID, VARIANTS
 from tests.fidelity.oss_side import Replica, ReplicaBucket
 from tests.fidelity.places import CHECKSUMS, COMPARED_CHECKSUMS
 from tests.fidelity.s3_side import SourceBucket, Stored
-from tests.fidelity.samples import Arrives, LeftOut, Leg, Refused, Sample, Shortfall
+from tests.fidelity.samples import Arrives, LeftOut, Refused, Sample, Shortfall, Variant
 from tests.support.pollers import poll_until_empty
 from tests.support.processes import eventually
 from tests.support.road import OSS_REGION, work
@@ -44,7 +48,7 @@ from tests.support.road import OSS_REGION, work
 pytestmark = pytest.mark.django_db(transaction=True)
 
 _FIXTURES = {MINISTACK: "aws", MOTO: "moto"}
-_REWRITES = {Leg.REWRITE, Leg.PREFIX}
+_REWRITES = {Variant.REWRITE, Variant.PREFIX}
 
 
 @pytest.fixture(params=[MINISTACK, MOTO])
@@ -59,44 +63,42 @@ def server(request: pytest.FixtureRequest, implementation: str) -> AwsServer:
     return found
 
 
-def test_there_are_enough_objects_and_no_two_of_a_name() -> None:
+def test_there_are_enough_samples_and_their_names_and_keys_are_unique() -> None:
     assert len(CORPUS) >= 150
     assert len({sample.name for sample in CORPUS}) == len(CORPUS)
     assert len({sample.key for sample in CORPUS}) == len(CORPUS)
 
 
-def test_every_excuse_is_for_an_object_of_the_corpus() -> None:
+def test_every_exclusion_is_for_a_sample_of_the_corpus() -> None:
     names = {sample.name for sample in CORPUS}
-    assert {name for excuses in EXCUSES.values() for name in excuses} <= names
+    assert {name for exclusions in EXCLUSIONS.values() for name in exclusions} <= names
 
 
-def test_an_implementation_that_is_excused_still_falls_short(
-    server: AwsServer, implementation: str
-) -> None:
+def test_every_exclusion_is_still_needed(server: AwsServer, implementation: str) -> None:
     bucket = _make_bucket(server)
-    outgrown = {
-        sample.name: excuse
+    not_needed = {
+        sample.name: exclusion
         for sample in CORPUS
-        if (excuse := sample.excuses.get(implementation))
-        and _shortfall(bucket, sample) != excuse.how
+        if (exclusion := sample.exclusions.get(implementation))
+        and _shortfall(bucket, sample) != exclusion.how
     }
-    assert outgrown == {}
+    assert not_needed == {}
 
 
-@pytest.mark.parametrize("leg", Leg)
+@pytest.mark.parametrize("variant", Variant)
 def test_the_corpus_arrives(
     server: AwsServer,
     implementation: str,
     oss: OssServer,
     limits: Callable[..., None],
     *,
-    leg: Leg,
+    variant: Variant,
 ) -> None:
     limits(multipart_threshold_bytes=THRESHOLD_BYTES, multipart_chunksize_bytes=PART_BYTES)
     oss.add_kms_key(KMS_KEY_ID)
-    samples = of_leg(leg, implementation)
+    samples = samples_for(variant, implementation)
     bucket = _make_bucket(server)
-    rule = _make_rule(bucket, server, oss, leg)
+    rule = _make_rule(bucket, server, oss, variant)
     stored = _fill(bucket, samples)
     if implementation in WITH_EVENTS:
         eventually(lambda: _jobs_after_polling(rule) == len(samples))
@@ -106,22 +108,23 @@ def test_the_corpus_arrives(
 
     jobs = {job.key: job for job in TransferJob.objects.filter(rule=rule)}
     assert jobs.keys() == {sample.key for sample in samples}
-    arrived = [(sample, _wanted_key(sample, leg)) for sample in samples]
-    problems = [problem for sample in samples for problem in _job_problems(sample, leg, jobs)]
+    arrived = [(sample, _expected_key(sample, variant)) for sample in samples]
+    problems = [problem for sample in samples for problem in _job_problems(sample, variant, jobs)]
     assert problems == []
+    assert _set_later_tags(bucket, samples, rule) == []
     uploaded = {(one.key, one.part_number) for one in oss.requests(operation="UploadPart")}
-    assert Counter(key for key, _ in uploaded) == _parts_wanted(arrived)
+    assert Counter(key for key, _ in uploaded) == _expected_parts(arrived)
     with ReplicaBucket(oss) as found:
         assert Counter(found.keys()) == Counter(key for _, key in arrived if key)
         for sample, key in arrived:
             if key:
                 replica = found.read(key)
-                problems += _replica_problems(sample, leg, key, replica, stored[sample.name])
+                problems += _replica_problems(sample, variant, key, replica, stored[sample.name])
     assert problems == []
-    # And the service's own comparison is of the same opinion.
+    # The service's own comparison must agree.
     verified = verify(rule, [sample.key for sample in samples], threads=8)
     assert {
-        one.key: (one.verdict, one.reasons) for one in verified if not _is_as_told(one, leg)
+        one.key: (one.verdict, one.reasons) for one in verified if not _is_as_expected(one, variant)
     } == {}
 
 
@@ -132,11 +135,11 @@ def _make_bucket(server: AwsServer) -> SourceBucket:
         EventQueue.objects.create(name=name, url=url, region=server.region)
     else:
         server.client("s3").create_bucket(Bucket=name)
-        # The other one can't give a part of a version.
+        # Not for MiniStack: it can't return a range of a version.
         server.client("s3").put_bucket_versioning(
             Bucket=name, VersioningConfiguration={"Status": "Enabled"}
         )
-    # Or a public ACL is refused, as in every new bucket of S3's.
+    # Otherwise a public ACL is refused, as in every new bucket of S3.
     s3 = server.client("s3")
     s3.delete_public_access_block(Bucket=name)
     s3.put_bucket_ownership_controls(
@@ -146,7 +149,7 @@ def _make_bucket(server: AwsServer) -> SourceBucket:
 
 
 def _make_rule(
-    bucket: SourceBucket, server: AwsServer, oss: OssServer, leg: Leg
+    bucket: SourceBucket, server: AwsServer, oss: OssServer, variant: Variant
 ) -> ReplicationRule:
     source = Source.objects.create(
         name=bucket.bucket,
@@ -158,7 +161,7 @@ def _make_rule(
         name=bucket.bucket, bucket="replica", endpoint=oss.endpoint, region=OSS_REGION
     )
     return ReplicationRule.objects.create(
-        name=bucket.bucket, source=source, destination=destination, **LEGS[leg].fields
+        name=bucket.bucket, source=source, destination=destination, **VARIANTS[variant].fields
     )
 
 
@@ -168,8 +171,24 @@ def _fill(bucket: SourceBucket, samples: list[Sample]) -> dict[str, Stored]:
         return {sample.name: each for sample, each in zip(samples, stored, strict=True)}
 
 
+def _set_later_tags(
+    bucket: SourceBucket, samples: list[Sample], rule: ReplicationRule
+) -> list[str]:
+    """Set the tags that come after the upload, and work on the events, which neither implementation
+    sends. Returns the samples that were not left as they are but for their tags."""
+    later = [sample for sample in samples if sample.sent.later_tags is not None]
+    for sample in later:
+        bucket.set_later_tags(sample)
+    events = [ObjectEvent(bucket.bucket, sample.key, "ObjectTagging:Put") for sample in later]
+    intake = take_events([AnnouncedEvent(event) for event in events], origin=JobOrigin.EVENT)
+    work()
+    looks = TransferJob.objects.filter(pk__in=intake.job_ids)
+    as_expected = looks.filter(outcome=Outcome.UNCHANGED, remarks=TAGS_SET)
+    return sorted({sample.key for sample in later} - set(as_expected.values_list("key", flat=True)))
+
+
 def _shortfall(bucket: SourceBucket, sample: Sample) -> Shortfall | None:
-    """How this implementation fails to be S3 for this object; None if it does not."""
+    """How this implementation falls short of S3 for this sample; None if it doesn't."""
     try:
         bucket.put(sample)
         is_held = bucket.holds(sample)
@@ -177,13 +196,13 @@ def _shortfall(bucket: SourceBucket, sample: Sample) -> Shortfall | None:
         return Shortfall.REFUSES
     if not is_held:
         return Shortfall.ALTERS
-    is_for_nobody = Refused("source_customer_key") in sample.expected.values()
-    return Shortfall.SERVES if is_for_nobody else None
+    needs_customer_key = Refused("source_customer_key") in sample.expected.values()
+    return Shortfall.SERVES if needs_customer_key else None
 
 
-def _wanted_key(sample: Sample, leg: Leg) -> str:
-    """Where the replica is to be; empty if nowhere."""
-    expected = sample.expected[leg]
+def _expected_key(sample: Sample, variant: Variant) -> str:
+    """The key that the replica must have; empty if there must be no replica."""
+    expected = sample.expected[variant]
     if not isinstance(expected, Arrives):
         return ""
     return sample.key if expected.key is None else expected.key
@@ -195,29 +214,29 @@ def _jobs_after_polling(rule: ReplicationRule) -> int:
     return TransferJob.objects.filter(rule=rule).count()
 
 
-def _is_as_told(verified: Verified, leg: Leg) -> bool:
-    """Whether the verdict is the one that the table lets expect."""
+def _is_as_expected(verified: Verified, variant: Variant) -> bool:
+    """Whether the verdict agrees with the sample's table."""
     [sample] = [sample for sample in CORPUS if sample.key == verified.key]
-    match sample.expected[leg]:
+    match sample.expected[variant]:
         case Arrives(storage_class="Standard" | "IA"):
             return verified.verdict == Comparison.EQUAL
         case LeftOut():
             return verified.verdict == Comparison.LEFT_OUT
-        case _:  # refused, or not to be read back
+        case _:  # refused, or archived and so not readable
             return verified.verdict == Comparison.NOT_COMPARED
 
 
-def _parts_wanted(arrived: list[tuple[Sample, str]]) -> dict[str, int]:
-    """How many parts each of the large ones is to be made of."""
+def _expected_parts(arrived: list[tuple[Sample, str]]) -> dict[str, int]:
+    """How many parts each large replica must be made of."""
     sizes = {key: len(sample.sent.body) for sample, key in arrived if key}
     return {
         key: math.ceil(size / PART_BYTES) for key, size in sizes.items() if size > THRESHOLD_BYTES
     }
 
 
-def _job_problems(sample: Sample, leg: Leg, jobs: dict[str, TransferJob]) -> list[str]:
-    """What of the job's end is not as the table says."""
-    job, expected = jobs[sample.key], sample.expected[leg]
+def _job_problems(sample: Sample, variant: Variant, jobs: dict[str, TransferJob]) -> list[str]:
+    """The differences between the job's result and the sample's table."""
+    job, expected = jobs[sample.key], sample.expected[variant]
     found = (job.state, job.outcome, job.error_code, bool(job.remarks))
     wanted: tuple[str, str | None, str, bool]
     match expected:
@@ -226,56 +245,63 @@ def _job_problems(sample: Sample, leg: Leg, jobs: dict[str, TransferJob]) -> lis
         case LeftOut():
             wanted = (JobState.COMPLETED, Outcome.SKIPPED, "", True)
         case Arrives():
-            # What is other than it was is on record, but for a capital and a default.
-            wanted = (JobState.COMPLETED, Outcome.COPIED, "", _is_remarked(sample, leg))
+            # Every change is on record, except capitals in names and a default that S3 sets.
+            wanted = (JobState.COMPLETED, Outcome.COPIED, "", _is_remarked(sample, variant))
     problems = (
         [] if found == wanted else [f"{sample.name}: {found} {job.error_detail}{job.remarks}"]
     )
     compared = COMPARED_CHECKSUMS[sample.title] if sample.group == CHECKSUMS else ""
     if not job.source_checksum.startswith(compared):
-        problems.append(f"{sample.name}: what was compared is {job.source_checksum!r}")
+        problems.append(f"{sample.name}: the compared checksum is {job.source_checksum!r}")
     return problems
 
 
-def _is_remarked(sample: Sample, leg: Leg) -> bool:
-    expected = sample.expected[leg]
+def _is_remarked(sample: Sample, variant: Variant) -> bool:
+    expected = sample.expected[variant]
     assert isinstance(expected, Arrives)
-    is_moved_below = leg == Leg.PREFIX and expected.key == LEGS[leg].destination_prefix + sample.key
+    is_moved_below = (
+        variant == Variant.PREFIX
+        and expected.key == VARIANTS[variant].destination_prefix + sample.key
+    )
     return not (expected.is_as_sent or is_moved_below or sample.is_mapped_by_s3)
 
 
 def _replica_problems(
-    sample: Sample, leg: Leg, key: str, replica: Replica, stored: Stored
+    sample: Sample, variant: Variant, key: str, replica: Replica, stored: Stored
 ) -> list[str]:
-    """What of the replica is not as the table says."""
-    expected, sent = sample.expected[leg], sample.sent
+    """The differences between the replica and the sample's table."""
+    expected, sent = sample.expected[variant], sample.sent
     assert isinstance(expected, Arrives)
-    ours = {"s3sync-etag": stored.etag, "s3sync-modified": stored.modified}
+    ours = {
+        "s3sync-source": source_mark(stored.bucket, sample.key),
+        "s3sync-etag": stored.etag,
+        "s3sync-modified": stored.modified,
+    }
     if stored.version_id:
         ours["s3sync-version"] = stored.version_id
-    if leg in _REWRITES and key != LEGS[leg].destination_prefix + sample.key:
+    if variant in _REWRITES and key != VARIANTS[variant].destination_prefix + sample.key:
         ours["s3sync-key"] = replica.metadata.get("s3sync-key", "(none)")
     wanted = Replica(
         crc64=str(CRC64.calc(sent.body)),
         size_bytes=len(sent.body),
         headers=sent.headers if expected.headers is None else expected.headers,
         metadata={**(sent.metadata if expected.metadata is None else expected.metadata), **ours},
-        tags=sent.tags if expected.tags is None else expected.tags,
+        tags=sent.last_tags if expected.tags is None else expected.tags,
         storage_class=expected.storage_class,
-        acl=LEGS[leg].acl,
-        encryption=LEGS[leg].encryption,
+        acl=VARIANTS[variant].acl,
+        encryption=VARIANTS[variant].encryption,
     )
     problems = [
         f"{sample.name}: {name} is {is_!r}, not {was!r}"
         for name, was in vars(wanted).items()
         if (is_ := getattr(replica, name)) != was
     ]
-    if leg in _REWRITES and not sample.is_mapped_by_s3:
+    if variant in _REWRITES and not sample.is_mapped_by_s3:
         back = (
             original_key(key, replica.metadata),
             original_metadata(replica.metadata),
             original_content_headers(replica.headers, replica.metadata),
         )
-        if back != (LEGS[leg].destination_prefix + sample.key, sent.metadata, sent.headers):
-            problems.append(f"{sample.name}: leads back to {back}")
+        if back != (VARIANTS[variant].destination_prefix + sample.key, sent.metadata, sent.headers):
+            problems.append(f"{sample.name}: is restored to {back}")
     return problems

@@ -1,4 +1,4 @@
-"""However large an object is, its parts are within OSS's limits and make the whole of it."""
+"""The parts of an object of any size are within OSS's limits and cover the whole object."""
 
 import pytest
 
@@ -22,7 +22,7 @@ LARGEST = 10_000 * 5 * GIB
         (LARGEST, 10_000, 5 * GIB),
     ],
 )
-def test_ten_thousand_parts_do(size_bytes: int, parts: int, part_bytes: int) -> None:
+def test_ten_thousand_parts_are_enough(size_bytes: int, parts: int, part_bytes: int) -> None:
     plan = plan_parts(size_bytes, threshold_bytes=MIB, preferred_part_bytes=MIB)
     assert plan is not None
     assert (plan.count, plan.part_size_bytes) == (parts, part_bytes)

@@ -80,8 +80,55 @@ def test_a_letter_that_still_can_not_be_parsed_stays_with_the_current_reason(
     assert letter.received_at == RECEIVED_AT
 
 
+def test_a_letter_of_one_record_is_replayed_alone(rule: ReplicationRule, queue: EventQueue) -> None:
+    """Its neighbours were taken when the message came, and are not looked at again."""
+    body = put_event("a", "b%00", "c")
+    message = Message("m", receipt_handle="r", body=body, sent_at=RECEIVED_AT)
+    take_messages(queue, [message])
+    TransferJob.objects.all().delete()
+    assert replay_all() == Replayed(still_unparseable=1)
+    letter = DeadLetter.objects.get()
+    assert (letter.record, letter.body) == (1, put_event("b%00"))
+    assert "no retry and no replay can ever succeed" in letter.reason
+    assert not TransferJob.objects.exists()
+
+    DeadLetter.objects.update(body=put_event("b"))  # as if a later parser understood it
+    assert replay_all() == Replayed(letters=1, jobs=1)
+    assert TransferJob.objects.get().key == "b"
+    assert not DeadLetter.objects.exists()
+
+
+def test_a_whole_message_that_was_kept_leaves_only_its_bad_records(
+    rule: ReplicationRule, queue: EventQueue
+) -> None:
+    """An earlier version kept a message with one bad record whole."""
+    letter = a_letter(queue, put_event("a", "b%00", "c", "d%00"))
+    assert replay_all() == Replayed(letters=1, jobs=2, still_unparseable=2)
+    assert sorted(TransferJob.objects.values_list("key", flat=True)) == ["a", "c"]
+    second, fourth = DeadLetter.objects.order_by("record")
+    assert (second.record, second.body) == (1, put_event("b%00"))
+    assert (fourth.record, fourth.body) == (3, put_event("d%00"))
+    for left in (second, fourth):
+        assert (left.queue, left.message_id) == (queue, letter.message_id)
+        assert left.received_at == RECEIVED_AT
+        assert "NUL" in left.reason
+    assert replay_all() == Replayed(still_unparseable=2)
+
+
+def test_a_record_that_fails_unexpectedly_does_not_block_its_message(
+    rule: ReplicationRule, queue: EventQueue
+) -> None:
+    a_letter(queue, put_event("a", "poison", "b"))
+    with refusing("poison"):
+        assert replay_all() == Replayed(letters=2, jobs=2, still_unparseable=1)
+    letter = DeadLetter.objects.get()
+    assert (letter.record, letter.body) == (1, put_event("poison"))
+    assert letter.reason.startswith("it could not be processed: DataError: poison")
+    assert letter.received_at == RECEIVED_AT
+
+
 def test_records_that_match_no_rule_are_counted(rule: ReplicationRule, queue: EventQueue) -> None:
-    a_letter(queue, put_event("a.jpg", bucket="nobodys"))
+    a_letter(queue, put_event("a.jpg", bucket="unknown"))
     a_letter(queue, put_event("a.jpg"))
     assert replay_all() == Replayed(letters=2, jobs=1, unmatched=1)
 

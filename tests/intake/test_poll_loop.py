@@ -56,7 +56,7 @@ def polling(road: Road) -> Iterator[None]:
             # It waits for the end of its long poll: this message ends it.
             road.queue.refresh_from_db()
             send(road, put_event("another-bucket", "end"))
-        thread.join(30)
+        thread.join(90)
         assert not thread.is_alive()
 
 

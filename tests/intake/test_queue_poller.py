@@ -130,6 +130,7 @@ def test_messages_in_flight_while_the_database_is_away_are_committed_when_it_is_
             # Once more, so that no receive is in flight from before the first failure.
             eventually(lambda: logged.text.count("queue.database_unavailable") >= 2)
             send(road, put_event(road.source.bucket, "b"))
+            eventually(lambda: logged.text.count("queue.database_unavailable") >= 3)
             assert Queue(road.queue).depth() == 1
             assert not TransferJob.objects.exists()
         eventually(lambda: jobs() == {"a", "b"})

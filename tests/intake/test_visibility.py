@@ -81,7 +81,7 @@ def test_a_message_whose_commit_is_slow_is_not_delivered_again(road: Road) -> No
             # Three times as long as the queue itself hides it.
             assert delivered_again(road, within_seconds=3 * VISIBILITY_SECONDS) == []
             assert not polling.done()
-        assert polling.result(10) == 1
+        assert polling.result(90) == 1
     assert TransferJob.objects.count() == 1
     assert delivered_again(road, within_seconds=VISIBILITY_SECONDS + 1) == []
     assert messages_left(road) == 0
@@ -98,7 +98,7 @@ def test_without_an_extension_a_message_is_delivered_again(road: Road) -> None:
             polling = poll_on_a_thread(pool, road, in_flight)
             eventually(is_commit_blocked)
             assert delivered_again(road, within_seconds=3 * VISIBILITY_SECONDS)
-        assert polling.result(30)
+        assert polling.result(90)
 
 
 def test_messages_in_flight_at_the_end_are_given_back_at_once(road: Road) -> None:

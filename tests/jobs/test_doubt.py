@@ -59,7 +59,7 @@ def test_a_key_in_doubt_is_looked_at_once_more_when_the_doubt_is_over(
     jobs.retry_later(first, UNANSWERED)
     [second] = claim_all()
     assert second.write_in_doubt_until
-    assert jobs.complete([(second, COPIED)]) == {second.id}
+    assert jobs.complete([(second, COPIED)]) == {second.claim}
 
     look = TransferJob.objects.get(state=JobState.PENDING)
     assert (look.key, look.origin) == ("a.jpg", JobOrigin.DOUBT)

@@ -264,5 +264,5 @@ def test_a_zombies_heartbeats_and_completions_change_nothing(is_same_lane: bool)
     at_once(heartbeat, complete, heartbeat, complete)
     assert list(TransferJob.objects.order_by("id").values()) == before
     assert jobs.complete([(job, Completion(Outcome.COPIED)) for job in held]) == {
-        job.id for job in held
+        job.claim for job in held
     }

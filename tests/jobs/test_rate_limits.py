@@ -245,7 +245,7 @@ def test_removing_a_limit_releases_the_transfers_that_wait() -> None:
     )
     waiting.start()
     allowance.fill(None)
-    waiting.join(10)
+    waiting.join(90)
     assert not waiting.is_alive()
 
 

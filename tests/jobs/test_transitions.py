@@ -59,7 +59,14 @@ def claim_one(rule: ReplicationRule, key: str = "a.jpg", **fields: Any) -> Claim
 def claimed(job: TransferJob) -> ClaimedJob:
     """The job as known to a lane that holds it or once held it."""
     return ClaimedJob(
-        job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, datetime.now(UTC)
+        job.id,
+        job.token,
+        job.rule_id,
+        job.key,
+        job.attempt,
+        job.attempt_limit,
+        datetime.now(UTC),
+        rule_version=1,
     )
 
 
@@ -212,7 +219,7 @@ def test_a_claim_does_not_wait_for_locked_rows(rule: ReplicationRule) -> None:
 
     with ThreadPoolExecutor(1) as pool, transaction.atomic():
         TransferJob.objects.select_for_update().get(key="a")
-        assert pool.submit(elsewhere).result(timeout=10) == ["b"]
+        assert pool.submit(elsewhere).result(timeout=90) == ["b"]
 
 
 # -- leases ------------------------------------------------------------------------------------
@@ -224,7 +231,7 @@ def test_a_lane_extends_only_its_own_leases(rule: ReplicationRule) -> None:
     [mine] = claim(lane=lane, limit=1, lease_seconds=10)
     [other] = claim(limit=1, lease_seconds=10)
     before = row(other.id)
-    assert jobs.extend_leases(lane, [mine, other], lease_seconds=100) == {(mine.id, 0)}
+    assert jobs.extend_leases(lane, [mine, other], lease_seconds=100) == {mine.claim}
     assert row(mine.id)["lease_expires_at"] > before["lease_expires_at"] + timedelta(seconds=80)
     assert row(other.id) == before
 
@@ -246,7 +253,7 @@ def test_completing_records_the_proof_and_clears_the_last_error(rule: Replicatio
     done = Completion(
         Outcome.COPIED, 5 * 1024**3, "e1", "v1", "11", "MD5 e1", "r1", "E2", "11", "r2", "remark"
     )
-    assert jobs.complete([(held, done)]) == {held.id}
+    assert jobs.complete([(held, done)]) == {held.claim}
     job = TransferJob.objects.get()
     assert job.state == JobState.COMPLETED
     assert job.finalized_at is not None
@@ -267,7 +274,7 @@ def test_many_jobs_are_completed_at_once_and_the_answer_leaves_out_lost_ones(
     expire_lease(held["b"].id)
     jobs.rescue(limit=10)
     ended = jobs.complete([(job, COPIED) for job in held.values()])
-    assert ended == {held["a"].id, held["c"].id}
+    assert ended == {held["a"].claim, held["c"].claim}
     assert row(held["b"].id)["state"] == JobState.PENDING
 
 
@@ -368,7 +375,7 @@ def test_a_stale_attempt_changes_nothing(rule: ReplicationRule) -> None:
     assert jobs.retry_later(zombie, RETRYABLE) is None
     assert row(successor.id) == before
     assert TransferAttempt.objects.count() == 1
-    assert jobs.complete([(successor, COPIED)]) == {successor.id}
+    assert jobs.complete([(successor, COPIED)]) == {successor.claim}
 
 
 # -- rescue ------------------------------------------------------------------------------------

@@ -58,6 +58,13 @@ def test_a_forwarded_event_is_replicated_and_calls_with_bad_signatures_are_refus
         assert forwarded == {"jobs": 1, "unmatched": 0}
         eventually(lambda: road.replica("aa.txt") == b"hello\n", unless_ended=cluster)
 
+        road.put("good.jpg", b"good")
+        message = (DATA / "two-records-second-key-has-nul.json").read_text()
+        beside_a_bad_one = json.loads(message.replace('"photos"', json.dumps(road.source.bucket)))
+        with pytest.raises(function.Refused, match=r"1 of 2 records are refused.*NUL"):
+            function.handler(beside_a_bad_one, Context(seconds=PATIENCE_SECONDS))
+        eventually(lambda: road.replica("good.jpg") == b"good", unless_ended=cluster)
+
         header = authorization(body)
         answers = at_once(*[lambda: post(address, body, header)] * 6)  # to both web processes
         assert sorted(answer.status for answer in answers) == [202] + [401] * 5
@@ -71,6 +78,6 @@ def test_a_forwarded_event_is_replicated_and_calls_with_bad_signatures_are_refus
         # Send no body: a client that keeps sending after the refusal may lose the answer.
         answer = post(address, b"", authorization(b"", key=LAMBDA_KEY), length=3_000_000)
         assert (answer.status, answer.error) == (413, "too_large")
-    assert SignedCall.objects.count() == 2
+    assert SignedCall.objects.count() == 3
     with pytest.raises(function.NotForwarded, match="Lambda retries"):
         function.handler(event, Context(seconds=2.5))

@@ -4,7 +4,10 @@ from io import StringIO
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils.module_loading import import_string
+
+from replication.models import DeadLetter, EventQueue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -16,7 +19,32 @@ def test_the_migration_of_texts_runs_no_sql() -> None:
     assert statements == ["BEGIN;", "COMMIT;"]
 
 
+def test_the_migration_of_dead_letters_builds_its_index_without_holding_up_intake() -> None:
+    out = StringIO()
+    call_command("sqlmigrate", "replication", "0018", stdout=out)
+    assert "BEGIN;" not in out.getvalue()
+    assert "CREATE UNIQUE INDEX CONCURRENTLY dead_letter_once_per_record" in out.getvalue()
+
+
+def test_a_poller_of_an_older_version_keeps_each_message_once() -> None:
+    queue = EventQueue.objects.create(name="q", url="https://q/1", region="r")
+    for _ in range(2):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO replication_deadletter (queue_id, message_id, body, reason, received_at)
+                VALUES (%s, 'm', 'no JSON', 'the message is not JSON', now())
+                ON CONFLICT DO NOTHING
+                """,
+                [queue.pk],
+            )
+    letter = DeadLetter.objects.get()
+    assert letter.record is None
+
+
 # Schedules in the database, and tasks that an older version queued, name these.
-@pytest.mark.parametrize("name", ["run_lane", "run_poller", "revive", "prune", "notify"])
+@pytest.mark.parametrize(
+    "name", ["run_lane", "run_poller", "revive", "prune", "notify", "abort_uploads"]
+)
 def test_tasks_keep_their_names(name: str) -> None:
     assert callable(import_string(f"replication.tasks.{name}"))

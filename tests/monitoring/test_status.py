@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from replication import jobs
 from replication.admin.status_page import PROBLEM_LISTS
 from replication.errors import ErrorCode
+from replication.jobs.aborting import TRIES_TO_REPORT
 from replication.models import (
     CompletedMinute,
     DeadLetter,
@@ -27,6 +28,7 @@ from replication.models import (
 from replication.monitoring.status import VERSION, read_status
 from replication.transfer.results import Completion
 from tests.support.examples import a_job, a_rule
+from tests.support.story import make_upload_to_abort
 
 pytestmark = pytest.mark.django_db
 
@@ -158,13 +160,13 @@ def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
     ]
 
 
-def test_the_status_takes_six_queries_however_many_rules_there_are():
+def test_the_status_takes_eight_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 6
+    assert len(queries) == 8
 
 
 def test_the_status_never_reads_the_whole_history():
@@ -227,8 +229,31 @@ def test_new_dead_letters_are_a_problem(alive):
         DeadLetter.objects.create(
             queue=queue, message_id=number, body="", reason="", received_at=ago(days=days)
         )
-    assert "1 message of the last 7 days" in problems()["dead_letters"]
+    assert "1 dead letter of the last 7 days" in problems()["dead_letters"]
     assert read_status().queues[0].dead_letters == 2
+
+
+def test_rules_that_collide_are_a_problem_of_each_of_them(alive):
+    photos = a_rule("photos")
+    for name in ("scans", "videos"):
+        a_rule(name, destination=photos.destination, destination_prefix=f"{name}/")
+    found = {problem.rule: problem for problem in read_status().problems}
+    assert {problem.code for problem in found.values()} == {"rules_collide"}
+    assert found["scans"].detail == (
+        "Rules photos and scans can write the same keys of the bucket photos-replica: photos "
+        "writes any key, and scans writes keys that begin with 'scans/'. Where two objects get the "
+        "same key, one replaces the other, and a delete of one deletes the replica of the other. "
+        "Give the rules destination prefixes of which neither begins with the other, or different "
+        "buckets. Filters do not keep rules apart."
+    )
+    assert found["photos"].detail == f"{found['scans'].detail} photos collides with 1 more rule."
+    assert set(found) == {"photos", "scans", "videos"}
+
+
+def test_a_disabled_rule_is_no_problem_of_the_rule_that_it_collides_with(alive):
+    photos = a_rule("photos")
+    a_rule("scans", destination=photos.destination, enabled=False)
+    assert problems() == {}
 
 
 def test_a_paused_rule_is_a_problem(alive):
@@ -257,6 +282,12 @@ def test_a_rule_that_is_behind_is_a_problem(alive):
         "rule_behind": "Rule photos is behind: 2 jobs waiting, 1 of them after an unsuccessful "
         "try; the oldest change is 22 min old."
     }
+
+
+def test_uploads_that_can_not_be_aborted_for_an_hour_are_a_problem(alive):
+    for tries in (TRIES_TO_REPORT - 1, TRIES_TO_REPORT):
+        make_upload_to_abort(f"{tries}", tries=tries)
+    assert "1 unfinished upload could not be aborted" in problems()["uploads_not_aborted"]
 
 
 def test_failed_jobs_are_a_problem(alive):
@@ -306,12 +337,15 @@ def test_every_problem_links_to_a_page_of_the_admin(operator):
     parked = ReplicationRule.objects.filter(name="parked")
     parked.update(parked_at=ago(), parked_code=ErrorCode.DESTINATION_ACCESS_DENIED)
     a_job(ReplicationRule.objects.get(name="behind"), "b", state=JobState.FAILED)
+    colliding = a_rule("colliding", destination=parked.get().destination)
+    a_job(colliding, "held", delete_permit="awaited")
     queue = a_queue("a", last_error="x", last_error_at=ago())
     a_queue("b")
     DeadLetter.objects.create(
         queue=queue, message_id="1", body="", reason="", received_at=ago(hours=1)
     )
     NotificationTarget.objects.create(name="a", credential_profile="a", errors_in_a_row=1)
+    make_upload_to_abort("a", tries=TRIES_TO_REPORT)
     shown = dict(operator.get("/status/").context["problems"])
     beats(LoopKind.POLLER)
     shown |= dict(operator.get("/status/").context["problems"])

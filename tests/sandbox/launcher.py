@@ -28,8 +28,8 @@ def launcher(program: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Return as soon as `condition` is true; fail after 15 s."""
-    deadline = time.monotonic() + 15
+    """Return as soon as `condition` is true; fail after 90 s."""
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

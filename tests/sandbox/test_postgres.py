@@ -85,7 +85,7 @@ def test_a_context_left_open_ends_with_its_process():
     """
     with launcher(program) as (process, line):
         url, directory = line.split()
-        process.communicate("\n", timeout=15)
+        process.communicate("\n", timeout=90)
         assert refuses_connections(url)
         assert not Path(directory).exists()
 

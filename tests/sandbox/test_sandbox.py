@@ -83,7 +83,7 @@ def test_only_its_owner_can_read_the_env_file(running):
 def test_sigterm_stops_the_stand_ins_and_removes_the_env_file(running):
     process, env_file, variables = running
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0
+    assert process.wait(90) == 0
     assert not env_file.exists()
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(variables["DATABASE_URL"])

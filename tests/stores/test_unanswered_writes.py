@@ -61,8 +61,16 @@ def delete(store: OssStore) -> None:
     store.delete(KEY)
 
 
+def set_tags(store: OssStore) -> None:
+    store.set_tags(KEY, {"a": "1"})
+
+
+def delete_tags(store: OssStore) -> None:
+    store.set_tags(KEY, {})
+
+
 Write = Callable[[OssStore], None]
-every_write = pytest.mark.parametrize("write", [put, put_nothing, delete])
+every_write = pytest.mark.parametrize("write", [put, put_nothing, set_tags, delete_tags, delete])
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +137,7 @@ def failed(write: Write, store: OssStore) -> ReplicationError:
 def test_a_write_without_an_answer_may_still_land(
     oss: OssServer, write: Write, when: str, effect: dict[str, object]
 ) -> None:
+    put(store_at(oss.endpoint))  # an object to write tags to
     oss.add_fault(Fault(when=when, **effect))  # type: ignore[arg-type]
     assert failed(write, store_at(oss.endpoint)).may_still_land
 

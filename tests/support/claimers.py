@@ -57,7 +57,7 @@ class VersionedKeys:
 
 
 def overlaps(looks: list[Look]) -> list[tuple[Look, Look]]:
-    """Pairs of looks at the same rule and key of which one began before the other ended."""
+    """Pairs of looks at the same rule and key, one begun before the other ended."""
     found = []
     latest: dict[tuple[int, str], Look] = {}
     for look in sorted(looks, key=attrgetter("began_ns")):
@@ -102,12 +102,12 @@ def _looks(folder: Path) -> Iterator[Look]:
             seen = [source.version(job.key) for job in held]
             time.sleep(TRANSFER_SECONDS)
             ours = jobs.extend_leases(lane, held, lease_seconds=60)
-            assert ours == {(job.id, job.attempt) for job in held}
+            assert ours == {job.claim for job in held}
             # Read the clock before settling: once that commits, another claimer may claim the key.
             ended_ns = time.monotonic_ns()
             failed = [job for job in held if rng.random() < SHARE_OF_ERRORS]
             done = [(job, Completion(Outcome.COPIED)) for job in held if job not in failed]
-            assert jobs.complete(done) == {job.id for job, _ in done}
+            assert jobs.complete(done) == {job.claim for job, _ in done}
             for job in failed:
                 assert jobs.retry_later(job, error) is not None
             for job, version in zip(held, seen, strict=True):

@@ -1,7 +1,7 @@
 """Generates messages that a queue may hold, each together with the records in it.
 
 The product's parser is not used: a message is built from known records, and then left whole or
-damaged in a way that no parser can repair.
+damaged in a way that no parser can repair, in one record or as a whole.
 """
 
 import json
@@ -30,16 +30,16 @@ _KEY_PATTERNS = [
 ]
 _CHANGES = [
     *["ObjectCreated:Put", "s3:ObjectCreated:CompleteMultipartUpload", "ObjectRemoved:Delete"],
-    *["LifecycleExpiration:DeleteMarkerCreated", "ObjectRestore:Completed"],
+    *["LifecycleExpiration:DeleteMarkerCreated", "ObjectRestore:Completed", "ObjectTagging:Put"],
 ]
-_NO_CHANGES = ["ObjectTagging:Put", "s3:ObjectAcl:Put", "ObjectRestore:Post", "Something:New"]
+_NO_CHANGES = ["s3:ObjectAcl:Put", "ObjectRestore:Post", "Something:New"]
 _EVENTBRIDGE_CHANGES = {
     "Object Created": "ObjectCreated",
     "Object Deleted": "ObjectRemoved",
     "Object Restore Completed": "ObjectRestore:Completed",
+    "Object Tags Added": "ObjectTagging:Put",
 }
 _EVENTBRIDGE_NO_CHANGES = {
-    "Object Tags Added": "ObjectTagging:Put",
     "Object Something New": "Object Something New",
 }
 
@@ -56,11 +56,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Sent:
-    """A message's body and its records; `records` is None if the message can't be parsed."""
+    """A message's body and its records: None for a damaged record.
+
+    `records` is None if the message as a whole can't be parsed.
+    """
 
     body: str
-    records: tuple[Record, ...] | None
+    records: tuple[Record | None, ...] | None
     kind: str
+
+    def alone(self, number: int) -> str:
+        """The body of a message that has only this record of a native message with several."""
+        message = json.loads(self.body)
+        if message.get("Type") == "Notification":
+            message = json.loads(message["Message"])
+        return json.dumps({"Records": [message["Records"][number]]})
 
 
 # Fields that the parser must ignore. All are JSON that Python reads.
@@ -127,12 +137,12 @@ _SYNTAX_DAMAGE = [
     *("truncated", "trailing text", "leading text", "other encoding"),
     *("huge integer", "too deep"),
 ]
-DAMAGE = ["wrong field", *_SYNTAX_DAMAGE]
+DAMAGE = ["wrong field", "bad record", *_SYNTAX_DAMAGE]
 
 
 @st.composite
 def sent_messages(draw: st.DrawFn) -> Sent:
-    """A message of any kind; about half of the messages can be parsed."""
+    """A message of any kind; about half of the messages are whole."""
     kind = draw(st.sampled_from(["native", "native", "eventbridge", "test event", "no message"]))
     if kind == "no message":
         body = draw(st.sampled_from(_NOT_MESSAGES) | _texts.map("~{}".format))
@@ -145,11 +155,9 @@ def sent_messages(draw: st.DrawFn) -> Sent:
         records, message = (), {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": BUCKET}
     damage = draw(st.sampled_from([None] * 9 + DAMAGE[:1] * 5 + _SYNTAX_DAMAGE))
     if damage == "wrong field":
-        if records and kind == "native":
-            record = draw(st.sampled_from(message["Records"]))
-            _damage_field(draw, record, message, _NATIVE_DAMAGE)
-        elif kind == "eventbridge":
-            _damage_field(draw, message, message, _EVENTBRIDGE_DAMAGE)
+        if records:
+            records = _damage_record(draw, records, message, kind=kind)
+            damage = "bad record" if records else damage
         else:
             message = {"Records": draw(st.sampled_from([None, 0, True, 1.5, "text", {}]))}
     body = _json(draw, message)
@@ -159,19 +167,21 @@ def sent_messages(draw: st.DrawFn) -> Sent:
             body = _damage_syntax(draw, body, damage)  # inside SNS's text, not the whole body
             damage = f"{damage} within"
         notification = {"Type": "Notification", "TopicArn": "arn", "Message": body}
-        if damage is None and draw(st.integers(0, 9)) == 0:
+        if damage in {None, "bad record"} and draw(st.integers(0, 9)) == 0:
             damage = "wrapped twice"
             notification |= {"Message": json.dumps(notification)}
         body = _json(draw, notification)
     if damage in _SYNTAX_DAMAGE:
         body = _damage_syntax(draw, body, damage)
-    return Sent(body, None if damage else records, f"{kind}, {damage or 'whole'}")
+    kind += f", {damage or 'whole'}"
+    return Sent(body, records if damage in {None, "bad record"} else None, kind)
 
 
 @st.composite
-def _native(draw: st.DrawFn) -> tuple[tuple[Record, ...], dict[str, Any]]:
+def _native(draw: st.DrawFn) -> tuple[tuple[Record | None, ...], dict[str, Any]]:
     encoders: list[Callable[[str], str]] = [quote_plus, quote, _percent_encoded]
-    records, encoded = [], []
+    records: list[Record | None] = []
+    encoded = []
     for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
         name = draw(st.sampled_from(_CHANGES * 2 + _NO_CHANGES))
         bucket, key, rules = _bucket_and_key(draw)
@@ -189,7 +199,7 @@ def _native(draw: st.DrawFn) -> tuple[tuple[Record, ...], dict[str, Any]]:
 
 
 @st.composite
-def _eventbridge(draw: st.DrawFn) -> tuple[tuple[Record, ...], dict[str, Any]]:
+def _eventbridge(draw: st.DrawFn) -> tuple[tuple[Record | None, ...], dict[str, Any]]:
     names = _EVENTBRIDGE_CHANGES | _EVENTBRIDGE_NO_CHANGES
     detail_type = draw(st.sampled_from(sorted(names)))
     bucket, key, rules = _bucket_and_key(draw)
@@ -213,6 +223,18 @@ def _bucket_and_key(draw: st.DrawFn) -> tuple[str, str, frozenset[str]]:
 def _percent_encoded(key: str) -> str:
     """Every byte as %xx, with lower-case digits."""
     return "".join(f"%{byte:02x}" for byte in key.encode())
+
+
+def _damage_record(
+    draw: st.DrawFn, records: tuple[Record | None, ...], message: dict[str, Any], *, kind: str
+) -> tuple[Record | None, ...]:
+    """Damage one record. Returns the records; none if the message is in no known format."""
+    if kind == "eventbridge":
+        _damage_field(draw, message, message, _EVENTBRIDGE_DAMAGE)
+        return (None,) if "detail-type" in message else ()
+    number = draw(st.integers(0, len(records) - 1))
+    _damage_field(draw, message["Records"][number], message, _NATIVE_DAMAGE)
+    return (*records[:number], None, *records[number + 1 :])
 
 
 def _damage_field(

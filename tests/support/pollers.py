@@ -20,7 +20,7 @@ class ShortPolledQueue(Queue):
 
 
 class _WatchedQueue(ShortPolledQueue):
-    """Counts the received messages, and tells when a receive finds the queue empty, or fails."""
+    """Counts the received messages, and signals when a receive finds the queue empty or fails."""
 
     def __init__(self, queue: EventQueue) -> None:
         super().__init__(queue)

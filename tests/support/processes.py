@@ -74,7 +74,7 @@ def gunicorn(*, workers: int = 1, **environment: str) -> Iterator[str]:
         yield line.split("http://")[1].split()[0]
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=90)
 
 
 def eventually(

@@ -1,7 +1,7 @@
 """The queue of a road in SQS: what a test sends into it, and what is left in it."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.road import Road
 
@@ -11,8 +11,25 @@ if TYPE_CHECKING:
 
 def put_event(bucket: str, key: str, name: str = "ObjectCreated:Put") -> str:
     """The body of a notification by S3 about one object; `key` is form-encoded."""
-    s3 = {"bucket": {"name": bucket}, "object": {"key": key}}
-    return json.dumps({"Records": [{"eventVersion": "2.1", "eventName": name, "s3": s3}]})
+    return put_events(bucket, key, name=name)
+
+
+def put_events(bucket: str, *keys: str, name: str = "ObjectCreated:Put") -> str:
+    """The body of a notification with a record for each key; pass the keys form-encoded."""
+    records = [
+        {
+            "eventVersion": "2.1",
+            "eventName": name,
+            "s3": {"bucket": {"name": bucket}, "object": {"key": key}},
+        }
+        for key in keys
+    ]
+    return json.dumps({"Records": records}, ensure_ascii=False)
+
+
+def by_sns(body: str) -> str:
+    """The body as SNS delivers it to a queue without raw message delivery."""
+    return json.dumps({"Type": "Notification", "TopicArn": "arn", "Message": body})
 
 
 def send(road: Road, *bodies: str) -> None:
@@ -41,10 +58,11 @@ def set_visibility_timeout(road: Road, *, seconds: int) -> None:
 
 def messages_left(road: Road) -> int:
     """How many messages are in the queue, hidden ones included."""
-    attributes = road.aws.client("sqs").get_queue_attributes(
+    answer: Any = road.aws.client("sqs").get_queue_attributes(
         QueueUrl=road.queue.url, AttributeNames=["All"]
-    )["Attributes"]
-    return sum(
-        int(attributes[f"ApproximateNumberOfMessages{state}"])
-        for state in ("", "NotVisible", "Delayed")
     )
+    counts = [
+        int(answer["Attributes"][f"ApproximateNumberOfMessages{state}"])
+        for state in ("", "NotVisible", "Delayed")
+    ]
+    return sum(counts)

@@ -29,6 +29,7 @@ from replication.models import (
     TransferAttempt,
     TransferJob,
     UploadPart,
+    UploadToAbort,
 )
 from replication.operations import api_tokens
 from replication.operations.audit import Actor
@@ -206,6 +207,26 @@ def make_upload(
     return upload
 
 
+def make_upload_to_abort(key: str, **fields: Any) -> UploadToAbort:
+    """An upload whose rule was deleted, and which OSS refused to abort."""
+    refused = {
+        "tries": 2,
+        "next_try_at": timezone.now() + timedelta(minutes=4),
+        "error_code": ErrorCode.DESTINATION_ACCESS_DENIED,
+        "error_detail": "403 AccessDenied: You have no right to access this object.",
+    }
+    return UploadToAbort.objects.create(
+        endpoint="https://oss-cn-hangzhou.aliyuncs.com",
+        bucket="replica",
+        region="cn-hangzhou",
+        credential_profile="default",
+        destination_pk=1,
+        destination_key=key,
+        upload_id="0004B9894A22E5B1888A1E29F8236E2D",
+        **(refused | fields),
+    )
+
+
 def make_story() -> Service:
     """Some thirty jobs, failures with causes, dead letters, and two lanes, one of them silent."""
     service = make_service()
@@ -282,6 +303,7 @@ def make_story() -> Service:
             in_flight=3,
         )
     make_notifications(rule, service.queue)
+    make_upload_to_abort(ODD_KEYS[0])
     api_tokens.create("deploy", role=TokenRole.OPERATE, by=Actor(ActorKind.USER, "story"))
     return service
 
@@ -311,7 +333,7 @@ def make_notifications(rule: ReplicationRule, queue: EventQueue) -> None:
         target=on_call,
         kind=ConditionKind.DEAD_LETTERS,
         queue=queue.name,
-        detail="Queue s3-events: 2 messages of the last 7 days that no parser understood.",
+        detail="Queue s3-events: 2 dead letters of the last 7 days could not be taken in.",
         closing="Queue s3-events: no dead letter of the last 7 days is left.",
         began_at=now - timedelta(hours=3),
         confirmed_at=now - timedelta(hours=3),

@@ -172,7 +172,7 @@ def test_a_job_that_is_claimed_again_while_its_old_transfer_ends_does_not_end_th
     road.put("a")
     road.oss.add_fault(Fault(operation="PutObject", hold=True, when="after", times=2))
     look_again(road.rule, ["a"])
-    with a_lane(seconds=0.1):  # it goes on while it has a transfer of before its end
+    with lanes():
         eventually(lambda: road.oss.held_requests == 1)
         lose_the_lease("a")
         TransferJob.objects.update(available_at=Now())

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from replication.cluster.database import why_not_ready
 from replication.errors import MEANINGS, ErrorCode, ReplicationError
-from replication.intake.matching import look_again
+from replication.intake.matching import KeysOutsideRule, look_again
 from replication.intake.s3_events import UnparseableMessage, check_key
 from replication.models import ReplicationRule
 from replication.tools.verify import Comparison, Verified, verify, would_be_repaired
@@ -70,7 +70,7 @@ class Command(BaseCommand):
         to_enqueue: list[str] = []
         enqueued = 0
         with _lines_of(options["keys"]) as lines:
-            keys = chain(_checked(options["key"], "KEY"), _checked(lines, "line"))
+            keys = chain(_checked(rule, options["key"], "KEY"), _checked(rule, lines, "line"))
             try:
                 for verified in verify(rule, keys, threads=options["threads"]):
                     self.stdout.write(_as_json(verified) if options["json"] else _line(verified))
@@ -133,12 +133,16 @@ def _lines_of(name: str | None) -> Iterator[Iterable[str]]:
             text.close()
 
 
-def _checked(keys: Iterable[str], where: str) -> Iterator[str]:
+def _checked(rule: ReplicationRule, keys: Iterable[str], where: str) -> Iterator[str]:
     for number, key in enumerate(keys, start=1):
         try:
-            yield check_key(key, where=f"{where} {number}")
+            check_key(key, where=f"{where} {number}")
         except UnparseableMessage as error:
             raise CommandError(str(error), returncode=_COULD_NOT_COMPARE) from error
+        if not key.startswith(rule.source_prefix):
+            reason = f"{where} {number}: {KeysOutsideRule(rule, [key])}"
+            raise CommandError(reason, returncode=_COULD_NOT_COMPARE)
+        yield key
 
 
 def _line(verified: Verified) -> str:

@@ -176,7 +176,7 @@ _QUEUE_GAUGES: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {
         lambda queue: queue.last_polled_at.timestamp() if queue.last_polled_at else 0,
     ),
     "s3sync_dead_letters": (
-        "Messages of the queue that could not be taken in and are kept.",
+        "Records and messages of the queue that could not be taken in and are kept.",
         lambda queue: queue.dead_letters,
     ),
 }

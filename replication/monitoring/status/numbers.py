@@ -6,7 +6,7 @@ Never reads the history, which has no bound.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Literal
 
 from django.db import connection
@@ -15,7 +15,12 @@ from django.db.models.functions import Now
 
 from replication.cluster.loops import ALIVE_SECONDS
 from replication.intake.signed_calls import lambda_heard_at
+from replication.jobs import aborting
 from replication.models import EventQueue, Heartbeat, LoopKind, NotificationTarget
+from replication.models.collisions import Collision, find_collisions, read_rules
+
+# Beyond this number, more of them help nobody, and take longer to find.
+MAX_COLLISIONS = 100
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ class Numbers:
     queues: list[QueueStatus]
     hosts: list[HostStatus]
     failing_targets: list[TargetStatus]
+    uploads_not_aborted: int  # though they were tried for an hour
+    collisions: list[Collision]  # of enabled rules
     lambda_heard_at: datetime | None
 
     @property
@@ -115,7 +122,7 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything with five queries; the numbers of the jobs are of one moment."""
+    """Read everything with six queries; the numbers of the jobs are of one moment."""
     generated_at, rules = _read_rules()
     return Numbers(
         generated_at,
@@ -123,6 +130,8 @@ def read_numbers() -> Numbers:
         queues=_read_queues(),
         hosts=_read_hosts(),
         failing_targets=_read_failing_targets(),
+        uploads_not_aborted=aborting.count_not_aborted(),
+        collisions=_read_collisions(),
         lambda_heard_at=lambda_heard_at(),
     )
 
@@ -216,6 +225,10 @@ def _read_failing_targets() -> list[TargetStatus]:
         TargetStatus(target.name, target.last_error, target.last_error_at)
         for target in failing.order_by("name")
     ]
+
+
+def _read_collisions() -> list[Collision]:
+    return list(islice(find_collisions(read_rules(enabled=True)), MAX_COLLISIONS))
 
 
 def _host_status(host: str, beats: Sequence[Heartbeat]) -> HostStatus:

@@ -1,10 +1,12 @@
 """The problems that need a person, in words for people and codes for machines."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from replication.errors import MEANINGS, ErrorCode
+from replication.models.collisions import Collision
 from replication.monitoring.status.numbers import Numbers, QueueStatus, RuleNumbers
 
 # A long poll takes at most 20 s, and a poller replaces itself in less than a minute.
@@ -44,7 +46,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
         if queue.dead_letters_last_week:  # older ones are no longer reported
             yield Problem(
                 "dead_letters",
-                f"Queue {queue.name}: {count(queue.dead_letters_last_week, 'message')} of the "
+                f"Queue {queue.name}: {count(queue.dead_letters_last_week, 'dead letter')} of the "
                 "last 7 days could not be taken in; see the dead letters for the reasons.",
                 queue=queue.name,
             )
@@ -55,6 +57,14 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             f"Notification target {target.name} can't be notified; last error{when}: "
             f"{target.last_error}",
         )
+    if numbers.uploads_not_aborted:
+        yield Problem(
+            "uploads_not_aborted",
+            f"{count(numbers.uploads_not_aborted, 'unfinished upload')} could not be aborted for "
+            "an hour, so OSS bills the parts. Uploads to abort has the cause and the fix of each; "
+            "s3sync tries again by itself, at least once an hour.",
+        )
+    yield from _collision_problems(numbers.collisions)
     for rule in numbers.rules:
         yield from _rule_problems(rule, numbers.generated_at)
 
@@ -80,6 +90,19 @@ def _queue_problems(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
             f"Queue {queue.name} was last polled {ago(queue.last_polled_at, now)}.",
             queue=queue.name,
         )
+
+
+def _collision_problems(collisions: Iterable[Collision]) -> Iterator[Problem]:
+    """Yield one problem for each rule, so that the problems of any one rule are complete."""
+    by_rule: defaultdict[str, dict[str, Collision]] = defaultdict(dict)  # by the other rule's name
+    for collision in collisions:
+        one, other = collision.one.name, collision.other.name
+        by_rule[one].setdefault(other, collision)
+        by_rule[other].setdefault(one, collision)
+    for name, by_other in sorted(by_rule.items()):
+        first, *more = by_other.values()
+        and_more = f" {name} collides with {count(len(more), 'more rule')}." if more else ""
+        yield Problem("rules_collide", f"{first}{and_more}", rule=name)
 
 
 def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
@@ -115,6 +138,15 @@ def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
             f"deletes than its limits allow, {count(jobs.deletes_held, 'delete')} waiting. Copies "
             "go on. If the deletes are intended, confirm them on the rule's page; if not, put the "
             "objects back.",
+            rule=rule.name,
+        )
+    elif jobs.deletes_held:
+        yield Problem(
+            "deletes_held",
+            f"Rule {rule.name}: {count(jobs.deletes_held, 'delete')} waiting for a person, because "
+            "another program may have written the replicas. Copies and other deletes go on. Look "
+            "at them on the rule's page; confirm the deletes, or cancel their jobs to keep the "
+            "replicas.",
             rule=rule.name,
         )
     if jobs.failed:

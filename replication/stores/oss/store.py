@@ -1,8 +1,7 @@
 """Writes objects to OSS, and reads them back."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +17,6 @@ from replication.stores.base import (
     Receipt,
     ReplicaAttributes,
     ReplicaInfo,
-    UnfinishedUpload,
 )
 from replication.stores.credentials import AccessKey, access_key
 from replication.stores.oss.errors import FAILURES, is_missing, raise_translated
@@ -62,6 +60,20 @@ class OssStore:
         return _receipt(
             _send_body(body, lambda data: self._bucket.put_object(key, data, headers=headers))
         )
+
+    def set_tags(self, key: str, tags: Mapping[str, str]) -> Receipt | None:
+        """Replace all tags of the object; see DestinationStore."""
+        rule = oss2.models.TaggingRule()
+        for name, value in tags.items():
+            rule.add(name, value)
+
+        def request() -> Any:
+            if tags:
+                return self._bucket.put_object_tagging(key, oss2.models.Tagging(rule))
+            return self._bucket.delete_object_tagging(key)
+
+        answer = _write_if_exists(request)
+        return Receipt(request_id=answer.request_id) if answer else None
 
     def delete(self, key: str) -> Receipt:
         """Delete the object; see DestinationStore."""
@@ -114,13 +126,6 @@ class OssStore:
             if not page.is_truncated or page.next_marker <= marker:
                 return parts
             marker = page.next_marker
-
-    def list_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
-        """List the unfinished uploads; see DestinationStore."""
-        listing = oss2.MultipartUploadIterator(self._bucket, prefix=prefix, max_retries=1)
-        while (upload := _read(lambda: next(listing, None))) is not None:
-            initiated_at = datetime.fromtimestamp(upload.initiation_date, UTC)
-            yield UnfinishedUpload(upload.key, upload.upload_id, initiated_at)
 
     def head(self, key: str) -> ReplicaInfo | None:
         """Describe the object as it is now; see DestinationStore."""
@@ -193,6 +198,16 @@ def _write(request: Callable[[], _Answer]) -> _Answer:
     try:
         return request()
     except FAILURES as error:
+        raise_translated(error, is_write=True)
+
+
+def _write_if_exists(request: Callable[[], Any]) -> Any:
+    """Make a request that changes an object; None if there is no such object."""
+    try:
+        return request()
+    except FAILURES as error:
+        if is_missing(error):
+            return None
         raise_translated(error, is_write=True)
 
 

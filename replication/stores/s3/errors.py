@@ -41,6 +41,7 @@ _CODES = {
     "RequestLimitExceeded": ErrorCode.SOURCE_THROTTLED,
     "Throttling": ErrorCode.SOURCE_THROTTLED,
     "RequestTimeout": ErrorCode.SOURCE_UNREACHABLE,
+    "NotImplemented": ErrorCode.SOURCE_UNSUPPORTED,  # by servers that speak a part of S3's protocol
 }
 
 

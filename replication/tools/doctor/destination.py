@@ -101,6 +101,7 @@ class _Probe:
             "tags may not be written, so objects with tags are not copied",
             "oss:PutObjectTagging",
         )
+        yield from self._delete_tags()
         if self.rule.acl != ObjectAcl.DEFAULT:
             yield self._put_with(
                 replace(plain, acl=self.rule.acl),
@@ -171,6 +172,17 @@ class _Probe:
             return failed(check, f"{if_denied} ({answer.detail})", fix=self._grant(action))
         return from_error(check, answer)
 
+    def _delete_tags(self) -> Findings:
+        try:
+            self.store.set_tags(self.key, {})
+        except ReplicationError as error:
+            yield self._optional(
+                Check.DESTINATION_TAGS,
+                error,
+                "tags may not be deleted: an object whose tags are deleted is copied again in full",
+                "oss:DeleteObjectTagging",
+            )
+
     def _read_back(self) -> Findings:
         try:
             found = self.store.open(self.key)
@@ -227,16 +239,6 @@ class _Probe:
             )
         else:
             yield passed(Check.DESTINATION_PARTS, "a multipart upload can be begun and aborted")
-        try:
-            next(iter(self.store.list_uploads(self.key)), None)
-        except ReplicationError as error:
-            yield self._optional(
-                Check.DESTINATION_PARTS,
-                error,
-                "unfinished uploads may not be listed: uploads that the database does not know "
-                "are not cleaned up",
-                "oss:ListMultipartUploads",
-            )
 
     def _optional(
         self, check: Check, error: ReplicationError, consequence: str, action: str
@@ -249,12 +251,10 @@ class _Probe:
     def _grant(self, action: str) -> str:
         bucket, profile = self.rule.destination.bucket, self.rule.destination.credential_profile
         start = self.rule.destination_key(self.rule.source_prefix)
-        # This action is on a bucket, not on its objects.
-        on = f"{bucket}" if action == "oss:ListMultipartUploads" else f"{bucket}/{start}*"
         return (
-            f"Grant {action} on acs:oss:*:*:{on} to the RAM user of the credential profile "
-            f"{profile!r} (`manage.py provision --write DIR` writes the policy). Also check that "
-            "no bucket policy denies it."
+            f"Grant {action} on acs:oss:*:*:{bucket}/{start}* to the RAM user of the credential "
+            f"profile {profile!r} (`manage.py provision --write DIR` writes the policy). Also "
+            "check that no bucket policy denies it."
         )
 
 

@@ -29,7 +29,8 @@ from replication.tools.doctor.queue_policy import lets_s3_send
 from replication.tools.provisioning import ProvisioningError
 from replication.tools.provisioning.arns import QueueAddress, bucket_arn, queue_address
 from replication.tools.provisioning.notifications import (
-    EVENTS,
+    OBJECT_EVENTS,
+    TAG_EVENTS,
     KeyRange,
     Notification,
     has_event,
@@ -130,6 +131,15 @@ def _check_coverage(rule: ReplicationRule, entries: Sequence[Notification]) -> F
             "not followed",
             fix="Add them by `manage.py provision --apply`; or, if the entry "
             f"{covering[0].id!r} is yours to change, add them there.",
+        )
+    if not any(has_event(each, TAG_EVENTS) for each in covering):
+        return warned(
+            Check.NOTIFICATION,
+            f"the bucket does not notify {name} of all of {TAG_EVENTS}: tags that change after the "
+            "upload reach the replica only when its object is next copied",
+            fix=f"Add {TAG_EVENTS} by `manage.py provision --apply`; or, if the entry "
+            f"{covering[0].id!r} is yours to change, add it there. If another receiver gets these "
+            "events, see docs/guides/provisioning.md, “Another receiver already gets the events”.",
         )
     return passed(Check.NOTIFICATION, f"the bucket notifies {name} of all that the rule needs")
 
@@ -269,13 +279,13 @@ def _fix_as_administrator(action: str, refusal: Refusal) -> str:
 
 
 def _needed_events(rule: ReplicationRule) -> list[str]:
-    """The events that the rule acts on, of all that a bucket can send."""
+    """The events without which replicas do not follow the rule's objects."""
     unneeded = set()
     if rule.delete_policy != DeletePolicy.MIRROR:
         unneeded |= {"s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"}
     if rule.archive_policy != ArchivePolicy.RESTORE:
         unneeded |= {"s3:ObjectRestore:Completed"}
-    return [event for event in EVENTS if event not in unneeded]
+    return [event for event in OBJECT_EVENTS if event not in unneeded]
 
 
 def _keys(rule: ReplicationRule) -> KeyRange:

@@ -216,6 +216,12 @@ def _tags(
                 f"tags may not be read, so replicas have no tags ({error.detail})",
                 fix=_grant(rule, actions, on=f"{_arn(rule)}/*"),
             )
+        if error.code is ErrorCode.SOURCE_UNSUPPORTED:
+            return warned(
+                Check.SOURCE_TAGS,
+                f"the source does not support tags, so replicas have none ({error.detail})",
+                fix="Nothing, if the objects have no tags; otherwise use a source that has them.",
+            )
         if error.code is not ErrorCode.SOURCE_CHANGED:  # a missing object has no tags
             return from_error(Check.SOURCE_TAGS, error)
     return passed(Check.SOURCE_TAGS, "tags can be read")

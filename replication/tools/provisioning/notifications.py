@@ -14,12 +14,15 @@ from itertools import combinations
 from typing import Any
 
 # ObjectRemoved does not include the deletes of a lifecycle rule.
-EVENTS = (
+OBJECT_EVENTS = (
     "s3:ObjectCreated:*",
     "s3:ObjectRemoved:*",
     "s3:LifecycleExpiration:*",
     "s3:ObjectRestore:Completed",
 )
+# Every rule of an S3 bucket asks for tags. They are the only events that may go to others instead.
+TAG_EVENTS = "s3:ObjectTagging:*"
+EVENTS = (*OBJECT_EVENTS, TAG_EVENTS)
 ID_PREFIX = "s3sync-"
 MAX_ENTRIES = 100  # S3's limit for a bucket
 
@@ -81,13 +84,15 @@ class Merged:
     """A bucket's configuration as it should be.
 
     `ranges` are the ranges of our entries. `is_covered_by_others` says that entries of others
-    notify the queue of some wanted ranges already. With obstacles, S3 would refuse the
+    notify the queue of some wanted ranges already. `tag_receivers` are the entries of others that
+    get the events of tags of some keys in place of the queue. With obstacles, S3 would refuse the
     configuration.
     """
 
     configuration: dict[str, Any]
     ranges: tuple[KeyRange, ...]
     is_covered_by_others: bool
+    tag_receivers: tuple[str, ...]
     obstacles: tuple[str, ...]
 
 
@@ -116,7 +121,8 @@ def merge(
     """The configuration with entries that notify the queue of all events of these ranges.
 
     Entries that are not ours stay, byte for byte. A range that an entry of others covers for the
-    same queue gets no entry of ours. Without ranges, all our entries for the queue are removed.
+    same queue gets no entry of ours, and one whose events of tags go to others gets an entry
+    without them. Without ranges, all our entries for the queue are removed.
 
     Args:
         ranges: by the names of the rules.
@@ -125,7 +131,7 @@ def merge(
     covered = [
         each.keys
         for each in others
-        if each.target_arn == queue_arn and all(has_event(each, event) for event in EVENTS)
+        if each.target_arn == queue_arn and all(has_event(each, event) for event in OBJECT_EVENTS)
     ]
     needed = {
         rule: keys
@@ -133,18 +139,27 @@ def merge(
         if not any(each.covers(keys) for each in covered)
     }
     entry_ranges = disjoint_ranges(needed.values(), limit=max(1, MAX_ENTRIES - len(others)))
+    for_tags = [each for each in others if _shares_event(each, TAG_EVENTS)]
+    tag_receivers = {
+        keys: [each for each in for_tags if each.keys.overlaps(keys)] for keys in entry_ranges
+    }
+    events = {keys: OBJECT_EVENTS if tag_receivers[keys] else EVENTS for keys in entry_ranges}
     ours = [
-        _entry(keys, needed, queue_arn=queue_arn, queue_name=queue_name) for keys in entry_ranges
+        _entry(keys, needed, events=events[keys], queue_arn=queue_arn, queue_name=queue_name)
+        for keys in entry_ranges
     ]
     existing = [each for each in read_notifications(present) if _is_ours(each, queue_arn)]
     # The rule's name in an Id is not compared: a renamed rule is no change.
     is_done = {(each.keys, each.events) for each in existing} == {
-        (keys, frozenset(EVENTS)) for keys in entry_ranges
+        (keys, frozenset(events[keys])) for keys in entry_ranges
     }
     return Merged(
         without_answer(present) if is_done else _replace_ours(present, queue_arn, ours),
         tuple(entry_ranges),
         is_covered_by_others=len(needed) < len(ranges),
+        tag_receivers=tuple(
+            sorted({str(each) for some in tag_receivers.values() for each in some})
+        ),
         obstacles=tuple(_obstacles(entry_ranges, others)),
     )
 
@@ -169,7 +184,7 @@ def without_answer(present: Mapping[str, Any]) -> dict[str, Any]:
 
 def _obstacles(ranges: Sequence[KeyRange], others: Sequence[Notification]) -> Iterator[str]:
     for other in others:
-        shared = [event for event in EVENTS if _shares_event(other, event)]
+        shared = [event for event in OBJECT_EVENTS if _shares_event(other, event)]
         if shared and any(keys.overlaps(other.keys) for keys in ranges):
             yield (
                 "S3 allows only one notification for an event of a key, and the bucket already has "
@@ -206,14 +221,19 @@ def _replace_ours(
 
 
 def _entry(
-    keys: KeyRange, rules: Mapping[str, KeyRange], *, queue_arn: str, queue_name: str
+    keys: KeyRange,
+    rules: Mapping[str, KeyRange],
+    *,
+    events: Sequence[str],
+    queue_arn: str,
+    queue_name: str,
 ) -> dict[str, Any]:
     """An entry in S3's form, named after the first rule that it is for."""
     first = min(rule for rule, wanted in rules.items() if keys.covers(wanted))
     entry: dict[str, Any] = {
         "Id": f"{ID_PREFIX}{queue_name}-{first}",
         "QueueArn": queue_arn,
-        "Events": list(EVENTS),
+        "Events": list(events),
     }
     filters = [
         {"Name": name, "Value": value}

@@ -217,6 +217,13 @@ def _notes(
     for name, each in merged.items():
         if each.is_covered_by_others:
             yield f"bucket {name}", "notifies the queue already, by an entry that is not ours"
+        for receiver in each.tag_receivers:
+            yield (
+                f"bucket {name}",
+                "tags that change after the upload are not followed where their events go to "
+                f"{receiver}: S3 allows only one receiver. For both to get them, see "
+                "docs/guides/provisioning.md, “Another receiver already gets the events”",
+            )
 
 
 def _remove_queue(where: str, what: str, queue: FoundQueue) -> Step:

@@ -195,13 +195,13 @@ def ram_statements(rules: Sequence[ReplicationRule]) -> list[Any]:
     """The least that the service's RAM user needs in OSS for these rules."""
     deleting = [rule for rule in rules if rule.delete_policy == DeletePolicy.MIRROR]
     setting_acls = [rule for rule in rules if rule.acl != ObjectAcl.DEFAULT]
-    buckets = {_oss_bucket(rule.destination) for rule in rules}
     return [
         *_allow(
             "",
             [
                 "oss:PutObject",
                 "oss:PutObjectTagging",
+                "oss:DeleteObjectTagging",
                 "oss:AbortMultipartUpload",
                 # For `verify`, and to skip a large object that is already at the destination.
                 "oss:GetObject",
@@ -211,8 +211,6 @@ def ram_statements(rules: Sequence[ReplicationRule]) -> list[Any]:
         ),
         *_allow("", ["oss:DeleteObject"], _replicas(deleting)),
         *_allow("", ["oss:PutObjectAcl"], _replicas(setting_acls)),
-        # To find interrupted uploads and abort them.
-        *_allow("", ["oss:ListMultipartUploads"], buckets),
     ]
 
 

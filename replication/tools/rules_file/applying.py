@@ -1,7 +1,8 @@
 """Writes the file's entries to the database, in one transaction that any mistake rolls back.
 
 The models' own full_clean decides what is valid, so the file is held to the same rules as the
-admin.
+admin. Whether rules collide is decided at the end, from the rules as the file makes them: the order
+of its entries does not matter.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,13 @@ from django.db import transaction
 from django.db.models import ForeignKey
 
 from replication.models import Source, SourceDomain
+from replication.models.collisions import (
+    Collision,
+    Rules,
+    find_new_collisions,
+    lock_and_read_rules,
+    read_rules,
+)
 from replication.tools.rules_file.reading import Entry, Mistake, RulesFileError, read_entries
 from replication.tools.rules_file.sections import (
     DOMAINS,
@@ -22,6 +30,13 @@ from replication.tools.rules_file.sections import (
     section_of,
     suggestion,
 )
+
+# Where a rule of a collision has the name of its entry in each section.
+_NAMES_IN_COLLISIONS = {
+    "rules": "name",
+    "sources": "source_name",
+    "destinations": "destination_name",
+}
 
 
 @dataclass(frozen=True)
@@ -53,12 +68,16 @@ def apply_rules(text: str, *, dry_run: bool = False) -> Applied:
     """Make the database equal the file's entries; idempotent.
 
     Raises:
-        RulesFileError: has all mistakes of the file; nothing was changed.
+        RulesFileError: has all mistakes of the file; nothing was changed. Collisions of rules are
+            among them only if there are no others: a rule with a mistake has no mapping yet.
     """
     entries, mistakes = read_entries(text)
     with transaction.atomic():
+        rules_before = lock_and_read_rules()
         application = _Application(entries, mistakes)
         applied = application.run()
+        if not application.mistakes:
+            application.refuse_collisions(applied, before=rules_before)
         if application.mistakes:
             raise RulesFileError(application.mistakes)
         transaction.set_rollback(dry_run)
@@ -85,6 +104,31 @@ class _Application:
             if section.model is Source:
                 self._apply_domains(list(named.values()))
         return Applied(changes, absent)
+
+    def refuse_collisions(self, applied: Applied, *, before: Rules) -> None:
+        """Make each collision that the file adds a mistake of an entry that changed something."""
+        changed = {
+            (change.noun, change.name)
+            for change in applied.changes
+            if change.created or change.fields
+        }
+        for collision in find_new_collisions(read_rules(), before=before):
+            entry = self._entry_that_adds(collision, changed)
+            line, where = (entry.line, entry.where) if entry else (1, "")
+            self.mistakes.append(Mistake(line, where, str(collision)))
+
+    def _entry_that_adds(self, collision: Collision, changed: set[tuple[str, str]]) -> Entry | None:
+        """The last changed entry of the two rules, or else of their sources or destinations.
+
+        None if a program that does not look for collisions changed the rules at the same time.
+        """
+        for section, name in _NAMES_IN_COLLISIONS.items():
+            names = [getattr(rule, name) for rule in (collision.one, collision.other)]
+            entries = [self._named[section][name] for name in names if name in self._named[section]]
+            entries = [entry for entry in entries if (entry.section.noun, entry.name) in changed]
+            if entries:
+                return max(entries, key=lambda entry: entry.line)
+        return None
 
     def _by_name(self, section: Section) -> dict[str, Entry]:
         named: dict[str, Entry] = {}

@@ -73,7 +73,16 @@ def finish(rule: ReplicationRule, *, size_bytes: int = 10, lag_seconds: float = 
 
 def claimed(job: TransferJob) -> ClaimedJob:
     assert job.started_at
-    return ClaimedJob(job.id, job.rule_id, job.key, job.attempt, job.attempt_limit, job.started_at)
+    return ClaimedJob(
+        job.id,
+        job.token,
+        job.rule_id,
+        job.key,
+        job.attempt,
+        job.attempt_limit,
+        job.started_at,
+        rule_version=1,
+    )
 
 
 def fail(rule: ReplicationRule, key: str, code: ErrorCode) -> None:

@@ -50,6 +50,58 @@ def test_a_put_with_a_refused_tag_stores_nothing(v4_bucket: oss2.Bucket, tagging
     assert not v4_bucket.object_exists("key")
 
 
+LONG_KEY = f">{'k' * 129}<"
+TAG = "<Tag><Key>a</Key><Value>1</Value></Tag>"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("", "MalformedXML"),
+        ("<Tagging>", "MalformedXML"),
+        ("<Tags><TagSet/></Tags>", "MalformedXML"),
+        ("<Tagging></Tagging>", "MalformedXML"),
+        ("<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>", "MalformedXML"),
+        ("<Tagging><TagSet><Tag><Value>1</Value></Tag></TagSet></Tagging>", "MalformedXML"),
+        (f"<Tagging><TagSet>{TAG}{TAG}</TagSet></Tagging>", "InvalidTag"),
+        (f"<Tagging><TagSet>{TAG.replace('1', 'a@b')}</TagSet></Tagging>", "InvalidTag"),
+        (f"<Tagging><TagSet>{TAG.replace('>a<', LONG_KEY)}</TagSet></Tagging>", "InvalidTag"),
+    ],
+)
+def test_tags_that_are_refused_leave_the_tags_as_they_were(
+    v4_bucket: oss2.Bucket, body: str, code: str
+) -> None:
+    v4_bucket.put_object("key", b"x", headers={"x-oss-tagging": "t=1"})
+    with pytest.raises(oss2.exceptions.OssError) as refusal:
+        v4_bucket._do("PUT", v4_bucket.bucket_name, "key", data=body, params={"tagging": ""})
+    assert (refusal.value.status, refusal.value.code) == (400, code)
+    assert v4_bucket.get_object_tagging("key").tag_set.tagging_rule == {"t": "1"}
+
+
+def test_tags_of_a_missing_object_can_not_be_set(v4_bucket: oss2.Bucket) -> None:
+    rule = oss2.models.TaggingRule()
+    rule.add("a", "1")
+    for request in (
+        lambda: v4_bucket.put_object_tagging("key", oss2.models.Tagging(rule)),
+        lambda: v4_bucket.delete_object_tagging("key"),
+    ):
+        with pytest.raises(oss2.exceptions.NoSuchKey):
+            request()
+
+
+def test_the_permissions_to_set_and_to_delete_tags_are_two(
+    v4_bucket: oss2.Bucket, server: OssServer
+) -> None:
+    v4_bucket.put_object("key", b"x", headers={"x-oss-tagging": "t=1"})
+    server.deny(Denial(actions=("oss:DeleteObjectTagging",)))
+    with pytest.raises(oss2.exceptions.AccessDenied):
+        v4_bucket.delete_object_tagging("key")
+    rule = oss2.models.TaggingRule()
+    rule.add("a", "1")
+    v4_bucket.put_object_tagging("key", oss2.models.Tagging(rule))
+    assert v4_bucket.get_object_tagging("key").tag_set.tagging_rule == {"a": "1"}
+
+
 def test_the_largest_tags_are_accepted(v4_bucket: oss2.Bucket) -> None:
     tags = "&".join(f"{number}{'k' * 127}={'v' * 256}" for number in range(10))
     v4_bucket.put_object("key", b"x", headers={"x-oss-tagging": tags})

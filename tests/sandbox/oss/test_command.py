@@ -12,7 +12,7 @@ import pytest
 from tests.sandbox.oss import make_auth
 
 REPOSITORY = Path(__file__).parents[3]
-STOP_SECONDS = 20
+STOP_SECONDS = 90
 Run = Callable[..., subprocess.Popen[str]]
 
 

@@ -11,6 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 
 from replication.models import Heartbeat, LoopKind
+from replication.tools.provisioning.notifications import OBJECT_EVENTS
 from sandbox.oss import Denial, Fault
 from tests.support.environment import OSS_KEY_ID
 from tests.tools.doctor.conftest import Break, Green, doctor
@@ -325,6 +326,14 @@ QUEUE = [
         "Add them by `manage.py provision --apply`",
     ),
     Broken(
+        "notification without the tags",
+        notification(Events=list(OBJECT_EVENTS)),
+        "notification",
+        "tags that change after the upload reach the replica only when its object is next copied",
+        "Add s3:ObjectTagging:* by `manage.py provision --apply`",
+        level="warn",
+    ),
+    Broken(
         "queue that is not polled",
         queue(enabled=False),
         "notification",
@@ -442,6 +451,14 @@ DESTINATION = [
         "Grant oss:PutObjectTagging on",
     ),
     Broken(
+        "may not delete tags",
+        denied("oss:DeleteObjectTagging"),
+        "destination.tags",
+        "an object whose tags are deleted is copied again in full",
+        "Grant oss:DeleteObjectTagging on",
+        level="warn",
+    ),
+    Broken(
         "may not set the ACL",
         denied("oss:PutObjectAcl", acl="public-read"),
         "destination.acl",
@@ -485,14 +502,6 @@ DESTINATION = [
         "destination.parts",
         "the parts of interrupted uploads stay and are billed",
         "Grant oss:AbortMultipartUpload on",
-        level="warn",
-    ),
-    Broken(
-        "may not list uploads",
-        denied("oss:ListMultipartUploads"),
-        "destination.parts",
-        "unfinished uploads may not be listed",
-        "Grant oss:ListMultipartUploads on acs:oss:*:*:replica to",
         level="warn",
     ),
     Broken(

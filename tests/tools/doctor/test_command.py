@@ -10,7 +10,7 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from replication.jobs import PRIORITY_EVENT, JobOrder, enqueue
-from replication.models import JobOrigin
+from replication.models import JobOrigin, ReplicationRule
 from tests.support.processes import REPOSITORY
 from tests.tools.doctor.conftest import Green, doctor
 
@@ -108,3 +108,18 @@ def test_doctor_ends_with_the_cause_without_a_database_or_usable_settings() -> N
     assert done.returncode == 1
     assert "S3SYNC_LANES" in done.stderr
     assert "hidden" not in done.stdout + done.stderr
+
+
+def test_a_rule_that_collides_is_named_with_the_other_one(green: Green) -> None:
+    ReplicationRule.objects.create(
+        name="more",
+        source=green.source,
+        destination=green.destination,
+        destination_prefix="more/",
+    )
+    report = doctor("--rule", "photos")
+    assert report.status == 0
+    [found] = report.bad
+    assert (found["level"], found["check"]) == ("warn", "status")
+    assert "Rules photos and more can write the same keys of the bucket replica" in found["found"]
+    assert found["fix"] == "Edit one of the rules in the admin or in the rules file."

@@ -28,7 +28,8 @@ BATCHES = ["sqs:DeleteMessageBatch", "sqs:ChangeMessageVisibilityBatch"]
 
 OSS_ACTIONS = {
     *("oss:PutObject", "oss:GetObject", "oss:DeleteObject", "oss:AbortMultipartUpload"),
-    *("oss:PutObjectAcl", "oss:GetObjectAcl", "oss:PutObjectTagging", "oss:GetObjectTagging"),
+    *("oss:PutObjectAcl", "oss:GetObjectAcl"),
+    *("oss:PutObjectTagging", "oss:GetObjectTagging", "oss:DeleteObjectTagging"),
     *("oss:ListObjects", "oss:ListParts", "oss:ListMultipartUploads", "oss:GetBucketInfo"),
 }
 

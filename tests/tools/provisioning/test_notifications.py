@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from replication.tools.provisioning.notifications import (
     EVENTS,
+    OBJECT_EVENTS,
     KeyRange,
     Merged,
     disjoint_ranges,
@@ -160,6 +161,34 @@ def test_an_entry_for_another_queue_of_ours_is_an_obstacle_with_its_own_fix() ->
     added = merged(present, photos=ALL_KEYS)
     assert "--destroy" in added.obstacles[0]
     assert len(added.configuration["QueueConfigurations"]) == 2
+
+
+def test_events_of_tags_that_go_to_others_are_left_to_them() -> None:
+    theirs = others(**filtered(prefix="photos/"), Events=["s3:ObjectTagging:Put"])
+    found = merged(theirs, photos=KeyRange("photos/raw/"), films=KeyRange("films/"))
+    assert found.obstacles == ()
+    assert [entry["Events"] for entry in found.configuration["QueueConfigurations"]] == [
+        list(EVENTS),
+        list(OBJECT_EVENTS),
+    ]
+    (receiver,) = found.tag_receivers
+    assert TOPIC in receiver
+    again = merged(found.configuration, photos=KeyRange("photos/raw/"), films=KeyRange("films/"))
+    assert again.configuration == found.configuration
+
+
+def test_our_entry_of_an_earlier_version_is_given_the_events_of_tags() -> None:
+    written = merged({}, photos=ALL_KEYS).configuration
+    (entry,) = written["QueueConfigurations"]
+    earlier = {"QueueConfigurations": [{**entry, "Events": list(OBJECT_EVENTS)}]}
+    assert merged(earlier, photos=ALL_KEYS).configuration == written
+
+
+def test_an_entry_made_by_hand_that_lacks_the_events_of_tags_is_left_as_it_is() -> None:
+    entry = {"Id": "by hand", "QueueArn": QUEUE, "Events": list(OBJECT_EVENTS)}
+    present = {"QueueConfigurations": [entry]}
+    found = merged(present, photos=ALL_KEYS)
+    assert (found.configuration, found.obstacles, found.is_covered_by_others) == (present, (), True)
 
 
 def test_a_range_that_an_entry_made_by_hand_covers_gets_no_second_entry() -> None:
