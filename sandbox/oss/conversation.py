@@ -103,6 +103,7 @@ class Conversation:
             region=service.region,
             folder=service.folder,
             spill_bytes=service.spill_bytes,
+            entry=entry,
         )
 
     def _execute(self, exchange: Exchange, entry: LoggedRequest) -> Answer:

@@ -12,6 +12,7 @@ from sandbox.oss import attributes, names
 from sandbox.oss.body import Body
 from sandbox.oss.errors import OssError
 from sandbox.oss.http import Answer, RequestHead
+from sandbox.oss.requestlog import LoggedRequest
 from sandbox.oss.state import Attributes, Bucket, Store
 
 XML_BODY_BYTES = 2 << 20
@@ -31,7 +32,7 @@ class Clock:
 
 @dataclass(slots=True)
 class Exchange:
-    """A request with its sender, bucket, key and operation."""
+    """A request with its sender, bucket, key and operation, and its entry in the log."""
 
     head: RequestHead
     body: Body
@@ -44,6 +45,7 @@ class Exchange:
     region: str
     folder: Path
     spill_bytes: int
+    entry: LoggedRequest
 
     @property
     def bucket(self) -> Bucket:

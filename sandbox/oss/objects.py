@@ -174,6 +174,8 @@ def delete_object(exchange: Exchange) -> Answer:
     """DeleteObject: answers 204 whether the object exists or not."""
     bucket = exchange.bucket
     with bucket.lock:
+        if (stored := bucket.objects.get(exchange.key)) is not None:
+            exchange.entry.deleted_meta = stored.attributes.meta
         bucket.delete(exchange.key)
     return Answer(204)
 

@@ -15,7 +15,8 @@ class LoggedRequest:
     answer was ready, before the first byte was sent: two requests of a client that waits for each
     answer never overlap. Monotonic times are those of the server's process. `status` is 0 if the
     client closed the connection before an answer, or a fault reset the connection. `fault` is the
-    id of the fault that fired. `bytes_in` and `bytes_out` count bodies.
+    id of the fault that fired. `bytes_in` and `bytes_out` count bodies. `deleted_meta` is the user
+    metadata of the object that a DeleteObject deleted; None if there was no object.
     """
 
     request_id: str
@@ -35,6 +36,7 @@ class LoggedRequest:
     fault: int | None = None
     bytes_in: int = 0
     bytes_out: int = 0
+    deleted_meta: dict[str, str] | None = None
 
 
 class RequestLog:

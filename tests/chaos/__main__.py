@@ -1,6 +1,8 @@
 """Changes a bucket while processes are killed, connections cut and faults injected. In the end both
-buckets must be equal, and no key may have been written by two writers at once. The same seed gives
-the same schedule, but timing differs from run to run.
+buckets must be equal, and no key may have been written by two writers at once. With edits, the
+rules change meanwhile, and the buckets must be equal by the rules as they are in the end. Objects
+of other programs must be untouched. The same seed gives the same schedule, but timing differs from
+run to run.
 """
 
 import argparse
@@ -22,13 +24,26 @@ import psycopg
 from sandbox.bootstrap import BootstrapError
 from sandbox.child import StartError
 from sandbox.environment import Sandbox
+from tests.chaos.editor import Editor
+from tests.chaos.foreign import Foreign, foreign_places, ghost_keys
 from tests.chaos.oss_control import OssControl
 from tests.chaos.proxy import CuttingProxy
+from tests.chaos.rules import (
+    BEFORE_EDITS,
+    REPLICA,
+    SECOND,
+    WITHOUT_EDITS,
+    Place,
+    Rules,
+    places,
+    plan_edits,
+)
 from tests.chaos.service import Service
 from tests.chaos.strikes import Strikes
-from tests.chaos.verdict import judge
+from tests.chaos.verdict import Judge
 from tests.chaos.writer import Writer, plan
 
+SECOND_BUCKET = "s3sync-second"
 PROGRESS_SECONDS = 5.0
 LOOK_SECONDS = 0.5
 # After this time, messages of a killed poller become visible again.
@@ -40,7 +55,7 @@ SETTLE_JOBS_A_SECOND = 20.0
 
 
 def main() -> int:
-    """Run once; the exit status is 0 if nothing is lost, stale, extra, overlapping or failed."""
+    """Run once; the exit status is 0 if nothing was done wrongly and no job failed."""
     arguments = _arguments()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
@@ -72,13 +87,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--duration", type=float, default=120.0, metavar="SECONDS")
     parser.add_argument("--clusters", type=int, default=2)
     parser.add_argument("--pollers", type=int, default=2)
+    parser.add_argument("--edits", action="store_true", help="edit the rules meanwhile")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the processes' logs in DIR")
     return parser.parse_args()
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The jobs by state, and the messages in the queue, visible or in flight."""
+    """The jobs by state, and the messages in the queue, visible or in flight.
+
+    `held` are deletes that a person must confirm: nobody does, so they stay.
+    """
 
     jobs: dict[str, int]
     messages: int
@@ -100,6 +119,7 @@ class Run:
         self._stack = stack
         self._started = time.monotonic()
         self._stop = threading.Event()
+        self._unmended: tuple[list[Place], list[Place]] = [], []
 
     def run(self) -> int:
         """Do the run; returns the exit status."""
@@ -110,6 +130,11 @@ class Run:
         self._write_and_strike()
         self._say("all strikes are over")
         is_settled = self._settle()
+        if arguments.edits:
+            self._note_unmended()
+            self._say("all keys are announced once more, for the rules as they are now")
+            self._writer.announce_all()
+            is_settled = self._settle()
         return self._conclude(is_settled=is_settled)
 
     def _start(self) -> None:
@@ -124,6 +149,10 @@ class Run:
         )
         self._oss = OssControl(self._sandbox.oss.endpoint_url)
         self._oss.log_all_requests()
+        self._buckets = {REPLICA: self._sandbox.destination_bucket, SECOND: SECOND_BUCKET}
+        self._oss.create_bucket(SECOND_BUCKET)
+        rules = BEFORE_EDITS if arguments.edits else WITHOUT_EDITS
+        self._plan(rules)
         aws_port = urlsplit(self._sandbox.aws.endpoint_url).port or 0
         proxy = self._stack.enter_context(CuttingProxy(aws_port, seed=arguments.seed))
         self._service = self._stack.enter_context(
@@ -136,22 +165,52 @@ class Run:
                 # Claims of a destination with rate limits run other code: test both kinds.
                 is_limited=arguments.seed % 2 == 0,
                 say=self._say,
+                rules=rules,
+                buckets=self._buckets,
             )
         )
         self._strikes = Strikes(self._service, self._oss, proxy, self._say)
+        self._editor = Editor(self._service, self._edits, rules, self._say)
+        self._judge = Judge(
+            self._sandbox,
+            self._oss,
+            self._strikes,
+            self._foreign,
+            self._buckets,
+            sorted({step.key for step in self._steps}),
+        )
+
+    def _plan(self, rules: Rules) -> None:
+        """Plan the changes and the edits, and lay the foreign objects where no edit asks for."""
+        arguments = self._arguments
+        chance = random.Random(f"edits of {arguments.seed}")
+        self._edits = plan_edits(chance, seconds=arguments.duration) if arguments.edits else []
+        ghosts = ghost_keys()
+        self._chance = random.Random(arguments.seed)
+        self._steps = plan(
+            self._chance, keys=arguments.keys, seconds=arguments.duration, ghosts=ghosts
+        )
+        ghost_places = places([rules, *(edit.rules for edit in self._edits)], ghosts)
+        self._foreign = Foreign(
+            self._sandbox, foreign_places(ghost_places, self._buckets), buckets=self._buckets
+        )
+        self._foreign.lay()
+        self._say(f"{len(self._foreign.places)} objects of other programs are in OSS")
 
     def _write_and_strike(self) -> None:
         """Make the changes and the strikes, side by side, until both are over."""
         arguments = self._arguments
-        chance = random.Random(arguments.seed)
-        schedule = self._strikes.schedule(chance, seconds=arguments.duration)
-        steps = plan(chance, keys=arguments.keys, seconds=arguments.duration)
-        self._writer = Writer(self._sandbox, steps, seed=arguments.seed)
-        self._say(f"{len(steps)} changes and {len(schedule)} strikes are planned")
-        with ThreadPoolExecutor(2, "chaos") as pool:
+        schedule = self._strikes.schedule(self._chance, seconds=arguments.duration)
+        self._writer = Writer(self._sandbox, self._steps, seed=arguments.seed)
+        self._say(
+            f"{len(self._steps)} changes, {len(schedule)} strikes and {len(self._edits)} edits "
+            "are planned"
+        )
+        with ThreadPoolExecutor(3, "chaos") as pool:
             tasks = [
                 pool.submit(self._writer.run, self._stop),
                 pool.submit(self._strikes.run, schedule, self._stop),
+                pool.submit(self._editor.run, self._stop),
             ]
             try:
                 self._watch(lambda: not all(task.done() for task in tasks))
@@ -195,17 +254,31 @@ class Run:
         )["Attributes"]
         with psycopg.connect(self._sandbox.postgres.url, connect_timeout=5) as database:
             jobs = database.execute(
-                "SELECT state, count(*) FROM replication_transferjob GROUP BY state"
+                "SELECT CASE delete_permit WHEN 'awaited' THEN 'held' ELSE state END, count(*) "
+                "FROM replication_transferjob GROUP BY 1"
             ).fetchall()
         return Counts(dict(jobs), sum(map(int, attributes.values())))
 
+    def _note_unmended(self) -> None:
+        """Judge what was settled after the last edits, before all keys are looked at once more."""
+        rules = self._editor.rules
+        only = {
+            rule.name: self._editor.keys_settled_since_the_last_edit(rule.name) for rule in rules
+        }
+        self._unmended = self._judge.differences(rules, only=only)
+        self._say(f"keys settled since the last edits: {sum(map(len, only.values()))}")
+
     def _conclude(self, *, is_settled: bool) -> int:
-        verdict = judge(self._sandbox, self._oss, self._strikes)
+        verdict = self._judge.judge(self._editor.rules, self._editor.states)
+        lost, stale = self._unmended
+        verdict.lost.extend(lost)
+        verdict.stale.extend(stale)
         counts = self._counts()
         self._say(f"changes={self._writer.made} repeats={self._writer.repeated} {counts}")
-        for name in ("lost", "stale", "extra"):
-            for key in getattr(verdict, name)[:10]:
-                self._say(f"{name}: {key!r}")
+        self._say(f"replicas left at places that no rule asks for: {verdict.left}")
+        for name in ("lost", "stale", "extra", "foreign_touched", "deleted_unowned"):
+            for found in getattr(verdict, name)[:10]:
+                self._say(f"{name}: {found!r}")
         for earlier, later in verdict.overlaps[:10]:
             self._say(f"overlap: {earlier} and {later}")
         self._report_failures()

@@ -13,12 +13,14 @@ LOG_SIZE = 1_000_000
 class Write:
     """A request in the stand-in's log that changes an object; `fault` is the id of its fault."""
 
+    bucket: str
     key: str
     operation: str
     started: float  # seconds of the stand-in's monotonic clock
     ended: float
     fault: int | None
     status: int
+    deleted_meta: dict[str, str] | None = None  # of the object that it deleted, if there was one
 
 
 class OssControl:
@@ -30,6 +32,9 @@ class OssControl:
     def log_all_requests(self) -> None:
         """Make the log large enough for all requests of a run."""
         self._ask("PUT", "/-/requests", {"size": LOG_SIZE})
+
+    def create_bucket(self, name: str) -> None:
+        self._ask("PUT", "/-/buckets", {"name": name})
 
     def add_fault(self, **fault: Any) -> int:
         """Arm a fault; returns its id."""
@@ -50,12 +55,14 @@ class OssControl:
             raise RuntimeError(f"the OSS stand-in's log has discarded {log['dropped']} requests")
         return [
             Write(
+                entry["bucket"],
                 entry["key"],
                 entry["operation"],
                 entry["started_monotonic"],
                 entry["ended_monotonic"],
                 entry["fault"],
                 entry["status"],
+                entry["deleted_meta"],
             )
             for entry in log["requests"]
             if entry["operation"] in {"PutObject", "CompleteMultipartUpload", "DeleteObject"}

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from sandbox.bootstrap import REPOSITORY
 from sandbox.child import Child
 from sandbox.environment import Sandbox
 from sandbox.service import manage
+from tests.chaos.rules import Rules
 
 LEASE_SECONDS = 6
 READ_TIMEOUT_SECONDS = 5
@@ -53,6 +54,8 @@ class Service:
     directory: Path
     is_limited: bool
     say: Callable[[str], None]
+    rules: Rules
+    buckets: Mapping[str, str]  # by the name of the destination
     unexpected_exits: int = 0
     _processes: dict[str, Child] = field(default_factory=dict)
     _changing: threading.Lock = field(default_factory=threading.Lock)
@@ -60,8 +63,7 @@ class Service:
     def __enter__(self) -> Self:
         self._environment = {**os.environ, **self.sandbox.environment(), **SETTINGS}
         manage("migrate", "--verbosity=0", environment=self._environment)
-        rules = json.dumps(self._rules())
-        manage("applyrules", "-", environment=self._environment, stdin=rules)
+        self.apply(self.rules)
         try:
             for name in self.cluster_names + self.poller_names:
                 self._start(name)
@@ -77,6 +79,15 @@ class Service:
         trace: TracebackType | None,
     ) -> None:
         self._kill_all()
+
+    def apply(self, rules: Rules) -> None:
+        """Write the rules as an operator does, by the rules file.
+
+        Raises:
+            StartError: the command failed; it has changed nothing, unless its answer was lost.
+        """
+        file = json.dumps(self._rules_file(rules))
+        manage("applyrules", "-", environment=self._environment, stdin=file)
 
     @property
     def cluster_names(self) -> list[str]:
@@ -152,7 +163,7 @@ class Service:
         for process in self._processes.values():
             self._kill(process)
 
-    def _rules(self) -> dict[str, object]:
+    def _rules_file(self, rules: Rules) -> dict[str, object]:
         """The rules file for `applyrules`: it reads YAML, and JSON is YAML."""
         aws, oss = self.sandbox.aws, self.sandbox.oss
         source = {
@@ -162,16 +173,16 @@ class Service:
             "endpoint_url": f"http://127.0.0.1:{self.source_port}",
         }
         destination = {
-            "name": "replica",
-            "bucket": self.sandbox.destination_bucket,
             "endpoint": oss.endpoint_url,
             "region": oss.region,
             **(LIMITS if self.is_limited else {}),
         }
-        rule = {"name": "mirror", "source": "source", "destination": "replica"}
         return {
             "sources": [source],
-            "destinations": [destination],
-            "rules": [{**rule, "delete_policy": "mirror"}],
+            "destinations": [
+                {"name": name, "bucket": bucket, **destination}
+                for name, bucket in self.buckets.items()
+            ],
+            "rules": [{"source": "source", **rule.fields} for rule in rules],
             "queues": [{"name": "events", "url": self.sandbox.queue_url, "region": aws.region}],
         }

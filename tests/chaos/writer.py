@@ -4,6 +4,7 @@ import json
 import random
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,7 @@ from sandbox.environment import Sandbox
 THREADS = 4
 HOT_KEYS = 10  # keys that are changed many times
 HOT_CHANGES = 20
+GHOST_EVENTS = 4
 MOST_BYTES = 40_000
 LARGE_BYTES = 2_600_000  # copied in three parts
 REPEATS = 0.25  # the share of changes after which an old notification is sent
@@ -25,6 +27,7 @@ ODD_NAMES = ("red flower+1", "图片/中文 (1)", "a//b", "a/./b", "100%25", "em
 class Change(Enum):
     PUT = "ObjectCreated:Put"
     DELETE = "ObjectRemoved:Delete"
+    GHOST = "ObjectRemoved:DeleteMarkerCreated"  # announced of a key that the source never had
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Step:
     size_bytes: int = 0
 
 
-def plan(chance: random.Random, *, keys: int, seconds: float) -> list[Step]:
+def plan(
+    chance: random.Random, *, keys: int, seconds: float, ghosts: Sequence[str] = ()
+) -> list[Step]:
     """The changes of the bucket: every key is put, many are overwritten, some are deleted."""
     changes: list[tuple[str, Change]] = []
     for number in range(keys):
@@ -46,6 +51,7 @@ def plan(chance: random.Random, *, keys: int, seconds: float) -> list[Step]:
         overwrites = HOT_CHANGES if number < HOT_KEYS else chance.choice((0, 0, 0, 1, 2))
         changes += [(key, Change.PUT)] * (1 + overwrites)
         changes += [(key, Change.DELETE)] * (chance.random() < 0.25)
+    changes += [(key, Change.GHOST) for key in ghosts] * GHOST_EVENTS
     # Any order is fine, even a delete first: only the buckets' final contents are compared.
     chance.shuffle(changes)
     return [
@@ -96,8 +102,10 @@ class Writer:
         if step.change is Change.PUT:
             body = chance.randbytes(step.size_bytes)
             self._s3.put_object(Bucket=self._bucket, Key=step.key, Body=body)
-        else:
+        elif step.change is Change.DELETE:
             self._s3.delete_object(Bucket=self._bucket, Key=step.key)
+        else:
+            self._send(notification(self._bucket, step))
         with self._lock:
             self.made += 1
 
@@ -109,7 +117,17 @@ class Writer:
                 self._remembered.pop(0)
             old = chance.choice(self._remembered)
             self.repeated += 1
-        self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=old)
+        self._send(old)
+
+    def announce_all(self) -> None:
+        """Announce each key once more, as an operator does whose rules have moved the replicas."""
+        keys = sorted({step.key for step in self._steps})
+        with ThreadPoolExecutor(THREADS, "writer") as pool:
+            messages = (notification(self._bucket, Step(0, key, Change.PUT)) for key in keys)
+            list(pool.map(self._send, messages))
+
+    def _send(self, message: str) -> None:
+        self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=message)
 
 
 def notification(bucket: str, step: Step) -> str:
