@@ -588,7 +588,9 @@ def test_each_error_of_oss_has_a_code_and_leaves_the_old_replica(
 
 def test_a_delete_that_oss_refuses_has_a_code(make_road: Callable[..., Road]) -> None:
     road = make_road(delete_policy=DeletePolicy.MIRROR)
-    road.replicas.put_object(KEY, b"old")
+    road.put(KEY, b"old")
+    look_at(road, KEY)
+    road.s3.delete_object(Bucket=road.source.bucket, Key=KEY)
     road.oss.deny(Denial(actions=("oss:DeleteObject",)))
     failure(look_at(road, KEY), ErrorCode.DESTINATION_ACCESS_DENIED)
     assert road.replica(KEY) == b"old"
