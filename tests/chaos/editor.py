@@ -74,7 +74,7 @@ class Editor:
 
 def _update(database: psycopg.Connection, edit: Edit) -> None:
     """What an ORM's update does: no code of ours sees it, except the database's trigger."""
-    column, value = sql.Identifier(edit.field), sql.Placeholder("value")
+    column, value = sql.Identifier(edit.field), sql.SQL("%(value)s")
     if edit.field == "destination":
         column = sql.Identifier("destination_id")
         value = sql.SQL("(SELECT id FROM replication_destination WHERE name = %(value)s)")

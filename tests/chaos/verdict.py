@@ -160,7 +160,8 @@ def overlaps(
     A write with a slow answer was carried out SLOW_ANSWER_SECONDS before its logged end: its client
     gives up before that end and may retry. A paused write may have lost its client during the
     pause: it counts only for SURELY_LIVE_SECONDS, the time for which its client was certainly
-    alive.
+    alive. A paused write without an answer was never carried out: its client broke off in the body,
+    as when the source was cut, and may have tried again at once.
     """
 
     def done(write: Write) -> float:
@@ -169,7 +170,8 @@ def overlaps(
         return write.ended - (SLOW_ANSWER_SECONDS if write.fault in slow_answers else 0)
 
     found = []
-    of_keys = sorted(writes, key=attrgetter("bucket", "key", "started"))
+    carried_out = [write for write in writes if write.status or write.fault not in pauses]
+    of_keys = sorted(carried_out, key=attrgetter("bucket", "key", "started"))
     for _, of_key in groupby(of_keys, attrgetter("bucket", "key")):
         latest: Write | None = None
         for write in of_key:
