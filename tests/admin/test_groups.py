@@ -148,7 +148,7 @@ def test_a_read_token_can_change_nothing_and_a_call_without_a_token_sees_nothing
 def test_each_changing_api_call_works_for_an_operate_token_and_is_audited(story: None) -> None:
     operator = a_caller("operator", TokenRole.OPERATE)
     bodies = {
-        "/look-again": '{"keys": ["a"]}',
+        "/look-again": '{"keys": ["photos/a"]}',
         "/jobs/retry": '{"rule": "photos"}',
     }
     # Each call needs a job in the state that it changes.

@@ -124,6 +124,7 @@ RULE_FORM = {
     "source_suffix": "",
     "destination_prefix": "",
     "delete_policy": "keep",
+    "unmarked_policy": "hold",
     "key_policy": "fail",
     "metadata_policy": "fail",
     "tag_policy": "fail",
