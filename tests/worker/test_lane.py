@@ -19,6 +19,7 @@ from replication.models import (
     TransferAttempt,
     TransferJob,
 )
+from replication.stores import factory
 from replication.worker import transfers
 from sandbox.oss import Fault
 from tests.support.lanes import a_lane, lanes
@@ -115,6 +116,8 @@ def test_a_profile_without_credentials_fails_with_a_plain_reason(road: Road) -> 
 def test_credentials_that_an_operator_adds_take_effect_without_a_restart(
     road: Road, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # An earlier test may have opened a store at this port, when there were credentials.
+    monkeypatch.setattr(factory, "_stores", {})
     road.put("a")
     with monkeypatch.context() as patch:
         patch.delenv("OSS_ACCESS_KEY_ID")
