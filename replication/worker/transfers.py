@@ -62,7 +62,7 @@ class Transfers:
 
     @property
     def claims(self) -> set[Claim]:
-        """The ids and attempts of the jobs in flight."""
+        """The ids and fencing tokens of the jobs in flight."""
         return set(self._held)
 
     @property
