@@ -25,8 +25,8 @@ from tests.support.road import OSS_REGION, Log, Road
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Use one more worker than processors: many tests only wait for other processes."""
-    return (os.cpu_count() or 1) + 1
+    """Use two workers a processor: many tests only wait for other processes."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture

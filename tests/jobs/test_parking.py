@@ -32,7 +32,7 @@ from tests.support.road import Road, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-DENIED_JOBS = 500  # many times the places of all lanes
+DENIED_JOBS = 120  # many times the places of all lanes
 DENIED = ReplicationError(ErrorCode.DESTINATION_ACCESS_DENIED, "403 AccessDenied")
 
 
@@ -83,7 +83,7 @@ def test_a_new_lane_gives_all_its_places_to_a_rule_only_after_a_recent_success(
     assert room() == PLACES_WITHOUT_SUCCESS
 
 
-@pytest.mark.timeout(400)  # puts 500 objects, and copies them
+@pytest.mark.timeout(400)  # puts 120 objects, and copies them
 def test_a_rule_without_rights_is_parked_and_later_drains_while_another_is_served(
     make_road: Callable[..., Road], tmp_path: Path
 ) -> None:
