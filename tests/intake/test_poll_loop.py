@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from replication.cluster import loops
+from replication.intake import poll_loop
 from replication.intake.poll_loop import poll_until
 from replication.intake.receive_rate import FIRST_BACKOFF_SECONDS
 from replication.intake.sqs import Queue
@@ -23,6 +24,11 @@ from tests.support.road import Road
 from tests.support.sqs import messages_left, put_event, send, set_visibility_timeout
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poll_loop, "LOOK_FOR_QUEUES_SECONDS", 0.5)
 
 
 @pytest.fixture

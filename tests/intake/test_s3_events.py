@@ -383,13 +383,13 @@ def test_any_text_is_parsed_or_refused(body: str) -> None:
     assert_parsed_or_refused(body)
 
 
-@settings(max_examples=1500, deadline=None, database=None)
+@settings(max_examples=750, deadline=None, database=None)
 @given(almost_messages)
 def test_anything_like_a_message_is_parsed_or_refused(message: Any) -> None:
     assert_parsed_or_refused(json.dumps(message))
 
 
-@settings(max_examples=2000, deadline=None, database=None, derandomize=True)
+@settings(max_examples=1000, deadline=None, database=None, derandomize=True)
 @given(sent_messages())
 def test_a_generated_message_yields_its_good_records_or_is_refused(sent: Sent) -> None:
     if sent.records is None:

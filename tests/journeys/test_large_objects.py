@@ -47,7 +47,7 @@ def most_at_once(road: Road) -> int:
 
 
 def test_two_clusters_carry_the_parts_of_one_object(road: Road, tmp_path: Path) -> None:
-    content = random.Random(1).randbytes(96 * MIB)
+    content = random.Random(1).randbytes(48 * MIB)
     road.put("a", content)
     road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.6, times=None))
     with ExitStack() as stack:
@@ -60,13 +60,13 @@ def test_two_clusters_carry_the_parts_of_one_object(road: Road, tmp_path: Path) 
         look_again(road.rule, ["a"])
         eventually(is_completed)
     assert most_at_once(road) > 3
-    assert len(road.oss.requests(operation="UploadPart")) == 96
+    assert len(road.oss.requests(operation="UploadPart")) == 48
     assert road.replica("a") == content
 
 
 def test_parts_carried_before_a_kill_are_not_read_again(road: Road, tmp_path: Path) -> None:
     # Large enough that the few MB that each look reads ahead hardly count.
-    size_bytes = 192 * MIB
+    size_bytes = 96 * MIB
     content = random.Random(2).randbytes(size_bytes)
     road.put("a", content)
     road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.05, times=None))
@@ -80,14 +80,14 @@ def test_parts_carried_before_a_kill_are_not_read_again(road: Road, tmp_path: Pa
         with manage(
             "qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4", **SETTINGS
         ) as cluster:
-            eventually(lambda: there.count() >= 96, unless_ended=cluster)
+            eventually(lambda: there.count() >= 48, unless_ended=cluster)
             for lane in Heartbeat.objects.filter(kind=LoopKind.LANE, started_at__isnull=False):
                 assert lane.pid
                 os.kill(lane.pid, signal.SIGKILL)
             eventually(is_completed, unless_ended=cluster)
         read_bytes = proxy.answered_bytes
     assert road.replica("a") == content
-    assert read_bytes < 1.15 * size_bytes
+    assert read_bytes < 1.3 * size_bytes
 
 
 def test_an_object_that_is_overwritten_all_the_time_is_never_mixed_and_the_last_version_wins(

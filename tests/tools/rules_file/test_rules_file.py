@@ -463,7 +463,7 @@ def test_an_export_writes_null_where_leaving_the_field_out_would_set_it(monkeypa
     max_concurrency=st.none() | st.integers(1, 2**31 - 1),
 )
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_lines_survive_the_round_trip(include, storage_classes, max_concurrency):
     include = include.replace("[", "(").replace("***", "**")
@@ -482,7 +482,7 @@ def test_any_lines_survive_the_round_trip(include, storage_classes, max_concurre
 
 @given(prefix=any_text, suffix=any_text, into=any_text, enabled=st.booleans(), strip=st.booleans())
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_text_survives_the_round_trip(prefix, suffix, into, enabled, strip):
     empty_the_database()
