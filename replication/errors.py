@@ -98,6 +98,17 @@ class Meaning:
     cause: str
     hint: str
 
+    @property
+    def ends_the_job(self) -> bool:
+        """Whether the job fails at once, unless a circuit is open: no retry of it alone can help.
+
+        What concerns a bucket, an endpoint or a profile can help all its jobs when it is mended, so
+        they wait.
+        """
+        return self.disposition is Disposition.PERMANENT or (
+            self.disposition is Disposition.PERSON and self.scope in {Scope.OBJECT, Scope.RULE}
+        )
+
 
 _RETRY, _SLOW, _BOUNDED, _PERSON, _PERMANENT = (
     Disposition.RETRY,
@@ -179,7 +190,7 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ),
     ErrorCode.SOURCE_REDIRECTED: Meaning(
         _PERSON,
-        _BUCKET,
+        _RULE,
         "The source redirects the request to another address.",
         "s3sync contacts configured addresses only. Set the source's endpoint URL to the final "
         "address; then retry.",
@@ -490,6 +501,10 @@ class ReplicationError(Exception):
         retry_after_seconds: the wait that the other side asked for.
         may_still_land: a write was sent and its outcome is unknown: the other side may still
             apply it, even after a later write.
+
+    Attributes:
+        side: "source" or "destination", by the code's prefix; "" if the code has none and the
+            factory of stores did not say it.
     """
 
     def __init__(
@@ -508,6 +523,8 @@ class ReplicationError(Exception):
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
         self.may_still_land = may_still_land
+        prefix = code.value.partition("_")[0]
+        self.side = prefix if prefix in {"source", "destination"} else ""
 
     @property
     def disposition(self) -> Disposition:

@@ -142,7 +142,7 @@ class Environment(BaseSettings):
         description="Size of a part; larger where an object would have more than 10,000 parts",
     )
     max_attempts: int = Field(
-        default=10, ge=1, le=100, description="Unsuccessful tries after which a job fails"
+        default=10, ge=1, le=100, description="Tries after which a job with an unknown error fails"
     )
     retry_base_seconds: float = Field(
         default=1,
@@ -160,7 +160,8 @@ class Environment(BaseSettings):
         default=30,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds until a parked rule is tried again; they grow, up to 15 minutes",
+        description="Seconds until a parked rule is tried again, if a person must act; they grow "
+        "to 15 minutes",
     )
     poll_in_cluster: bool = Field(
         default=True,

@@ -54,14 +54,15 @@ def claim(
     limit: int,
     lease_seconds: float,
     room: Mapping[int, int] | None = None,
-    parked_rule_id: int | None = None,
+    only: Collection[int] | None = None,
     known_bytes_at_most: int | None = None,
 ) -> list[ClaimedJob]:
     """Claim up to `limit` due jobs by priority; within a priority, the first job of each rule, then
     the second of each, so that no rule's backlog holds up another's.
 
     Claims jobs of rules that are enabled, not paused and not parked, and whose destination is not
-    throttled; with `parked_rule_id`, jobs of that parked rule alone. `room` bounds how many jobs of
+    throttled. With `only`, claims no other jobs than these, as probes: also if their rule is parked
+    or they are not due. `room` bounds how many jobs of
     each rule are claimed, and so do the limits of the rule and its destination: a caller that must
     not exceed those limits claims through rate_limits.py. `known_bytes_at_most` leaves out jobs
     whose object is known to be larger.
@@ -69,6 +70,10 @@ def claim(
     Never claims a job whose delete a person must confirm. Never claims a job whose key has a
     running job: the pending job waits until the running job is settled.
     """
+    if only is None:
+        job_may_run, rule_may_run = "available_at <= now()", "rule.parked_at IS NULL"
+    else:
+        job_may_run, rule_may_run = "waiting.id = ANY(%(only)s)", "true"
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
@@ -101,7 +106,7 @@ def claim(
                     CROSS JOIN LATERAL (
                         SELECT id, priority, available_at
                         FROM replication_transferjob AS waiting
-                        WHERE rule_id = rule.id AND state = 'pending' AND available_at <= now()
+                        WHERE rule_id = rule.id AND state = 'pending' AND {job_may_run}
                           AND delete_permit <> 'awaited'
                           AND (%(bytes)s IS NULL OR size_bytes IS NULL OR size_bytes <= %(bytes)s)
                           AND NOT EXISTS (
@@ -117,7 +122,7 @@ def claim(
                         FOR UPDATE SKIP LOCKED
                     ) AS job
                     WHERE rule.enabled AND rule.paused_at IS NULL
-                      AND (rule.parked_at IS NULL AND %(parked)s IS NULL OR rule.id = %(parked)s)
+                      AND {rule_may_run}
                   ) AS of_rules
                 ) AS of_targets
                 WHERE target_room IS NULL OR target_turn <= target_room
@@ -141,7 +146,7 @@ def claim(
                 "lease": lease_seconds,
                 "room_rules": list(room or ()),
                 "rooms": list((room or {}).values()),
-                "parked": parked_rule_id,
+                "only": list(only or ()),
                 "bytes": known_bytes_at_most,
             },
         )

@@ -91,7 +91,12 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                     -- A job that waits to delete must look again, and ask again.
                     delete_permit = replace(job.delete_permit, 'awaited', ''),
                     attempt_limit = job.attempt + excluded.attempt_limit
-                RETURNING id)
+                RETURNING id),
+            -- What has just come is the first to be tried where a rule is parked by its objects.
+            hurried AS (
+                UPDATE replication_circuit SET probe_at = now() + interval '1 s'
+                WHERE opened_at IS NOT NULL AND scope = 'rule' AND place = ANY(%s)
+                  AND probe_at > now() + interval '1 s')
             SELECT array_agg(id), pg_notify(%s, '') FROM made
             """,
             [
@@ -100,6 +105,7 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                 priority,
                 settings.S3SYNC.max_attempts,
                 json.dumps([vars(order) for order in merged], default=datetime.isoformat),
+                list({str(order.rule_id) for order in merged}),
                 JOBS_CHANNEL,
             ],
         )

@@ -27,8 +27,8 @@ def retry_later(
     """running → pending after a backoff, superseded if a newer job waits, or failed if no attempt
     is left. Returns None if the job is not ours any more.
 
-    Without `uses_up_a_try` the job has as many attempts left as before, because it did not cause
-    the error, and it is due as soon as the server's hint allows.
+    Without `uses_up_a_try` the job has as many attempts left as before: it is tried for as long as
+    the error lasts, after the same backoff.
     """
     end_attempt = partial(
         _end_attempt,
@@ -40,11 +40,7 @@ def retry_later(
     if uses_up_a_try and job.attempt + 1 >= job.attempt_limit:
         with transaction.atomic():
             return JobState.FAILED if end_attempt(state=JobState.FAILED) else None
-    delay = (
-        backoff_seconds(job.attempt, hint_seconds=error.retry_after_seconds)
-        if uses_up_a_try
-        else error.retry_after_seconds
-    )
+    delay = backoff_seconds(job.attempt, hint_seconds=error.retry_after_seconds)
     try:
         with transaction.atomic():
             moved = end_attempt(state=JobState.PENDING, delay_seconds=delay)
@@ -65,7 +61,7 @@ def fail(job: ClaimedJob, error: ReplicationError) -> JobState | None:
 
 
 def hand_over(job: ClaimedJob, *, size_bytes: int | None = None) -> bool:
-    """running → pending, due at once, with `attempt` unchanged: the lane must end, or has no place
+    """running → pending, with `attempt` and its turn unchanged: the lane must end, or has no place
     for an object of this size.
 
     superseded instead, if the key has another pending job. Returns whether the job was still ours.
@@ -74,9 +70,7 @@ def hand_over(job: ClaimedJob, *, size_bytes: int | None = None) -> bool:
     free: dict[str, Any] = {"lease_expires_at": None, "claimed_by": None}
     try:
         with transaction.atomic():
-            moved = ours.update(
-                state=JobState.PENDING, available_at=Now(), size_bytes=size_bytes, **free
-            )
+            moved = ours.update(state=JobState.PENDING, size_bytes=size_bytes, **free)
     except IntegrityError:
         with transaction.atomic():
             moved = ours.update(state=JobState.SUPERSEDED, finalized_at=Now(), **free)

@@ -7,6 +7,7 @@ from replication.models.access import (
     AuditEntry,
     TokenRole,
 )
+from replication.models.circuits import Circuit, CircuitScope, CircuitSide
 from replication.models.jobs import (
     FINAL_STATES,
     DeletePermit,
@@ -49,6 +50,9 @@ __all__ = [
     "ArchivePolicy",
     "AuditAction",
     "AuditEntry",
+    "Circuit",
+    "CircuitScope",
+    "CircuitSide",
     "CompletedMinute",
     "CompletedTotal",
     "Condition",

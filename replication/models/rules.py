@@ -221,10 +221,7 @@ class ReplicationRule(models.Model):
     # source or its destination. What the service itself writes does not count.
     version = models.BigIntegerField(_("version"), db_default=1, editable=False)
 
-    # Only jobs/parking.py writes these.
-    errors_in_a_row = models.PositiveIntegerField(
-        _("consecutive errors that need a person"), default=0, editable=False
-    )
+    # Only jobs/circuits.py writes these: the oldest open circuit that the rule is behind.
     parked_at = models.DateTimeField(
         _("parked since"),
         null=True,
@@ -233,7 +230,6 @@ class ReplicationRule(models.Model):
     )
     parked_code = models.CharField(_("parked for"), max_length=32, default="", editable=False)
     parked_detail = models.TextField(_("parked for (detail)"), default="", editable=False)
-    probe_at = models.DateTimeField(_("next try at"), null=True, editable=False)
 
     # Only jobs/delete_brake.py writes this.
     braked_at = models.DateTimeField(

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from replication import jobs
 from replication.intake import dead_letters, matching
 from replication.intake.dead_letters import Replayed
-from replication.jobs import parking
+from replication.jobs import circuits
 from replication.models import (
     AuditAction,
     DeadLetter,
@@ -58,7 +58,7 @@ def pause(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
 def resume(rules: QuerySet[ReplicationRule], *, by: Actor) -> int:
     """Resume the paused and the parked rules among these. Returns how many there were."""
     with recorded(by, AuditAction.RULES_RESUMED, about=_rules(rules)) as record:
-        record.affected = resumed = parking.resume(rules)
+        record.affected = resumed = circuits.resume(rules)
     return resumed
 
 

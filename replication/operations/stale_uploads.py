@@ -9,7 +9,7 @@ from datetime import timedelta
 import structlog
 
 from replication.cluster import loops
-from replication.errors import Disposition, ErrorCode, ReplicationError
+from replication.errors import ErrorCode, ReplicationError, Scope
 from replication.jobs import aborting, uploads
 from replication.models import Destination, UploadToAbort
 from replication.stores.base import DestinationStore
@@ -19,9 +19,6 @@ log = structlog.get_logger(__name__)
 
 # Within this time, a retried job continues the upload where the failed job ended.
 STALE_AFTER = timedelta(days=1)
-
-# The endpoint did not answer, or asked for fewer requests: it would refuse the next upload too.
-_OF_THE_ENDPOINT = {Disposition.RETRY, Disposition.SLOW_DOWN}
 
 
 def give_up_stale() -> None:
@@ -48,7 +45,7 @@ def abort_due(*, seconds: float) -> int:
             _abort(upload)
         except ReplicationError as error:
             aborting.note_error(upload, error)
-            if error.disposition in _OF_THE_ENDPOINT:
+            if error.scope is Scope.ENDPOINT:
                 away.add(upload.endpoint)
             log.warning(
                 "upload.not_aborted", **_about(upload), code=error.code.value, detail=error.detail

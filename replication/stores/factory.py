@@ -6,10 +6,12 @@ next transfer opens a new store.
 """
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from replication.errors import ReplicationError
 from replication.models import Source, SourceKind
 from replication.stores.aws import load_service_models
 from replication.stores.base import DestinationStore, SourceStore
@@ -54,8 +56,13 @@ def source_store(source: Source) -> SourceStore:
     """Return the store to read this source from.
 
     Raises:
-        ReplicationError: CREDENTIAL_PROFILE.
+        ReplicationError: CREDENTIAL_PROFILE, with `side` set.
     """
+    with _errors_of("source"):
+        return _source_store(source)
+
+
+def _source_store(source: Source) -> SourceStore:
     if source.kind == SourceKind.HTTP:
         return _get_store(HttpStore, endpoint_url=source.endpoint_url)
     return _get_store(
@@ -71,16 +78,27 @@ def destination_store(destination: OssLocation) -> DestinationStore:
     """Return the store to write to this destination.
 
     Raises:
-        ReplicationError: CREDENTIAL_PROFILE.
+        ReplicationError: CREDENTIAL_PROFILE, with `side` set.
     """
-    return _get_store(
-        OssStore,
-        bucket=destination.bucket,
-        endpoint=destination.endpoint,
-        region=destination.region,
-        addressing=destination.addressing,
-        profile=destination.credential_profile,
-    )
+    with _errors_of("destination"):
+        return _get_store(
+            OssStore,
+            bucket=destination.bucket,
+            endpoint=destination.endpoint,
+            region=destination.region,
+            addressing=destination.addressing,
+            profile=destination.credential_profile,
+        )
+
+
+@contextmanager
+def _errors_of(side: str) -> Iterator[None]:
+    """Tell in errors which side they concern: a profile may be used on both."""
+    try:
+        yield
+    except ReplicationError as error:
+        error.side = side
+        raise
 
 
 def _get_store(kind: Callable[..., T], **configuration: str) -> T:

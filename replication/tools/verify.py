@@ -126,7 +126,7 @@ class _Verifier:
         try:
             return self._compare(key)
         except ReplicationError as error:
-            if error.disposition not in {Disposition.RETRY, Disposition.SLOW_DOWN}:
+            if error.disposition in {Disposition.PERSON, Disposition.PERMANENT}:
                 raise
             return self._compare(key)
 

@@ -10,9 +10,10 @@ from datetime import timedelta
 from django.db.models import Count, Max, Sum
 from django.db.models.functions import Now
 
-from replication.jobs import ClaimedJob
+from replication.jobs import ClaimedJob, circuits
+from replication.jobs.circuits import RecentCircuit
 from replication.jobs.rate_limits import ByteAllowance
-from replication.models import CompletedMinute, ReplicationRule
+from replication.models import Circuit, CompletedMinute, ReplicationRule
 
 # The copy of the rules is at most this old. A change of what an operator sets is known sooner:
 # jobs are claimed with the version of their rule, and a NOTIFY tells of changes.
@@ -36,6 +37,7 @@ class Rulebook:
     def __init__(self) -> None:
         self._rules: dict[int, ReplicationRule] = {}
         self._read_at = 0.0
+        self._circuits: dict[int, list[RecentCircuit]] = {}  # by the rule that is behind them
         self._successful: set[int] = set()  # rules under which an object was written recently
         self._allowances: dict[int, ByteAllowance] = {}  # by destination
 
@@ -72,6 +74,11 @@ class Rulebook:
         """Read the rules again; returns the enabled ones."""
         rules = ReplicationRule.objects.select_related("source", "destination")
         self._rules = {rule.pk: rule for rule in rules}
+        recent = circuits.read_recent()
+        self._circuits = {
+            rule.pk: [one for one in recent if circuits.concerns(one.circuit, rule)]
+            for rule in self.rules
+        }
         self._read_at = time.monotonic()
         return [rule for rule in self.rules if rule.enabled]
 
@@ -86,13 +93,15 @@ class Rulebook:
         """Read the rules, and which of them had a recent success in any lane; returns the enabled
         ones."""
         recent = CompletedMinute.objects.filter(
-            minute__gt=Now() - timedelta(seconds=RECENT_SECONDS),
-            copied_bytes__gt=0,
-            rule__errors_in_a_row=0,
-            rule__parked_at=None,
+            minute__gt=Now() - timedelta(seconds=RECENT_SECONDS), copied_bytes__gt=0
         )
-        self.note_success(recent.values_list("rule_id", flat=True).distinct())
-        return self.read()
+        enabled = self.read()
+        self.note_success(
+            rule_id
+            for rule_id in recent.values_list("rule_id", flat=True).distinct()
+            if not self.failing_circuits([rule_id])
+        )
+        return enabled
 
     # -- places --------------------------------------------------------------------------------
 
@@ -109,17 +118,43 @@ class Rulebook:
         """
         most = self.places_of_a_rule(places)
         few = min(most, PLACES_WITHOUT_SUCCESS)
-        return {
-            rule_id: max(0, (most if rule_id in self._successful else few) - held[rule_id])
-            for rule_id in self._rules
-        }
+        room = {}
+        for rule_id in self._rules:
+            allowed = most if rule_id in self._successful else few
+            allowed = min(allowed, self._places_behind(rule_id, most=most))
+            room[rule_id] = max(0, allowed - held[rule_id])
+        return room
+
+    def _places_behind(self, rule_id: int, *, most: int) -> int:
+        """How many places the rule's circuits allow: none behind an open one, and after it has
+        closed, twice as many each second."""
+        behind = self._circuits[rule_id]
+        if any(one.is_open for one in behind):
+            return 0
+        closed_for = min((one.closed_for_seconds for one in behind), default=math.inf)
+        closed_for += time.monotonic() - self._read_at
+        if closed_for > circuits.GROWTH_SECONDS:
+            return most
+        return int(PLACES_WITHOUT_SUCCESS * 2**closed_for)
+
+    @property
+    def has_open_circuits(self) -> bool:
+        """Whether a rule waits behind an open circuit."""
+        return any(rule.parked_at for rule in self.rules) or any(
+            one.is_open for behind in self._circuits.values() for one in behind
+        )
+
+    def failing_circuits(self, rule_ids: Iterable[int]) -> list[Circuit]:
+        """The circuits with failures that these rules are behind."""
+        behind = [one for rule_id in rule_ids for one in self._circuits.get(rule_id, ())]
+        return list({one.circuit.pk: one.circuit for one in behind if one.has_failures}.values())
 
     def note_success(self, rule_ids: Iterable[int]) -> None:
         """An object was written under each of these rules."""
         self._successful.update(rule_ids)
 
     def note_failure(self, rule_id: int) -> None:
-        """The rule needs a person."""
+        """Something failed that may concern more than one object of the rule."""
         self._successful.discard(rule_id)
 
     # -- bytes ---------------------------------------------------------------------------------

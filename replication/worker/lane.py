@@ -15,6 +15,7 @@ from django.conf import settings
 from replication import jobs
 from replication.cluster import loops
 from replication.cluster.database import Persistently
+from replication.jobs.circuits import PROBE_JOBS
 from replication.jobs.listener import NotifyListener
 from replication.stores.transport.fibers import Fibers
 from replication.worker.inbox import Inbox
@@ -54,8 +55,9 @@ class Lane:
         inbox = Inbox()
         with (
             NotifyListener(inbox.put),
-            # One fiber per slot; jobs claimed ahead wait for a free fiber.
-            Fibers(self._limits.lane_concurrency, "transfers") as fibers,
+            # One fiber per place, and some more: a probe does not wait for a free place. Jobs that
+            # were claimed ahead wait for a free fiber.
+            Fibers(self._limits.lane_concurrency + PROBE_JOBS, "transfers") as fibers,
             # Parts spend their time in the kernel, on any processor: each has a thread.
             Threads(self._limits.lane_concurrency, "part") as threads,
         ):
@@ -103,8 +105,6 @@ class Lane:
         in_flight = self._transfers.in_flight
         if self._persistently(lambda: self._loop.beat_if_due(in_flight=in_flight)):
             self._persistently(lambda: jobs.rescue(limit=RESCUE_LIMIT))
-            if self._transfers.have_room and not loops.are_told_to_stop():
-                self._persistently(self._transfers.probe)
         self._transfers.fill_allowances()
         if time.monotonic() - self._leases_extended_at > self._limits.lease_seconds / 4:
             self._leases_extended_at = time.monotonic()

@@ -8,13 +8,19 @@ from django.db import DataError
 
 from replication import jobs
 from replication.cluster.database import Persistently
-from replication.errors import Disposition, ErrorCode, HandOver, ReplicationError, RuleChanged
-from replication.jobs import ClaimedJob, JobOrder, parking, rate_limits
+from replication.errors import (
+    MEANINGS,
+    Disposition,
+    ErrorCode,
+    HandOver,
+    ReplicationError,
+    RuleChanged,
+)
+from replication.jobs import ClaimedJob, JobOrder, circuits, rate_limits
 from replication.models import (
     ArchivePolicy,
     JobOrigin,
     JobState,
-    Outcome,
     ReplicationRule,
 )
 from replication.transfer.results import Completion, DeleteHeld, DeleteWanted, LargeObject
@@ -23,11 +29,7 @@ from replication.worker.leases import Finished
 
 log = structlog.get_logger(__name__)
 
-_WRITTEN = {Outcome.COPIED, Outcome.DELETED, Outcome.UNCHANGED}
 _HOPELESS = {Disposition.PERSON, Disposition.PERMANENT}
-# These count as no failure of the job: a changed object is copied in its new form, and throttling
-# is caused by the traffic of all jobs together.
-_NO_FAILURES = {ErrorCode.SOURCE_CHANGED, ErrorCode.DESTINATION_THROTTLED}
 
 
 def settle_all(
@@ -97,12 +99,11 @@ def _complete(
 ) -> list[ClaimedJob]:
     """Record completions; returns the jobs whose lease was lost."""
     completed = jobs.complete(completions)
-    written = {job.rule_id for job, done in completions if done.outcome in _WRITTEN}
+    written = {job.rule_id for job, done in completions if done.outcome in circuits.WRITTEN}
     rulebook.note_success(written)
-    for rule_id in written:
-        if rulebook.of(rule_id).errors_in_a_row:
-            parking.note_success(rule_id)
-            rulebook.expire()
+    if failing := rulebook.failing_circuits(written):
+        circuits.note_success(failing)
+        rulebook.expire()
     for job, done in completions:
         if job.claim in completed:
             log.info(
@@ -120,9 +121,9 @@ def _fail_attempt(job: ClaimedJob, error: ReplicationError, rulebook: Rulebook) 
     """Record an unsuccessful attempt; returns the job if its lease was lost."""
     rule = rulebook.of(job.rule_id)
     state = apply_error(job, rule, error)
-    if error.disposition is Disposition.PERSON:
+    if circuits.has_circuit(error):
         rulebook.note_failure(rule.pk)
-    rulebook.expire()  # the rule may have been parked
+        rulebook.expire()  # a circuit may have opened
     log.warning(
         "job.try_failed",
         job=job.id,
@@ -138,20 +139,21 @@ def _fail_attempt(job: ClaimedJob, error: ReplicationError, rulebook: Rulebook) 
 def apply_error(job: ClaimedJob, rule: ReplicationRule, error: ReplicationError) -> JobState | None:
     """Settle the job as its error's disposition says; None if its lease was lost.
 
-    An error that concerns the whole rule or destination is recorded there. It uses up no try of
-    the job. An error that no retry can help counts only under the rule as it is now.
+    An error that may concern more than the object is recorded as evidence about its scope. Only an
+    unknown error uses up a try. An error that no retry can help counts only under the rule as it is
+    now. A refusal that may concern the whole rule fails the job only while others succeed.
     """
     if error.code is ErrorCode.SOURCE_RESTORING:
         return jobs.await_restore(job, error)
     if error.disposition in _HOPELESS and jobs.outdated([job]):
         return JobState.PENDING if jobs.hand_over(job) else None
-    if error.disposition is Disposition.PERSON and parking.note_error(rule.pk, error):
-        return jobs.retry_later(job, error, uses_up_a_try=False)
-    if error.disposition in _HOPELESS and not _will_be_restored(rule, error):
+    is_open = circuits.has_circuit(error) and circuits.note_error(rule, job.key, error)
+    ends = MEANINGS[error.code].ends_the_job and not _will_be_restored(rule, error)
+    if ends and not is_open:
         return jobs.fail(job, error)
     if error.code is ErrorCode.DESTINATION_THROTTLED:
         rate_limits.note_throttled(rule.destination_id, seconds=error.retry_after_seconds)
-    return jobs.retry_later(job, error, uses_up_a_try=error.code not in _NO_FAILURES)
+    return jobs.retry_later(job, error, uses_up_a_try=error.disposition is Disposition.BOUNDED)
 
 
 def _will_be_restored(rule: ReplicationRule, error: ReplicationError) -> bool:

@@ -1,5 +1,6 @@
 """The jobs and parts that a lane has in flight: claimed, started, settled."""
 
+import math
 import time
 from collections import Counter
 from functools import partial
@@ -9,7 +10,7 @@ from django.conf import settings
 
 from replication import jobs
 from replication.cluster.database import Persistently
-from replication.jobs import ClaimedJob, parking, rate_limits
+from replication.jobs import ClaimedJob, circuits, rate_limits
 from replication.mapping.parts import MAX_PUT_BYTES
 from replication.worker import deletes, leases, settling, steps
 from replication.worker.capacity import Rulebook, Throughput
@@ -24,6 +25,7 @@ from replication.worker.upload_leader import UploadLeader
 ASK_SECONDS = 1.0
 ASK_FOR_PARTS_SECONDS = 10.0  # parts of large objects that other lanes lead
 LOOK_SECONDS = 0.5  # the longest wait for a result, so that a stop is noticed
+PARTS_SHARE = 0.25  # of a lane's places, in addition to them
 CHECK_RULES_SECONDS = 0.5  # while jobs are in flight: a NOTIFY of a change may have been lost
 
 
@@ -71,11 +73,6 @@ class Transfers:
         return not self._held and not self._carrier.count
 
     @property
-    def have_room(self) -> bool:
-        """Whether one more job may be claimed."""
-        return self._free > 0
-
-    @property
     def may_wait_seconds(self) -> float:
         """How long to wait for a result before the next claim."""
         if self._more_may_be_due and self._free:
@@ -119,6 +116,8 @@ class Transfers:
             self._more_may_be_due = True
             self._ask_at = now + ASK_SECONDS
             self._persistently(self._leader.look)
+            if self._rulebook.has_open_circuits:
+                self._persistently(self._probe)
         if now >= self._ask_for_parts_at:
             self._carrier.expect_parts()
             self._ask_for_parts_at = now + ASK_FOR_PARTS_SECONDS
@@ -145,10 +144,10 @@ class Transfers:
         self._more_may_be_due = len(claimed) == free
         self._start(claimed, asked_at=asked_at)
 
-    def probe(self) -> None:
-        """Try one job of a parked rule, if a probe is due."""
+    def _probe(self) -> None:
+        """Try a few jobs behind an open circuit, if its probe is due. They need no free place."""
         asked_at = time.monotonic()
-        claimed = parking.claim_probe(self._lane, lease_seconds=self._limits.lease_seconds)
+        claimed = circuits.claim_probes(self._lane, lease_seconds=self._limits.lease_seconds)
         self._start(claimed, asked_at=asked_at)
 
     def _start(self, claimed: list[ClaimedJob], *, asked_at: float) -> None:
@@ -178,9 +177,15 @@ class Transfers:
                 held.rule_has_changed = True
 
     def _carry_parts(self) -> None:
-        """Carry parts of large objects, of any lane, on the places that are free."""
-        active = len(self._held) - self._leader.count + self._carrier.count
-        self._carrier.claim(free=self._limits.lane_concurrency - active)
+        """Carry parts of large objects, of any lane, on the places that are free.
+
+        A share of places is for parts alone: small objects that keep coming must not hold up a
+        large one.
+        """
+        places, carried = self._limits.lane_concurrency, self._carrier.count
+        active = len(self._held) - self._leader.count + carried
+        of_parts_alone = math.ceil(places * PARTS_SHARE)
+        self._carrier.claim(free=max(places - active, of_parts_alone - carried))
 
     # -- settle --------------------------------------------------------------------------------
 

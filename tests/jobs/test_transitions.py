@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from replication import jobs
-from replication.errors import ErrorCode, ReplicationError
+from replication.errors import MEANINGS, ErrorCode, ReplicationError
 from replication.jobs import ClaimedJob, JobOrder, manual
 from replication.models import (
     Destination,
@@ -334,9 +334,8 @@ def test_an_error_is_settled_as_its_disposition_says(
     rule: ReplicationRule, code: ErrorCode
 ) -> None:
     error = ReplicationError(code)
-    retried = error.disposition.value in {"retry", "slow down"}
     state = settling.apply_error(claim_one(rule), rule, error)
-    assert state == (JobState.PENDING if retried else JobState.FAILED)
+    assert state == (JobState.FAILED if MEANINGS[code].ends_the_job else JobState.PENDING)
 
 
 def test_an_error_that_the_job_did_not_cause_uses_up_no_attempt_but_is_recorded(

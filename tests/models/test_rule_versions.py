@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from replication.jobs import parking
+from replication.jobs import circuits
 from replication.jobs.enqueueing import JOBS_CHANNEL, RULES_CHANGED
 from replication.models import Destination, ReplicationRule
 from tests.support.examples import a_rule
@@ -94,10 +94,8 @@ def test_a_row_that_was_read_earlier_does_not_lower_the_version(rule: Replicatio
 
 def test_what_the_service_writes_does_not_raise_the_version(rule: ReplicationRule) -> None:
     before = version(rule)
-    parking.note_success(rule.pk)
-    ReplicationRule.objects.update(
-        errors_in_a_row=3, parked_at=Now(), probe_at=Now(), braked_at=Now()
-    )
+    circuits.park_rules()
+    ReplicationRule.objects.update(parked_at=Now(), braked_at=Now())
     Destination.objects.update(throttled_until=datetime.now(UTC), width=2.0)
     rule.refresh_from_db()
     rule.save()

@@ -15,6 +15,7 @@ from replication.admin.status_page import PROBLEM_LISTS
 from replication.errors import ErrorCode
 from replication.jobs.aborting import TRIES_TO_REPORT
 from replication.models import (
+    Circuit,
     CompletedMinute,
     DeadLetter,
     EventQueue,
@@ -24,6 +25,7 @@ from replication.models import (
     NotificationTarget,
     Outcome,
     ReplicationRule,
+    TransferJob,
 )
 from replication.monitoring.status import VERSION, read_status
 from replication.transfer.results import Completion
@@ -160,13 +162,13 @@ def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
     ]
 
 
-def test_the_status_takes_eight_queries_however_many_rules_there_are():
+def test_the_status_takes_nine_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 8
+    assert len(queries) == 9
 
 
 def test_the_status_never_reads_the_whole_history():
@@ -297,6 +299,62 @@ def test_failed_jobs_are_a_problem(alive):
     assert "Rule photos: 2 failed jobs" in problems()["failed_jobs"]
 
 
+# -- what does not get through ----------------------------------------------------------------
+
+
+def open_circuit(scope: str, place: str, host: str = "") -> None:
+    Circuit.objects.create(
+        scope=scope,
+        side="destination",
+        place=place,
+        host=host,
+        code=ErrorCode.DESTINATION_CREDENTIALS if host else ErrorCode.DESTINATION_UNREACHABLE,
+        detail="the answer",
+        first_failed_at=ago(minutes=3),
+        opened_at=ago(minutes=2),
+        probe_at=ago(),
+    )
+
+
+def details(code: str) -> list[str]:
+    return [problem.detail for problem in read_status().problems if problem.code == code]
+
+
+def test_an_error_that_needs_a_person_is_told_at_once_and_others_when_they_last():
+    rule = a_rule("photos")
+    a_job(rule, "a", attempt=1, error_code=ErrorCode.DESTINATION_CREDENTIALS)
+    a_job(rule, "b", attempt=9, error_code=ErrorCode.SOURCE_UNAVAILABLE)
+    [one] = details("not_getting_through")
+    assert "Rule photos: 1 job not getting through" in one
+    assert "Correct the AccessKey" in one
+    TransferJob.objects.filter(key="b").update(event_at=ago(hours=1))
+    both = details("not_getting_through")
+    assert len(both) == 2
+    assert any("min old. The source answers with a server error" in detail for detail in both)
+
+
+def test_an_open_circuit_is_told_once_with_what_it_concerns():
+    open_circuit("endpoint", "oss.example.com")
+    open_circuit("profile", "writer", host="gone")
+    open_circuit("profile", "writer", host="worker-1")
+    open_circuit("rule", "1")
+    beats(LoopKind.LANE, "worker-1")
+    beats(LoopKind.LANE, "worker-2")
+    endpoint, profile = details("circuit_open")
+    assert "destination endpoint oss.example.com since 3 min ago" in endpoint
+    assert "OSS can't be reached" in endpoint
+    assert "credential profile writer on host worker-1" in profile
+    assert "Other hosts go on." in profile
+
+
+def test_a_job_that_runs_for_over_an_hour_is_told():
+    rule = a_rule("photos")
+    a_job(rule, "a", state=JobState.RUNNING, started_at=ago(minutes=50))
+    assert details("running_long") == []
+    TransferJob.objects.update(started_at=ago(minutes=70))
+    assert "1 job running for over an hour" in details("running_long")[0]
+
+
 # -- the page ----------------------------------------------------------------------------------
 
 
@@ -346,6 +404,10 @@ def test_every_problem_links_to_a_page_of_the_admin(operator):
     )
     NotificationTarget.objects.create(name="a", credential_profile="a", errors_in_a_row=1)
     make_upload_to_abort("a", tries=TRIES_TO_REPORT)
+    stuck = a_rule("stuck")
+    a_job(stuck, "a", attempt=1, error_code=ErrorCode.DESTINATION_CREDENTIALS)
+    a_job(stuck, "b", state=JobState.RUNNING, started_at=ago(hours=2))
+    open_circuit("endpoint", "https://oss-cn-hongkong.aliyuncs.com")
     shown = dict(operator.get("/status/").context["problems"])
     beats(LoopKind.POLLER)
     shown |= dict(operator.get("/status/").context["problems"])

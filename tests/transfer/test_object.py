@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from replication.errors import Disposition, ErrorCode
+from replication.errors import ErrorCode
 from replication.models import (
     DeletePolicy,
     JobState,
@@ -70,8 +70,7 @@ def failure(job: TransferJob, code: ErrorCode) -> str:
     attempt = TransferAttempt.objects.get(job=job)
     assert (attempt.code, job.error_code) == (code, code), attempt.detail
     assert job.error is not None
-    retried = job.error.disposition in {Disposition.RETRY, Disposition.SLOW_DOWN}
-    assert job.state == (JobState.PENDING if retried else JobState.FAILED)
+    assert job.state == (JobState.FAILED if job.error.ends_the_job else JobState.PENDING)
     return attempt.detail
 
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from replication import jobs
 from replication.errors import ErrorCode
 from replication.intake.matching import look_again
-from replication.jobs import parking
+from replication.jobs import circuits
 from replication.models import (
     Heartbeat,
     JobState,
@@ -103,12 +103,12 @@ def test_a_retry_is_picked_up_when_it_is_due(road: Road) -> None:
     assert second - first >= 0.3
 
 
-def test_a_profile_without_credentials_fails_with_a_plain_reason(road: Road) -> None:
+def test_a_job_waits_for_a_profile_without_credentials_and_says_why(road: Road) -> None:
     road.put("a")
     road.destination.credential_profile = "nowhere"
     road.destination.save()
     job = look_at(road, "a")
-    assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.CREDENTIAL_PROFILE)
+    assert (job.state, job.error_code) == (JobState.PENDING, ErrorCode.CREDENTIAL_PROFILE)
     assert "S3SYNC_PROFILE_NOWHERE_ACCESS_KEY_ID" in job.error_detail
     assert road.oss.requests() == []
 
@@ -134,7 +134,7 @@ def test_jobs_of_a_paused_rule_wait_until_it_is_resumed(road: Road) -> None:
     with lanes():
         time.sleep(0.5)  # there is no event to await: nothing must happen
         assert ended(1, JobState.PENDING)()
-        parking.resume(ReplicationRule.objects.all())
+        circuits.resume(ReplicationRule.objects.all())
         eventually(ended(1))
 
 

@@ -287,3 +287,26 @@ def test_a_zombies_part_changes_nothing(road: Road) -> None:
     uploads.put_back(part)
     row = UploadPart.objects.get(id=part.id)
     assert (row.claimed_by, row.etag) == (lane, "")
+
+
+def test_a_large_object_does_not_wait_for_the_small_ones_behind_it(
+    road: Road, limits: Callable[..., None]
+) -> None:
+    limits(lane_concurrency=4, multipart_threshold_bytes=MIB, multipart_chunksize_bytes=MIB)
+    road.put("large", b"x" * (12 * MIB))
+    look_again(road.rule, ["large"])
+    look_again(road.rule, [f"absent {number}" for number in range(3000)])
+    large = TransferJob.objects.filter(key="large", state=JobState.COMPLETED)
+    small = TransferJob.objects.filter(state=JobState.COMPLETED).exclude(key="large")
+    with lanes():
+        eventually(large.exists)
+        assert small.count() < 3000
+
+
+def test_a_handed_over_job_keeps_its_turn(road: Road) -> None:
+    look_again(road.rule, ["first"])
+    [job] = jobs.claim(uuid4(), limit=1, lease_seconds=60)
+    look_again(road.rule, ["second"])
+    assert jobs.hand_over(job)
+    [again] = jobs.claim(uuid4(), limit=1, lease_seconds=60)
+    assert again.key == "first"

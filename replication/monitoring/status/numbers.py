@@ -3,8 +3,9 @@
 Never reads the history, which has no bound.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, islice
 from typing import Any, Literal
@@ -16,11 +17,14 @@ from django.db.models.functions import Now
 from replication.cluster.loops import ALIVE_SECONDS
 from replication.intake.signed_calls import lambda_heard_at
 from replication.jobs import aborting
-from replication.models import EventQueue, Heartbeat, LoopKind, NotificationTarget
+from replication.models import Circuit, EventQueue, Heartbeat, LoopKind, NotificationTarget
 from replication.models.collisions import Collision, find_collisions, read_rules
 
 # Beyond this number, more of them help nobody, and take longer to find.
 MAX_COLLISIONS = 100
+
+# No object takes as long as this on a healthy road; the parts of large ones are not counted.
+RUNNING_LONG_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,15 @@ class OpenJobs:
 
 
 @dataclass(frozen=True)
+class Retrying:
+    """Waiting jobs of a rule that ended their last try with the same error."""
+
+    code: str
+    jobs: int
+    oldest_seconds: float  # since the oldest change that waits for them
+
+
+@dataclass(frozen=True)
 class RuleNumbers:
     id: int
     name: str
@@ -57,10 +70,12 @@ class RuleNumbers:
     destination: str
     enabled: bool
     paused_at: datetime | None
-    parked_at: datetime | None  # since errors that need a person stopped it; see `parked_code`
+    parked_at: datetime | None  # since it is behind an open circuit; see `parked_code`
     parked_code: str
     braked_at: datetime | None  # since its deletes wait for a person
+    running_long: int  # jobs that have run for RUNNING_LONG_SECONDS
     jobs: OpenJobs
+    retrying_by_error: Sequence[Retrying] = ()  # the most jobs first
 
 
 @dataclass(frozen=True)
@@ -110,6 +125,7 @@ class Numbers:
     failing_targets: list[TargetStatus]
     uploads_not_aborted: int  # though they were tried for an hour
     collisions: list[Collision]  # of enabled rules
+    open_circuits: list[Circuit]
     lambda_heard_at: datetime | None
 
     @property
@@ -122,13 +138,16 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything with six queries; the numbers of the jobs are of one moment."""
+    """Read everything with seven queries, and one more where jobs are being retried; the numbers of
+    the jobs are of one moment."""
     generated_at, rules = _read_rules()
+    hosts = _read_hosts()
     return Numbers(
         generated_at,
         rules,
         queues=_read_queues(),
-        hosts=_read_hosts(),
+        hosts=hosts,
+        open_circuits=_read_open_circuits(hosts),
         failing_targets=_read_failing_targets(),
         uploads_not_aborted=aborting.count_not_aborted(),
         collisions=_read_collisions(),
@@ -149,6 +168,7 @@ def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
             )
             SELECT now(), rule.id, rule.name, source.name, destination.name, rule.enabled,
                    rule.paused_at, rule.parked_at, rule.parked_code, rule.braked_at,
+                   coalesce(running.long, 0),
                    coalesce(pending.jobs, 0) + coalesce(held.jobs, 0),
                    coalesce(pending.retrying, 0),
                    coalesce(held.jobs, 0), coalesce(pending.restoring, 0),
@@ -173,20 +193,55 @@ def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
                 WHERE state = 'pending' AND delete_permit = 'awaited' AND rule_id = rule.id
             ) AS held ON true
             LEFT JOIN LATERAL (
-                SELECT count(*) AS jobs
+                SELECT count(*) AS jobs,
+                       count(*) FILTER (WHERE started_at < now() - make_interval(secs => %s))
+                           AS long
                 FROM replication_transferjob WHERE state = 'running' AND rule_id = rule.id
             ) AS running ON true
             LEFT JOIN failed ON failed.rule_id = rule.id
             ORDER BY rule.name
-            """
+            """,
+            [RUNNING_LONG_SECONDS],
         )
         rows = cursor.fetchall()
     rules = []
     for _, *columns in rows:
-        about_rule: Any = (*columns[:9], OpenJobs(*columns[9:]))
+        about_rule: Any = (*columns[:10], OpenJobs(*columns[10:]))
         if columns[0] is not None:  # without any rule, the only row has just the time
             rules.append(RuleNumbers(*about_rule))
-    return rows[0][0], rules
+    retrying = _read_retrying([rule.id for rule in rules if rule.jobs.retrying])
+    return rows[0][0], [
+        replace(rule, retrying_by_error=retrying.get(rule.id, ())) for rule in rules
+    ]
+
+
+def _read_retrying(rule_ids: list[int]) -> dict[int, list[Retrying]]:
+    """Return why the waiting jobs of these rules are being retried, by the rule's id."""
+    found: defaultdict[int, list[Retrying]] = defaultdict(list)
+    if not rule_ids:
+        return found
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT rule_id, error_code, count(*),
+                   extract(epoch FROM now() - min(event_at))::float8
+            FROM replication_transferjob
+            WHERE state = 'pending' AND delete_permit <> 'awaited' AND rule_id = ANY(%s)
+              AND attempt > 0 AND error_code <> '' AND error_code <> 'source_restoring'
+            GROUP BY rule_id, error_code ORDER BY count(*) DESC, error_code
+            """,
+            [rule_ids],
+        )
+        for rule_id, *columns in cursor.fetchall():
+            found[rule_id].append(Retrying(*columns))
+    return found
+
+
+def _read_open_circuits(hosts: Iterable[HostStatus]) -> list[Circuit]:
+    """Return the open circuits; those of a host only while it has lanes."""
+    alive = [host.host for host in hosts if host.lanes]
+    opened = Circuit.objects.filter(opened_at__isnull=False, host__in=["", *alive])
+    return list(opened.order_by("opened_at"))
 
 
 def _read_queues() -> list[QueueStatus]:

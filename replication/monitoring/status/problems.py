@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from replication.errors import MEANINGS, ErrorCode
+from replication.errors import MEANINGS, Disposition, ErrorCode
+from replication.models import Circuit, CircuitScope
 from replication.models.collisions import Collision
 from replication.monitoring.status.numbers import Numbers, QueueStatus, RuleNumbers
 
@@ -14,6 +15,9 @@ SILENT_SECONDS = 120
 
 # Far longer than a job waits in a healthy queue; also the longest wait between two tries of a job.
 BEHIND_SECONDS = 900
+
+# Most transient errors are over after a few tries, which take less time than this.
+NOT_GETTING_THROUGH_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             "an hour, so OSS bills the parts. Uploads to abort has the cause and the fix of each; "
             "s3sync tries again by itself, at least once an hour.",
         )
+    for circuit in numbers.open_circuits:
+        yield from _circuit_problems(circuit, numbers)
     yield from _collision_problems(numbers.collisions)
     for rule in numbers.rules:
         yield from _rule_problems(rule, numbers.generated_at)
@@ -105,6 +111,39 @@ def _collision_problems(collisions: Iterable[Collision]) -> Iterator[Problem]:
         yield Problem("rules_collide", f"{first}{and_more}", rule=name)
 
 
+def _circuit_problems(circuit: Circuit, numbers: Numbers) -> Iterator[Problem]:
+    """Yield what more than one rule may wait for; `rule_parked` tells of circuits of one rule."""
+    if circuit.scope == CircuitScope.RULE or circuit.opened_at is None:
+        return
+    others = " Other hosts go on." if circuit.host and len(numbers.hosts) > 1 else ""
+    scope = {
+        CircuitScope.BUCKET: f"{circuit.side} bucket {circuit.place}",
+        CircuitScope.ENDPOINT: f"{circuit.side} endpoint {circuit.place}",
+        CircuitScope.PROFILE: f"{circuit.side} credential profile {circuit.place} on host "
+        f"{circuit.host}",
+    }[CircuitScope(circuit.scope)]
+    yield Problem(
+        "circuit_open",
+        f"Nothing has succeeded with the {scope} since "
+        f"{ago(circuit.first_failed_at or circuit.opened_at, numbers.generated_at)}. "
+        f"{circuit.error.cause} {circuit.error.hint} ({circuit.detail}){others} It is tried again "
+        "by itself, and what waits goes on after a success.",
+    )
+
+
+def _retrying_problems(rule: RuleNumbers) -> Iterator[Problem]:
+    for retrying in rule.retrying_by_error:
+        meaning = MEANINGS[ErrorCode(retrying.code)]
+        needs_a_person = meaning.disposition is Disposition.PERSON
+        if needs_a_person or retrying.oldest_seconds > NOT_GETTING_THROUGH_SECONDS:
+            yield Problem(
+                "not_getting_through",
+                f"Rule {rule.name}: {count(retrying.jobs, 'job')} not getting through, the oldest "
+                f"change {in_words(retrying.oldest_seconds)} old. {meaning.cause} {meaning.hint}",
+                rule=rule.name,
+            )
+
+
 def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
     jobs = rule.jobs
     waiting = f"with {count(jobs.pending, 'job')} waiting"
@@ -131,6 +170,15 @@ def _rule_problems(rule: RuleNumbers, now: datetime) -> Iterator[Problem]:
         )
     elif jobs.oldest_pending_seconds is not None and jobs.oldest_pending_seconds > BEHIND_SECONDS:
         yield Problem("rule_behind", how_far_behind(rule), rule=rule.name)
+    if rule.enabled and not rule.paused_at and not rule.parked_at:
+        yield from _retrying_problems(rule)
+    if rule.running_long:
+        yield Problem(
+            "running_long",
+            f"Rule {rule.name}: {count(rule.running_long, 'job')} running for over an hour. Look "
+            "at the jobs that run, and at the speed of the network to the source and to OSS.",
+            rule=rule.name,
+        )
     if rule.braked_at:
         yield Problem(
             "deletes_braked",

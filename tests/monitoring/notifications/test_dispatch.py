@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
-from replication.jobs import parking
+from replication.jobs import circuits
 from replication.models import AuditEntry, Condition, NotificationTarget, ReplicationRule
 from replication.monitoring.notifications import dispatch, sender
 from replication.monitoring.notifications.dispatch import Delivery, notify_targets
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def resume(name: str) -> None:
-    parking.resume(ReplicationRule.objects.filter(name=name))
+    circuits.resume(ReplicationRule.objects.filter(name=name))
 
 
 def test_all_news_goes_into_one_message_and_is_not_repeated(

@@ -8,7 +8,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import delete_brake, parking
+from replication.jobs import circuits, delete_brake
 from replication.models import (
     ActorKind,
     Condition,
@@ -70,8 +70,8 @@ def a_letter(queue: EventQueue, number: int = 1) -> DeadLetter:
 
 def park(rule: ReplicationRule) -> None:
     error = ReplicationError(ErrorCode.DESTINATION_ACCESS_DENIED, "no right to write")
-    for _ in range(parking.PARK_AFTER_ERRORS):
-        parking.note_error(rule.pk, error)
+    for number in range(circuits.OPEN_AFTER_KEYS):
+        circuits.note_error(rule, f"{number}", error)
 
 
 def rules(name: str = "photos"):
@@ -117,7 +117,7 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
     ConditionKind.PARKED: (
         lambda: park(a_rule()),
         "rule photos is parked",
-        lambda: parking.resume(rules()),
+        lambda: circuits.resume(rules()),
         "rule photos is no longer parked",
     ),
     ConditionKind.BRAKED: (
