@@ -234,7 +234,10 @@ def test_metadata_is_returned_as_received(origin: HttpOrigin) -> None:
         ("aws-chunked,gzip", "gzip"),
         ("aws-chunked, gzip", "gzip"),
         ("gzip", "gzip"),
-        ("gzip,aws-chunked", "gzip,aws-chunked"),
+        ("gzip,aws-chunked", "gzip"),
+        ("gzip, AWS-Chunked , br", "gzip, br"),
+        ("aws-chunked,aws-chunked", None),
+        ("gzip,br", "gzip,br"),
     ],
 )
 def test_aws_chunked_is_not_an_encoding_of_the_content(
