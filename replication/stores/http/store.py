@@ -1,7 +1,7 @@
 """Reads objects from a plain web server, and contacts no address but the configured one."""
 
 import binascii
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from types import TracebackType
 from typing import NoReturn, Self
 from urllib.parse import quote, urlsplit
@@ -135,7 +135,8 @@ class HttpObject:
             is_pinnable=bool(etag_of(etag))
             and etag.startswith('"')
             and "bytes" in headers.get("accept-ranges", "").lower().replace(",", " ").split(),
-            checksums={} if pin else _checksums(headers.get("content-md5", "")),
+            md5="" if pin else _md5(headers.get("content-md5", "")),
+            md5_is_promised=True,
             content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
             last_modified=http_date(headers.get("last-modified", "")),
             request_id=_printable(headers.get("x-request-id", "")),
@@ -179,13 +180,13 @@ def _ascii_url(url: str) -> str:
     return parts._replace(netloc=netloc, path=quote(parts.path, safe="/%:@!$&'()*+,;=~")).geturl()
 
 
-def _checksums(content_md5: str) -> dict[str, str]:
-    """The checksum of an answer that is the whole object; none if the header is not an MD5."""
+def _md5(content_md5: str) -> str:
+    """The MD5 of a Content-MD5 header; empty if the header has none."""
     try:
         digest = b64decode(content_md5, validate=True)
-    except binascii.Error:
-        return {}
-    return {"MD5": b64encode(digest).decode()} if len(digest) == _MD5_BYTES else {}
+    except (binascii.Error, ValueError):  # ValueError: not ASCII
+        return ""
+    return digest.hex() if len(digest) == _MD5_BYTES else ""
 
 
 def _unsupported(action: str) -> ReplicationError:

@@ -5,6 +5,7 @@ It reads the raw headers: boto3's parsing drops headers that it does not know, a
 
 import re
 from collections.abc import Mapping
+from enum import Enum
 
 from replication.stores.base import CONTENT_HEADERS, ObjectInfo, RestoreStatus
 from replication.stores.http_headers import etag_of, http_date, is_weak
@@ -17,15 +18,24 @@ _CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 
 
-def object_info(
-    headers: Mapping[str, str], *, size_bytes: int, has_md5_etags: bool = True
-) -> ObjectInfo:
+class EtagKind(Enum):
+    """What a bucket's ETags are, for objects in one part that neither KMS nor SSE-C encrypts.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+    """
+
+    MD5 = "the MD5 of the content"  # AWS promises it
+    PERHAPS_MD5 = "an MD5 on many servers that speak S3's protocol"
+    OPAQUE = "no MD5"  # directory buckets
+
+
+def object_info(headers: Mapping[str, str], *, size_bytes: int, etags: EtagKind) -> ObjectInfo:
     """Return the object as S3 describes it.
 
     Args:
         headers: with names in lower case.
         size_bytes: of the whole object.
-        has_md5_etags: False for a directory bucket, whose ETags are never MD5s.
+        etags: what the bucket's ETags are.
     """
     etag = etag_of(headers.get("etag", ""))
     version_id = _version(headers)
@@ -39,7 +49,8 @@ def object_info(
         # A weak ETag may stay the same while bytes change, and If-Match never holds for one. So
         # without a version, such an object is read in one piece.
         is_pinnable=bool(version_id) or (bool(etag) and not is_weak(etag)),
-        md5=_md5(headers, etag) if has_md5_etags else "",
+        md5="" if etags is EtagKind.OPAQUE else _md5(headers, etag),
+        md5_is_promised=etags is EtagKind.MD5,
         checksums=_checksums(headers, etag),
         content_headers=_content_headers(headers),
         user_metadata={

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.stores.s3.errors import FAILURES, raise_translated
-from replication.stores.s3.headers import object_info
+from replication.stores.s3.headers import EtagKind, object_info
 from replication.stores.s3.identity import request_id
 from replication.stores.transport.fibers import run_blocking
 
@@ -37,7 +37,7 @@ class S3Object:
     """Reads an S3 object, or a range of it."""
 
     def __init__(
-        self, status: int, headers: Mapping[str, str], body: Body, *, has_md5_etags: bool
+        self, status: int, headers: Mapping[str, str], body: Body, *, etags: EtagKind
     ) -> None:
         self.status = status
         self.headers = headers
@@ -51,7 +51,7 @@ class S3Object:
         self.info = object_info(
             headers,
             size_bytes=int(total[1]) if total else self.length_bytes,
-            has_md5_etags=has_md5_etags,
+            etags=etags,
         )
 
     def read(self, size: int) -> bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
@@ -12,7 +13,7 @@ from replication.stores.base import ObjectInfo
 from replication.stores.http_headers import check_change, check_range, range_headers
 from replication.stores.pools import new_pool
 from replication.stores.s3.errors import FAILURES, raise_translated
-from replication.stores.s3.headers import object_info
+from replication.stores.s3.headers import EtagKind, object_info
 from replication.stores.s3.objects import Body, Boto3Body, S3Object, length_of
 from replication.stores.s3.reads import S3Reads, is_directory_bucket
 from replication.stores.transport.fibers import run_blocking
@@ -24,6 +25,7 @@ _WRONG_REGION_CODES = {
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
 }
+_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _BOTO3_PARAMETERS = {"Range": "Range", "If-Match": "IfMatch"}  # by header
 
 # S3's error codes for a restore of an object that is being restored already, or is not archived.
@@ -40,7 +42,6 @@ class S3Store:
                 credentials: it would be kept, and never look for them again.
         """
         self._bucket = bucket
-        self._has_md5_etags = not is_directory_bucket(bucket)
         try:
             credentials = aws_credentials(region=region, profile=profile)
             if credentials is None:
@@ -50,6 +51,7 @@ class S3Store:
             )
         except BotoCoreError as error:
             raise_translated(error)
+        self._etags = _etag_kind(bucket, self._client.meta.endpoint_url)
         for operation in ("GetObject", "HeadObject"):
             self._client.meta.events.register(
                 f"before-call.s3.{operation}",
@@ -132,7 +134,7 @@ class S3Store:
         )
 
     def _object(self, status: int, headers: Mapping[str, str], body: Body) -> S3Object:
-        return S3Object(status, headers, body, has_md5_etags=self._has_md5_etags)
+        return S3Object(status, headers, body, etags=self._etags)
 
     def head(self, key: str) -> ObjectInfo:
         """Describe the object without its content; see SourceStore."""
@@ -148,9 +150,7 @@ class S3Store:
         except BotoCoreError as error:
             raise_translated(error)
         headers = response["ResponseMetadata"]["HTTPHeaders"]
-        return object_info(
-            headers, size_bytes=length_of(headers), has_md5_etags=self._has_md5_etags
-        )
+        return object_info(headers, size_bytes=length_of(headers), etags=self._etags)
 
     def tags(self, key: str, *, version_id: str) -> dict[str, str]:
         """Return the object's tags; see SourceStore."""
@@ -183,6 +183,13 @@ class S3Store:
                 raise_translated(error)
         except BotoCoreError as error:
             raise_translated(error)
+
+
+def _etag_kind(bucket: str, endpoint_url: str) -> EtagKind:
+    if is_directory_bucket(bucket):
+        return EtagKind.OPAQUE
+    host = urlsplit(endpoint_url).hostname or ""
+    return EtagKind.MD5 if host.endswith(_AWS_HOSTS) else EtagKind.PERHAPS_MD5
 
 
 def _ask_for_checksums(params: dict[str, Any], **_: Any) -> None:
