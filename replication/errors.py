@@ -199,8 +199,8 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _PERMANENT,
         _OBJECT,
         "The source does not say how long the object is.",
-        "Configure the web server to send Content-Length for this object, with no chunked or "
-        "compressed answer; then retry.",
+        "Configure the web server, or the proxy before the source, to send Content-Length for this "
+        "object, with no chunked or compressed answer; then retry.",
     ),
     ErrorCode.SOURCE_CHANGED: Meaning(
         _RETRY,
@@ -238,8 +238,8 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _RETRY,
         _ENDPOINT,
         "The source can't be reached, or stopped answering.",
-        "Retried automatically. If it persists, check the source's endpoint URL, DNS and the "
-        "firewall.",
+        "Retried automatically. If it persists, check the source's endpoint URL, DNS, the firewall "
+        "and the proxy that the environment names (HTTPS_PROXY, NO_PROXY).",
     ),
     ErrorCode.SOURCE_REFUSED: Meaning(
         _PERMANENT,
@@ -290,13 +290,14 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _ENDPOINT,
         "The source's TLS certificate is not trusted, or TLS fails.",
         "If the source or a proxy before it uses a private CA, name that CA's file in "
-        "S3SYNC_CA_BUNDLE (or AWS_CA_BUNDLE) and restart. If not, check whose certificate the "
-        "error detail names. Waiting jobs then continue automatically.",
+        "S3SYNC_CA_BUNDLE (or AWS_CA_BUNDLE) and restart. If not, check the endpoint's host, port "
+        "and scheme, and whose certificate it shows (openssl s_client -connect HOST:443). Waiting "
+        "jobs then continue automatically.",
     ),
     ErrorCode.SOURCE_TOO_SLOW: Meaning(
         _RETRY,
         _ENDPOINT,
-        "The source sends the object more slowly than S3SYNC_LEAST_BYTES_PER_SECOND.",
+        "The source answers more slowly than S3SYNC_LEAST_BYTES_PER_SECOND.",
         "Retried automatically. If it persists, check the network between the lanes and the "
         "source, or set a lower least speed.",
     ),
@@ -376,8 +377,8 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _RETRY,
         _ENDPOINT,
         "OSS can't be reached, or stopped answering.",
-        "Retried automatically. If it persists, check the destination's endpoint, DNS and the "
-        "firewall.",
+        "Retried automatically. If it persists, check the destination's endpoint, DNS, the "
+        "firewall and the proxy that the environment names (HTTPS_PROXY, NO_PROXY).",
     ),
     ErrorCode.DESTINATION_REFUSED: Meaning(
         _PERMANENT,
@@ -405,13 +406,14 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _ENDPOINT,
         "The destination's TLS certificate is not trusted, or TLS fails.",
         "If OSS or a proxy before it uses a private CA, name that CA's file in S3SYNC_CA_BUNDLE "
-        "(or AWS_CA_BUNDLE) and restart. If not, check whose certificate the error detail names. "
-        "Waiting jobs then continue automatically.",
+        "(or AWS_CA_BUNDLE) and restart. If not, check the endpoint's host, port and scheme, and "
+        "whose certificate it shows (openssl s_client -connect HOST:443). Waiting jobs then "
+        "continue automatically.",
     ),
     ErrorCode.DESTINATION_TOO_SLOW: Meaning(
         _RETRY,
         _ENDPOINT,
-        "OSS takes the object more slowly than S3SYNC_LEAST_BYTES_PER_SECOND.",
+        "OSS takes the object, or answers, more slowly than S3SYNC_LEAST_BYTES_PER_SECOND.",
         "Retried automatically. If it persists, check the network between the lanes and OSS, or "
         "set a lower least speed.",
     ),

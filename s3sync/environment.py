@@ -1,6 +1,7 @@
 """All settings from the environment, checked at once; no message repeats a value."""
 
 import os
+import ssl
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
@@ -195,6 +196,25 @@ class Environment(BaseSettings):
         allow_inf_nan=False,
         description="Time limit for each wait for bytes from S3, SQS or OSS",
     )
+    least_bytes_per_second: float = Field(
+        default=1024,
+        ge=0,
+        allow_inf_nan=False,
+        description="An exchange with S3, SQS or OSS that is slower is given up and retried; "
+        "0: no least speed",
+    )
+    exchange_seconds: float = Field(
+        default=60,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds of waiting for the other side over which that speed is measured; an "
+        "exchange with few bytes must end within them",
+    )
+    ca_bundle: Path | None = Field(
+        default=None,
+        description="File of certificate authorities (PEM) that are trusted beside the public "
+        "ones, for S3, SQS, OSS and HTTP sources",
+    )
 
     http_private_networks: CommaSeparated = Field(
         default=[],
@@ -257,6 +277,17 @@ class Environment(BaseSettings):
     def _check_time_zone(cls, value: str) -> str:
         if value not in available_timezones():
             raise ValueError("is not a time zone; use a name like Asia/Shanghai or UTC")
+        return value
+
+    @field_validator("ca_bundle")
+    @classmethod
+    def _check_ca_bundle(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                ssl.create_default_context(cafile=str(value))
+            except OSError as error:
+                reason = error.strerror or "no certificates in PEM"
+                raise ValueError(f"the file can't be used: {reason}") from None
         return value
 
     @field_validator("http_private_networks")

@@ -13,9 +13,11 @@ from botocore.credentials import (
     Credentials,
     DeferredRefreshableCredentials,
 )
-from django.conf import settings
 
+from replication.stores.aws_carrier import carry
 from replication.stores.credentials import AccessKey, access_key
+from replication.stores.pools import new_pool
+from replication.stores.s3.identity import check_s3
 
 _creation_lock = threading.Lock()  # clients are safe to use from many threads, but not to create
 # Loads and caches the models of AWS's services; with its own loader, each session reads them again.
@@ -29,36 +31,20 @@ def load_service_models() -> None:
         session.client(service, region_name="us-east-1")
 
 
-def aws_client(
-    service: str,
-    *,
-    region: str,
-    endpoint_url: str,
-    profile: str,
-    long_poll_seconds: float = 0,
-    connections: int | None = None,
-) -> Any:
+def aws_client(service: str, *, region: str, endpoint_url: str, profile: str) -> Any:
     """Return a thread-safe client; a process has one for each distinct configuration.
 
-    The client does not retry: `jobs/` has the only retry policy.
-
-    Args:
-        long_poll_seconds: how long the service may hold an answer back, as in a long poll; added
-            to the read timeout.
-        connections: how many connections to keep; by default as many as a lane needs.
+    The client does not retry: `jobs/` has the only retry policy. One without credentials is not
+    kept, because a client never looks for credentials again.
 
     Raises:
         ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
+        BotoCoreError: the SDK's own credentials are incomplete, or can't be retrieved.
     """
     with _creation_lock:
-        return _client(
-            service,
-            region,
-            endpoint_url,
-            access_key(profile),
-            long_poll_seconds=long_poll_seconds,
-            connections=connections,
-        )
+        key = access_key(profile)
+        create = _client if _session(key, region).get_credentials() else _client.__wrapped__
+        return create(service, region, endpoint_url, key)
 
 
 def aws_credentials(*, region: str, profile: str) -> Any:
@@ -72,21 +58,9 @@ def aws_credentials(*, region: str, profile: str) -> Any:
 
 
 @lru_cache(maxsize=128)
-def _client(
-    service: str,
-    region: str,
-    endpoint_url: str,
-    key: AccessKey | None,
-    *,
-    long_poll_seconds: float,
-    connections: int | None,
-) -> Any:
-    limits = settings.S3SYNC
+def _client(service: str, region: str, endpoint_url: str, key: AccessKey | None) -> Any:
     config = Config(
         retries={"total_max_attempts": 1},
-        connect_timeout=limits.connect_timeout_seconds,
-        read_timeout=limits.read_timeout_seconds + long_poll_seconds,
-        max_pool_connections=connections or limits.max_connections,
         # Fixed, because botocore otherwise builds it from fifteen parts for each request, a fifth
         # of the request's cost.
         user_agent="s3sync",
@@ -94,9 +68,11 @@ def _client(
         response_checksum_validation="when_required",
         request_checksum_calculation="when_required",
     )
-    return _session(key, region).client(
+    client = _session(key, region).client(
         service, region_name=region, endpoint_url=endpoint_url or None, config=config
     )
+    carry(client, new_pool(), check=check_s3 if service == "s3" else None)
+    return client
 
 
 @lru_cache(maxsize=64)
@@ -110,7 +86,7 @@ def _session(key: AccessKey | None, region: str) -> Any:
         )
     fetcher = AssumeRoleCredentialFetcher(
         # Ask STS in the region that the role is used in; we know no other.
-        client_creator=partial(session.create_client, region_name=region),
+        client_creator=partial(_sts_client, session, region),
         source_credentials=Credentials(key.id, key.secret, key.session_token or None),
         role_arn=key.role_arn,
         extra_args={"RoleSessionName": "s3sync"},
@@ -120,6 +96,12 @@ def _session(key: AccessKey | None, region: str) -> Any:
         fetcher.fetch_credentials, method="assume-role"
     )
     return boto3.Session(botocore_session=session)
+
+
+def _sts_client(session: Any, region: str, service: str, **arguments: Any) -> Any:
+    client = session.create_client(service, region_name=region, **arguments)
+    carry(client, new_pool(kept_at_most=1))
+    return client
 
 
 def _botocore_session() -> Any:

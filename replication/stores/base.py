@@ -52,11 +52,15 @@ class ObjectInfo:
     """
 
     size_bytes: int
-    etag: str  # without quotes
+    etag: str  # without quotes; a weak one as it came: W/"…"
     version_id: str = ""  # empty if the bucket is not versioned, or for the version "null"
     # Whether `open_range` can make sure that it reads exactly this object.
     is_pinnable: bool = False
-    md5: str = ""  # hexadecimal; empty if the source gives no MD5 of the whole object
+    # Of the whole object, hexadecimal; empty if the source gives nothing that looks like one.
+    md5: str = ""
+    # False for an ETag that only looks like an MD5: S3 itself promises it, other servers may give
+    # any 32 hexadecimal digits.
+    md5_is_promised: bool = False
     # Of the whole object, in base64, by algorithm: CRC64NVME, CRC32C, CRC32, SHA256, SHA1.
     checksums: Mapping[str, str] = field(default_factory=dict)
     content_headers: dict[str, str] = field(default_factory=dict)

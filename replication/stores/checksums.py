@@ -34,6 +34,7 @@ class SourceChecksum:
 
     algorithm: str
     expected: str
+    is_guess: bool = False  # it may be no checksum at all: see ObjectInfo.md5_is_promised
 
     @property
     def is_combinable(self) -> bool:
@@ -96,7 +97,8 @@ def source_checksum(info: ObjectInfo, *, must_combine: bool = False) -> SourceCh
         given["MD5"] = _base64(bytes.fromhex(info.md5))
     for algorithm in _CRCS if must_combine else (*_CRCS, *_DIGESTS):
         if algorithm in given:
-            return SourceChecksum(algorithm, given[algorithm])
+            is_guess = algorithm == "MD5" and not info.md5_is_promised
+            return SourceChecksum(algorithm, given[algorithm], is_guess)
     return None
 
 

@@ -18,8 +18,8 @@ from replication.stores.base import DestinationStore, SourceStore
 from replication.stores.credentials import access_key
 from replication.stores.http.store import HttpStore
 from replication.stores.oss.store import OssStore
+from replication.stores.pools import trusted_tls
 from replication.stores.s3.store import S3Store
-from replication.stores.transport import tls_context
 from replication.stores.transport.fibers import run_blocking
 
 # More stores than this are of outdated configurations, unless there are very many buckets.
@@ -49,7 +49,7 @@ def preload() -> None:
     Call it before the fork, so that child processes inherit the result.
     """
     load_service_models()
-    tls_context()
+    trusted_tls()
 
 
 def source_store(source: Source) -> SourceStore:

@@ -1,14 +1,27 @@
-"""HTTP headers that several stores share: byte ranges and dates."""
+"""HTTP headers that several stores share: ETags, byte ranges and dates."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from replication.errors import ErrorCode, ReplicationError
+from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.base import ObjectInfo
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
+
+
+def etag_of(text: str) -> str:
+    """Return an ETag as ObjectInfo has it: a strong one without its quotes, a weak one as it came.
+
+    A weak ETag, `W/"…"`, may stay the same while bytes change.
+    """
+    return text if is_weak(text) else text.strip('"')
+
+
+def is_weak(etag: str) -> bool:
+    """Whether an ETag is a weak one."""
+    return etag.startswith("W/")
 
 
 def range_headers(*, first_byte: int, last_byte: int, pin: ObjectInfo) -> dict[str, str]:
@@ -22,7 +35,35 @@ def range_headers(*, first_byte: int, last_byte: int, pin: ObjectInfo) -> dict[s
             ErrorCode.SOURCE_UNSUPPORTED,
             "can't read the object in parts: the source gives no strong ETag, or no byte ranges",
         )
-    return {"Range": f"bytes={first_byte}-{last_byte}", "If-Match": f'"{pin.etag}"'}
+    etag = pin.etag if is_weak(pin.etag) else f'"{pin.etag}"'
+    return {"Range": f"bytes={first_byte}-{last_byte}", "If-Match": etag}
+
+
+def check_change(
+    error: ReplicationError, *, pin: ObjectInfo, look: Callable[[], ObjectInfo]
+) -> ReplicationError:
+    """Return the error to raise in place of one of a pinned read.
+
+    A source that says that the object changed is asked whether it did. If it describes the same
+    object as before, the next try would fail in the same way: SOURCE_INCONSISTENT.
+
+    Args:
+        look: describes the object as it is now.
+    """
+    if error.code is not ErrorCode.SOURCE_CHANGED:
+        return error
+    try:
+        now = look()
+    except (ReplicationError, ObjectMissing):
+        return error
+    if (now.etag, now.size_bytes, now.version_id) != (pin.etag, pin.size_bytes, pin.version_id):
+        return error
+    return ReplicationError(
+        ErrorCode.SOURCE_INCONSISTENT,
+        f"{error.detail}; but asked for the whole object, the source still gives the ETag "
+        f"{pin.etag} and {pin.size_bytes} bytes",
+        request_id=error.request_id,
+    )
 
 
 def check_range(
@@ -43,7 +84,7 @@ def check_range(
     def error(code: ErrorCode, detail: str) -> ReplicationError:
         return ReplicationError(code, detail, request_id=request_id)
 
-    etag = headers.get("etag", "").strip('"')
+    etag = etag_of(headers.get("etag", ""))
     if etag != pin.etag:
         raise error(
             ErrorCode.SOURCE_CHANGED, f"the ETag was {pin.etag}, and is now {etag or 'none'}"

@@ -15,11 +15,16 @@ from replication.models import (
     SourceKind,
 )
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
-from replication.stores.checksums import source_checksum
+from replication.stores.checksums import SourceChecksum, source_checksum
 from replication.transfer.attributes import PlannedAttributes, plan_attributes
 from replication.transfer.results import Completion, DeleteWanted, LargeObject
 from replication.transfer.tags import SourceTags, TagsOfCopy, read_tags
-from replication.transfer.verified_body import Allowance, VerifiedBody, check_crc64
+from replication.transfer.verified_body import (
+    Allowance,
+    GuessRefuted,
+    VerifiedBody,
+    check_crc64,
+)
 
 
 @dataclass(frozen=True)
@@ -128,9 +133,48 @@ class Transfer:
     def _put(
         self, source_object: SourceObject, destination_key: str, planned: PlannedAttributes
     ) -> Completion:
+        expected = source_checksum(source_object.info)
+        try:
+            return self._put_verified(source_object, destination_key, planned, expected)
+        except GuessRefuted as refuted:
+            return self._put_again(source_object.info, destination_key, planned, refuted.found)
+
+    def _put_again(
+        self,
+        before: ObjectInfo,
+        destination_key: str,
+        planned: PlannedAttributes,
+        found: SourceChecksum,
+    ) -> Completion:
+        """Copy the object if a second read gives the bytes of the first one."""
+        try:
+            with self.source.open(self.key) as again:
+                if (again.info.etag, again.info.size_bytes) != (before.etag, before.size_bytes):
+                    raise ReplicationError(
+                        ErrorCode.SOURCE_CHANGED,
+                        f"the ETag was {before.etag}, and is now {again.info.etag}",
+                        request_id=again.info.request_id,
+                    )
+                copied = self._put_verified(again, destination_key, planned, found)
+        except ObjectMissing as missing:
+            raise ReplicationError(
+                ErrorCode.SOURCE_CHANGED,
+                "the object was deleted meanwhile",
+                request_id=missing.request_id,
+            ) from missing
+        remark = f"the ETag is no MD5 of the content: two reads gave {found.shown(found.expected)}"
+        remarks = "\n".join([*planned.remarks, remark])
+        return replace(copied, source_checksum="", remarks=remarks)
+
+    def _put_verified(
+        self,
+        source_object: SourceObject,
+        destination_key: str,
+        planned: PlannedAttributes,
+        expected: SourceChecksum | None,
+    ) -> Completion:
         self.raise_if_stopped()
         info = source_object.info
-        expected = source_checksum(info)
         body = VerifiedBody(source_object, before_send=self._before_send, expected=expected)
         receipt = self.destination.put(destination_key, body, planned.attributes)
         crc64 = body.finish()

@@ -19,6 +19,18 @@ class Allowance(Protocol):
         """
 
 
+class GuessRefuted(ReplicationError):
+    """The bytes do not match what only looked like their checksum; `found` is theirs.
+
+    Either the bytes were altered on their way, or the guess is wrong. A second read tells: altered
+    bytes do not come out alike twice.
+    """
+
+    def __init__(self, detail: str, found: SourceChecksum, *, request_id: str) -> None:
+        super().__init__(ErrorCode.SOURCE_CORRUPT, detail, request_id=request_id)
+        self.found = found
+
+
 class VerifiedBody:
     """An object of the source, or a range of it, as the body of a request to the destination.
 
@@ -76,11 +88,16 @@ class VerifiedBody:
         return str(self._crc64)
 
     def _compare(self, found: str, expected: SourceChecksum) -> None:
-        if found != expected.expected:
-            raise self._error(
-                ErrorCode.SOURCE_CORRUPT,
-                f"read {expected.shown(found)}, the source has {expected.shown(expected.expected)}",
+        if found == expected.expected:
+            return
+        detail = f"read {expected.shown(found)}, the source has {expected.shown(expected.expected)}"
+        if expected.is_guess:
+            raise GuessRefuted(
+                detail,
+                SourceChecksum(expected.algorithm, found),
+                request_id=self._object.info.request_id,
             )
+        raise self._error(ErrorCode.SOURCE_CORRUPT, detail)
 
     def _error(self, code: ErrorCode, detail: str) -> ReplicationError:
         return ReplicationError(code, detail, request_id=self._object.info.request_id)

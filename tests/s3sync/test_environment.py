@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 from django.core.exceptions import ImproperlyConfigured
 from pydantic import SecretStr
 
@@ -24,6 +25,9 @@ WRONG = {
     "S3SYNC_HTTPS_ONLY": "SeCrEt",
     "S3SYNC_HTTP_PRIVATE_NETWORKS": "10.20.0.0/16,SeCrEt",
     "S3SYNC_PUBLIC_URL": "https://user:SeCrEt@s3sync.example.com",
+    "S3SYNC_CA_BUNDLE": "/SeCrEt/ca.pem",
+    "S3SYNC_LEAST_BYTES_PER_SECOND": "-1",
+    "S3SYNC_EXCHANGE_SECONDS": "0",
 }
 
 
@@ -91,6 +95,18 @@ def test_there_are_at_most_two_lambda_keys(environment: pytest.MonkeyPatch) -> N
     environment.setenv("S3SYNC_LAMBDA_KEYS", ",".join(name * 32 for name in "abc"))
     with pytest.raises(ImproperlyConfigured, match="S3SYNC_LAMBDA_KEYS: has more than two keys"):
         read_environment()
+
+
+def test_a_ca_bundle_must_have_certificates(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    environment.setenv("S3SYNC_CA_BUNDLE", str(file))
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_CA_BUNDLE: the file can't be used"):
+        read_environment()
+    trustme.CA().cert_pem.write_to_path(file)
+    assert read_environment().ca_bundle == file
 
 
 def test_a_network_with_host_bits_is_refused(environment: pytest.MonkeyPatch) -> None:

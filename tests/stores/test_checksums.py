@@ -4,6 +4,7 @@ import base64
 import hashlib
 import itertools
 import zlib
+from dataclasses import replace
 
 import pytest
 
@@ -55,7 +56,9 @@ def test_the_cheapest_checksum_is_chosen() -> None:
     both = ObjectInfo(9, "e", md5=md5, checksums={"SHA256": "s", "CRC32": "c"})
     assert source_checksum(both) == SourceChecksum("CRC32", "c")
     digests = ObjectInfo(9, "e", md5=md5, checksums={"SHA256": "s"})
-    assert source_checksum(digests) == SourceChecksum("MD5", text(KNOWN["MD5"]))
+    assert source_checksum(digests) == SourceChecksum("MD5", text(KNOWN["MD5"]), is_guess=True)
+    promised = replace(digests, md5_is_promised=True)
+    assert source_checksum(promised) == SourceChecksum("MD5", text(KNOWN["MD5"]))
     assert source_checksum(digests, must_combine=True) is None
     assert source_checksum(ObjectInfo(9, "e")) is None
 

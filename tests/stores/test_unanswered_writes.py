@@ -188,7 +188,7 @@ def test_a_write_whose_connection_times_out_will_not_land(settings: Settings, wr
 def test_a_write_whose_tls_handshake_fails_will_not_land(write: Write) -> None:
     with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as endpoint:
         error = failed(write, store_at(endpoint.replace("http:", "https:")))
-    assert error.code == ErrorCode.DESTINATION_UNREACHABLE
+    assert error.code == ErrorCode.DESTINATION_TLS
     assert not error.may_still_land
 
 

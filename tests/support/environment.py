@@ -18,8 +18,9 @@ NEXT_LAMBDA_KEY = "the-key-that-comes-after-it-for-tests-only"
 _resources = ExitStack()
 
 # Remove the developer's own settings, so that every run has the same environment.
-for _name in [n for n in os.environ if n.startswith(("S3SYNC_", "AWS_", "OSS_"))]:
-    del os.environ[_name]
+for _name in list(os.environ):
+    if _name.startswith(("S3SYNC_", "AWS_", "OSS_")) or _name.lower().endswith("_proxy"):
+        del os.environ[_name]
 
 os.environ.update(
     S3SYNC_SECRET_KEY="a key for tests that guards nothing at all",

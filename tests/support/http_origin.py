@@ -23,8 +23,12 @@ class HttpOrigin:
     def answers(
         self, body: bytes = b"", *, status: str = "200 OK", length: int | None = -1, **headers: str
     ) -> None:
-        """Set the answer. `length` is the Content-Length: -1 for the body's own, None for none."""
+        """Set the answer, with the request id that S3 sends always.
+
+        `length` is the Content-Length: -1 for the body's own, None for none.
+        """
         lines = [f"HTTP/1.1 {status}", "Connection: close"]
+        headers = {"x_amz_request_id": "of-the-origin", **headers}
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         if length is not None:
             lines.append(f"Content-Length: {len(body) if length < 0 else length}")

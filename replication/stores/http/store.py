@@ -1,71 +1,82 @@
 """Reads objects from a plain web server, and contacts no address but the configured one."""
 
-from functools import partial
+import binascii
+from base64 import b64decode
 from types import TracebackType
 from typing import NoReturn, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
-import urllib3
 from django.conf import settings
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.base import CONTENT_HEADERS, ObjectInfo, parse_retry_after
-from replication.stores.http.addresses import GuardedPoolManager
-from replication.stores.http_headers import check_range, http_date, range_headers
-from replication.stores.transport.fibers import run_blocking
+from replication.stores.exchange_errors import source_code
+from replication.stores.http.addresses import permitted_addresses
+from replication.stores.http_headers import (
+    check_change,
+    check_range,
+    etag_of,
+    http_date,
+    range_headers,
+)
+from replication.stores.pools import new_pool
+from replication.stores.transport import Answer, TransportError
 
 # The statuses that clearly say "there is no such object".
 _MISSING = {404, 410}
 _DOT_SEGMENTS = {".", ".."}
+_MD5_BYTES = 16
 
 
 class HttpStore:
     """A web server as a source. The key is the path."""
 
     def __init__(self, *, endpoint_url: str) -> None:
-        limits = settings.S3SYNC
-        self._base = endpoint_url.rstrip("/")
-        self._pool = GuardedPoolManager(
-            allowed=limits.http_private_networks,
-            maxsize=limits.max_connections,
-            retries=False,
-            timeout=urllib3.Timeout(
-                connect=limits.connect_timeout_seconds, read=limits.read_timeout_seconds
-            ),
-        )
+        self._base = _ascii_url(endpoint_url).rstrip("/")
+        self._pool = new_pool(addresses=permitted_addresses(settings.S3SYNC.http_private_networks))
 
     def open(self, key: str) -> "HttpObject":
         """Open the object as it is now; see SourceStore."""
-        response = self._get(key, {})
-        if response.status != 200:
-            response.close()
-            _raise_translated(response)
-        return _open_object(response)
+        answer = self._get(key, {})
+        if answer.status != 200:
+            _raise_translated(answer)
+        return _open_object(answer)
 
     def open_range(
         self, key: str, *, first_byte: int, last_byte: int, pin: ObjectInfo
     ) -> "HttpObject":
         """Open a range of exactly this object; see SourceStore."""
-        response = self._get(
-            key, range_headers(first_byte=first_byte, last_byte=last_byte, pin=pin)
-        )
+        headers = range_headers(first_byte=first_byte, last_byte=last_byte, pin=pin)
         try:
-            if response.status in {412, 416, *_MISSING}:
-                raise ReplicationError(ErrorCode.SOURCE_CHANGED, _status(response))
-            if response.status not in {200, 206}:
-                _raise_translated(response)
+            answer = self._get(key, headers)
+            self._check_range(answer, first_byte=first_byte, last_byte=last_byte, pin=pin)
+        except ReplicationError as error:
+            raise check_change(error, pin=pin, look=lambda: self._look(key)) from error
+        return _open_object(answer, pin=pin)
+
+    def _check_range(
+        self, answer: Answer, *, first_byte: int, last_byte: int, pin: ObjectInfo
+    ) -> None:
+        try:
+            if answer.status in {412, 416, *_MISSING}:
+                raise ReplicationError(ErrorCode.SOURCE_CHANGED, f"status {answer.status}")
+            if answer.status not in {200, 206}:
+                _raise_translated(answer)
             check_range(
-                response.status,
-                {name.lower(): value for name, value in response.headers.items()},
+                answer.status,
+                answer.headers.lower,
                 first_byte=first_byte,
                 last_byte=last_byte,
                 pin=pin,
-                request_id=_printable(response.headers.get("x-request-id", "")),
+                request_id=_printable(answer.headers.get("x-request-id", "")),
             )
         except ReplicationError:
-            response.close()
+            answer.close()
             raise
-        return _open_object(response, pin=pin)
+
+    def _look(self, key: str) -> ObjectInfo:
+        with self.open(key) as found:
+            return found.info
 
     def head(self, key: str) -> ObjectInfo:
         """Not supported; see SourceStore."""
@@ -79,7 +90,7 @@ class HttpStore:
         """Not supported; see SourceStore."""
         raise _unsupported("restore an archived object")
 
-    def _get(self, key: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    def _get(self, key: str, headers: dict[str, str]) -> Answer:
         if not _DOT_SEGMENTS.isdisjoint(key.split("/")):
             # The client or a server would shorten the path a/../b to b, which is another object.
             raise ReplicationError(
@@ -87,51 +98,45 @@ class HttpStore:
                 "a web server can't serve a key with '.' or '..' between slashes",
             )
         try:
-            return run_blocking(
-                partial(
-                    self._pool.request,
-                    "GET",
-                    f"{self._base}/{quote(key, safe='/')}",
-                    headers={"Accept-Encoding": "identity", **headers},
-                    preload_content=False,
-                    redirect=False,
-                )
+            return self._pool.request(
+                "GET",
+                f"{self._base}/{quote(key, safe='/')}",
+                headers=[
+                    ("User-Agent", "s3sync"),
+                    ("Accept-Encoding", "identity"),
+                    *headers.items(),
+                ],
             )
-        except urllib3.exceptions.HTTPError as error:
-            raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
+        except TransportError as error:
+            raise ReplicationError(source_code(error), str(error)) from error
 
 
 class HttpObject:
     """Reads an object, or a range of it, from a web server's answer."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, *, pin: ObjectInfo | None) -> None:
+    def __init__(self, answer: Answer, *, pin: ObjectInfo | None) -> None:
         """
         Args:
             pin: the whole object, if the answer is a range of it.
         """
-        headers = response.headers
+        headers = answer.headers
         length = headers.get("content-length", "")
-        self._response = response
+        self._answer = answer
         if not length.isdecimal():
-            # If the connection breaks off in the headers, http.client takes them as complete. Then
-            # no body follows.
-            if not self.read(1):
-                raise ReplicationError(
-                    ErrorCode.SOURCE_TRUNCATED, "the connection broke in the headers of the answer"
-                )
             raise ReplicationError(
                 ErrorCode.SOURCE_LENGTH_UNKNOWN, "the answer has no Content-Length"
             )
         self.length_bytes = int(length)
-        etag = headers.get("etag", "")
-        opaque_etag = _printable(etag.removeprefix("W/").strip('"'))
+        etag = _printable(headers.get("etag", ""))
         self.info = ObjectInfo(
             size_bytes=pin.size_bytes if pin else self.length_bytes,
-            etag=opaque_etag,
+            etag=etag_of(etag),
             # A weak ETag can stay the same while bytes change.
-            is_pinnable=bool(opaque_etag)
+            is_pinnable=bool(etag_of(etag))
             and etag.startswith('"')
             and "bytes" in headers.get("accept-ranges", "").lower().replace(",", " ").split(),
+            md5="" if pin else _md5(headers.get("content-md5", "")),
+            md5_is_promised=True,
             content_headers={name: headers[name] for name in CONTENT_HEADERS if headers.get(name)},
             last_modified=http_date(headers.get("last-modified", "")),
             request_id=_printable(headers.get("x-request-id", "")),
@@ -140,11 +145,11 @@ class HttpObject:
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes; see Reader."""
         try:
-            return run_blocking(partial(self._response.read, size, decode_content=False))
-        except urllib3.exceptions.ProtocolError as error:
-            raise ReplicationError(ErrorCode.SOURCE_TRUNCATED, str(error)) from error
-        except urllib3.exceptions.HTTPError as error:
-            raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
+            return self._answer.read(size)
+        except TransportError as error:
+            raise ReplicationError(
+                source_code(error), str(error), request_id=self.info.request_id
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -155,18 +160,33 @@ class HttpObject:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # If the answer was read to its end, its connection is back in the pool already.
-        self._response.close()
+        self._answer.close()
 
 
-def _open_object(
-    response: urllib3.BaseHTTPResponse, *, pin: ObjectInfo | None = None
-) -> HttpObject:
+def _open_object(answer: Answer, *, pin: ObjectInfo | None = None) -> HttpObject:
     try:
-        return HttpObject(response, pin=pin)
+        return HttpObject(answer, pin=pin)
     except ReplicationError:
-        response.close()
+        answer.close()
         raise
+
+
+def _ascii_url(url: str) -> str:
+    """Encode the characters of a URL that a request can't carry as they are."""
+    parts = urlsplit(url)
+    netloc = parts.netloc
+    if not netloc.isascii():
+        netloc = netloc.encode("idna").decode()
+    return parts._replace(netloc=netloc, path=quote(parts.path, safe="/%:@!$&'()*+,;=~")).geturl()
+
+
+def _md5(content_md5: str) -> str:
+    """The MD5 of a Content-MD5 header; empty if the header has none."""
+    try:
+        digest = b64decode(content_md5, validate=True)
+    except (binascii.Error, ValueError):  # ValueError: not ASCII
+        return ""
+    return digest.hex() if len(digest) == _MD5_BYTES else ""
 
 
 def _unsupported(action: str) -> ReplicationError:
@@ -178,18 +198,15 @@ def _printable(text: str) -> str:
     return text if text.isascii() and text.isprintable() else ""
 
 
-def _status(response: urllib3.BaseHTTPResponse) -> str:
-    return f"{response.status} {_printable(response.reason or '')}"
-
-
-def _raise_translated(response: urllib3.BaseHTTPResponse) -> NoReturn:
-    status = response.status
+def _raise_translated(answer: Answer) -> NoReturn:
+    answer.close()
+    status = answer.status
     if status in _MISSING:
         raise ObjectMissing
-    detail = _status(response)
+    detail = f"status {status}"
     if 300 <= status < 400:
         code = ErrorCode.SOURCE_REDIRECTED
-        detail += f" to {_printable(response.headers.get('location', '')) or 'nowhere'}"
+        detail += f" to {_printable(answer.headers.get('location', '')) or 'nowhere'}"
     elif status in {401, 403}:
         code = ErrorCode.SOURCE_ACCESS_DENIED
     elif status in {429, 503}:
@@ -203,5 +220,5 @@ def _raise_translated(response: urllib3.BaseHTTPResponse) -> NoReturn:
     raise ReplicationError(
         code,
         detail,
-        retry_after_seconds=parse_retry_after(response.headers.get("retry-after", "")),
+        retry_after_seconds=parse_retry_after(answer.headers.get("retry-after", "")),
     )

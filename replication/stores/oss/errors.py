@@ -7,6 +7,7 @@ import oss2.exceptions
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.stores.base import parse_retry_after
+from replication.stores.exchange_errors import destination_code
 from replication.stores.transport import TransportError
 
 # https://help.aliyun.com/document_detail/32005.html
@@ -77,10 +78,15 @@ def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
         is_write: the request changes an object, and was handed to the transport with its whole
             body. So OSS may carry it out even without an answer.
     """
-    if not isinstance(error, oss2.exceptions.OssError):
-        was_sent = not (isinstance(error, TransportError) and error.is_surely_unsent)
+    if isinstance(error, TransportError):
         raise ReplicationError(
-            ErrorCode.DESTINATION_UNREACHABLE, str(error), may_still_land=is_write and was_sent
+            destination_code(error),
+            str(error),
+            may_still_land=is_write and not error.is_surely_unsent,
+        ) from error
+    if not isinstance(error, oss2.exceptions.OssError):  # the document broke off
+        raise ReplicationError(
+            ErrorCode.DESTINATION_UNREACHABLE, str(error), may_still_land=is_write
         ) from error
     if isinstance(error, oss2.exceptions.ClientError):
         raise ReplicationError(ErrorCode.DESTINATION_REFUSED, error.body) from error

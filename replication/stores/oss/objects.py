@@ -5,13 +5,14 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from replication.errors import ErrorCode, ReplicationError
+from replication.errors import ReplicationError
 from replication.stores.base import (
     CONTENT_HEADERS,
     Encryption,
     ReplicaAttributes,
     ReplicaInfo,
 )
+from replication.stores.exchange_errors import destination_code
 from replication.stores.http_headers import http_date
 from replication.stores.transport import Answer, TransportError
 
@@ -82,7 +83,7 @@ class OssObject:
             return self._answer.read(size)
         except TransportError as error:
             raise ReplicationError(
-                ErrorCode.DESTINATION_UNREACHABLE, str(error), request_id=self.info.request_id
+                destination_code(error), str(error), request_id=self.info.request_id
             ) from error
 
     def __enter__(self) -> Self:

@@ -5,7 +5,11 @@ from urllib.parse import quote, urlencode
 
 import oss2.http
 
+from replication.stores.identity import check_identity
 from replication.stores.transport import Answer, Pool
+
+# OSS sends it with every answer.
+REQUEST_ID = "x-oss-request-id"
 
 # Error documents are shorter.
 _ERROR_BYTES_AT_MOST = 64 * 1024
@@ -22,7 +26,8 @@ class OssSession:
         """Send a request that oss2 has signed. The pool's timeouts apply, not `timeout`.
 
         Raises:
-            TransportError: there was no answer. An error from reading the body is raised too.
+            TransportError: there was no answer, or one that is not OSS's. An error from reading
+                the body is raised too.
         """
         url = request.url
         if request.params:
@@ -35,7 +40,9 @@ class OssSession:
             for name, value in request.headers.items()
             if value is not None  # with None, oss2 says not to send the header
         ]
-        return OssAnswer(self.pool.request(request.method, url, headers=headers, body=body))
+        answer = self.pool.request(request.method, url, headers=headers, body=body)
+        check_identity(answer, request_ids=[REQUEST_ID])
+        return OssAnswer(answer)
 
 
 class OssAnswer:
@@ -45,28 +52,26 @@ class OssAnswer:
         self.answer = answer
         self.status = answer.status
         self.headers = answer.headers
-        self.request_id = answer.headers.get("x-oss-request-id", "")
+        self.request_id = answer.headers.get(REQUEST_ID, "")
         self._error = b""
         if not 200 <= answer.status < 300:
             # Read the error here: oss2 reads only its beginning, and then the connection could not
             # be reused.
             try:
-                self._error = self._read(_ERROR_BYTES_AT_MOST)
+                self._error = answer.read_beginning(_ERROR_BYTES_AT_MOST)
             finally:
                 answer.close()
 
     def read(self, size: int | None = None) -> bytes:
-        """Return `size` bytes of the body, fewer only at its end; by default all of them."""
+        """Return `size` bytes of the body, fewer only at its end; by default all of them.
+
+        Raises:
+            TransportError: the body broke off, or is too long to be kept in memory.
+        """
         if self._error:
             data, self._error = self._error, b""
             return data
-        return self.answer.read() if size is None else self._read(size)
+        return self.answer.read_all() if size is None else self.answer.read_beginning(size)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(lambda: self.answer.read(_CHUNK_BYTES), b"")
-
-    def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size and (more := self.answer.read(size - len(data))):
-            data += more
-        return data

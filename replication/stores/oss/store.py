@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import oss2
 import oss2.credentials
-from django.conf import settings
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.models import Addressing
@@ -23,7 +22,7 @@ from replication.stores.oss.errors import FAILURES, is_missing, raise_translated
 from replication.stores.oss.listing import parts_of_page
 from replication.stores.oss.objects import OssObject, replica_info, request_headers
 from replication.stores.oss.session import OssSession
-from replication.stores.transport import Pool, Timeouts
+from replication.stores.pools import new_pool
 
 _Answer = TypeVar("_Answer")
 
@@ -37,11 +36,6 @@ class OssStore:
     def __init__(
         self, *, bucket: str, endpoint: str, region: str, addressing: str, profile: str
     ) -> None:
-        limits = settings.S3SYNC
-        pool = Pool(
-            timeouts=Timeouts(limits.connect_timeout_seconds, limits.read_timeout_seconds),
-            kept_at_most=limits.max_connections,
-        )
         self._bucket = oss2.Bucket(
             oss2.ProviderAuthV4(_provider(access_key(profile))),
             endpoint,
@@ -49,7 +43,7 @@ class OssStore:
             is_cname=addressing == Addressing.CUSTOM_DOMAIN,
             is_path_style=addressing == Addressing.PATH,
             region=region,
-            session=OssSession(pool),
+            session=OssSession(new_pool()),
             # transfer/verified_body.py computes the CRC-64 while it reads, and compares it.
             enable_crc=False,
         )

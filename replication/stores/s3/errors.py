@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -12,7 +13,10 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as ConnectError
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
-from replication.stores.transport import AnswerBroken, TransportError
+from replication.stores.aws_carrier import CarrierError
+from replication.stores.exchange_errors import source_code
+from replication.stores.s3.identity import request_id
+from replication.stores.transport import TransportError
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 _CODES = {
@@ -44,19 +48,28 @@ _CODES = {
     "NotImplemented": ErrorCode.SOURCE_UNSUPPORTED,  # by servers that speak a part of S3's protocol
 }
 
+_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 
 FAILURES = (ClientError, BotoCoreError, TransportError)
 
 
-def raise_translated(error: Exception) -> NoReturn:
-    """Raise the ObjectMissing or ReplicationError for one of FAILURES."""
+def raise_translated(error: Exception, *, request_of_broken: str = "") -> NoReturn:
+    """Raise the ObjectMissing or ReplicationError for one of FAILURES.
+
+    Args:
+        request_of_broken: S3's id of the request whose answer failed after its head.
+    """
+    if isinstance(error, CarrierError):
+        error = error.cause
     if isinstance(error, ClientError):
         _raise_error_answer(error)
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+    if isinstance(error, TransportError):
+        raise ReplicationError(
+            source_code(error), str(error), request_id=request_of_broken
+        ) from error
+    if isinstance(error, _NO_CREDENTIALS):
         raise ReplicationError(ErrorCode.SOURCE_CREDENTIALS, str(error)) from error
-    if isinstance(error, AnswerBroken):
-        raise ReplicationError(ErrorCode.SOURCE_TRUNCATED, str(error)) from error
-    if isinstance(error, HTTPClientError | ConnectError | TransportError):
+    if isinstance(error, HTTPClientError | ConnectError):
         raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
     raise ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}") from error
 
@@ -67,9 +80,8 @@ def _raise_error_answer(error: ClientError) -> NoReturn:
     name = answer["Error"].get("Code", "")
     status = answer["ResponseMetadata"].get("HTTPStatusCode", 0)
     headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
-    request_id = headers.get("x-amz-request-id", "")
     if name == "NoSuchKey":
-        raise ObjectMissing(request_id=request_id) from error
+        raise ObjectMissing(request_id=request_id(headers)) from error
     if error.operation_name == "AssumeRole" and status == 403:
         code = ErrorCode.SOURCE_CREDENTIALS
     elif name in _CODES:
@@ -91,4 +103,4 @@ def _raise_error_answer(error: ClientError) -> NoReturn:
     else:
         code = ErrorCode.UNEXPECTED
     detail = f"{status} {name}: {answer['Error'].get('Message', '')}"
-    raise ReplicationError(code, detail, request_id=request_id) from error
+    raise ReplicationError(code, detail, request_id=request_id(headers)) from error

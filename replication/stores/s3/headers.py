@@ -5,9 +5,11 @@ It reads the raw headers: boto3's parsing drops headers that it does not know, a
 
 import re
 from collections.abc import Mapping
+from enum import Enum
 
 from replication.stores.base import CONTENT_HEADERS, ObjectInfo, RestoreStatus
-from replication.stores.http_headers import http_date
+from replication.stores.http_headers import etag_of, http_date, is_weak
+from replication.stores.s3.identity import request_id
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _METADATA_PREFIX = "x-amz-meta-"
@@ -16,23 +18,39 @@ _CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 
 
-def object_info(headers: Mapping[str, str], *, size_bytes: int) -> ObjectInfo:
+class EtagKind(Enum):
+    """What a bucket's ETags are, for objects in one part that neither KMS nor SSE-C encrypts.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+    """
+
+    MD5 = "the MD5 of the content"  # AWS promises it
+    PERHAPS_MD5 = "an MD5 on many servers that speak S3's protocol"
+    OPAQUE = "no MD5"  # directory buckets
+
+
+def object_info(headers: Mapping[str, str], *, size_bytes: int, etags: EtagKind) -> ObjectInfo:
     """Return the object as S3 describes it.
 
     Args:
         headers: with names in lower case.
         size_bytes: of the whole object.
+        etags: what the bucket's ETags are.
     """
-    etag = headers.get("etag", "").strip('"')
+    etag = etag_of(headers.get("etag", ""))
+    version_id = _version(headers)
     storage_class = headers.get("x-amz-storage-class", "STANDARD")
     restore = _restore(headers)
     is_cold = storage_class in _ARCHIVES or "x-amz-archive-status" in headers
     return ObjectInfo(
         size_bytes=size_bytes,
         etag=etag,
-        version_id=_version(headers),
-        is_pinnable=bool(etag),
-        md5=_md5(headers),
+        version_id=version_id,
+        # A weak ETag may stay the same while bytes change, and If-Match never holds for one. So
+        # without a version, such an object is read in one piece.
+        is_pinnable=bool(version_id) or (bool(etag) and not is_weak(etag)),
+        md5="" if etags is EtagKind.OPAQUE else _md5(headers, etag),
+        md5_is_promised=etags is EtagKind.MD5,
         checksums=_checksums(headers, etag),
         content_headers=_content_headers(headers),
         user_metadata={
@@ -47,19 +65,20 @@ def object_info(headers: Mapping[str, str], *, size_bytes: int) -> ObjectInfo:
         restore=restore,
         encryption=_encryption(headers),
         last_modified=http_date(headers.get("last-modified", "")),
-        request_id=headers.get("x-amz-request-id", ""),
+        request_id=request_id(headers),
     )
 
 
 def _content_headers(headers: Mapping[str, str]) -> dict[str, str]:
     kept = {name: headers[name] for name in CONTENT_HEADERS if headers.get(name)}
     # aws-chunked says how the upload was sent, not how the content is encoded. S3 keeps it for
-    # some clients' uploads.
-    first, _, rest = kept.get("content-encoding", "").partition(",")
-    if first.strip().lower() == "aws-chunked":
-        del kept["content-encoding"]
-        if rest.strip():
-            kept["content-encoding"] = rest.strip()
+    # some clients' uploads, at any place in the list.
+    codings = kept.get("content-encoding", "").split(",")
+    others = [coding for coding in codings if coding.strip().lower() != "aws-chunked"]
+    if others != codings:
+        kept["content-encoding"] = ",".join(others).strip()
+        if not kept["content-encoding"]:
+            del kept["content-encoding"]
     return kept
 
 
@@ -75,9 +94,8 @@ def _encryption(headers: Mapping[str, str]) -> str:
     return headers.get("x-amz-server-side-encryption", "")
 
 
-def _md5(headers: Mapping[str, str]) -> str:
-    """The ETag if it is the content's MD5: a single part, not encrypted with KMS or SSE-C."""
-    etag = headers.get("etag", "").strip('"')
+def _md5(headers: Mapping[str, str], etag: str) -> str:
+    """The ETag if it looks like the content's MD5, and no kind of encryption says otherwise."""
     is_content = _encryption(headers) in {"", "AES256"}
     return etag if is_content and _MD5.fullmatch(etag) else ""
 

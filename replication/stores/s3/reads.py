@@ -12,10 +12,10 @@ from urllib.parse import quote, urlsplit
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import RefreshableCredentials
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
-from botocore.utils import get_environ_proxies
 
+from replication.stores.s3.identity import check_s3
 from replication.stores.transport import Answer, Pool
 from replication.stores.transport.fibers import run_blocking
 
@@ -26,13 +26,18 @@ _ERROR_BYTES_AT_MOST = 64 * 1024
 _DIRECTORY_BUCKET = "--x-s3"
 
 
+def is_directory_bucket(bucket: str) -> bool:
+    """Whether the name is one of S3 Express."""
+    return bucket.endswith(_DIRECTORY_BUCKET)
+
+
 class S3Reads:
     """GETs objects of one bucket, with the configuration of `client`."""
 
     def __init__(self, client: Any, credentials: Any, *, bucket: str, pool: Pool) -> None:
         """
         Args:
-            credentials: botocore credentials, which renew themselves; None if there are none.
+            credentials: botocore credentials, which renew themselves.
         """
         self._client = client
         self._credentials = credentials
@@ -42,11 +47,8 @@ class S3Reads:
 
     @property
     def is_supported(self) -> bool:
-        """False for access points, directory buckets and proxies, which need boto3."""
-        is_plain = ":" not in self._bucket and not self._bucket.endswith(_DIRECTORY_BUCKET)
-        endpoint_url = self._client.meta.endpoint_url
-        has_proxy = urlsplit(endpoint_url).scheme in get_environ_proxies(endpoint_url)
-        return is_plain and not has_proxy
+        """False for access points and directory buckets, which need boto3."""
+        return ":" not in self._bucket and not is_directory_bucket(self._bucket)
 
     def get(self, key: str, *, headers: Mapping[str, str], version_id: str = "") -> Answer:
         """GET an object, or the range that `headers` name.
@@ -54,10 +56,8 @@ class S3Reads:
         Raises:
             ClientError: S3 refused; the same error as boto3 raises.
             BotoCoreError: the request could not be signed.
-            TransportError: there was no answer.
+            TransportError: there was no answer, or one that is not S3's.
         """
-        if self._credentials is None:
-            raise NoCredentialsError
         base_url = self._base_url()
         url = f"{base_url}{quote(key, safe='/~')}"
         if version_id:
@@ -77,6 +77,7 @@ class S3Reads:
                 *request.headers.items(),
             ],
         )
+        check_s3(answer, _OPERATION)
         if answer.status not in {200, 206}:
             self._raise_client_error(answer)
         return answer
@@ -112,9 +113,7 @@ class S3Reads:
 
     def _raise_client_error(self, answer: Answer) -> NoReturn:
         with answer:
-            body = b""
-            while len(body) < _ERROR_BYTES_AT_MOST and (more := answer.read(_ERROR_BYTES_AT_MOST)):
-                body += more
+            body = answer.read_beginning(_ERROR_BYTES_AT_MOST)
         shape = self._client.meta.service_model.operation_model(_OPERATION).output_shape
         parsed = create_parser("rest-xml").parse(
             {"status_code": answer.status, "headers": answer.headers.lower, "body": body}, shape

@@ -1,31 +1,22 @@
 """Reads objects from S3."""
 
-import os
-import re
 from collections.abc import Mapping
 from functools import partial
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
+from urllib.parse import urlsplit
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    IncompleteReadError,
-    ResponseStreamingError,
-)
-from django.conf import settings
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.aws import aws_client, aws_credentials
 from replication.stores.base import ObjectInfo
-from replication.stores.http_headers import check_range, range_headers
+from replication.stores.http_headers import check_change, check_range, range_headers
+from replication.stores.pools import new_pool
 from replication.stores.s3.errors import FAILURES, raise_translated
-from replication.stores.s3.headers import object_info
-from replication.stores.s3.reads import S3Reads
-from replication.stores.transport import AnswerBroken, Pool, Timeouts
+from replication.stores.s3.headers import EtagKind, object_info
+from replication.stores.s3.objects import Body, Boto3Body, S3Object, length_of
+from replication.stores.s3.reads import S3Reads, is_directory_bucket
 from replication.stores.transport.fibers import run_blocking
-
-_TOTAL = re.compile(r".*/([0-9]+)")
 
 # S3's error codes for a request that was sent to another region than the bucket's.
 _WRONG_REGION_CODES = {
@@ -34,6 +25,7 @@ _WRONG_REGION_CODES = {
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
 }
+_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _BOTO3_PARAMETERS = {"Range": "Range", "If-Match": "IfMatch"}  # by header
 
 # S3's error codes for a restore of an object that is being restored already, or is not archived.
@@ -44,42 +36,60 @@ class S3Store:
     """An S3 bucket as a source."""
 
     def __init__(self, *, bucket: str, region: str, endpoint_url: str, profile: str) -> None:
-        limits = settings.S3SYNC
+        """
+        Raises:
+            ReplicationError: CREDENTIAL_PROFILE or SOURCE_CREDENTIALS. There is no store without
+                credentials: it would be kept, and never look for them again.
+        """
         self._bucket = bucket
-        self._client = aws_client("s3", region=region, endpoint_url=endpoint_url, profile=profile)
+        try:
+            credentials = aws_credentials(region=region, profile=profile)
+            if credentials is None:
+                raise NoCredentialsError
+            self._client = aws_client(
+                "s3", region=region, endpoint_url=endpoint_url, profile=profile
+            )
+        except BotoCoreError as error:
+            raise_translated(error)
+        self._etags = _etag_kind(bucket, self._client.meta.endpoint_url)
         for operation in ("GetObject", "HeadObject"):
             self._client.meta.events.register(
                 f"before-call.s3.{operation}",
                 _ask_for_checksums,
                 unique_id=f"checksums-{operation}",
             )
-        self._reads = S3Reads(
-            self._client,
-            aws_credentials(region=region, profile=profile),
-            bucket=bucket,
-            pool=Pool(
-                timeouts=Timeouts(limits.connect_timeout_seconds, limits.read_timeout_seconds),
-                kept_at_most=limits.max_connections,
-                ca_file=os.environ.get("AWS_CA_BUNDLE", ""),  # as boto3 does
-            ),
-        )
+        self._reads = S3Reads(self._client, credentials, bucket=bucket, pool=new_pool())
         self._uses_boto3 = not self._reads.is_supported
 
-    def open(self, key: str) -> "S3Object":
+    def open(self, key: str) -> S3Object:
         """Open the object as it is now; see SourceStore."""
         try:
             return self._get(key, {})
         except FAILURES as error:
             raise_translated(error)
 
-    def open_range(
-        self, key: str, *, first_byte: int, last_byte: int, pin: ObjectInfo
-    ) -> "S3Object":
+    def open_range(self, key: str, *, first_byte: int, last_byte: int, pin: ObjectInfo) -> S3Object:
         """Open a range of exactly this object; see SourceStore."""
         headers = range_headers(first_byte=first_byte, last_byte=last_byte, pin=pin)
         if pin.version_id:
             # A version never changes, and can be read after it is overwritten.
             del headers["If-Match"]
+        try:
+            return self._get_range(
+                key, headers, first_byte=first_byte, last_byte=last_byte, pin=pin
+            )
+        except ReplicationError as error:
+            raise check_change(error, pin=pin, look=partial(self.head, key)) from error
+
+    def _get_range(
+        self,
+        key: str,
+        headers: Mapping[str, str],
+        *,
+        first_byte: int,
+        last_byte: int,
+        pin: ObjectInfo,
+    ) -> S3Object:
         try:
             found = self._get(key, headers, version_id=pin.version_id)
         except FAILURES as error:
@@ -101,7 +111,7 @@ class S3Store:
             raise
         return found
 
-    def _get(self, key: str, headers: Mapping[str, str], *, version_id: str = "") -> "S3Object":
+    def _get(self, key: str, headers: Mapping[str, str], *, version_id: str = "") -> S3Object:
         if not self._uses_boto3:
             try:
                 answer = self._reads.get(key, headers=headers, version_id=version_id)
@@ -111,7 +121,7 @@ class S3Store:
                 # boto3 finds the right region, and remembers it.
                 self._uses_boto3 = True
             else:
-                return S3Object(answer.status, answer.headers.lower, answer)
+                return self._object(answer.status, answer.headers.lower, answer)
         arguments = {_BOTO3_PARAMETERS[name]: value for name, value in headers.items()}
         if version_id:
             arguments["VersionId"] = version_id
@@ -119,9 +129,12 @@ class S3Store:
             partial(self._client.get_object, Bucket=self._bucket, Key=key, **arguments)
         )
         metadata = response["ResponseMetadata"]
-        return S3Object(
-            metadata["HTTPStatusCode"], metadata["HTTPHeaders"], _Boto3Body(response["Body"])
+        return self._object(
+            metadata["HTTPStatusCode"], metadata["HTTPHeaders"], Boto3Body(response["Body"])
         )
+
+    def _object(self, status: int, headers: Mapping[str, str], body: Body) -> S3Object:
+        return S3Object(status, headers, body, etags=self._etags)
 
     def head(self, key: str) -> ObjectInfo:
         """Describe the object without its content; see SourceStore."""
@@ -137,7 +150,7 @@ class S3Store:
         except BotoCoreError as error:
             raise_translated(error)
         headers = response["ResponseMetadata"]["HTTPHeaders"]
-        return object_info(headers, size_bytes=_length(headers))
+        return object_info(headers, size_bytes=length_of(headers), etags=self._etags)
 
     def tags(self, key: str, *, version_id: str) -> dict[str, str]:
         """Return the object's tags; see SourceStore."""
@@ -172,64 +185,11 @@ class S3Store:
             raise_translated(error)
 
 
-class _Body(Protocol):
-    def read(self, size: int = ..., /) -> bytes: ...
-    def close(self) -> None: ...
-
-
-class _Boto3Body:
-    """The body of an answer from boto3. In a fiber, each read blocks a worker thread instead."""
-
-    def __init__(self, body: _Body) -> None:
-        self._body = body
-        self.close = body.close
-
-    def read(self, size: int = -1, /) -> bytes:
-        return run_blocking(self._body.read if size < 0 else partial(self._body.read, size))
-
-
-class S3Object:
-    """Reads an S3 object, or a range of it."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: _Body) -> None:
-        self.status = status
-        self.headers = headers
-        self._body = body
-        try:
-            self.length_bytes = _length(headers)
-        except ReplicationError:
-            self._body.close()
-            raise
-        total = _TOTAL.fullmatch(headers.get("content-range", ""))
-        self.info = object_info(headers, size_bytes=int(total[1]) if total else self.length_bytes)
-        if not self.length_bytes:
-            self._body.read()  # no caller reads zero bytes, and only then is the connection reused
-
-    def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; see Reader."""
-        try:
-            return self._body.read(size)
-        except (IncompleteReadError, ResponseStreamingError, AnswerBroken) as error:
-            raise ReplicationError(
-                ErrorCode.SOURCE_TRUNCATED, str(error), request_id=self.info.request_id
-            ) from error
-        except FAILURES as error:
-            raise_translated(error)
-
-    def close(self) -> None:
-        """Stop reading."""
-        self._body.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+def _etag_kind(bucket: str, endpoint_url: str) -> EtagKind:
+    if is_directory_bucket(bucket):
+        return EtagKind.OPAQUE
+    host = urlsplit(endpoint_url).hostname or ""
+    return EtagKind.MD5 if host.endswith(_AWS_HOSTS) else EtagKind.PERHAPS_MD5
 
 
 def _ask_for_checksums(params: dict[str, Any], **_: Any) -> None:
@@ -239,19 +199,6 @@ def _ask_for_checksums(params: dict[str, Any], **_: Any) -> None:
     """
     if "Range" not in params["headers"]:
         params["headers"]["x-amz-checksum-mode"] = "ENABLED"
-
-
-def _length(headers: Mapping[str, str]) -> int:
-    text = headers.get("content-length", "")
-    if not text.isdecimal():
-        # S3 always sends it. If the connection breaks off in the headers, http.client takes them
-        # as complete.
-        raise ReplicationError(
-            ErrorCode.SOURCE_TRUNCATED,
-            "the connection broke in the headers of the answer",
-            request_id=headers.get("x-amz-request-id", ""),
-        )
-    return int(text)
 
 
 def _gone(missing: ObjectMissing) -> ReplicationError:

@@ -2,168 +2,143 @@
 
 import errno
 import select
-import socket
 import ssl
-import struct
 import time
-from dataclasses import dataclass
 
 from replication.stores.transport import fibers
-from replication.stores.transport.errors import TransportError
+from replication.stores.transport.connecting import Addresses, connect
+from replication.stores.transport.pace import Limits, Pace
+from replication.stores.transport.routes import Origin, Proxy
 
 # How much of a long body one system call moves. More gained nothing, less cost CPU.
 RECEIVE_BYTES = SEND_BYTES = 256 * 1024
 
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a connection leads. Requests to the same origin may share connections."""
-
-    scheme: str  # http or https
-    host: str
-    port: int
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Time limits in seconds: for connecting, and then for each send and receive."""
-
-    connect_seconds: float
-    read_seconds: float
+_WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Connection:
-    """A connected socket, for one thread at a time.
-
-    Connecting, `send` and `receive` block that thread, in the kernel and without the interpreter's
-    lock.
-    """
+    """A connected socket, for one thread at a time. Each wait blocks that thread."""
 
     def __init__(
         self,
         origin: Origin,
         *,
-        timeouts: Timeouts,
+        limits: Limits,
         tls: ssl.SSLContext,
-        session: ssl.SSLSession | None,
+        session: ssl.SSLSession | None = None,
+        proxy: Proxy | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
-        """Connect.
+        """Connect. This blocks the calling thread, also in a fiber: see `fibers.run_blocking`.
 
         Args:
-            session: a TLS session of an earlier connection to the same origin. Resuming it spares
-                most of the handshake's work.
+            session, proxy, addresses: see `connecting.connect`.
 
         Raises:
-            TransportError: no server accepted the connection, or the TLS handshake failed.
+            TransportError: see `connecting.connect`.
         """
         self.origin = origin
         self.is_reusable = True
         self.was_used = False  # whether an exchange has gone over it
         self.idle_since = 0.0
-        self._socket = _connect(origin, timeouts=timeouts, tls=tls, session=session)
+        self.pace = Pace(limits)
+        self._read_seconds = limits.read_seconds
+        self._received_bytes = 0  # since the last wait
+        self._wanted = select.POLLIN  # what the last `receive_now` must wait for
+        self._socket = connect(
+            origin,
+            proxy=proxy,
+            addresses=addresses,
+            seconds=limits.connect_seconds,
+            tls=tls,
+            session=session,
+        )
+        self._descriptor = self._socket.fileno()
 
     @property
     def tls_session(self) -> ssl.SSLSession | None:
         """The session for a later connection to resume; None without TLS."""
         return self._socket.session if isinstance(self._socket, ssl.SSLSocket) else None
 
-    def send(self, data: bytes) -> None:
-        """Send all of `data`.
+    def send(self, data: memoryview) -> memoryview:
+        """Send `data`, and return the rest that was not sent because bytes came from the server.
 
         Raises:
             TimeoutError: the other side did not accept the data in time.
+            TooSlow: it accepts the data too slowly.
             OSError: the connection broke.
         """
-        try:
-            self._socket.sendall(data)
-        except BlockingIOError as error:
-            raise TimeoutError from error
+        while data:
+            try:
+                sent = self._socket.send(data)
+            except ssl.SSLWantReadError:
+                self._wait(select.POLLIN)
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                if self._wait(select.POLLIN | select.POLLOUT) != select.POLLOUT:
+                    return data
+            else:
+                self.pace.moved(sent)
+                data = data[sent:]
+        return data
 
     def receive(self, size: int) -> bytes:
         """Return the next bytes, at most `size`; empty if the other side ended the connection.
 
         Raises:
             TimeoutError: no bytes came in time.
+            TooSlow: they come too slowly.
+            OSError: the connection broke.
+        """
+        if self._waits_before_receiving:
+            self._wait(select.POLLIN)
+        while True:
+            data = self.receive_now(size)
+            if data is not None:
+                return data
+            self._wait(self._wanted)
+
+    def receive_now(self, size: int) -> bytes | None:
+        """Return the bytes that are here, at most `size`; None if there are none.
+
+        Raises:
             OSError: the connection broke.
         """
         try:
-            return self._socket.recv(size)
-        except BlockingIOError as error:
-            raise TimeoutError from error
+            data = self._socket.recv(size)
+        except _WOULD_BLOCK as error:
+            is_write = isinstance(error, ssl.SSLWantWriteError)
+            self._wanted = select.POLLOUT if is_write else select.POLLIN
+            return None
+        self.pace.moved(len(data))
+        self._received_bytes += len(data)
+        return data
 
-    def mark_idle(self) -> None:
+    def has_bytes(self) -> bool:
+        """Whether the server sent bytes that were not received, or ended the connection."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def end_exchange(self) -> None:
         """Note that an exchange is over, and that the connection is idle from now on."""
         self.was_used = True
         self.idle_since = time.monotonic()
 
     def is_usable(self, *, idle_seconds_at_most: float) -> bool:
         """Whether it was idle for a short time only, and the server neither sent nor closed."""
-        if time.monotonic() - self.idle_since > idle_seconds_at_most:
-            return False
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return not poll.poll(0)
+        return time.monotonic() - self.idle_since <= idle_seconds_at_most and not self.has_bytes()
 
     def close(self) -> None:
         """Close the connection."""
         self.is_reusable = False
         self._socket.close()
-
-
-class FiberConnection(Connection):
-    """A connection for fibers: while one fiber waits for its socket, the thread runs the others.
-
-    Only connecting blocks the calling thread, so `Pool` connects by `fibers.run_blocking`.
-    """
-
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        timeouts: Timeouts,
-        tls: ssl.SSLContext,
-        session: ssl.SSLSession | None,
-    ) -> None:
-        super().__init__(origin, timeouts=timeouts, tls=tls, session=session)
-        self._socket.setblocking(False)
-        self._descriptor = self._socket.fileno()
-        self._read_seconds = timeouts.read_seconds
-        self._received_bytes = 0  # since the last wait
-
-    def send(self, data: bytes) -> None:
-        """See Connection."""
-        remaining = memoryview(data)
-        while remaining:
-            try:
-                remaining = remaining[self._socket.send(remaining) :]
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                self._wait(select.EPOLLOUT)
-            except ssl.SSLWantReadError:
-                self._wait(select.EPOLLIN)
-
-    def receive(self, size: int) -> bytes:
-        """See Connection."""
-        if self._waits_before_receiving:
-            self._wait(select.EPOLLIN)
-        while True:
-            try:
-                data = self._socket.recv(size)
-            except (BlockingIOError, ssl.SSLWantReadError):
-                self._wait(select.EPOLLIN)
-            except ssl.SSLWantWriteError:
-                self._wait(select.EPOLLOUT)
-            else:
-                self._received_bytes += len(data)
-                return data
-
-    def close(self) -> None:
-        """See Connection."""
-        super().close()
         self._descriptor = -1  # the kernel may give the number to another file at once
 
     @property
     def _waits_before_receiving(self) -> bool:
-        """Whether to let other fibers run before trying to receive.
+        """Whether to wait, and to let other fibers run, before trying to receive.
 
         Without TLS always: nearly always no data is there yet, or so much that other fibers must
         have a turn. TLS returns one record of 16 KiB at a time, and may hold a record that epoll
@@ -173,55 +148,31 @@ class FiberConnection(Connection):
             return True
         return self._received_bytes >= RECEIVE_BYTES and not self._socket.pending()
 
-    def _wait(self, events: int) -> None:
-        own = fibers.current()
-        assert own is not None, "a FiberConnection is used outside of a fiber"
+    def _wait(self, events: int) -> int:
+        """Wait for one of these events (select.POLLIN, …), and return those that came."""
         if self._descriptor < 0:
             raise OSError(errno.EBADF, "the connection was closed")
         self._received_bytes = 0
-        own.wait(self._descriptor, events, seconds=self._read_seconds)
+        self.pace.check()
+        began = time.monotonic()
+        try:
+            return self._wait_for(events)
+        finally:
+            self.pace.waited(time.monotonic() - began)
+
+    def _wait_for(self, events: int) -> int:
+        poll = select.poll()
+        poll.register(self._socket, events)
+        came = poll.poll(self._read_seconds * 1000)
+        if not came:
+            raise TimeoutError
+        return came[0][1]
 
 
-def _connect(
-    origin: Origin, *, timeouts: Timeouts, tls: ssl.SSLContext, session: ssl.SSLSession | None
-) -> socket.socket:
-    try:
-        # Tries all addresses of the name, one after the other.
-        connected = socket.create_connection(
-            (origin.host, origin.port), timeout=timeouts.connect_seconds
-        )
-    except (OSError, UnicodeError) as error:  # UnicodeError: a label of the name is too long
-        raise TransportError(
-            f"no connection to {origin.host}:{origin.port}: {error}", is_surely_unsent=True
-        ) from error
-    try:
-        # Without TCP_NODELAY the kernel holds back the end of a request until the server has
-        # acknowledged the beginning.
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if origin.scheme == "https":
-            connected = tls.wrap_socket(connected, server_hostname=origin.host, session=session)
-        _set_timeouts(connected, timeouts.read_seconds)
-    except (OSError, ValueError) as error:  # ValueError: TLS can't name this server
-        connected.close()
-        raise TransportError(
-            f"no {origin.scheme} connection to {origin.host}:{origin.port}: {error}",
-            is_surely_unsent=True,
-        ) from error
-    return connected
+class FiberConnection(Connection):
+    """A connection for fibers: while one fiber waits for its socket, the thread runs the others."""
 
-
-def _set_timeouts(connected: socket.socket, seconds: float) -> None:
-    """Limit how long each send and receive may block.
-
-    With Python's own timeout, each of them takes two system calls (a poll first), and each system
-    call releases the interpreter's lock. With the kernel's timeout it takes one. The kernel's
-    timeout has no effect under TLS, so TLS sockets use Python's.
-    """
-    if isinstance(connected, ssl.SSLSocket):
-        connected.settimeout(seconds)
-        return
-    connected.settimeout(None)
-    whole_seconds, rest = divmod(seconds, 1)
-    timeval = struct.pack("ll", int(whole_seconds), int(rest * 1_000_000))
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+    def _wait_for(self, events: int) -> int:
+        own = fibers.current()
+        assert own is not None, "a FiberConnection is used outside of a fiber"
+        return own.wait(self._descriptor, events, seconds=self._read_seconds)

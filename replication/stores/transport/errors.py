@@ -19,3 +19,11 @@ class NoAnswer(TransportError):
 
 class AnswerBroken(TransportError):
     """The connection ended in the middle of the answer."""
+
+
+class TlsFailed(TransportError):
+    """The server's certificate is not trusted, or the server does not speak TLS as we do."""
+
+
+class TooSlow(TransportError):
+    """The server moved fewer bytes than the least speed asks for."""

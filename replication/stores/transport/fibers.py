@@ -107,8 +107,10 @@ class Fibers:
 
     # -- called in a fiber ---------------------------------------------------------------------
 
-    def wait(self, descriptor: int, events: int, *, seconds: float) -> None:
+    def wait(self, descriptor: int, events: int, *, seconds: float) -> int:
         """Suspend this fiber until the socket has one of these events (select.EPOLLIN, …).
+
+        Returns the events that came.
 
         Raises:
             TimeoutError: no event came within `seconds`, or before the timeout was noticed (see
@@ -120,7 +122,8 @@ class Fibers:
         except FileNotFoundError:  # the first wait for this socket
             self._poll.register(descriptor, events | select.EPOLLONESHOT)
         self._waits[descriptor] = _Wait(getcurrent(), time.monotonic() + seconds)
-        self._loop.switch()
+        came: int = self._loop.switch()
+        return came
 
     def run_blocking(self, call: Callable[[], T]) -> T:
         """See `run_blocking` above."""
@@ -178,12 +181,12 @@ class Fibers:
         # meanwhile must not time out.
         now = time.monotonic()
         self._is_asleep = False
-        for descriptor, _ in ready:
+        for descriptor, events in ready:
             if descriptor == self._wakeup:
                 os.eventfd_read(self._wakeup)
             # There is no entry if the fiber's wait has timed out.
             elif wait := self._waits.pop(descriptor, None):
-                wait.fiber.switch()
+                wait.fiber.switch(events)
         if now >= self._next_timeout_check_at:
             self._time_out_waits(now)
 

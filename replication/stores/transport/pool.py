@@ -6,21 +6,18 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from itertools import chain
-from typing import Protocol
 from urllib.parse import urlsplit
 
 import certifi
 
 from replication.stores.transport import fibers
 from replication.stores.transport.answer import Answer
-from replication.stores.transport.connection import (
-    SEND_BYTES,
-    Connection,
-    FiberConnection,
-    Origin,
-    Timeouts,
-)
+from replication.stores.transport.connecting import Addresses
+from replication.stores.transport.connection import Connection, FiberConnection
 from replication.stores.transport.errors import NoAnswer, TransportError
+from replication.stores.transport.pace import Limits
+from replication.stores.transport.requests import Body, head_of, pieces_of
+from replication.stores.transport.routes import Origin, Proxy, proxy_for
 
 # OSS closes a connection that is idle for a minute. S3 may close it earlier; `is_usable` sees that.
 IDLE_SECONDS_AT_MOST = 50.0
@@ -29,22 +26,21 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE_METHODS = {"GET", "HEAD"}
 
 
-class Body(Protocol):
-    """Bytes to send: `len` of them, read in order."""
-
-    @property
-    def len(self) -> int: ...
-    def read(self, size: int = -1) -> bytes: ...
-
-
 @cache
-def tls_context(ca_file: str = "") -> ssl.SSLContext:
+def tls_context(ca_file: str = "", added_ca_file: str = "") -> ssl.SSLContext:
     """The TLS settings that check certificates. Loading the authorities takes a tenth of a second.
 
     Args:
         ca_file: a file of the certificate authorities to trust; certifi's by default.
+        added_ca_file: a file of authorities to trust as well.
+
+    Raises:
+        OSError: a file can't be read, or has no certificates.
     """
-    return ssl.create_default_context(cafile=ca_file or certifi.where())
+    context = ssl.create_default_context(cafile=ca_file or certifi.where())
+    if added_ca_file:
+        context.load_verify_locations(added_ca_file)
+    return context
 
 
 class Pool:
@@ -54,15 +50,25 @@ class Pool:
     connections are ones that no plain thread uses.
     """
 
-    def __init__(self, *, timeouts: Timeouts, kept_at_most: int, ca_file: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        kept_at_most: int,
+        tls: ssl.SSLContext,
+        addresses: Addresses | None = None,
+    ) -> None:
         """
         Args:
             kept_at_most: how many idle connections to keep for each origin, for threads and for
                 fibers apart.
-            ca_file: see `tls_context`.
+            addresses: which addresses of an origin are permitted; any, by default. An error that
+                it raises is raised by `request`.
         """
-        self._timeouts = timeouts
-        self._tls = tls_context(ca_file)
+        self._limits = limits
+        self._tls = tls
+        self._addresses = addresses
+        self._proxies: dict[Origin, Proxy | None] = {}
         self._tls_sessions: dict[Origin, ssl.SSLSession | None] = {}
         # The connection that became idle last is used first. So surplus ones stay idle until they
         # are too old, and are closed.
@@ -97,12 +103,19 @@ class Pool:
             address.port or _DEFAULT_PORTS[address.scheme],
         )
         start = url.index(address.netloc) + len(address.netloc)
-        fields = [("Host", address.netloc), *(each for each in headers if each[0] != "Host")]
-        head = _head(method, url[start:] or "/", fields, body)
+        target = url[start:] or "/"
+        host = address.netloc.rpartition("@")[2]  # without a login
+        fields = [("Host", host), *(each for each in headers if each[0] != "Host")]
+        proxy = self._proxy(origin)
+        if proxy is not None and origin.scheme == "http":
+            target = f"http://{host}{target}"
+            if proxy.authorization:
+                fields.append(("Proxy-Authorization", proxy.authorization))
+        head = head_of(method, target, fields, body)
         while True:
             # Read the body's beginning before taking a connection: if that fails, no connection
             # is lost.
-            pieces = _pieces(head, body)
+            pieces = pieces_of(head, body)
             first = next(pieces)
             connection = self._connection(origin)
             try:
@@ -114,18 +127,27 @@ class Pool:
                     raise
 
     def _exchange(self, connection: Connection, method: str, pieces: Iterator[bytes]) -> Answer:
+        connection.pace.restart()
+        answer = Answer(connection, method=method, release=self._release)
         try:
-            broken = _send(connection, pieces)
-            answer = Answer(connection, method=method, release=self._release)
+            unsent = _send(connection, pieces, answer)
+            if unsent is not None:
+                connection.is_reusable = False
+            connection.pace.restart()
+            answer.read_head()
         except BaseException:
             connection.close()
             raise
-        if broken is not None:
-            connection.is_reusable = False
-            if answer.status < 300:
-                answer.close()
-                raise broken
+        if unsent is not None and answer.status < 300:
+            answer.close()
+            raise unsent
         return answer
+
+    def _proxy(self, origin: Origin) -> Proxy | None:
+        """The proxy for this origin. The environment is read once for each origin."""
+        if origin not in self._proxies:
+            self._proxies[origin] = proxy_for(origin)
+        return self._proxies[origin]
 
     def _connection(self, origin: Origin) -> Connection:
         kind = Connection if fibers.current() is None else FiberConnection
@@ -139,9 +161,11 @@ class Pool:
                     partial(
                         kind,
                         origin,
-                        timeouts=self._timeouts,
+                        limits=self._limits,
                         tls=self._tls,
                         session=self._tls_sessions.get(origin),
+                        proxy=self._proxy(origin),
+                        addresses=self._addresses,
                     )
                 )
             if connection.is_usable(idle_seconds_at_most=IDLE_SECONDS_AT_MOST):
@@ -154,7 +178,7 @@ class Pool:
         if not connection.is_reusable:
             connection.close()
             return
-        connection.mark_idle()
+        connection.end_exchange()
         with self._lock:
             idle = self._idle[type(connection), connection.origin]
             idle.append(connection)
@@ -163,58 +187,31 @@ class Pool:
             oldest.close()
 
 
-def _send(connection: Connection, pieces: Iterator[bytes]) -> TransportError | None:
-    """Send all pieces.
+def _send(connection: Connection, pieces: Iterator[bytes], answer: Answer) -> TransportError | None:
+    """Send all pieces, and listen meanwhile: a server may answer early, and then read no more.
 
-    Returns the error if the connection broke: the server may have sent the reason as its answer.
+    Returns the reason why the request was not sent to its end: the connection broke, or the server
+    answered. In both cases its answer may say why.
 
     Raises:
-        TransportError: the server accepted no bytes within the read timeout.
+        TransportError: the server accepted no bytes within the read timeout, or too slowly, or
+            ended the connection without an answer.
     """
-    for piece in pieces:
-        try:
-            connection.send(piece)
-        except TimeoutError as error:
-            raise TransportError("the server took no bytes within the read timeout") from error
-        except OSError as error:
-            broken = NoAnswer(f"the connection broke while the request was sent: {error}")
-            broken.__cause__ = error
-            return broken
+    for number, piece in enumerate(pieces):
+        unsent = memoryview(piece)
+        may_have_answered = number > 0 and connection.has_bytes()
+        while unsent:
+            if may_have_answered:
+                answer.hear()
+                if answer.has_head:
+                    return TransportError("the server answered before it had the whole request")
+            try:
+                unsent = connection.send(unsent)
+            except TimeoutError as error:
+                raise TransportError("the server took no bytes within the read timeout") from error
+            except OSError as error:
+                broken = NoAnswer(f"the connection broke while the request was sent: {error}")
+                broken.__cause__ = error
+                return broken
+            may_have_answered = True
     return None
-
-
-def _pieces(head: bytes, body: bytes | Body | None) -> Iterator[bytes]:
-    """The data for each send: the head goes together with the beginning of the body."""
-    if body is None:
-        yield head
-    elif isinstance(body, bytes):
-        yield head + body
-    else:
-        remaining = body.len
-        while True:
-            data = body.read(min(remaining, SEND_BYTES))
-            remaining -= len(data)
-            yield head + data
-            head = b""
-            if not remaining:
-                return
-            if not data:
-                raise ValueError(f"the body is {remaining} bytes shorter than its length")
-
-
-def _head(
-    method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes | Body | None
-) -> bytes:
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
-    if body is not None:
-        lines.append(f"Content-Length: {len(body) if isinstance(body, bytes) else body.len}")
-    head = "\r\n".join([*lines, "\r\n"])
-    breaks = len(lines) + 1
-    # Refuse anything that a server could read as another request.
-    if lines[0].count(" ") != 2 or (head.count("\r"), head.count("\n"), head.count("\0")) != (
-        breaks,
-        breaks,
-        0,
-    ):
-        raise ValueError("a space in the URL, or a line break or NUL in the URL or a header")
-    return head.encode("latin-1")

@@ -44,7 +44,7 @@ def check_source_endpoint(source: Source) -> Findings:
             fix="Set the source's region to a region of AWS, such as ap-east-1.",
         )
         return
-    yield from check_reachability(url, use_proxy=True)
+    yield from check_reachability(url)
 
 
 def check_queue_endpoint(row: EventQueue) -> Findings:
@@ -62,7 +62,7 @@ def check_queue_endpoint(row: EventQueue) -> Findings:
             fix=f"Set the queue's region to {named[1]}, or correct its URL.",
         )
         return
-    yield from check_reachability(row.url, use_proxy=True)
+    yield from check_reachability(row.url)
 
 
 def check_destination_endpoint(destination: Destination) -> Findings:
@@ -95,8 +95,7 @@ def check_destination_endpoint(destination: Destination) -> Findings:
             "objects",
             fix=f"Set the destination's endpoint to https://{address.netloc}.",
         )
-    # oss2's session ignores the environment's proxies.
-    yield from check_reachability(destination.endpoint, use_proxy=False)
+    yield from check_reachability(destination.endpoint)
 
 
 def check_aws_identity(profile: str, *, region: str, is_aws: bool) -> Findings:

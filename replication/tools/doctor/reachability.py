@@ -38,18 +38,16 @@ REFUSED_SECONDS = 15 * 60
 DOUBTFUL_SECONDS = 30
 
 
-def check_reachability(url: str, *, use_proxy: bool) -> Findings:
-    """Connect to the server of this URL and compare clocks.
-
-    Args:
-        use_proxy: whether to use the environment's proxies, as the real client of this URL does.
+def check_reachability(url: str) -> Findings:
+    """Connect to the server of this URL, as the stores do by the environment's proxies, and compare
+    clocks.
     """
     address = urlsplit(url)
     port = address.port or (443 if address.scheme == "https" else 80)
     where = f"{address.hostname}:{port}"
     began = time.time()
     try:
-        answer = _pool(url, use_proxy=use_proxy).request(
+        answer = _pool(url).request(
             "GET",
             url,
             redirect=False,
@@ -74,9 +72,9 @@ def check_reachability(url: str, *, use_proxy: bool) -> Findings:
     yield _compare_clocks(date, ours=(began + time.time()) / 2, where=where)
 
 
-def _pool(url: str, *, use_proxy: bool) -> urllib3.PoolManager:
+def _pool(url: str) -> urllib3.PoolManager:
     address = urlsplit(url)
-    proxy = getproxies().get(address.scheme) if use_proxy else None
+    proxy = getproxies().get(address.scheme)
     if proxy and not proxy_bypass(address.hostname or ""):
         return urllib3.ProxyManager(proxy)
     return urllib3.PoolManager()

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -9,12 +10,14 @@ from anycrc import Model
 
 from replication.errors import ErrorCode, ObjectMissing
 from replication.stores.base import ObjectInfo, RestoreStatus
+from replication.stores.s3.store import S3Store
 from sandbox.ministack import MiniStack
 from tests.stores.conftest import SourceCase, read_all, s3_case, s3_store, scripted_s3
 from tests.support.failing import failing
 from tests.support.http_origin import HttpOrigin
 
 KEY = "a.txt"
+ETAG = hashlib.md5(b"x").hexdigest()
 CONTENT = b"0123456789"
 
 
@@ -234,7 +237,10 @@ def test_metadata_is_returned_as_received(origin: HttpOrigin) -> None:
         ("aws-chunked,gzip", "gzip"),
         ("aws-chunked, gzip", "gzip"),
         ("gzip", "gzip"),
-        ("gzip,aws-chunked", "gzip,aws-chunked"),
+        ("gzip,aws-chunked", "gzip"),
+        ("gzip, AWS-Chunked , br", "gzip, br"),
+        ("aws-chunked,aws-chunked", None),
+        ("gzip,br", "gzip,br"),
     ],
 )
 def test_aws_chunked_is_not_an_encoding_of_the_content(
@@ -263,6 +269,42 @@ def test_only_checksums_of_the_whole_object_are_used(
     origin.answers(b"x", ETag='"e-3"', **headers)
     with scripted_s3(origin).open(KEY) as found:
         assert found.info.checksums == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_pinnable"),
+    [
+        ({"ETag": '"abc-5"'}, True),
+        ({"ETag": 'W/"abc-5"'}, False),  # so a large object is read in one piece
+        ({"ETag": 'W/"abc-5"', "x_amz_version_id": "v1"}, True),
+        ({"ETag": 'W/"abc-5"', "x_amz_version_id": "null"}, False),
+    ],
+)
+def test_parts_need_a_strong_etag_or_a_version(
+    origin: HttpOrigin, headers: dict[str, Any], is_pinnable: bool
+) -> None:
+    origin.answers(length=41_943_040, **headers)
+    info = scripted_s3(origin).head(KEY)
+    assert info.is_pinnable == is_pinnable
+    assert info.etag == headers["ETag"].strip('"') + ('"' if "W/" in headers["ETag"] else "")
+
+
+@pytest.mark.parametrize(
+    ("bucket", "endpoint_url", "expected"),
+    [
+        ("photos", "", (ETAG, True)),
+        ("photos", "https://s3.cn-north-1.amazonaws.com.cn", (ETAG, True)),
+        ("photos", "https://minio.example", (ETAG, False)),
+        ("photos", "https://amazonaws.com.example", (ETAG, False)),
+        ("photos--use1-az4--x-s3", "", ("", False)),
+    ],
+)
+def test_an_etag_is_promised_to_be_the_md5_by_aws_alone(
+    bucket: str, endpoint_url: str, expected: tuple[str, bool]
+) -> None:
+    store = S3Store(bucket=bucket, region="us-east-1", endpoint_url=endpoint_url, profile="default")
+    with store._object(200, {"etag": f'"{ETAG}"', "content-length": "1"}, BytesIO(b"x")) as found:
+        assert (found.info.md5, found.info.md5_is_promised) == expected
 
 
 @pytest.mark.parametrize(

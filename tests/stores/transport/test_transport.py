@@ -1,11 +1,9 @@
 """The transport keeps connections open, parses answers, and limits each wait."""
 
 import socket
-import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -17,100 +15,22 @@ from replication.stores.transport import (
     AnswerBroken,
     NoAnswer,
     Pool,
-    Timeouts,
+    TlsFailed,
     TransportError,
+)
+from tests.support.scripted_server import (
+    MEGABYTE,
+    OK,
+    Content,
+    Server,
+    a_pool,
+    scripted_server,
+    tls_of,
 )
 
 pytestmark = pytest.mark.usefixtures("thread_or_fiber")
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-MEGABYTE = 1 << 20
 LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"o" * 200_000
-
-
-class Server:
-    """Answers its n-th request with the n-th of `answers`, and repeats the last one.
-
-    An answer is the bytes to send, or a function of the connection, which is closed afterwards.
-    """
-
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.answers: list[bytes | Callable[[socket.socket], None]] = [OK]
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self.reads_bodies = True
-        self.tls_resumed: list[bool] = []
-        self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        host = "https://localhost" if self._tls else "http://127.0.0.1"
-        return f"{host}:{self._listener.getsockname()[1]}"
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.close_connections()
-
-    def close_connections(self) -> None:
-        for connection in self._open:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._open.append(connection)
-            threading.Thread(target=self._serve, args=[connection], daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError):
-            if self._tls:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-                self.tls_resumed.append(bool(connection.session_reused))
-            with connection:
-                while request := _request(connection, whole=self.reads_bodies):
-                    self.requests.append(request)
-                    answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
-                    if callable(answer):
-                        answer(connection)
-                        return
-                    connection.sendall(answer)
-
-
-def _request(connection: socket.socket, *, whole: bool) -> bytes:
-    """Read a request, as a whole or at least its head; empty if the connection ends first."""
-    request = b""
-    while b"\r\n\r\n" not in request:
-        if not (data := connection.recv(65536)):
-            return b""
-        request += data
-    head, _, body = request.partition(b"\r\n\r\n")
-    for line in head.split(b"\r\n"):
-        if whole and line.lower().startswith(b"content-length:"):
-            while len(body) < int(line.split(b":")[1]):
-                if not (data := connection.recv(65536)):
-                    return b""
-                body += data
-    return head + b"\r\n\r\n" + body
-
-
-class Content:
-    """Bytes as a request body."""
-
-    def __init__(self, content: bytes) -> None:
-        self._stream = BytesIO(content)
-        self.len = len(content)
-
-    def read(self, size: int = -1) -> bytes:
-        return self._stream.read(size)
 
 
 class Broken(Content):
@@ -122,15 +42,10 @@ class Broken(Content):
         return super().read(size)
 
 
-def a_pool(*, read_seconds: float = 5.0, ca_file: str = "", kept_at_most: int = 4) -> Pool:
-    return Pool(timeouts=Timeouts(5.0, read_seconds), kept_at_most=kept_at_most, ca_file=ca_file)
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
+    with scripted_server() as server:
+        yield server
 
 
 def get(pool: Pool, server: Server, method: str = "GET") -> Answer:
@@ -144,7 +59,7 @@ def put(pool: Pool, server: Server, body: bytes | Content) -> Answer:
 def test_a_request_is_sent_exactly_as_given(server: Server) -> None:
     pool = a_pool()
     with get(pool, server) as answer:
-        assert (answer.status, answer.read()) == (200, b"ok")
+        assert (answer.status, answer.read_all()) == (200, b"ok")
     with put(pool, server, Content(b"body")) as answer:
         assert answer.read(1) + answer.read(5) + answer.read(5) == b"ok"
     host = server.url.removeprefix("http://").encode()
@@ -175,7 +90,7 @@ def test_a_complete_answer_is_recognised_and_its_connection_is_kept(
     pool = a_pool()
     for _ in range(2):
         with get(pool, server) as answer:
-            assert answer.read() == body
+            assert answer.read_all() == body
     assert server.connections == 1
 
 
@@ -191,7 +106,7 @@ def test_the_answer_to_a_head_request_has_no_body(server: Server) -> None:
     pool = a_pool()
     for _ in range(2):
         with get(pool, server, "HEAD") as answer:
-            assert (answer.read(), answer.headers["etag"]) == (b"", "x")
+            assert (answer.read_all(), answer.headers["etag"]) == (b"", "x")
             assert answer.headers.get("Content-LENGTH") == "1000"
     assert server.connections == 1
 
@@ -202,7 +117,7 @@ def test_an_answer_without_a_length_ends_with_its_connection(server: Server) -> 
 
     server.answers = [until_it_closes]
     with get(a_pool(), server) as answer:
-        assert answer.read() == b"all of it"
+        assert answer.read_all() == b"all of it"
 
 
 def test_the_connection_of_a_partly_read_answer_is_not_used_again(server: Server) -> None:
@@ -219,7 +134,7 @@ def test_a_closed_answer_can_not_be_read(server: Server) -> None:
     answer = get(a_pool(), server)
     answer.close()
     with pytest.raises(TransportError, match="the connection broke"):
-        answer.read()
+        answer.read_all()
 
 
 @pytest.mark.parametrize(
@@ -234,7 +149,7 @@ def test_a_closed_answer_can_not_be_read(server: Server) -> None:
 def test_an_answer_that_breaks_off_is_an_error(server: Server, raw: bytes) -> None:
     server.answers = [lambda connection: connection.sendall(raw)]
     with pytest.raises(AnswerBroken), get(a_pool(), server) as answer:
-        answer.read()
+        answer.read_all()
     assert len(server.requests) == 1  # not repeated: the answer had begun
 
 
@@ -279,7 +194,7 @@ def test_a_read_is_repeated_if_the_server_closes_the_kept_connection_just_then(
     pool = a_pool()
     for _ in range(2):
         with get(pool, server, method) as answer:
-            answer.read()
+            answer.read_all()
     assert (len(server.requests), server.connections) == (3, 2)
 
 
@@ -287,7 +202,7 @@ def test_a_write_is_never_sent_twice(server: Server) -> None:
     server.answers = [OK, lambda _: None, OK]
     pool = a_pool()
     with get(pool, server) as answer:
-        answer.read()
+        answer.read_all()
     with pytest.raises(NoAnswer) as caught:
         put(pool, server, Content(b"body"))
     assert len(server.requests) == 2
@@ -297,7 +212,7 @@ def test_a_write_is_never_sent_twice(server: Server) -> None:
 def test_an_idle_connection_that_the_server_closed_is_not_used(server: Server) -> None:
     pool = a_pool()
     with get(pool, server) as answer:
-        answer.read()
+        answer.read_all()
     server.close_connections()
     with put(pool, server, Content(b"body")) as answer:
         assert answer.status == 200
@@ -316,7 +231,7 @@ def test_a_refusal_that_comes_before_the_whole_body_is_sent_is_returned(server: 
     server.answers = [refuse]
     server.reads_bodies = False
     with put(a_pool(), server, Content(b"x" * (16 * MEGABYTE))) as answer:
-        assert (answer.status, answer.read()) == (403, b"no")
+        assert (answer.status, answer.read_all()) == (403, b"no")
 
 
 def test_a_failing_body_aborts_the_request_and_closes_its_connection(server: Server) -> None:
@@ -325,7 +240,7 @@ def test_a_failing_body_aborts_the_request_and_closes_its_connection(server: Ser
         put(pool, server, Broken(b"x" * (2 * MEGABYTE)))
     assert server.requests == []
     with get(pool, server) as answer:
-        assert answer.read() == b"ok"
+        assert answer.read_all() == b"ok"
     assert server.connections == 2
 
 
@@ -334,7 +249,7 @@ def test_no_more_idle_connections_are_kept_than_configured(server: Server) -> No
     pool = a_pool(kept_at_most=1)
     for connections in (2, 3):
         with get(pool, server) as first, get(pool, server) as second:
-            assert len(first.read()) == len(second.read()) == 200_000
+            assert len(first.read_all()) == len(second.read_all()) == 200_000
         assert server.connections == connections
 
 
@@ -363,29 +278,23 @@ def test_a_request_without_a_connection_is_surely_unsent() -> None:
     assert caught.value.is_surely_unsent
 
 
-def _tls(authority: trustme.CA, name: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
-
-
 def test_tls_checks_the_certificate_and_resumes_sessions(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     server, stranger = (
-        Server(tls=_tls(authority, "localhost")),
-        Server(tls=_tls(authority, "other")),
+        Server(tls=tls_of(authority, "localhost")),
+        Server(tls=tls_of(authority, "other")),
     )
     server.answers = [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"]
     try:
         pool = a_pool(ca_file=str(tmp_path / "ca.pem"))
         for _ in range(2):
             with get(pool, server) as answer:
-                assert answer.read() == b"ok"
+                assert answer.read_all() == b"ok"
         assert server.tls_resumed == [False, True]
         for refused in (a_pool(), pool):
             where = server if refused is not pool else stranger
-            with pytest.raises(TransportError, match="no https connection") as caught:
+            with pytest.raises(TlsFailed, match="no https connection") as caught:
                 get(refused, where)
             assert caught.value.is_surely_unsent
         assert stranger.requests == []
@@ -397,13 +306,13 @@ def test_tls_checks_the_certificate_and_resumes_sessions(tmp_path: Path) -> None
 def test_megabytes_go_over_tls_in_both_directions(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    server = Server(tls=_tls(authority, "localhost"))
+    server = Server(tls=tls_of(authority, "localhost"))
     much = bytes(range(256)) * (3 * MEGABYTE // 256)
     server.answers = [OK, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(much), much)]
     try:
         pool = a_pool(ca_file=str(tmp_path / "ca.pem"))
         with put(pool, server, Content(much)) as answer:
-            assert answer.read() == b"ok"
+            assert answer.read_all() == b"ok"
         assert server.requests[0].endswith(much)
         with get(pool, server) as answer:
             assert b"".join(iter(lambda: answer.read(100_000), b"")) == much
