@@ -4,6 +4,8 @@ import itertools
 import random
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -122,13 +124,16 @@ class Faults:
             self._cleared.set()
             self._cleared = threading.Event()
 
-    def hold(self, fired: FiredFault) -> None:
-        """Wait until the rules are cleared."""
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Count a request as held until the context ends."""
         with self._lock:
             self.held += 1
-        fired.cleared.wait()
-        with self._lock:
-            self.held -= 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.held -= 1
 
     def list(self) -> list[tuple[int, Fault, int | None]]:
         """(id, rule, how many times it can still fire) for each armed rule."""

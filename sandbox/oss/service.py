@@ -10,6 +10,7 @@ from sandbox.oss import names
 from sandbox.oss.authentication import AccessKey, Verifier
 from sandbox.oss.exchange import Clock
 from sandbox.oss.faults import Fault, Faults
+from sandbox.oss.inflight import InFlight
 from sandbox.oss.permissions import Denial
 from sandbox.oss.requestlog import LoggedRequest, RequestLog
 from sandbox.oss.state import Bucket, Store
@@ -38,6 +39,7 @@ class Service:
         self.clock = Clock()
         self.faults = Faults()
         self.log = RequestLog(log_size)
+        self.in_flight = InFlight()
         self._initial_log_size = log_size
         self.store = Store()
         self.denials: list[Denial] = []
