@@ -93,7 +93,7 @@ class Conversation:
         if raw_key:
             key = names.check_object_name(raw_key)
         now = service.clock.now()
-        entry.key_id = service.verifier.authenticate(head, bucket=bucket, key=key, now=now)
+        entry.key_id = self._authenticate(head, bucket=bucket, key=key, now=now)
         entry.operation = routing.operation(head, bucket=bucket, key=key)
         return Exchange(
             head=head,
@@ -109,6 +109,16 @@ class Conversation:
             spill_bytes=service.spill_bytes,
             entry=entry,
         )
+
+    def _authenticate(self, head: RequestHead, *, bucket: str, key: str, now: float) -> str | None:
+        """The id of the sender's access key; OSS looks for the bucket first, then for the key."""
+        try:
+            return self._service.verifier.authenticate(head, bucket=bucket, key=key, now=now)
+        except OssError as error:
+            is_creation = head.method == "PUT" and not key
+            if error.code == "InvalidAccessKeyId" and bucket and not is_creation:
+                self._service.store.bucket(bucket)
+            raise
 
     def _execute(self, exchange: Exchange, entry: LoggedRequest) -> Answer:
         fired = self._service.faults.fire(

@@ -49,11 +49,14 @@ class Fault:
     wrong_crc: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a rule without an effect, re.error for a malformed pattern."""
+        """Raises ValueError for a rule without an effect or with a malformed pattern."""
         if self.when not in ("before", "after"):
             raise ValueError(f'when must be "before" or "after", not {self.when!r}')
         if self.key_pattern is not None:
-            re.compile(self.key_pattern)
+            try:
+                re.compile(self.key_pattern)
+            except re.error as error:
+                raise ValueError(f"key_pattern is no regular expression: {error}") from None
         has_effect = self.status is not None or self.truncate_bytes is not None
         paces = self.delay_seconds > 0 or self.hold or self.bytes_per_second is not None
         if not (has_effect or paces or self.reset or self.wrong_crc):
