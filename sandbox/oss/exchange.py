@@ -64,7 +64,10 @@ class Exchange:
 
     def attributes(self, bucket: Bucket) -> Attributes:
         """The attributes that the request sets for the object it makes; raises OssError."""
-        return attributes.from_headers(self.headers, bucket, kms_keys=self.store.kms_keys)
+        store = self.store
+        return attributes.from_headers(
+            self.headers, bucket, kms_keys=store.kms_keys, is_lenient=store.is_lenient
+        )
 
     def encoded_key(self) -> str:
         """The XML element of the key, encoded as `encoding-type` requests."""

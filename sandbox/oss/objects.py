@@ -230,7 +230,8 @@ def put_object_tagging(exchange: Exchange) -> Answer:
         if tag.tag != "Tag" or key is None or value is None:
             raise OssError("MalformedXML")
         pairs.append((key, value))
-    return _set_tags(exchange, names.check_tags(pairs), status=200)
+    tags = names.check_tags(pairs, is_lenient=exchange.store.is_lenient)
+    return _set_tags(exchange, tags, status=200)
 
 
 def delete_object_tagging(exchange: Exchange) -> Answer:
