@@ -43,7 +43,22 @@ class DestinationAdmin(Audited, admin.ModelAdmin):
                 ),
             },
         ),
+        (
+            _("What the bucket takes"),
+            {
+                "fields": ("takes_non_ascii_metadata", "takes_non_ascii_tags", "learned_at"),
+                "description": _(
+                    "OSS documents ASCII for user metadata and tags, but some buckets take more. "
+                    "The bucket is asked with an object of s3sync's own when the first object "
+                    "needs the answer, and each time doctor runs. A rule's policies for metadata "
+                    "and tags apply only to what the bucket refuses. Another endpoint or bucket is "
+                    "asked anew."
+                ),
+            },
+        ),
     )
+
+    readonly_fields = ("takes_non_ascii_metadata", "takes_non_ascii_tags", "learned_at")
 
     @admin.display(description=_("rate limit"))
     def pace(self, destination: Destination) -> SafeString | str:

@@ -86,10 +86,12 @@ HELP_TEXTS = {
         "Keys that are empty or over 1,023 bytes, begin with a slash, or have control characters."
     ),
     "metadata_policy": gettext_lazy(
-        "User metadata with underscores in names, with non-ASCII values, or over 8 KB in total."
+        "User metadata with underscores in names, with non-ASCII values if the bucket refuses "
+        "them, or over 8 KB in total."
     ),
     "tag_policy": gettext_lazy(
-        "More than 10 tags, tags that are too long, or tags with @ or letters other than A-Z, a-z. "
+        "More than 10 tags, tags that are too long, or tags with @, or with letters other than "
+        "A-Z, a-z if the bucket refuses them. "
         "Tags are never rewritten, because lifecycle rules and policies depend on them."
     ),
     "storage_classes": gettext_lazy(

@@ -3,9 +3,9 @@
 A value is the text that Python's HTTP client makes of a header's bytes: one character for each byte
 (Latin-1). Printable ASCII goes from S3 to OSS byte for byte. So do values in the form of RFC 2047
 (`=?UTF-8?B?…?=`), in which S3 returns values that are not ASCII: they are not decoded. Other bytes
-are never sent. The HTTP client writes Latin-1 too and would send them unchanged, but OSS accepts
-only visible ASCII in user metadata, does not document other headers, and a signature over such
-bytes depends on how each side reads them. Text beyond Latin-1 stands for its UTF-8 bytes.
+are sent only as the UTF-8 of a user metadata value, and only to a bucket that is known to take it:
+OSS documents visible ASCII for user metadata, does not document other headers, and a signature over
+such bytes depends on how each side reads them. Text beyond Latin-1 stands for its UTF-8 bytes.
 
 REWRITE turns a user metadata field into `s3sync-meta-<name>: <value>`. In the name, each byte other
 than a-z and 0-9 becomes a hyphen and two hexadecimal digits (`taken_by` →
@@ -24,6 +24,7 @@ from enum import StrEnum
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.mapping import percent
+from replication.mapping.capabilities import AS_DOCUMENTED, Capabilities
 
 # For names and values together; it is not known whether OSS counts `x-oss-meta-` too.
 MAX_OSS_METADATA_BYTES = 8 * 1024
@@ -79,13 +80,18 @@ class PlannedHeaders:
 
 
 def plan_metadata(
-    metadata: Mapping[str, str], *, policy: MetadataPolicy, provenance: Mapping[str, str]
+    metadata: Mapping[str, str],
+    *,
+    policy: MetadataPolicy,
+    provenance: Mapping[str, str],
+    capabilities: Capabilities = AS_DOCUMENTED,
 ) -> PlannedMetadata:
     """Plan the replica's user metadata: the source's under the policy, and the provenance.
 
     Args:
         metadata: the source's fields, without `x-amz-meta-`.
         provenance: s3sync's own fields; their names begin with RESERVED_PREFIX.
+        capabilities: what the bucket takes. The policy is for the rest.
 
     Raises:
         ReplicationError: METADATA_INCOMPATIBLE: under FAIL, for the first field that OSS does not
@@ -95,9 +101,9 @@ def plan_metadata(
     assert all(name.startswith(RESERVED_PREFIX) for name in provenance)
     fields, rewritten, dropped = {}, [], []
     for name, value in metadata.items():
-        problem = _source_field_problem(name, value)
+        problem = _source_field_problem(name, value, capabilities)
         if not problem:
-            fields[name] = value
+            fields[name] = _header_bytes(value).decode("latin-1")
         elif policy == MetadataPolicy.FAIL:
             raise _incompatible(f"a user metadata field: {problem}")
         elif policy == MetadataPolicy.DROP:
@@ -108,7 +114,7 @@ def plan_metadata(
     if policy == MetadataPolicy.DROP:
         dropped += _drop_until_it_fits(fields, provenance_size=_size(provenance))
     fields |= provenance
-    check_user_metadata(fields)
+    check_user_metadata(fields, capabilities=capabilities)
     return PlannedMetadata(fields, tuple(rewritten), tuple(dropped))
 
 
@@ -167,14 +173,16 @@ def original_content_headers(
     }
 
 
-def check_user_metadata(metadata: Mapping[str, str]) -> None:
-    """Refuse user metadata that OSS would refuse or alter.
+def check_user_metadata(
+    metadata: Mapping[str, str], *, capabilities: Capabilities = AS_DOCUMENTED
+) -> None:
+    """Refuse user metadata that the bucket would refuse or alter.
 
     Raises:
         ReplicationError: METADATA_INCOMPATIBLE, naming the field.
     """
     for name, value in metadata.items():
-        if problem := _field_problem(name, value):
+        if problem := _field_problem(name, value, capabilities):
             raise _incompatible(f"a user metadata field: {problem}")
     total = _size(metadata)
     if total > MAX_OSS_METADATA_BYTES:
@@ -183,21 +191,37 @@ def check_user_metadata(metadata: Mapping[str, str]) -> None:
         )
 
 
-def _source_field_problem(name: str, value: str) -> str:
+def _source_field_problem(name: str, value: str, capabilities: Capabilities) -> str:
     if name.startswith(RESERVED_PREFIX):
         return f"its name begins with {RESERVED_PREFIX!r}, which is reserved for s3sync: {name!r}"
-    return _field_problem(name, value)
+    return _field_problem(name, value, capabilities)
 
 
-def _field_problem(name: str, value: str) -> str:
+def _field_problem(name: str, value: str, capabilities: Capabilities) -> str:
     if not _NAME.fullmatch(name):
         return f"its name has characters other than a-z, 0-9 and hyphen: {name!r}"
+    if capabilities.non_ascii_metadata and not value.isascii():
+        return _utf8_problem(name, value)
     return _value_problem(name, value)
+
+
+def _utf8_problem(name: str, value: str) -> str:
+    try:
+        text = _header_bytes(value).decode("utf-8")
+    except UnicodeDecodeError:
+        return f"the value of {name!r} is not UTF-8"
+    if not text.isprintable():
+        return f"the value of {name!r} has characters that can't be printed"
+    return _space_problem(name, text)
 
 
 def _value_problem(name: str, value: str) -> str:
     if not (value.isascii() and value.isprintable()):
         return f"the value of {name!r} has characters other than printable ASCII"
+    return _space_problem(name, value)
+
+
+def _space_problem(name: str, value: str) -> str:
     if value != value.strip(" "):
         return f"the value of {name!r} begins or ends with a space, which HTTP removes"
     return ""

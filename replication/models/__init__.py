@@ -19,7 +19,14 @@ from replication.models.jobs import (
     TransferAttempt,
     TransferJob,
 )
-from replication.models.locations import Addressing, Destination, Source, SourceDomain, SourceKind
+from replication.models.locations import (
+    Addressing,
+    Destination,
+    Source,
+    SourceDomain,
+    SourceKind,
+    Takes,
+)
 from replication.models.loops import Heartbeat, LoopKind
 from replication.models.notifications import Condition, ConditionKind, NotificationTarget
 from replication.models.queues import DeadLetter, EventQueue
@@ -80,6 +87,7 @@ __all__ = [
     "Source",
     "SourceDomain",
     "SourceKind",
+    "Takes",
     "TokenRole",
     "TransferAttempt",
     "TransferJob",

@@ -3,8 +3,10 @@
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from replication.mapping.capabilities import Capabilities
 from replication.models.validators import NAME, PROFILE
 
 _domain = RegexValidator(
@@ -93,6 +95,14 @@ class Addressing(models.TextChoices):
     PATH = "path", _("endpoint/bucket (private installations)")
 
 
+class Takes(models.TextChoices):
+    """Whether a bucket takes something that OSS does not document."""
+
+    UNKNOWN = "unknown", _("not known yet")
+    YES = "yes", _("yes")
+    NO = "no", _("no")
+
+
 class Destination(models.Model):
     """An OSS bucket that replicas are written to."""
 
@@ -132,6 +142,23 @@ class Destination(models.Model):
         help_text=_("Limit for the bytes that all lanes together send; empty: no limit."),
     )
 
+    # Only `record_capabilities` writes these. A trigger forgets them with a new endpoint or bucket.
+    takes_non_ascii_metadata = models.CharField(
+        _("takes user metadata beyond ASCII"),
+        max_length=8,
+        choices=Takes,
+        db_default=Takes.UNKNOWN,
+        editable=False,
+    )
+    takes_non_ascii_tags = models.CharField(
+        _("takes tags beyond ASCII"),
+        max_length=8,
+        choices=Takes,
+        db_default=Takes.UNKNOWN,
+        editable=False,
+    )
+    learned_at = models.DateTimeField(_("learned at"), null=True, editable=False)
+
     # Only jobs/rate_limits.py writes these.
     throttled_until = models.DateTimeField(
         _("throttled until"),
@@ -158,3 +185,33 @@ class Destination(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the bucket is known to take; where that is unknown, what OSS documents."""
+        return Capabilities(
+            non_ascii_metadata=self.takes_non_ascii_metadata == Takes.YES,
+            non_ascii_tags=self.takes_non_ascii_tags == Takes.YES,
+        )
+
+    def lacks_answer_for(self, wanted: Capabilities) -> bool:
+        """Whether it is unknown if the bucket has one of these capabilities."""
+        return (wanted.non_ascii_metadata and self.takes_non_ascii_metadata == Takes.UNKNOWN) or (
+            wanted.non_ascii_tags and self.takes_non_ascii_tags == Takes.UNKNOWN
+        )
+
+    def record_capabilities(self, *, non_ascii_metadata: Takes, non_ascii_tags: Takes) -> None:
+        """Keep what the bucket takes, unless the destination has another bucket by now.
+
+        UNKNOWN changes nothing.
+        """
+        answers = {
+            "takes_non_ascii_metadata": non_ascii_metadata,
+            "takes_non_ascii_tags": non_ascii_tags,
+        }
+        known = {name: takes for name, takes in answers.items() if takes != Takes.UNKNOWN}
+        if known:
+            same = Destination.objects.filter(
+                pk=self.pk, endpoint=self.endpoint, bucket=self.bucket
+            )
+            same.update(**known, learned_at=Now())

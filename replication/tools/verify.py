@@ -157,7 +157,12 @@ class _Verifier:
     def _wanted(self, key: str, planned: PlannedKey, info: ObjectInfo) -> ReplicaAttributes:
         tags = self.source.tags(key, version_id=info.version_id) if info.tag_count else {}
         planned_attributes = plan_attributes(
-            self.rule, info, source_key=key, tags=tags, key=planned
+            self.rule,
+            info,
+            source_key=key,
+            tags=tags,
+            key=planned,
+            capabilities=self.rule.destination.capabilities,
         )
         return planned_attributes.attributes
 

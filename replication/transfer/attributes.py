@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from replication.errors import ErrorCode, ReplicationError
+from replication.mapping.capabilities import Capabilities
 from replication.mapping.keys import PlannedKey
 from replication.mapping.metadata import (
     PROVENANCE_ETAG,
@@ -43,8 +44,10 @@ def plan_attributes(
     source_key: str,
     tags: Mapping[str, str],
     key: PlannedKey,
+    capabilities: Capabilities,
 ) -> PlannedAttributes:
-    """Plan the attributes of the replica of this object under this rule.
+    """Plan the attributes of the replica of this object under this rule, for a bucket with these
+    capabilities.
 
     Raises:
         ReplicationError: METADATA_INCOMPATIBLE, if the rule's policy is to fail.
@@ -59,8 +62,10 @@ def plan_attributes(
     headers = plan_content_headers(info.content_headers, policy=policy)
     mark = {PROVENANCE_SOURCE: source_mark(rule.source.location, source_key)}
     ours = mark | provenance(info) | key.provenance | headers.provenance
-    metadata = plan_metadata(info.user_metadata, policy=policy, provenance=ours)
-    planned_tags = plan_tags(tags, policy=TagPolicy(rule.tag_policy))
+    metadata = plan_metadata(
+        info.user_metadata, policy=policy, provenance=ours, capabilities=capabilities
+    )
+    planned_tags = plan_tags(tags, policy=TagPolicy(rule.tag_policy), capabilities=capabilities)
     dropped = [*headers.dropped, *metadata.dropped, *planned_tags.dropped]
     remarks = [remark_for_dropped(each) for each in dropped]
     remarks += [f"rewritten: {name!r}" for name in (*headers.rewritten, *metadata.rewritten)]
@@ -74,7 +79,7 @@ def plan_attributes(
         tags=planned_tags.tags,
         storage_class=parse_storage_classes(rule.storage_classes).of(info.storage_class).value,
         acl="" if rule.acl == ObjectAcl.DEFAULT else rule.acl,
-        encryption=_encryption(rule),
+        encryption=encryption_of(rule),
     )
     return PlannedAttributes(attributes, tuple(remarks))
 
@@ -101,7 +106,8 @@ def fingerprint(attributes: ReplicaAttributes) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def _encryption(rule: ReplicationRule) -> Encryption | None:
+def encryption_of(rule: ReplicationRule) -> Encryption | None:
+    """How the rule has replicas encrypted; None if the bucket decides."""
     if rule.encryption == EncryptionMethod.BUCKET:
         return None
     return Encryption(rule.encryption, rule.kms_key_id)

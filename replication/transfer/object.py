@@ -1,9 +1,10 @@
 """Makes one key at the destination equal to the source as it is now, and knows no queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
+from replication.mapping.capabilities import AS_DOCUMENTED, Capabilities, wanted_capabilities
 from replication.mapping.keys import KeyPolicy, PlannedKey, SkippedKey, plan_key
 from replication.mapping.ownership import mark_of
 from replication.mapping.parts import check_size, plan_parts
@@ -17,6 +18,7 @@ from replication.models import (
 from replication.stores.base import DestinationStore, ObjectInfo, SourceObject, SourceStore
 from replication.stores.checksums import SourceChecksum, source_checksum
 from replication.transfer.attributes import PlannedAttributes, plan_attributes
+from replication.transfer.capabilities import BucketCapabilities
 from replication.transfer.results import Completion, DeleteWanted, LargeObject
 from replication.transfer.tags import SourceTags, TagsOfCopy, read_tags
 from replication.transfer.verified_body import (
@@ -32,7 +34,8 @@ class Transfer:
     """The transfer of one key under one rule.
 
     `raise_if_stopped` raises TransferStopped once this lane must not write any more. `allowance`,
-    if given, holds the bytes back to the rate limit of the destination.
+    if given, holds the bytes back to the rate limit of the destination. `capabilities` says what
+    the bucket takes; without it, the bucket is never asked.
     """
 
     rule: ReplicationRule
@@ -43,6 +46,7 @@ class Transfer:
     threshold_bytes: int  # larger objects are copied in parts
     part_bytes: int
     allowance: Allowance | None = None
+    capabilities: BucketCapabilities | None = None
     size_bytes: int | None = None  # as last seen; if large, a HEAD is cheaper than a GET
     ignores_filters: bool = False  # a person asked for this key
     only_tags: bool = False  # nothing but tags is known to have changed
@@ -96,6 +100,7 @@ class Transfer:
             self.source,
             self.destination,
             self.raise_if_stopped,
+            self._capabilities,
         ).set()
 
     def _head_if_large(self, key: PlannedKey) -> LargeObject | None:
@@ -120,15 +125,31 @@ class Transfer:
             return LargeObject(info, key.key, parts, self._plan_attributes_of_large(info, key))
         check_size(info.size_bytes)
         tags = self.source.tags(self.key, version_id=info.version_id) if info.tag_count else {}
-        return plan_attributes(self.rule, info, source_key=self.key, tags=tags, key=key)
+        return self._plan_attributes(info, key, tags)
 
     def _plan_attributes_of_large(self, info: ObjectInfo, key: PlannedKey) -> PlannedAttributes:
         found = SourceTags({})
         if self.rule.source.kind == SourceKind.S3:
             found = read_tags(self.source, self.key, info)
-        planned = plan_attributes(self.rule, info, source_key=self.key, tags=found.tags, key=key)
+        planned = self._plan_attributes(info, key, found.tags)
         remarks = (found.unread,) if found.unread else ()
         return replace(planned, remarks=(*planned.remarks, *remarks))
+
+    def _plan_attributes(
+        self, info: ObjectInfo, key: PlannedKey, tags: Mapping[str, str]
+    ) -> PlannedAttributes:
+        capabilities = self._capabilities(wanted_capabilities(info.user_metadata, tags))
+        return plan_attributes(
+            self.rule, info, source_key=self.key, tags=tags, key=key, capabilities=capabilities
+        )
+
+    def _capabilities(self, wanted: Capabilities) -> Capabilities:
+        """What the bucket takes of what an object wants."""
+        if wanted == AS_DOCUMENTED:
+            return AS_DOCUMENTED
+        if self.capabilities is None:
+            return self.rule.destination.capabilities
+        return self.capabilities.of(self.rule, self.destination, wanted=wanted)
 
     def _put(
         self, source_object: SourceObject, destination_key: str, planned: PlannedAttributes

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from replication.errors import ErrorCode, ReplicationError
+from replication.mapping.capabilities import Capabilities, wanted_capabilities
 from replication.mapping.ownership import Mark, mark_of
 from replication.mapping.tags import TagPolicy, plan_tags
 from replication.models import Outcome, ReplicationRule
@@ -68,7 +69,8 @@ def set_tags(
 class TagsOfCopy:
     """Sets the tags of the replica of one key, if the replica is a copy of the object as it is now.
 
-    `raise_if_stopped` raises TransferStopped once this lane must not write any more.
+    `raise_if_stopped` raises TransferStopped once this lane must not write any more. `capabilities`
+    says what the bucket takes of what an object wants.
     """
 
     rule: ReplicationRule
@@ -77,6 +79,7 @@ class TagsOfCopy:
     source: SourceStore
     destination: DestinationStore
     raise_if_stopped: Callable[[], None]
+    capabilities: Callable[[Capabilities], Capabilities]
 
     def set(self) -> Completion | None:
         """Set the tags; None if the object must be copied in full instead.
@@ -123,7 +126,9 @@ class TagsOfCopy:
         found = read_tags(self.source, self.key, info)
         if found.unread:
             return _completion(info, replica, remarks=[found.unread])
-        planned = plan_tags(found.tags, policy=TagPolicy(self.rule.tag_policy))
+        capabilities = self.capabilities(wanted_capabilities({}, found.tags))
+        policy = TagPolicy(self.rule.tag_policy)
+        planned = plan_tags(found.tags, policy=policy, capabilities=capabilities)
         self.raise_if_stopped()
         request_id = set_tags(self.destination, self.destination_key, planned.tags, replica=replica)
         if request_id is None:

@@ -1,4 +1,4 @@
-"""Gathers messages for a lane's thread: ends of steps, and what NOTIFY says."""
+"""Gathers messages for a lane's thread: ends of steps, what buckets answered, what NOTIFY says."""
 
 import queue
 import time
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from replication.jobs.enqueueing import RULES_CHANGED
 from replication.jobs.uploads import PARTS
+from replication.transfer.capabilities import LearnedOf
 from replication.worker.leases import Finished, FinishedPart
 
 # Steps that end within this time are settled by one statement, and one statement claims the next
@@ -14,7 +15,7 @@ from replication.worker.leases import Finished, FinishedPart
 GATHER_SECONDS = 0.015
 GATHER_WHERE_FULL_SECONDS = 0.05
 
-Message = Finished | FinishedPart | str  # text is the payload of a NOTIFY
+Message = Finished | FinishedPart | LearnedOf | str  # text is the payload of a NOTIFY
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Received:
 
     jobs: list[Finished] = field(default_factory=list)
     parts: list[FinishedPart] = field(default_factory=list)
+    learned: list[LearnedOf] = field(default_factory=list)
     jobs_may_be_due: bool = False
     parts_may_be_due: bool = False
     rules_have_changed: bool = False
@@ -68,6 +70,8 @@ def _sorted(messages: list[Message]) -> Received:
             received.jobs.append(message)
         elif isinstance(message, FinishedPart):
             received.parts.append(message)
+        elif isinstance(message, LearnedOf):
+            received.learned.append(message)
         elif message == PARTS:
             received.parts_may_be_due = True
         elif message == RULES_CHANGED:

@@ -10,6 +10,7 @@ from replication.errors import ErrorCode, ReplicationError, TransferStopped
 from replication.jobs.rate_limits import ByteAllowance
 from replication.models import ReplicationRule
 from replication.stores.factory import destination_store, source_store
+from replication.transfer.capabilities import BucketCapabilities
 from replication.transfer.multipart import carry_part
 from replication.transfer.object import Transfer
 from replication.transfer.results import CarriedPart, DeleteWanted
@@ -51,6 +52,7 @@ def transfer(
     threshold_bytes: int,
     part_bytes: int,
     allowance: ByteAllowance | None,
+    capabilities: BucketCapabilities,
 ) -> JobResult:
     return Transfer(
         rule=rule,
@@ -61,6 +63,7 @@ def transfer(
         threshold_bytes=threshold_bytes,
         part_bytes=part_bytes,
         allowance=allowance,
+        capabilities=capabilities,
         size_bytes=held.job.size_bytes,
         ignores_filters=held.job.ignores_filters,
         only_tags=held.job.only_tags,

@@ -12,6 +12,7 @@ from replication import jobs
 from replication.cluster.database import Persistently
 from replication.jobs import ClaimedJob, circuits, rate_limits
 from replication.mapping.parts import MAX_PUT_BYTES
+from replication.transfer.capabilities import BucketCapabilities, LearnedOf
 from replication.worker import deletes, leases, settling, steps
 from replication.worker.capacity import Rulebook, Throughput
 from replication.worker.inbox import Inbox
@@ -43,6 +44,7 @@ class Transfers:
         # By claim: a job that was lost may be claimed again while its old transfer ends.
         self._held: dict[Claim, HeldJob] = {}
         self._rulebook = Rulebook()
+        self._capabilities = BucketCapabilities(tell=inbox.put)
         self._throughput = Throughput()
         self._carrier = PartCarrier(lane, self._rulebook, runner)
         self._leader = UploadLeader(
@@ -166,6 +168,7 @@ class Transfers:
             threshold_bytes=threshold_bytes,
             part_bytes=self._limits.multipart_chunksize_bytes,
             allowance=self._rulebook.allowance(rule),
+            capabilities=self._capabilities,
         )
         self._runner.start_step(held, step)
 
@@ -203,12 +206,18 @@ class Transfers:
             self._persistently(self._stop_what_an_old_rule_started)
         if received.jobs_may_be_due:
             self._more_may_be_due = True
+        for learned in received.learned:
+            self._persistently(partial(self._record, learned))
         if received.parts:
             self._persistently(partial(self._carrier.settle, received.parts))
         finished = [end for end in received.jobs if not self._goes_on(end)]
         self._throughput.record(len(finished))
         if finished := self._begin_deletes(finished):
             self._settle_jobs(finished)
+
+    def _record(self, learned: LearnedOf) -> None:
+        learned.record()
+        self._rulebook.expire()
 
     def _goes_on(self, end: Finished) -> bool:
         """Start the next step of a large object; returns whether it has one."""

@@ -26,6 +26,7 @@ def main() -> int:
             port=options.port,
             data_dir=options.data,
             v4_only=options.v4_only,
+            is_lenient=options.lenient,
             log_size=options.log_size,
         )
         with server:
@@ -49,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--region", default="cn-hangzhou")
     parser.add_argument("--data", type=Path, help="folder for large bodies (default: temporary)")
     parser.add_argument("--v4-only", action="store_true", help="refuse V1 signatures")
+    parser.add_argument(
+        "--lenient", action="store_true", help="take user metadata and tags beyond ASCII"
+    )
     parser.add_argument(
         "--log-size", type=int, default=DEFAULT_SIZE, help="how many requests the log keeps"
     )

@@ -20,7 +20,7 @@ ENCRYPTIONS = ("AES256", "KMS", "SM4")
 
 
 def from_headers(
-    headers: dict[str, str], bucket: Bucket, *, kms_keys: Container[str]
+    headers: dict[str, str], bucket: Bucket, *, kms_keys: Container[str], is_lenient: bool
 ) -> Attributes:
     """The attributes that a Put, Append, Copy or InitiateMultipartUpload requests.
 
@@ -35,8 +35,8 @@ def from_headers(
     tagging = headers.get("x-oss-tagging")
     return Attributes(
         headers=standard,
-        meta=names.user_meta(headers),
-        tags=names.tags_of_header(tagging) if tagging else {},
+        meta=names.user_meta(headers, is_lenient=is_lenient),
+        tags=names.tags_of_header(tagging, is_lenient=is_lenient) if tagging else {},
         acl="default"
         if acl is None
         else names.check_one_of("x-oss-object-acl", acl, names.OBJECT_ACLS),

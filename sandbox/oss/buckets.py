@@ -43,8 +43,8 @@ def put_bucket(exchange: Exchange) -> Answer:
         "x-oss-acl", exchange.headers.get("x-oss-acl", "private"), names.BUCKET_ACLS
     )
     storage_class = "Standard"
-    if exchange.body.length or exchange.body.chunked:
-        storage_class = exchange.xml_body().findtext("StorageClass") or storage_class
+    if (configuration := exchange.optional_xml_body()) is not None:
+        storage_class = configuration.findtext("StorageClass") or storage_class
         names.check_one_of("StorageClass", storage_class, names.STORAGE_CLASSES)
     store = exchange.store
     with store.lock:

@@ -118,6 +118,11 @@ def _add_kms_key(service: Service, query: dict[str, str], payload: Any) -> Any:
     return {}
 
 
+def _set_lenient(service: Service, query: dict[str, str], payload: Any) -> Any:
+    service.set_lenient(bool(payload["lenient"]))
+    return {}
+
+
 def _set_clock(service: Service, query: dict[str, str], payload: Any) -> Any:
     service.set_clock_offset(float(payload["offset_seconds"]))
     return {}
@@ -154,6 +159,7 @@ _ENDPOINTS: dict[tuple[str, str], _Endpoint] = {
     ("DELETE", "/-/keys"): _remove_key,
     ("PUT", "/-/kms-keys"): _add_kms_key,
     ("PUT", "/-/clock"): _set_clock,
+    ("PUT", "/-/leniency"): _set_lenient,
     ("PUT", "/-/buckets"): _create_bucket,
     ("POST", "/-/reset"): _reset,
 }

@@ -1,7 +1,9 @@
 """Parses, executes and answers one request after another on a client's connection."""
 
 import contextlib
+import math
 import socket
+import threading
 import time
 
 from sandbox.oss import control, names, permissions, routing
@@ -23,6 +25,7 @@ from sandbox.oss.requestlog import LoggedRequest
 from sandbox.oss.service import Service
 
 WITHOUT_BODY = (204, 304)
+READ_AHEAD_SECONDS = 0.01
 
 
 class InjectedResetError(Exception):
@@ -55,9 +58,11 @@ class Conversation:
         bucket, raw_key = routing.bucket_and_key(head, service.store.buckets)
         if bucket == routing.CONTROL_BUCKET:
             return control.handle(service, self._connection, head, body, self._peer)
-        entry = LoggedRequest(service.next_request_id(), head.method, time.monotonic(), time.time())
+        entry = LoggedRequest(service.next_request_id(), head.method)
+        entry.bucket, entry.key = bucket, raw_key.decode("utf-8", "replace")
+        service.in_flight.begin(entry, self._connection)
         try:
-            answer = self._execute(self._parse(entry, head, body, bucket, raw_key), entry)
+            answer = self._execute(self._parse(entry, head, body, raw_key), entry)
         except OssError as error:
             entry.code = error.code
             answer = _error_answer(error, head, entry.request_id)
@@ -75,11 +80,10 @@ class Conversation:
         return self._send(answer, head, body, entry)
 
     def _parse(
-        self, entry: LoggedRequest, head: RequestHead, body: Body, bucket: str, raw_key: bytes
+        self, entry: LoggedRequest, head: RequestHead, body: Body, raw_key: bytes
     ) -> Exchange:
         service = self._service
-        entry.bucket = bucket
-        entry.key = key = raw_key.decode("utf-8", "replace")
+        bucket, key = entry.bucket, entry.key
         entry.upload_id = head.query.get("uploadId")
         part_number = head.query.get("partNumber", "")
         if part_number.isascii() and part_number.isdigit():
@@ -89,7 +93,7 @@ class Conversation:
         if raw_key:
             key = names.check_object_name(raw_key)
         now = service.clock.now()
-        entry.key_id = service.verifier.authenticate(head, bucket=bucket, key=key, now=now)
+        entry.key_id = self._authenticate(head, bucket=bucket, key=key, now=now)
         entry.operation = routing.operation(head, bucket=bucket, key=key)
         return Exchange(
             head=head,
@@ -105,6 +109,16 @@ class Conversation:
             spill_bytes=service.spill_bytes,
             entry=entry,
         )
+
+    def _authenticate(self, head: RequestHead, *, bucket: str, key: str, now: float) -> str | None:
+        """The id of the sender's access key; OSS looks for the bucket first, then for the key."""
+        try:
+            return self._service.verifier.authenticate(head, bucket=bucket, key=key, now=now)
+        except OssError as error:
+            is_creation = head.method == "PUT" and not key
+            if error.code == "InvalidAccessKeyId" and bucket and not is_creation:
+                self._service.store.bucket(bucket)
+            raise
 
     def _execute(self, exchange: Exchange, entry: LoggedRequest) -> Answer:
         fired = self._service.faults.fire(
@@ -136,24 +150,39 @@ class Conversation:
             operation=exchange.operation,
             headers=exchange.headers,
         )
-        return OPERATIONS[exchange.operation](exchange)
+        answer = OPERATIONS[exchange.operation](exchange)
+        exchange.entry.carried_out_monotonic = time.monotonic()
+        return answer
 
     def _inject(self, fired: FiredFault) -> None:
         fault = fired.fault
         if fault.hold:
-            self._service.faults.hold(fired)
+            with self._service.faults.holding():
+                self._pause(fired.cleared)
         if fault.delay_seconds:
-            self._service.stopping.wait(fault.delay_seconds)
+            self._pause(self._service.stopping, seconds=fault.delay_seconds)
         if fault.reset:
             raise InjectedResetError
         error = fault.error()
         if error is not None:
             raise error
 
+    def _pause(self, end: threading.Event, *, seconds: float = math.inf) -> None:
+        """Wait until `end` or for these seconds; meanwhile take in what the client sends.
+
+        Otherwise the end of a connection would stay unseen behind bytes that nobody reads.
+        """
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._connection.read_ahead()
+            if end.wait(min(left, READ_AHEAD_SECONDS)):
+                return
+
     def _log(self, entry: LoggedRequest) -> None:
         entry.bytes_in = self._connection.received_bytes
         entry.ended_monotonic = time.monotonic()
         entry.ended_at = time.time()
+        self._service.in_flight.end(entry)
         self._service.log.add(entry)
 
     def _send(self, answer: Answer, head: RequestHead, body: Body, entry: LoggedRequest) -> bool:

@@ -17,7 +17,7 @@ from sandbox.oss.state import Attributes, Part, StoredObject
 
 CONDITION_PREFIX = "x-oss-copy-source-"
 
-_COPY_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+_COPY_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 def source_of(headers: dict[str, str]) -> tuple[str, str]:
@@ -120,11 +120,18 @@ def _copied_range(headers: dict[str, str], content: Content) -> tuple[int, int]:
     if header is None:
         return 0, content.size
     parsed = _COPY_RANGE.fullmatch(header)
-    if parsed is None or not int(parsed[1]) <= int(parsed[2]) < content.size:
-        raise OssError(
-            "InvalidArgument",
-            "The x-oss-copy-source-range is not within the source.",
-            ArgumentName="x-oss-copy-source-range",
-            ArgumentValue=header,
-        )
-    return int(parsed[1]), int(parsed[2]) - int(parsed[1]) + 1
+    if parsed is None:
+        raise _range_refused(header)
+    first, last = int(parsed[1]), int(parsed[2] or content.size - 1)
+    if not first <= last < content.size:
+        raise _range_refused(header)
+    return first, last - first + 1
+
+
+def _range_refused(header: str) -> OssError:
+    return OssError(
+        "InvalidArgument",
+        "The x-oss-copy-source-range is not within the source.",
+        ArgumentName="x-oss-copy-source-range",
+        ArgumentValue=header,
+    )

@@ -20,7 +20,6 @@ class ErrorKind:
 # Codes and messages are from OSS's API reference and its pages about EC codes.
 ERRORS = {
     "AccessDenied": ErrorKind(403, "You have no right to access this object."),
-    "BadDigest": ErrorKind(400, "The Content-MD5 you specified did not match what we received."),
     "BucketAlreadyExists": ErrorKind(
         409,
         "The requested bucket name is not available. The bucket namespace is shared by all users "
@@ -40,7 +39,8 @@ ERRORS = {
     ),
     "InvalidArgument": ErrorKind(400, "An argument is not valid."),
     "InvalidBucketName": ErrorKind(400, "The specified bucket is not valid."),
-    "InvalidDigest": ErrorKind(400, "The Content-MD5 you specified is not valid."),
+    # OSS answers this for a Content-MD5 that is malformed, and for one that does not match.
+    "InvalidDigest": ErrorKind(400, "The Content-MD5 you specified was invalid.", "0017-00000502"),
     "InvalidEncryptionAlgorithmError": ErrorKind(
         400, "The Encryption request you specified is not valid."
     ),

@@ -8,7 +8,7 @@ from typing import Protocol
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from sandbox.oss import attributes, names
+from sandbox.oss import attributes, documents, names
 from sandbox.oss.body import Body
 from sandbox.oss.errors import OssError
 from sandbox.oss.http import Answer, RequestHead
@@ -64,7 +64,10 @@ class Exchange:
 
     def attributes(self, bucket: Bucket) -> Attributes:
         """The attributes that the request sets for the object it makes; raises OssError."""
-        return attributes.from_headers(self.headers, bucket, kms_keys=self.store.kms_keys)
+        store = self.store
+        return attributes.from_headers(
+            self.headers, bucket, kms_keys=store.kms_keys, is_lenient=store.is_lenient
+        )
 
     def encoded_key(self) -> str:
         """The XML element of the key, encoded as `encoding-type` requests."""
@@ -73,14 +76,23 @@ class Exchange:
         return element("Key", self.key)
 
     def xml_body(self, *, md5: bytes | None = None) -> ElementTree.Element:
-        """The parsed body; raises MalformedXML, or BadDigest if the body's MD5 is not `md5`."""
-        data = self.body.read_all(XML_BODY_BYTES)
-        if not data:
+        """The parsed body; raises MalformedXML, or InvalidDigest if the body's MD5 is not `md5`."""
+        root = self.optional_xml_body(md5=md5)
+        if root is None:
             raise OssError("MalformedXML")
+        return root
+
+    def optional_xml_body(self, *, md5: bytes | None = None) -> ElementTree.Element | None:
+        """Like `xml_body`; None for an empty body."""
+        data = self.body.read_all(XML_BODY_BYTES)
+        if data is None:
+            raise OssError("MalformedXML")
+        if not data:
+            return None
         if md5 is not None and hashlib.md5(data).digest() != md5:
-            raise OssError("BadDigest")
+            raise OssError("InvalidDigest", ec="0017-00000503")
         try:
-            return ElementTree.fromstring(data)
+            return documents.parse(data)
         except ElementTree.ParseError as error:
             raise OssError("MalformedXML", ErrorDetail=str(error)) from None
 

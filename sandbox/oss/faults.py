@@ -4,6 +4,8 @@ import itertools
 import random
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,11 +49,14 @@ class Fault:
     wrong_crc: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a rule without an effect, re.error for a malformed pattern."""
+        """Raises ValueError for a rule without an effect or with a malformed pattern."""
         if self.when not in ("before", "after"):
             raise ValueError(f'when must be "before" or "after", not {self.when!r}')
         if self.key_pattern is not None:
-            re.compile(self.key_pattern)
+            try:
+                re.compile(self.key_pattern)
+            except re.error as error:
+                raise ValueError(f"key_pattern is no regular expression: {error}") from None
         has_effect = self.status is not None or self.truncate_bytes is not None
         paces = self.delay_seconds > 0 or self.hold or self.bytes_per_second is not None
         if not (has_effect or paces or self.reset or self.wrong_crc):
@@ -122,13 +127,16 @@ class Faults:
             self._cleared.set()
             self._cleared = threading.Event()
 
-    def hold(self, fired: FiredFault) -> None:
-        """Wait until the rules are cleared."""
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Count a request as held until the context ends."""
         with self._lock:
             self.held += 1
-        fired.cleared.wait()
-        with self._lock:
-            self.held -= 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.held -= 1
 
     def list(self) -> list[tuple[int, Fault, int | None]]:
         """(id, rule, how many times it can still fire) for each armed rule."""

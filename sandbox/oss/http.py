@@ -1,5 +1,7 @@
 """A minimal HTTP/1.1 server connection: reads requests and writes answers on a socket."""
 
+import contextlib
+import select
 import socket
 import struct
 import time
@@ -13,6 +15,9 @@ IDLE_SECONDS = 60  # OSS closes an idle connection after a minute
 DRAIN_BYTES = 64 << 20
 DRAIN_SECONDS = 1.0
 PACE_SECONDS = 0.1
+READ_AHEAD_BYTES = 8 << 20
+# Linux alone tells that the client has closed its side while bytes are left to read.
+CLIENT_GONE = getattr(select, "POLLRDHUP", 0)
 EMPTY = Content((), 0, 0)
 
 REASONS = {
@@ -156,6 +161,22 @@ class Connection:
                 raise ClientGoneError("the client closed before the body was complete")
         self.received_bytes += len(chunk)
         return chunk
+
+    def read_ahead(self) -> None:
+        """Take in what the client has sent, without waiting, and READ_AHEAD_BYTES at most."""
+        self.sock.settimeout(0)
+        with contextlib.suppress(OSError):  # no bytes, or a reset: the next read tells which
+            while len(self._buffer) < READ_AHEAD_BYTES and (more := self.sock.recv(READ_BYTES)):
+                self._buffer += more
+        self.sock.settimeout(IDLE_SECONDS)
+
+    def is_gone(self) -> bool:
+        """Whether the client has closed or reset the connection; any thread may ask."""
+        if self.sock.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(self.sock, CLIENT_GONE)
+        return bool(poll.poll(0))
 
     def read_line(self) -> bytes:
         """One line of a chunked body without its CRLF; raises ClientGoneError."""

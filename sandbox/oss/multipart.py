@@ -9,7 +9,7 @@ from sandbox.oss.dates import iso_time
 from sandbox.oss.errors import OssError
 from sandbox.oss.exchange import Exchange, element, xml_answer
 from sandbox.oss.http import Answer
-from sandbox.oss.objects import etag_of, receive, refuse_overwrite
+from sandbox.oss.objects import encode_md5, etag_of, receive, refuse_overwrite
 from sandbox.oss.state import Bucket, Part, StoredObject, Upload
 
 SMALLEST_PART_BYTES = 100 << 10
@@ -47,6 +47,7 @@ def upload_part(exchange: Exchange) -> Answer:
         200,
         {
             "ETag": part.etag,
+            "Content-MD5": encode_md5(blob),
             "x-oss-hash-crc64ecma": str(blob.crc64),
             **upload.attributes.encryption,
         },

@@ -19,7 +19,9 @@ META_PREFIX = "x-oss-meta-"
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _META_NAME = re.compile(r"[a-z0-9-]+")
 _META_VALUE = re.compile(r"[ -~]*")
+_LENIENT_META_VALUE = re.compile(r"[^\x00-\x1f\x7f]*")
 _TAG_TEXT = re.compile(r"[A-Za-z0-9 +\-=._:/]*")
+_LENIENT_TAG_TEXT = re.compile(r"(?:[^\W_]|[ +\-=._:/])*")
 
 
 def check_bucket_name(name: str) -> str:
@@ -41,8 +43,12 @@ def check_object_name(raw_name: bytes) -> str:
     return name
 
 
-def user_meta(headers: dict[str, str]) -> dict[str, str]:
-    """The user metadata of a request, its names without `x-oss-meta-`; raises InvalidArgument."""
+def user_meta(headers: dict[str, str], *, is_lenient: bool = False) -> dict[str, str]:
+    """The user metadata of a request, its names without `x-oss-meta-`; raises InvalidArgument.
+
+    Values are visible ASCII, as OSS documents. A lenient bucket takes other bytes too.
+    """
+    allowed = _LENIENT_META_VALUE if is_lenient else _META_VALUE
     meta: dict[str, str] = {}
     size = 0
     for header, value in headers.items():
@@ -57,7 +63,7 @@ def user_meta(headers: dict[str, str]) -> dict[str, str]:
                 ArgumentName=header,
                 ArgumentValue=value,
             )
-        if not _META_VALUE.fullmatch(value):
+        if not allowed.fullmatch(value):
             raise OssError(
                 "InvalidArgument",
                 "The user metadata's value may contain visible ASCII characters only.",
@@ -65,7 +71,7 @@ def user_meta(headers: dict[str, str]) -> dict[str, str]:
                 ArgumentName=header,
                 ArgumentValue=value,
             )
-        size += len(name) + len(value)
+        size += len(name) + len(value.encode("utf-8", "surrogateescape"))
         meta[name] = value
     if size > USER_META_BYTES:
         raise OssError(
@@ -78,18 +84,23 @@ def user_meta(headers: dict[str, str]) -> dict[str, str]:
     return meta
 
 
-def tags_of_header(header: str) -> dict[str, str]:
+def tags_of_header(header: str, *, is_lenient: bool = False) -> dict[str, str]:
     """The tags of an `x-oss-tagging` header: `a=1&b=2&c`, both sides URL-encoded."""
     pairs = [pair.partition("=") for pair in header.split("&") if pair]
     if any("=" in value for _, _, value in pairs):
         raise OssError(
             "InvalidTag", "The header x-oss-tagging is not like k1=v1&k2=v2.", ec="0010-00000219"
         )
-    return check_tags([(unquote_plus(key), unquote_plus(value)) for key, _, value in pairs])
+    decoded = [(unquote_plus(key), unquote_plus(value)) for key, _, value in pairs]
+    return check_tags(decoded, is_lenient=is_lenient)
 
 
-def check_tags(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """At most 10 tags, with unique keys of 1 to 128 bytes and values of 0 to 256 bytes."""
+def check_tags(pairs: list[tuple[str, str]], *, is_lenient: bool = False) -> dict[str, str]:
+    """At most 10 tags, with unique keys of 1 to 128 bytes and values of 0 to 256 bytes.
+
+    Letters are those of ASCII, as OSS documents. A lenient bucket takes those of all alphabets.
+    """
+    allowed = _LENIENT_TAG_TEXT if is_lenient else _TAG_TEXT
     if len(pairs) > TAGS:
         raise OssError("InvalidTag", "Object tags cannot be greater than 10.", ec="0010-00000217")
     tags: dict[str, str] = {}
@@ -98,14 +109,14 @@ def check_tags(pairs: list[tuple[str, str]]) -> dict[str, str]:
             raise OssError(
                 "InvalidTag", "The tag's key has a wrong length.", ec="0010-00000209", TagKey=key
             )
-        if not _TAG_TEXT.fullmatch(key):
+        if not allowed.fullmatch(key):
             raise OssError(
                 "InvalidTag",
                 "The tag's key has characters that are not allowed.",
                 ec="0010-00000212",
                 TagKey=key,
             )
-        if len(value.encode()) > TAG_VALUE_BYTES or not _TAG_TEXT.fullmatch(value):
+        if len(value.encode()) > TAG_VALUE_BYTES or not allowed.fullmatch(value):
             raise OssError(
                 "InvalidTag", "The tag's value is invalid.", ec="0010-00000217", TagValue=value
             )

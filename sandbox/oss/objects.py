@@ -37,7 +37,12 @@ def receive(exchange: Exchange) -> Blob:
     if blob.size > LARGEST_PUT_BYTES:
         raise OssError("EntityTooLarge", ProposedSize=str(blob.size))
     if md5 is not None and md5 != blob.md5:
-        raise OssError("BadDigest", ClientMD5=md5.hex().upper(), ServerMD5=blob.md5.hex().upper())
+        raise OssError(
+            "InvalidDigest",
+            ec="0017-00000503",
+            ClientMD5=md5.hex().upper(),
+            ServerMD5=blob.md5.hex().upper(),
+        )
     return blob
 
 
@@ -50,6 +55,11 @@ def decode_md5(claimed: str) -> bytes:
     if len(md5) != 16:
         raise OssError("InvalidDigest", ContentMD5=claimed)
     return md5
+
+
+def encode_md5(blob: Blob) -> str:
+    """The Content-MD5 of an answer."""
+    return base64.b64encode(blob.md5).decode()
 
 
 def etag_of(blob: Blob) -> str:
@@ -85,7 +95,7 @@ def put_object(exchange: Exchange) -> Answer:
         200,
         {
             "ETag": etag,
-            "Content-MD5": base64.b64encode(blob.md5).decode(),
+            "Content-MD5": encode_md5(blob),
             "x-oss-hash-crc64ecma": str(blob.crc64),
             **requested.encryption,
         },
@@ -220,7 +230,8 @@ def put_object_tagging(exchange: Exchange) -> Answer:
         if tag.tag != "Tag" or key is None or value is None:
             raise OssError("MalformedXML")
         pairs.append((key, value))
-    return _set_tags(exchange, names.check_tags(pairs), status=200)
+    tags = names.check_tags(pairs, is_lenient=exchange.store.is_lenient)
+    return _set_tags(exchange, tags, status=200)
 
 
 def delete_object_tagging(exchange: Exchange) -> Answer:

@@ -13,16 +13,21 @@ class LoggedRequest:
 
     `started_*` is the time at which its head had arrived. `ended_*` is the time at which its
     answer was ready, before the first byte was sent: two requests of a client that waits for each
-    answer never overlap. Monotonic times are those of the server's process. `status` is 0 if the
-    client closed the connection before an answer, or a fault reset the connection. `fault` is the
-    id of the fault that fired. `bytes_in` and `bytes_out` count bodies. `deleted_meta` is the user
+    answer never overlap. `carried_out_*` is the time at which the operation was done: a fault can
+    delay the answer after that. `client_gone_*` is the time at which a later request of the same
+    key found that the client of this one had broken off. Both are 0.0 if that did not happen.
+    Monotonic times are those of the server's process. `status` is 0 if the client closed the
+    connection before an answer, or a fault reset the connection. `fault` is the id of the fault
+    that fired. `bytes_in` and `bytes_out` count bodies. `deleted_meta` is the user
     metadata of the object that a DeleteObject deleted; None if there was no object.
     """
 
     request_id: str
     method: str
-    started_monotonic: float
-    started_at: float
+    started_monotonic: float = 0.0
+    started_at: float = 0.0
+    carried_out_monotonic: float = 0.0
+    client_gone_monotonic: float = 0.0
     ended_monotonic: float = 0.0
     ended_at: float = 0.0
     key_id: str | None = None

@@ -24,7 +24,8 @@ class OssServer(Service):
 
     `keys` maps access key ids to secrets. `buckets` are made at the start. Bodies above
     `spill_bytes` go to files in `data_dir` (by default a temporary folder). `v4_only` refuses V1
-    signatures. `log_size` is the size of the request log.
+    signatures. `is_lenient` takes user metadata and tags beyond ASCII. `log_size` is the size of
+    the request log.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class OssServer(Service):
         data_dir: Path | None = None,
         spill_bytes: int = SPILL_BYTES,
         v4_only: bool = False,
+        is_lenient: bool = False,
         log_size: int = DEFAULT_SIZE,
     ) -> None:
         super().__init__(
@@ -46,6 +48,7 @@ class OssServer(Service):
             region=region,
             spill_bytes=spill_bytes,
             v4_only=v4_only,
+            is_lenient=is_lenient,
             log_size=log_size,
         )
         self._address = (host, port)

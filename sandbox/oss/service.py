@@ -10,6 +10,7 @@ from sandbox.oss import names
 from sandbox.oss.authentication import AccessKey, Verifier
 from sandbox.oss.exchange import Clock
 from sandbox.oss.faults import Fault, Faults
+from sandbox.oss.inflight import InFlight
 from sandbox.oss.permissions import Denial
 from sandbox.oss.requestlog import LoggedRequest, RequestLog
 from sandbox.oss.state import Bucket, Store
@@ -31,6 +32,7 @@ class Service:
         region: str,
         spill_bytes: int,
         v4_only: bool,
+        is_lenient: bool,
         log_size: int,
     ) -> None:
         self.region = region
@@ -38,8 +40,10 @@ class Service:
         self.clock = Clock()
         self.faults = Faults()
         self.log = RequestLog(log_size)
+        self.in_flight = InFlight()
         self._initial_log_size = log_size
         self.store = Store()
+        self.store.is_lenient = self._initially_lenient = is_lenient
         self.denials: list[Denial] = []
         self.stopping = threading.Event()
         self._initial_keys = {key_id: AccessKey(secret) for key_id, secret in keys.items()}
@@ -66,6 +70,10 @@ class Service:
     def add_kms_key(self, key_id: str) -> None:
         """Add a KMS key that objects can be encrypted with."""
         self.store.kms_keys.add(key_id)
+
+    def set_lenient(self, is_lenient: bool) -> None:
+        """Whether buckets take user metadata and tags beyond ASCII, which OSS does not document."""
+        self.store.is_lenient = is_lenient
 
     def set_clock_offset(self, seconds: float) -> None:
         """Set how far the server's clock is ahead of the machine's."""
@@ -116,6 +124,7 @@ class Service:
         self.clear_faults()
         self.clear_denials()
         self.store.kms_keys.clear()
+        self.store.is_lenient = self._initially_lenient
         with self.store.lock:
             self.store.buckets.clear()
         for name in self._initial_buckets:

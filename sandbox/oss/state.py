@@ -109,6 +109,7 @@ class Store:
         self.lock = threading.Lock()
         self.buckets: dict[str, Bucket] = {}
         self.kms_keys: set[str] = set()
+        self.is_lenient = False  # takes metadata and tags beyond ASCII, which OSS does not document
 
     def bucket(self, name: str) -> Bucket:
         """The bucket; raises NoSuchBucket."""

@@ -19,6 +19,7 @@ from replication.models import (
     LoopKind,
     ReplicationRule,
     Source,
+    Takes,
     TransferJob,
 )
 from replication.tools.rules_file.sections import section_of
@@ -318,3 +319,13 @@ def test_a_browser_that_asks_for_chinese_gets_pages_in_english_only(
             page = response.content.decode()
             assert '<html lang="en"' in page
             assert not re.search("[\u3400-\u9fff]", page), (url, language)
+
+
+def test_a_destination_shows_what_its_bucket_takes(
+    operator_client: Client, service: Service
+) -> None:
+    destination = service.rule.destination
+    destination.record_capabilities(non_ascii_metadata=Takes.YES, non_ascii_tags=Takes.NO)
+    page = text_of(operator_client, change_url("destination", destination.pk))
+    assert "Takes user metadata beyond ASCII" in page
+    assert [f'<div class="readonly">{each}</div>' in page for each in ("yes", "no")] == [True, True]

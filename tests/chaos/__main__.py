@@ -174,7 +174,6 @@ class Run:
         self._judge = Judge(
             self._sandbox,
             self._oss,
-            self._strikes,
             self._foreign,
             self._buckets,
             sorted({step.key for step in self._steps}),

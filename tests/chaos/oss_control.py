@@ -3,6 +3,7 @@
 import http.client
 import json
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,13 +12,18 @@ LOG_SIZE = 1_000_000
 
 @dataclass(frozen=True)
 class Write:
-    """A request in the stand-in's log that changes an object; `fault` is the id of its fault."""
+    """A request in the stand-in's log that changes an object; `fault` is the id of its fault.
+
+    Times are seconds of the stand-in's monotonic clock. `over` is the end of the write for its
+    writer: it was carried out, or answered, or its client broke off, whichever came first. A write
+    may be carried out after its client broke off, as at OSS.
+    """
 
     bucket: str
     key: str
     operation: str
-    started: float  # seconds of the stand-in's monotonic clock
-    ended: float
+    started: float
+    over: float
     fault: int | None
     status: int
     deleted_meta: dict[str, str] | None = None  # of the object that it deleted, if there was one
@@ -59,7 +65,11 @@ class OssControl:
                 entry["key"],
                 entry["operation"],
                 entry["started_monotonic"],
-                entry["ended_monotonic"],
+                min(
+                    entry["ended_monotonic"],
+                    entry["carried_out_monotonic"] or inf,
+                    entry["client_gone_monotonic"] or inf,
+                ),
                 entry["fault"],
                 entry["status"],
                 entry["deleted_meta"],

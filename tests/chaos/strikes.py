@@ -17,10 +17,6 @@ from tests.chaos.service import READ_TIMEOUT_SECONDS, Service
 # meantime; real OSS does so too. So old content may overwrite new content, for as long as the
 # service regards a write as in doubt.
 LONGEST_PAUSE_SECONDS = READ_TIMEOUT_SECONDS * 1.6
-# A dead writer's successor starts when the dead writer's lease expires: after at least 6 s, less
-# 1.5 s since the last extension, less 2 s in which the database may have been away. For this long,
-# the writer of a paused request is certainly alive.
-SURELY_LIVE_SECONDS = 2.0
 # Longer than the client waits. The write is carried out before the delay: only the answer is slow.
 SLOW_ANSWER_SECONDS = READ_TIMEOUT_SECONDS + 2.0
 SHORTEST_INTERVAL_SECONDS = 1.0
@@ -46,8 +42,6 @@ class Strikes:
         self._oss = oss
         self._proxy = proxy
         self._say = say
-        self.slow_answers: set[int] = set()  # ids of faults
-        self.pauses: set[int] = set()
 
     def schedule(self, chance: random.Random, *, seconds: float) -> list[Strike]:
         """Rounds of strikes: each round has every kind once, in a new random order."""
@@ -148,18 +142,11 @@ class Strikes:
 
     def _pause(self, chance: random.Random) -> str:
         delay_seconds = chance.uniform(0.2, LONGEST_PAUSE_SECONDS)
-        description = self._fault(
-            chance, delay_seconds=delay_seconds, times=chance.randrange(5, 40)
-        )
-        self.pauses.add(self._last_fault)
-        return description
+        return self._fault(chance, delay_seconds=delay_seconds, times=chance.randrange(5, 40))
 
     def _slow_answer(self, chance: random.Random) -> str:
-        delay_seconds = SLOW_ANSWER_SECONDS
         times = chance.randrange(2, 8)
-        description = self._fault(chance, delay_seconds=delay_seconds, when="after", times=times)
-        self.slow_answers.add(self._last_fault)
-        return description
+        return self._fault(chance, delay_seconds=SLOW_ANSWER_SECONDS, when="after", times=times)
 
     def _wrong_crc(self, chance: random.Random) -> str:
         return self._fault(
@@ -169,7 +156,7 @@ class Strikes:
     def _fault(self, chance: random.Random, **fault: object) -> str:
         """Arm a fault; returns its description."""
         fault = {"probability": 0.5, "seed": chance.randrange(1 << 30), **fault}
-        self._last_fault = self._oss.add_fault(**fault)
+        self._oss.add_fault(**fault)
         return ", ".join(f"{name}={value}" for name, value in fault.items() if name != "seed")
 
 

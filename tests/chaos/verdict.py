@@ -13,7 +13,6 @@ from sandbox.environment import Sandbox
 from tests.chaos.foreign import Foreign
 from tests.chaos.oss_control import OssControl, Write
 from tests.chaos.rules import Place, Rules, marks
-from tests.chaos.strikes import SLOW_ANSWER_SECONDS, SURELY_LIVE_SECONDS, Strikes
 
 Contents = dict[str, tuple[int, int]]  # size and CRC-64 by key
 Found = dict[Place, tuple[int, int]]  # the same by place
@@ -63,7 +62,6 @@ class Judge:
 
     sandbox: Sandbox
     oss: OssControl
-    strikes: Strikes
     foreign: Foreign
     buckets: Mapping[str, str]  # by the name of the destination
     keys: Sequence[str]
@@ -92,9 +90,7 @@ class Judge:
             lost=lost,
             stale=stale,
             extra=sorted(extra),
-            overlaps=overlaps(
-                writes, slow_answers=self.strikes.slow_answers, pauses=self.strikes.pauses
-            ),
+            overlaps=overlaps(writes),
             foreign_touched=self.foreign.touched(),
             deleted_unowned=self._deleted_unowned(writes, states),
             left=len(not_wanted) - len(extra),
@@ -152,31 +148,15 @@ def source_contents(sandbox: Sandbox) -> Contents:
         return dict(zip(keys, pool.map(look, keys), strict=True))
 
 
-def overlaps(
-    writes: list[Write], *, slow_answers: set[int], pauses: set[int]
-) -> list[tuple[Write, Write]]:
-    """Pairs of writes of the same key, one begun before the other's writer was done.
-
-    A write with a slow answer was carried out SLOW_ANSWER_SECONDS before its logged end: its client
-    gives up before that end and may retry. A paused write may have lost its client during the
-    pause: it counts only for SURELY_LIVE_SECONDS, the time for which its client was certainly
-    alive. A paused write without an answer was never carried out: its client broke off in the body,
-    as when the source was cut, and may have tried again at once.
-    """
-
-    def done(write: Write) -> float:
-        if write.fault in pauses:
-            return min(write.ended, write.started + SURELY_LIVE_SECONDS)
-        return write.ended - (SLOW_ANSWER_SECONDS if write.fault in slow_answers else 0)
-
+def overlaps(writes: list[Write]) -> list[tuple[Write, Write]]:
+    """Pairs of writes of the same key, one begun before the other was over for its writer."""
     found = []
-    carried_out = [write for write in writes if write.status or write.fault not in pauses]
-    of_keys = sorted(carried_out, key=attrgetter("bucket", "key", "started"))
+    of_keys = sorted(writes, key=attrgetter("bucket", "key", "started"))
     for _, of_key in groupby(of_keys, attrgetter("bucket", "key")):
         latest: Write | None = None
         for write in of_key:
-            if latest is not None and write.started < done(latest):
+            if latest is not None and write.started < latest.over:
                 found.append((latest, write))
-            if latest is None or done(write) > done(latest):
+            if latest is None or write.over > latest.over:
                 latest = write
     return found

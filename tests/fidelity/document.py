@@ -64,11 +64,15 @@ def _lines() -> Iterator[str]:
     for group, policy in EXAMPLES.items():
         yield from ("", f"### {group[0].upper()}{group[1:]}: `{policy}`", "")
         second = "skip" if policy == "key_policy" else "drop"
-        third = "" if policy == "tag_policy" else " rewrite |"
-        yield f"| | sent | fail | {second} |{third}"
-        yield "|---|---|---|---|" + ("---|" if third else "")
-        for sample in (each for each in CORPUS if each.group == group):
-            variants = MAIN_VARIANTS if third else MAIN_VARIANTS[:2]
+        samples = [each for each in CORPUS if each.group == group]
+        variants = list(MAIN_VARIANTS[:2] if policy == "tag_policy" else MAIN_VARIANTS)
+        titles = ["", "sent", "fail", second, "rewrite"][: 2 + len(variants)]
+        if all(Variant.LENIENT in sample.expected for sample in samples):
+            variants.append(Variant.LENIENT)
+            titles.append("fail, in a bucket that takes more")
+        yield f"| {' | '.join(titles)} |".replace("|  |", "| |")
+        yield "|---" * len(titles) + "|"
+        for sample in samples:
             cells = [
                 _sent(sample, policy),
                 *(_becomes(sample, variant, policy) for variant in variants),
@@ -107,14 +111,15 @@ def _becomes(sample: Sample, variant: Variant, policy: str) -> str:
             return f"fails: {code}"
         case LeftOut():
             return "left out"
-        case Arrives() as arrives if policy == "key_policy":
-            return "as it is" if arrives.key is None else _code(arrives.key)
+        case Arrives() as arrives if arrives.is_as_sent:
+            return "as it is"
+        case Arrives(key=str(key)) if policy == "key_policy":
+            return _code(key)
         case Arrives() as arrives if policy == "tag_policy":
             return _fields(arrives.tags or {})
-        case Arrives() as arrives if sample.group.startswith("content headers"):
-            return _fields(arrives.headers or {})
         case Arrives() as arrives:
-            return _fields(arrives.metadata or {})
+            is_header = sample.group.startswith("content headers")
+            return _fields((arrives.headers if is_header else arrives.metadata) or {})
 
 
 def _class(expected: Expected) -> str:

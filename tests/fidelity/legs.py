@@ -53,6 +53,7 @@ VARIANTS = {
             "x-oss-server-side-encryption-key-id": KMS_KEY_ID,
         },
     ),
+    Variant.LENIENT: VariantRule(),
     Variant.PREFIX: VariantRule(
         {
             "destination_prefix": PREFIX,

@@ -36,6 +36,8 @@ class Row:
 
 _CARRIED, _MAPPED, _BY_POLICY, _REFUSED, _NOT = Treatment
 
+_ASKED = "[asked](../decisions/what-oss-takes-is-learned.md) whether it takes"
+
 SECTIONS: dict[str, list[Row]] = {
     "Bytes": [
         Row(
@@ -122,7 +124,8 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "other names and values, and names that begin with `s3sync-`",
             _BY_POLICY,
-            "`metadata_policy`: *fail*, *drop*, or *rewrite*, which is reversible.",
+            "`metadata_policy`: *fail*, *drop*, or *rewrite*, which is reversible. A bucket is "
+            f"{_ASKED} values of UTF-8; if it does, they are carried.",
             ("user metadata that OSS does not accept",),
         ),
         Row(
@@ -156,7 +159,8 @@ SECTIONS: dict[str, list[Row]] = {
         Row(
             "tags with `@` or letters beyond ASCII",
             _BY_POLICY,
-            "`tag_policy`: *fail* or *drop*. Never rewritten, because lifecycle rules match tags.",
+            "`tag_policy`: *fail* or *drop*. Never rewritten, because lifecycle rules match tags. "
+            f"A bucket is {_ASKED} letters of all alphabets; if it does, they are carried.",
             ("tags that OSS does not accept",),
         ),
     ],

@@ -5,6 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from replication.errors import ErrorCode, ReplicationError
+from replication.mapping.capabilities import Capabilities
 from replication.mapping.metadata import (
     MAX_OSS_METADATA_BYTES,
     Dropped,
@@ -74,6 +75,65 @@ def test_metadata_that_oss_refuses_is_refused_and_the_field_is_named(
     with pytest.raises(ReplicationError, match=reason) as caught:
         check_user_metadata(metadata)
     assert caught.value.code == ErrorCode.METADATA_INCOMPATIBLE
+
+
+# -- a bucket that takes UTF-8 -----------------------------------------------------------------
+
+TAKES_UTF8 = Capabilities(non_ascii_metadata=True)
+
+
+def wire(text: str) -> str:
+    """The text's UTF-8, one character for each byte."""
+    return text.encode().decode("latin-1")
+
+
+@pytest.mark.parametrize("policy", MetadataPolicy)
+@pytest.mark.parametrize("value", [wire("日本 é"), wire("😀"), "日本"])
+def test_utf_8_is_kept_for_a_bucket_that_takes_it(value: str, policy: MetadataPolicy) -> None:
+    planned = plan_metadata(
+        {"place": value}, policy=policy, provenance=PROVENANCE, capabilities=TAKES_UTF8
+    )
+    kept = value if value.isascii() or max(value) < "\u0100" else wire(value)
+    assert planned.fields == {"place": kept} | PROVENANCE
+    assert (planned.rewritten, planned.dropped) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("caf\xe9", "'place' is not UTF-8"),
+        (wire("a\u0085b"), "can't be printed"),
+        (wire("日\n"), "can't be printed"),
+        (wire("日 "), "begins or ends with a space"),
+        ("a\tb", "other than printable ASCII"),
+    ],
+)
+def test_a_policy_decides_what_such_a_bucket_may_refuse(value: str, reason: str) -> None:
+    with pytest.raises(ReplicationError, match=reason):
+        plan_metadata({"place": value}, policy=FAIL, provenance={}, capabilities=TAKES_UTF8)
+    planned = plan_metadata(
+        {"place": value}, policy=REWRITE, provenance={}, capabilities=TAKES_UTF8
+    )
+    assert planned.fields.keys() == {"s3sync-meta-place"}
+
+
+def test_the_limit_of_metadata_counts_bytes() -> None:
+    full = wire("日" * 2730)
+    plan_metadata({"ab": full}, policy=FAIL, provenance={}, capabilities=TAKES_UTF8)
+    with pytest.raises(ReplicationError, match="8193 bytes; OSS allows 8192"):
+        plan_metadata({"abc": full}, policy=FAIL, provenance={}, capabilities=TAKES_UTF8)
+
+
+@given(fields)
+def test_a_lenient_server_takes_what_is_planned_for_it(metadata: dict[str, str]) -> None:
+    planned = plan_metadata(
+        metadata, policy=REWRITE, provenance=PROVENANCE, capabilities=TAKES_UTF8
+    )
+    headers = {f"x-oss-meta-{n}": v.encode("latin-1") for n, v in planned.fields.items()}
+    decoded = {n: v.decode("utf-8", "surrogateescape") for n, v in headers.items()}
+    stored = names.user_meta(decoded, is_lenient=True)
+    back = {n: v.encode("utf-8", "surrogateescape").decode("latin-1") for n, v in stored.items()}
+    assert original_metadata(back) == metadata
 
 
 # -- user metadata -----------------------------------------------------------------------------

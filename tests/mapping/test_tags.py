@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replication.errors import ErrorCode, ReplicationError
+from replication.mapping.capabilities import Capabilities
 from replication.mapping.tags import TagPolicy, plan_tags
 from sandbox.oss import names
 
@@ -65,3 +66,35 @@ def test_oss_accepts_the_kept_tags_and_the_others_are_recorded(tags: dict[str, s
     assert names.check_tags(list(planned.tags.items())) == planned.tags
     assert set(planned.tags) | {tag.name for tag in planned.dropped} == set(tags)
     assert all(tags[key] == value for key, value in planned.tags.items())
+
+
+TAKES_ALL_ALPHABETS = Capabilities(non_ascii_tags=True)
+
+
+@pytest.mark.parametrize("policy", TagPolicy)
+@pytest.mark.parametrize("tags", [*VALID, {"stadt": "köln"}, {"城市": "北京 1"}, {"k": "城" * 85}])
+def test_tags_of_all_alphabets_are_kept_for_a_bucket_that_takes_them(
+    tags: dict[str, str], policy: TagPolicy
+) -> None:
+    planned = plan_tags(tags, policy=policy, capabilities=TAKES_ALL_ALPHABETS)
+    assert (planned.tags, planned.dropped) == (tags, ())
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"城市": "a@b"}, "has characters other than"),
+        ({"城市": "a\n"}, "has characters other than"),
+        ({"k": "城" * 86}, "258 bytes; OSS allows 256"),
+        ({"城" * 43: "v"}, "129 bytes; OSS allows 128"),
+    ],
+)
+def test_such_a_bucket_still_has_limits(tags: dict[str, str], reason: str) -> None:
+    with pytest.raises(ReplicationError, match=reason):
+        plan_tags(tags, policy=TagPolicy.FAIL, capabilities=TAKES_ALL_ALPHABETS)
+
+
+@given(st.dictionaries(texts, texts, max_size=14))
+def test_a_lenient_server_accepts_the_kept_tags(tags: dict[str, str]) -> None:
+    planned = plan_tags(tags, policy=TagPolicy.DROP, capabilities=TAKES_ALL_ALPHABETS)
+    assert names.check_tags(list(planned.tags.items()), is_lenient=True) == planned.tags

@@ -27,8 +27,8 @@ class Command(BaseCommand):
         "Checks each rule from the settings to the destination, where it writes and deletes an "
         "object of its own, and says what is right, what is wrong, and the fix. It needs no more "
         "permissions than the service has, takes no message from a queue, and changes nothing but "
-        "that object. The exit status is 0 if no check fails, 1 if a check fails, 2 if doctor "
-        "could not begin."
+        "that object and the record of which characters the bucket takes. The exit status is 0 if "
+        "no check fails, 1 if a check fails, 2 if doctor could not begin."
     )
     requires_system_checks: list[str] = []  # noqa: RUF012  doctor reports them itself
 

@@ -29,7 +29,7 @@ def request_headers(attributes: ReplicaAttributes) -> dict[str, str]:
     """
     headers = dict(attributes.content_headers)
     for name, value in attributes.user_metadata.items():
-        headers[_METADATA_PREFIX + name] = value
+        headers[_METADATA_PREFIX + name] = value if value.isascii() else _as_signed(value)
     if attributes.tags:
         headers["x-oss-tagging"] = "&".join(
             f"{quote(key, safe='')}={quote(value, safe='')}"
@@ -44,6 +44,11 @@ def request_headers(attributes: ReplicaAttributes) -> dict[str, str]:
         if attributes.encryption.kms_key_id:
             headers[_KMS_KEY_ID] = attributes.encryption.kms_key_id
     return headers
+
+
+def _as_signed(value: str) -> str:
+    """The value as oss2 must have it: it signs the UTF-8 of a text, which must be what is sent."""
+    return value.encode("latin-1").decode("utf-8")
 
 
 def replica_info(headers: Mapping[str, str]) -> ReplicaInfo:

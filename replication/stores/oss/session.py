@@ -36,13 +36,19 @@ class OssSession:
         if body is None and request.method in {"POST", "PUT"}:
             body = b""
         headers = [
-            (name, value if isinstance(value, str) else value.decode())
+            (name, _on_the_wire(value))
             for name, value in request.headers.items()
             if value is not None  # with None, oss2 says not to send the header
         ]
         answer = self.pool.request(request.method, url, headers=headers, body=body)
         check_identity(answer, request_ids=[REQUEST_ID])
         return OssAnswer(answer)
+
+
+def _on_the_wire(value: str | bytes) -> str:
+    """A header's UTF-8, as the transport takes it: one character for each byte."""
+    data = value.encode() if isinstance(value, str) else value
+    return data.decode("latin-1")
 
 
 class OssAnswer:

@@ -40,6 +40,7 @@ from replication.tools.doctor.service import (
     check_notification_targets,
 )
 from replication.tools.doctor.source import check_source
+from replication.transfer.capabilities import LearnedOf
 
 # Only the newest jobs are read, however long the history is.
 _NEWEST_JOBS = 10_000
@@ -95,6 +96,7 @@ class _Checklist:
         self._administrator = administrator
         self._seconds = seconds
         self._status = read_status()
+        self._learned: list[LearnedOf] = []  # the groups' threads append to it
         self._last_events = _last_events(rules, now=self._status.generated_at)
         self._polled_queues = list(EventQueue.objects.filter(enabled=True))
         regions = {rule.source.region for rule in rules if rule.source.kind == SourceKind.S3}
@@ -111,6 +113,8 @@ class _Checklist:
         endpoints = run(self._endpoints(), earlier={}, seconds=self._seconds)
         identities = run(self._identities(endpoints), earlier=endpoints, seconds=self._seconds)
         rest = run(self._rest(), earlier={**endpoints, **identities}, seconds=self._seconds)
+        for learned in list(self._learned):
+            learned.record()
         groups = [*endpoints.values(), *identities.values(), *rest.values()]
         return [CheckResults("the cluster", "", cluster), *groups]
 
@@ -201,7 +205,7 @@ class _Checklist:
             groups["destination", rule.pk] = CheckGroup(
                 f"rule {rule.name}: destination {rule.destination.name}",
                 rule.name,
-                partial(check_destination, rule, key),
+                partial(check_destination, rule, key, self._learned.append),
                 (_endpoint_key(rule.destination), ("oss", rule.destination.pk)),
                 leaves_behind=f"the object {key!r} ({len(CONTENT)} bytes) may be left behind",
             )

@@ -4,15 +4,17 @@ The object's key is below the rule's own destination prefix, and behind the mark
 s3sync's own making contain. So it never replaces a replica.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.mapping.keys import REWRITTEN_MARK, key_problem
-from replication.models import DeletePolicy, EncryptionMethod, ObjectAcl, ReplicationRule
-from replication.stores.base import DestinationStore, Encryption, Receipt, ReplicaAttributes
+from replication.models import DeletePolicy, ObjectAcl, ReplicationRule
+from replication.stores.base import DestinationStore, Receipt, ReplicaAttributes
 from replication.stores.checksums import CRC64
 from replication.stores.factory import destination_store
+from replication.stores.probe import BytesBody, learn
 from replication.tools.doctor.findings import (
     Check,
     Finding,
@@ -23,6 +25,8 @@ from replication.tools.doctor.findings import (
     unknown,
     warned,
 )
+from replication.transfer.attributes import encryption_of
+from replication.transfer.capabilities import LearnedOf, plain_attributes
 
 CONTENT = b"s3sync doctor was here, and may be deleted\n"
 _TAGS = {"s3sync": "doctor"}
@@ -38,8 +42,10 @@ def probe_key(rule: ReplicationRule) -> str:
     return start + (str(uuid4()) if rule.delete_policy == DeletePolicy.MIRROR else rule.name)
 
 
-def check_destination(rule: ReplicationRule, key: str) -> Findings:
-    """Write, read and delete the object of this key."""
+def check_destination(
+    rule: ReplicationRule, key: str, tell: Callable[[LearnedOf], None]
+) -> Findings:
+    """Write, read and delete the object of this key; `tell` hears what the bucket takes."""
     if problem := key_problem(key):
         yield failed(
             Check.DESTINATION_KEY,
@@ -53,7 +59,7 @@ def check_destination(rule: ReplicationRule, key: str) -> Findings:
     except ReplicationError as error:
         yield from_error(Check.CREDENTIALS, error)
         return
-    probe = _Probe(rule, store, key)
+    probe = _Probe(rule, store, key, tell)
     try:
         yield from probe.check_all_but_delete()
     finally:
@@ -63,30 +69,15 @@ def check_destination(rule: ReplicationRule, key: str) -> Findings:
 
 
 @dataclass
-class _Body:
-    """The bytes of the probe, to be read once."""
-
-    remaining: bytes = CONTENT
-
-    @property
-    def len(self) -> int:
-        return len(CONTENT)
-
-    def read(self, size: int = -1) -> bytes:
-        end = len(self.remaining) if size < 0 else size
-        data, self.remaining = self.remaining[:end], self.remaining[end:]
-        return data
-
-
-@dataclass
 class _Probe:
     rule: ReplicationRule
     store: DestinationStore
     key: str
+    tell: Callable[[LearnedOf], None]
     _may_exist: bool = field(default=False)
 
     def check_all_but_delete(self) -> Findings:
-        plain = ReplicaAttributes(storage_class="Standard", encryption=_encryption(self.rule))
+        plain = plain_attributes(self.rule)
         written = self._put(plain)
         if isinstance(written, ReplicationError):
             yield self._not_written(written)
@@ -113,6 +104,7 @@ class _Probe:
             )
         yield from self._read_back()
         yield from self._parts()
+        yield self._learn(plain)
 
     def delete(self) -> Finding | None:
         """Delete the object, if it may exist; None if it never existed."""
@@ -143,7 +135,7 @@ class _Probe:
 
     def _put(self, attributes: ReplicaAttributes) -> Receipt | ReplicationError:
         try:
-            receipt = self.store.put(self.key, _Body(), attributes)
+            receipt = self.store.put(self.key, BytesBody(CONTENT), attributes)
         except ReplicationError as error:
             self._may_exist |= error.may_still_land
             return error
@@ -221,7 +213,7 @@ class _Probe:
 
     def _parts(self) -> Findings:
         """Begin a multipart upload and abort it, without writing a part."""
-        attributes = ReplicaAttributes(encryption=_encryption(self.rule))
+        attributes = ReplicaAttributes(encryption=encryption_of(self.rule))
         try:
             upload_id = self.store.create_upload(self.key, attributes)
         except ReplicationError as error:
@@ -240,6 +232,20 @@ class _Probe:
         else:
             yield passed(Check.DESTINATION_PARTS, "a multipart upload can be begun and aborted")
 
+    def _learn(self, plain: ReplicaAttributes) -> Finding:
+        """Find out what the bucket takes, with the object that the other checks are done with."""
+        try:
+            learned = learn(self.store, self.key, plain)
+        except ReplicationError as error:
+            return from_error(Check.DESTINATION_CHARSET, error)
+        self.tell(LearnedOf(self.rule.destination, learned))
+        # What the credentials do not permit to find out, the other checks have reported.
+        return passed(
+            Check.DESTINATION_CHARSET,
+            f"beyond ASCII, the bucket takes user metadata: {learned.non_ascii_metadata.label}; "
+            f"tags: {learned.non_ascii_tags.label}",
+        )
+
     def _optional(
         self, check: Check, error: ReplicationError, consequence: str, action: str
     ) -> Finding:
@@ -256,12 +262,6 @@ class _Probe:
             f"profile {profile!r} (`manage.py provision --write DIR` writes the policy). Also "
             "check that no bucket policy denies it."
         )
-
-
-def _encryption(rule: ReplicationRule) -> Encryption | None:
-    if rule.encryption == EncryptionMethod.BUCKET:
-        return None
-    return Encryption(rule.encryption, rule.kms_key_id)
 
 
 def _compare_checksum(receipt: Receipt) -> Finding:

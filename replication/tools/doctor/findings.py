@@ -58,6 +58,7 @@ class Check(StrEnum):
     DESTINATION_ACL = "destination.acl"
     DESTINATION_READ = "destination.read"
     DESTINATION_PARTS = "destination.parts"
+    DESTINATION_CHARSET = "destination.charset"
     DESTINATION_DELETE = "destination.delete"
 
     INCOMPLETE = "leg"  # a group of checks that did not run, or was stopped early

@@ -50,6 +50,25 @@ def test_a_put_with_a_refused_tag_stores_nothing(v4_bucket: oss2.Bucket, tagging
     assert not v4_bucket.object_exists("key")
 
 
+def test_a_lenient_server_takes_metadata_and_tags_beyond_ascii(
+    server: OssServer, v4_bucket: oss2.Bucket, raw: RawClient
+) -> None:
+    server.set_lenient(True)
+    value = "例 é".encode()
+    raw.send("PUT", "key", {"Content-Length": "0", "x-oss-meta-place": value})
+    assert raw.receive().status == 200
+    head = raw.request("HEAD", "key")
+    assert head.headers["x-oss-meta-place"].encode() == value
+    v4_bucket.put_object("key", b"x", headers={"x-oss-tagging": "%E9%94%AE=%E4%BE%8B"})
+    assert v4_bucket.get_object_tagging("key").tag_set.tagging_rule == {"键": "例"}
+    with pytest.raises(oss2.exceptions.OssError) as refusal:
+        v4_bucket.put_object("key", b"x", headers={"x-oss-tagging": "%E9%94%AE=a%40b"})
+    assert refusal.value.code == "InvalidTag"
+    server.reset()
+    with pytest.raises(oss2.exceptions.OssError):
+        v4_bucket.put_object("key", b"x", headers={"x-oss-tagging": "%E9%94%AE=a"})
+
+
 LONG_KEY = f">{'k' * 129}<"
 TAG = "<Tag><Key>a</Key><Value>1</Value></Tag>"
 

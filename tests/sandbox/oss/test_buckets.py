@@ -55,6 +55,25 @@ def test_a_bucket_is_created_described_and_deleted(open_bucket: OpenBucket, auth
     assert bucket.delete_bucket().status == 204
 
 
+@pytest.mark.parametrize("body", [b"", iter([])])
+def test_a_bucket_is_created_without_a_configuration(
+    open_bucket: OpenBucket, auth: object, body: object
+) -> None:
+    bucket = open_bucket(auth, name="new-bucket")
+    assert bucket._do("PUT", "new-bucket", "", data=body).status == 200
+    assert bucket.get_bucket_info().storage_class == "Standard"
+
+
+def test_a_missing_bucket_is_told_before_an_unknown_access_key(open_bucket: OpenBucket) -> None:
+    bucket = open_bucket(oss2.AuthV4("unknown", "secret"), name="absent-bucket")
+    for attempt in (bucket.get_bucket_info, lambda: bucket.put_object("key", b"x")):
+        with pytest.raises(oss2.exceptions.NoSuchBucket):
+            attempt()
+    with pytest.raises(oss2.exceptions.OssError) as refusal:
+        bucket.create_bucket()
+    assert refusal.value.code == "InvalidAccessKeyId"
+
+
 def test_creating_a_bucket_again_keeps_it_and_changes_its_acl(bucket: oss2.Bucket) -> None:
     bucket.put_object("key", b"x")
     bucket.create_bucket("public-read")

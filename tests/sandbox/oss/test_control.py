@@ -50,6 +50,22 @@ def test_faults_are_armed_listed_and_cleared(control: Control, v4_bucket: oss2.B
     v4_bucket.put_object("key", b"x")
 
 
+def test_a_fault_with_a_malformed_pattern_is_refused(control: Control) -> None:
+    refused = control("POST", "faults", {"status": 500, "key_pattern": "("}, status=400)
+    assert "key_pattern is no regular expression" in refused["error"]
+
+
+def test_the_server_can_be_made_lenient_and_strict_again(
+    control: Control, v4_bucket: oss2.Bucket
+) -> None:
+    tagging = {"x-oss-tagging": "k=%C3%B6"}
+    control("PUT", "leniency", {"lenient": True})
+    v4_bucket.put_object("key", b"x", headers=tagging)
+    control("PUT", "leniency", {"lenient": False})
+    with pytest.raises(oss2.exceptions.OssError):
+        v4_bucket.put_object("key", b"x", headers=tagging)
+
+
 def test_denials_are_made_listed_and_cleared(control: Control, v4_bucket: oss2.Bucket) -> None:
     control("POST", "denials", {"bucket": BUCKET, "actions": ["oss:PutObject"]})
     assert control("GET", "denials")["denials"][0]["bucket"] == BUCKET

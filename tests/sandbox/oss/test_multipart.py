@@ -204,6 +204,20 @@ def test_a_copy_keeps_attributes_or_replaces_them(bucket: oss2.Bucket) -> None:
     assert bucket.get_object("copy").read() == b"hello"
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [({}, "application/octet-stream"), ({"Content-Type": "text/html"}, "text/html")],
+)
+def test_a_copy_that_replaces_metadata_takes_its_type_from_the_request(
+    v4_bucket: oss2.Bucket, given: dict[str, str], kept: str
+) -> None:
+    v4_bucket.put_object("key", b"x", headers={"Content-Type": "text/plain"})
+    v4_bucket.copy_object(
+        BUCKET, "key", "key", headers={"x-oss-metadata-directive": "REPLACE", **given}
+    )
+    assert v4_bucket.head_object("key").headers["Content-Type"] == kept
+
+
 def test_a_copy_of_a_missing_object_is_404(v4_bucket: oss2.Bucket) -> None:
     with pytest.raises(oss2.exceptions.NoSuchKey):
         v4_bucket.copy_object(BUCKET, "absent", "copy")
@@ -236,6 +250,23 @@ def test_parts_can_be_copied(bucket: oss2.Bucket) -> None:
     assert bucket.get_object("key").read() == source + source
     with pytest.raises(oss2.exceptions.NoSuchUpload):
         bucket.upload_part_copy(BUCKET, "source", (0, 1), "key", upload_id, 1)
+
+
+def test_a_copied_range_may_be_open_at_its_end(v4_bucket: oss2.Bucket) -> None:
+    v4_bucket.put_object("source", b"0123456789")
+    upload_id = v4_bucket.init_multipart_upload("key").upload_id
+    for beyond in ((10, None), (5, 10)):
+        with pytest.raises(oss2.exceptions.InvalidArgument):
+            v4_bucket.upload_part_copy(BUCKET, "source", beyond, "key", upload_id, 1)
+    copied = v4_bucket.upload_part_copy(BUCKET, "source", (5, None), "key", upload_id, 1)
+    v4_bucket.complete_multipart_upload("key", upload_id, [PartInfo(1, copied.etag)])
+    assert v4_bucket.get_object("key").read() == b"56789"
+
+
+def test_the_answer_to_a_part_has_its_md5(v4_bucket: oss2.Bucket) -> None:
+    upload_id = v4_bucket.init_multipart_upload("key").upload_id
+    answer = v4_bucket.upload_part("key", upload_id, 1, b"x")
+    assert answer.headers["Content-MD5"] == oss2.utils.content_md5(b"x")
 
 
 def test_the_log_has_the_upload_id_and_the_part_number(

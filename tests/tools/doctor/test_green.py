@@ -1,5 +1,8 @@
 """In a set-up that works every check passes, and doctor changes nothing."""
 
+import pytest
+
+from replication.models import Destination, Takes
 from tests.tools.doctor.conftest import Green, doctor
 
 
@@ -20,3 +23,17 @@ def test_every_check_passes_and_nothing_is_left_behind_or_taken(green: Green) ->
         QueueUrl=green.queue.url, MaxNumberOfMessages=10, AttributeNames=["All"]
     )["Messages"]:
         assert message["Attributes"]["ApproximateReceiveCount"] == "1"
+
+
+@pytest.mark.parametrize(("is_lenient", "takes"), [(False, Takes.NO), (True, Takes.YES)])
+def test_what_the_bucket_takes_is_learned_and_kept(
+    green: Green, is_lenient: bool, takes: Takes
+) -> None:
+    green.oss.set_lenient(is_lenient)
+    report = doctor()
+    assert report.bad == []
+    told = f"pass: beyond ASCII, the bucket takes user metadata: {takes}; tags: {takes}"
+    assert report.of("destination.charset") == [told]
+    row = Destination.objects.get()
+    assert (row.takes_non_ascii_metadata, row.takes_non_ascii_tags) == (takes, takes)
+    assert row.learned_at is not None
