@@ -43,7 +43,7 @@ DROP FUNCTION replication_forget_capabilities();
 
 class Migration(migrations.Migration):
 
-    dependencies = [("replication", "0020_fault_codes")]
+    dependencies = [("replication", "0021_circuits")]
 
     operations = [
         migrations.AddField(
