@@ -19,13 +19,22 @@ _CODES = {
     "NoSuchBucket": ErrorCode.SOURCE_BUCKET_MISSING,
     "InvalidBucketName": ErrorCode.SOURCE_BUCKET_MISSING,
     "AccessDenied": ErrorCode.SOURCE_ACCESS_DENIED,
-    "AllAccessDisabled": ErrorCode.SOURCE_ACCESS_DENIED,
-    "AccountProblem": ErrorCode.SOURCE_ACCESS_DENIED,
+    "AccountProblem": ErrorCode.SOURCE_ACCOUNT,
+    "AllAccessDisabled": ErrorCode.SOURCE_ACCOUNT,
+    "NotSignedUp": ErrorCode.SOURCE_ACCOUNT,
+    "InvalidPayer": ErrorCode.SOURCE_ACCOUNT,
+    "OptInRequired": ErrorCode.SOURCE_ACCOUNT,
+    "UserSuspended": ErrorCode.SOURCE_ACCOUNT,  # by Ceph
+    # By Huawei OBS. AWS answers AccessDenied, as for a missing grant.
+    "RequestPayerDenied": ErrorCode.SOURCE_REQUESTER_PAYS,
     "InvalidAccessKeyId": ErrorCode.SOURCE_CREDENTIALS,
     "SignatureDoesNotMatch": ErrorCode.SOURCE_CREDENTIALS,
     "TokenRefreshRequired": ErrorCode.SOURCE_CREDENTIALS,
     "InvalidToken": ErrorCode.SOURCE_CREDENTIALS,
     "ExpiredToken": ErrorCode.SOURCE_CREDENTIALS,
+    "InvalidSecurity": ErrorCode.SOURCE_CREDENTIALS,
+    "InvalidClientTokenId": ErrorCode.SOURCE_CREDENTIALS,
+    "UnrecognizedClientException": ErrorCode.SOURCE_CREDENTIALS,
     "RequestTimeTooSkewed": ErrorCode.SOURCE_CLOCK,
     "InvalidObjectState": ErrorCode.SOURCE_ARCHIVED,
     "PermanentRedirect": ErrorCode.SOURCE_WRONG_REGION,
@@ -77,8 +86,9 @@ def _raise_error_answer(error: ClientError) -> NoReturn:
     elif name.startswith("KMS.") and status < 500:
         code = ErrorCode.SOURCE_KMS
     elif name == "InvalidRequest" and status == 400:
-        # S3 answers this to a GET of an SSE-C object without its key.
-        code = ErrorCode.SOURCE_CUSTOMER_KEY
+        code = ErrorCode.SOURCE_INVALID_REQUEST
+    elif status == 401:
+        code = ErrorCode.SOURCE_CREDENTIALS
     elif status == 403:
         # Also if only the KMS key is denied: nothing but S3's message would tell that apart.
         code = ErrorCode.SOURCE_ACCESS_DENIED
