@@ -42,17 +42,22 @@ class OssStore:
             timeouts=Timeouts(limits.connect_timeout_seconds, limits.read_timeout_seconds),
             kept_at_most=limits.max_connections,
         )
-        self._bucket = oss2.Bucket(
-            oss2.ProviderAuthV4(_provider(access_key(profile))),
-            endpoint,
-            bucket,
-            is_cname=addressing == Addressing.CUSTOM_DOMAIN,
-            is_path_style=addressing == Addressing.PATH,
-            region=region,
-            session=OssSession(pool),
-            # transfer/verified_body.py computes the CRC-64 while it reads, and compares it.
-            enable_crc=False,
-        )
+        credentials = oss2.ProviderAuthV4(_provider(access_key(profile)))
+        try:
+            self._bucket = oss2.Bucket(
+                credentials,
+                endpoint,
+                bucket,
+                is_cname=addressing == Addressing.CUSTOM_DOMAIN,
+                is_path_style=addressing == Addressing.PATH,
+                region=region,
+                session=OssSession(pool),
+                # transfer/verified_body.py computes the CRC-64 while it reads, and compares it.
+                enable_crc=False,
+            )
+        except (oss2.exceptions.ClientError, ValueError) as error:
+            detail = f"oss2 does not accept the bucket {bucket!r} at {endpoint!r}"
+            raise ReplicationError(ErrorCode.DESTINATION_BUCKET_MISSING, detail) from error
 
     def put(self, key: str, body: Body, attributes: ReplicaAttributes) -> Receipt:
         """Write the whole object by one PUT; see DestinationStore."""

@@ -5,8 +5,11 @@ from typing import Any, NoReturn
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    EndpointProviderError,
     HTTPClientError,
+    InvalidRegionError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
 )
 from botocore.exceptions import ConnectionError as ConnectError
@@ -58,11 +61,16 @@ FAILURES = (ClientError, BotoCoreError, TransportError)
 
 
 def raise_translated(error: Exception) -> NoReturn:
-    """Raise the ObjectMissing or ReplicationError for one of FAILURES."""
+    """Raise the ObjectMissing or ReplicationError for one of FAILURES, or boto3's ValueError."""
     if isinstance(error, ClientError):
         _raise_error_answer(error)
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         raise ReplicationError(ErrorCode.SOURCE_CREDENTIALS, str(error)) from error
+    if isinstance(error, InvalidRegionError):
+        raise ReplicationError(ErrorCode.SOURCE_WRONG_REGION, str(error)) from error
+    # boto3 can't make a URL of the bucket's name and the endpoint; it checks a key as we do.
+    if isinstance(error, ParamValidationError | EndpointProviderError | ValueError):
+        raise ReplicationError(ErrorCode.SOURCE_BUCKET_MISSING, str(error)) from error
     if isinstance(error, AnswerBroken):
         raise ReplicationError(ErrorCode.SOURCE_TRUNCATED, str(error)) from error
     if isinstance(error, HTTPClientError | ConnectError | TransportError):

@@ -46,7 +46,12 @@ class S3Store:
     def __init__(self, *, bucket: str, region: str, endpoint_url: str, profile: str) -> None:
         limits = settings.S3SYNC
         self._bucket = bucket
-        self._client = aws_client("s3", region=region, endpoint_url=endpoint_url, profile=profile)
+        try:
+            self._client = aws_client(
+                "s3", region=region, endpoint_url=endpoint_url, profile=profile
+            )
+        except (BotoCoreError, ValueError) as error:  # not a region, or not an address
+            raise_translated(error)
         for operation in ("GetObject", "HeadObject"):
             self._client.meta.events.register(
                 f"before-call.s3.{operation}",
