@@ -61,6 +61,7 @@ class ErrorCode(StrEnum):
     SOURCE_TOO_SLOW = "source_too_slow"
     SOURCE_ACCOUNT = "source_account"
     SOURCE_REQUESTER_PAYS = "source_requester_pays"
+    SOURCE_INVALID_REQUEST = "source_invalid_request"
 
     DESTINATION_ACCESS_DENIED = "destination_access_denied"
     DESTINATION_BUCKET_MISSING = "destination_bucket_missing"
@@ -128,9 +129,11 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         "s3:ListBucket on the bucket to the source's credential profile; also s3:GetObjectTagging "
         "and s3:GetObjectVersionTagging if tags are copied, and s3:RestoreObject if the rule "
         "restores archived objects. If the object is encrypted with a KMS key, grant kms:Decrypt "
-        "on that key: S3 gives the same answer when that grant is missing. Without s3:ListBucket, "
-        "S3 also answers 403 for a missing object, and s3sync never treats a 403 as a delete. If "
-        "the source is a web server, let it serve the object without a login. Then retry.",
+        "on that key: S3 gives the same answer when that grant is missing. If the bucket "
+        "belongs to another account and makes the requester pay, set 'requester pays' on the "
+        "source: S3 gives the same answer without it. Without s3:ListBucket, S3 also answers 403 "
+        "for a missing object, and s3sync never treats a 403 as a delete. If the source is a web "
+        "server, let it serve the object without a login. Then retry.",
     ),
     ErrorCode.SOURCE_BUCKET_MISSING: Meaning(
         _PERSON,
@@ -305,8 +308,9 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         _PERSON,
         _BUCKET,
         "S3 refuses the account that the bucket or the credentials belong to.",
-        "The error detail has S3's reason, for example AccountProblem or NotSignedUp. Settle it "
-        "with AWS. Waiting jobs then continue automatically.",
+        "The error detail has S3's reason: for example AccountProblem or NotSignedUp; or "
+        "OptInRequired, if the account has not enabled the region. Settle it with AWS, or enable "
+        "the region. Waiting jobs then continue automatically.",
     ),
     ErrorCode.SOURCE_REQUESTER_PAYS: Meaning(
         _PERSON,
@@ -315,6 +319,15 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         "Set 'requester pays' on the source, if the account of its credential profile may be "
         "charged for requests and traffic. Waiting jobs then continue automatically.",
     ),
+    ErrorCode.SOURCE_INVALID_REQUEST: Meaning(
+        _PERSON,
+        _BUCKET,
+        "S3 refuses the requests for this bucket as invalid.",
+        "The error detail has S3's own reason. Often the source's endpoint URL is not one that "
+        "serves this bucket, for example an endpoint with Transfer Acceleration that is not "
+        "enabled. Correct the endpoint URL or the bucket. Waiting jobs then continue "
+        "automatically.",
+    ),
     ErrorCode.DESTINATION_ACCESS_DENIED: Meaning(
         _PERSON,
         _RULE,
@@ -322,7 +335,9 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         "Grant oss:PutObject, oss:AbortMultipartUpload and oss:ListParts on the bucket's objects "
         "to the destination's credential profile; also oss:DeleteObject if deletes are mirrored, "
         "oss:PutObjectTagging and oss:PutObjectAcl if the rule sets tags or an ACL, and "
-        "oss:GetObject if replicas are compared. Then retry.",
+        "oss:GetObject if replicas are compared. If the error detail says BucketNotBelongTo, the "
+        "bucket is another account's: correct the destination's bucket or its credential profile. "
+        "Then retry.",
     ),
     ErrorCode.DESTINATION_BUCKET_MISSING: Meaning(
         _PERSON,
@@ -428,9 +443,10 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.DESTINATION_PUBLIC_ACCESS: Meaning(
         _PERSON,
         _RULE,
-        "Block Public Access refuses the public ACL that the rule sets.",
-        "Set the rule's ACL of replicas to private or as the bucket's; or switch Block Public "
-        "Access off for the bucket in the OSS console. Then retry.",
+        "OSS refuses the public ACL that the rule sets, usually because of Block Public Access.",
+        "Set the rule's ACL of replicas to 'private' or 'as the bucket's'; or switch Block Public "
+        "Access off in the OSS console, for the bucket and for the account. If it is off already, "
+        "grant oss:PutObjectAcl to the destination's credential profile. Then retry.",
     ),
     ErrorCode.UPLOAD_GONE: Meaning(
         _BOUNDED,

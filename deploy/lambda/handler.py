@@ -1,7 +1,7 @@
 """AWS Lambda function: forwards S3 events to s3sync, and returns once their jobs are committed.
 
-Uses the standard library only; Python 3.11 or later. Accepts the events that S3, SNS and
-EventBridge invoke a function with. README.md beside this file says how to deploy it.
+Uses the standard library only; Python 3.11 or later. Accepts the events that S3, SNS, EventBridge
+and its pipes invoke a function with. README.md beside this file says how to deploy it.
 """
 
 import hashlib
@@ -182,7 +182,17 @@ def _numbered(event):
 
 
 def _messages(event):
-    """Yield the messages in the event: SNS wraps each message in a record of its own."""
+    """Yield the messages in the event: SNS wraps each message in a record of its own.
+
+    A pipe invokes a function with a list of messages. What is no JSON object is s3sync's to refuse.
+    """
+    if isinstance(event, list):
+        for item in event:
+            yield from _messages(item if isinstance(item, dict) else {"Records": [item]})
+        return
+    if not isinstance(event, dict):
+        yield {"Records": [event]}
+        return
     records = event.get("Records")
     if not (isinstance(records, list) and any(map(_is_of_sns, records))):
         yield event

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from replication.admin.audited import actor_of
 from replication.intake.matching import KeysOutsideRule
-from replication.intake.s3_events import UnparseableMessage, check_key
+from replication.intake.message_fields import UnparseableMessage, check_key
 from replication.models import ReplicationRule
 from replication.operations import actions
 

@@ -3,7 +3,7 @@
 from django.http import HttpRequest
 
 from replication.api.refusals import Refused
-from replication.intake.s3_events import UnparseableMessage
+from replication.intake.message_fields import UnparseableMessage
 
 # The most that an event of a Lambda function or an SQS message can carry.
 MAX_BODY_BYTES = 1024 * 1024

@@ -17,7 +17,8 @@ from replication.api.limits import CallLimit
 from replication.api.refusals import Refusal, refusals
 from replication.api.signing import SignedCall
 from replication.intake.matching import AnnouncedEvent, Intake, Outcome, take_events, take_keys
-from replication.intake.s3_events import UnparseableMessage, check_key, parse_message
+from replication.intake.message_fields import UnparseableMessage, check_key
+from replication.intake.s3_events import parse_message
 from replication.models import JobOrigin
 
 log = structlog.get_logger(__name__)

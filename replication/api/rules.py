@@ -12,7 +12,7 @@ from replication.api.authentication import caller_of
 from replication.api.refusals import Refused, refusals
 from replication.api.values import Body, Name
 from replication.intake.matching import KeysOutsideRule
-from replication.intake.s3_events import UnparseableMessage, check_key
+from replication.intake.message_fields import UnparseableMessage, check_key
 from replication.models import ReplicationRule
 from replication.operations import actions
 

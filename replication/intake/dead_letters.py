@@ -7,13 +7,14 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from replication.intake.matching import AnnouncedEvent, take_events
+from replication.intake.message_fields import UnparseableMessage
 from replication.intake.messages import (
     DATABASE_FAULTS,
     dead_letter_reason,
     keep_dead_letters,
     storable,
 )
-from replication.intake.s3_events import Record, UnparseableMessage, parse_message
+from replication.intake.s3_events import Record, parse_message
 from replication.models import DeadLetter, JobOrigin
 
 log = structlog.get_logger(__name__)

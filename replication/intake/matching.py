@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from django.db import connection
 
-from replication.intake.s3_events import Change, ObjectEvent
+from replication.intake.object_events import Change, ObjectEvent
 from replication.jobs import PRIORITY_BULK, PRIORITY_EVENT, JobOrder, enqueue
 from replication.mapping.filters import KeyFilter, key_filter
 from replication.models import JobOrigin, ReplicationRule, Source, SourceKind

@@ -9,7 +9,8 @@ from django.db.models.functions import Now
 
 from replication.cluster.database import DATABASE_AWAY
 from replication.intake.matching import AnnouncedEvent, take_events
-from replication.intake.s3_events import Record, UnparseableMessage, parse_message
+from replication.intake.message_fields import UnparseableMessage
+from replication.intake.s3_events import Record, parse_message
 from replication.intake.sqs import Message
 from replication.models import DeadLetter, EventQueue, JobOrigin
 

@@ -1,5 +1,6 @@
 """Sources and destinations of objects."""
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -7,6 +8,9 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from replication.mapping.capabilities import Capabilities
+from replication.mapping.oss_names import oss_mistakes
+from replication.mapping.place_names import Mistakes, web_mistakes
+from replication.mapping.s3_names import s3_mistakes
 from replication.models.validators import NAME, PROFILE
 
 _domain = RegexValidator(
@@ -65,6 +69,22 @@ class Source(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse names that boto3 does not take, or that can't work.
+
+        Raises:
+            ValidationError: by field.
+        """
+        if mistakes := self.mistakes:
+            raise ValidationError(dict(mistakes))
+
+    @property
+    def mistakes(self) -> Mistakes:
+        """What is wrong with the source's names, by field."""
+        if self.kind == SourceKind.HTTP:
+            return web_mistakes(endpoint_url=self.endpoint_url)
+        return s3_mistakes(bucket=self.bucket, region=self.region, endpoint_url=self.endpoint_url)
 
     @property
     def location(self) -> str:
@@ -215,3 +235,22 @@ class Destination(models.Model):
                 pk=self.pk, endpoint=self.endpoint, bucket=self.bucket
             )
             same.update(**known, learned_at=Now())
+
+    def clean(self) -> None:
+        """Refuse names that oss2 does not take, or that can't work.
+
+        Raises:
+            ValidationError: by field.
+        """
+        if mistakes := self.mistakes:
+            raise ValidationError(dict(mistakes))
+
+    @property
+    def mistakes(self) -> Mistakes:
+        """What is wrong with the destination's names, by field."""
+        return oss_mistakes(
+            bucket=self.bucket,
+            region=self.region,
+            endpoint=self.endpoint,
+            is_virtual_host=self.addressing == Addressing.VIRTUAL_HOST,
+        )

@@ -1,10 +1,13 @@
 """SQS queues that S3 events arrive in, and their dead letters."""
 
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
+from replication.mapping.place_names import Mistakes
+from replication.mapping.s3_names import queue_mistakes
 from replication.models.validators import NAME, PROFILE
 
 _queue_url = RegexValidator(
@@ -57,6 +60,20 @@ class EventQueue(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse a URL or a region that boto3 does not take, or that do not fit each other.
+
+        Raises:
+            ValidationError: by field.
+        """
+        if mistakes := self.mistakes:
+            raise ValidationError(dict(mistakes))
+
+    @property
+    def mistakes(self) -> Mistakes:
+        """What is wrong with the queue's URL or region, by field."""
+        return queue_mistakes(url=self.url, region=self.region)
 
 
 class DeadLetter(models.Model):

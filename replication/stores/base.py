@@ -193,6 +193,11 @@ class ReplicaAttributes:
     acl: str = ""  # OSS's name: private, public-read, public-read-write, default
     encryption: Encryption | None = None
 
+    @property
+    def is_public(self) -> bool:
+        """Whether the object's ACL lets anyone read it."""
+        return self.acl.startswith("public-")
+
 
 @dataclass(frozen=True)
 class Receipt:

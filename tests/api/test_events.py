@@ -259,6 +259,9 @@ def test_the_test_message_of_s3_is_accepted_and_creates_no_job(caller):
         ('{"domain": "x.example.com", "key": "\\ud800"}', "not valid Unicode"),
         ([{"domain": "x.example.com", "key": "a"}] * (MAX_EVENTS + 1), "1,001 events"),
         ({"Records": [{"eventVersion": "3.0"}]}, "only 2.x is known"),
+        ({"Records": [{"eventSource": "aws:sqs", "body": "{}"}]}, "let s3sync poll that queue"),
+        ({"Records": [{"eventSource": "aws:ses"}]}, "a record of aws:ses, not of S3"),
+        ({"Type": "SubscriptionConfirmation", "TopicArn": "t"}, "confirm the subscription"),
         (EVENTBRIDGE | {"detail": {"bucket": {"name": "a\0"}, "object": {"key": "a"}}}, "NUL"),
         (
             EVENTBRIDGE | {"detail": {"bucket": {"name": "\ud800"}, "object": {"key": "a"}}},

@@ -57,6 +57,14 @@ EVENTS = {
     "s3": s3_event("a+b%2Bc.jpg"),
     "sns": sns_event(s3_event("a+b%2Bc.jpg")),
     "eventbridge": EVENTBRIDGE_EVENT,
+    "list": [s3_event("a+b%2Bc.jpg")],  # as a pipe invokes a function
+    "list of sns": [sns_event(s3_event("a+b%2Bc.jpg"))],
+}
+SQS_RECORD = {
+    "messageId": "m",
+    "body": json.dumps(s3_event("a")),
+    "eventSource": "aws:sqs",
+    "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:photos",
 }
 
 
@@ -253,6 +261,44 @@ def test_a_bad_sns_message_takes_no_other_with_it_and_has_the_number_of_its_dead
     take_messages(queue, [message])
     letters = DeadLetter.objects.order_by("record").values_list("record", flat=True)
     assert list(letters) == printed == [0, 4, 6, 7]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "event", [{"Records": [SQS_RECORD]}, [SQS_RECORD]], ids=["by a queue", "by a pipe"]
+)
+@pytest.mark.usefixtures("served")
+def test_a_record_of_sqs_says_to_let_s3sync_poll_the_queue(function, event):
+    with pytest.raises(function.Refused, match="let s3sync poll that queue"):
+        function.handler(event, Context())
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("served")
+def test_a_bad_item_of_a_list_takes_no_other_with_it_and_has_the_number_of_its_dead_letter(
+    function, capsys
+):
+    a_rule(domain="files.example.com")
+    event = [s3_event("a"), 3, SQS_RECORD, s3_event("b", "c"), "text"]
+    with pytest.raises(function.Refused, match="3 of 6 records are refused"):
+        function.handler(event, Context())
+    assert set(TransferJob.objects.values_list("key", flat=True)) == {"a", "b", "c"}
+    printed = sorted(number for numbers in refusals_printed(capsys) for number in numbers)
+
+    record = json.dumps({"requestContext": {}, "requestPayload": event})
+    queue = EventQueue.objects.create(name="failed", url="https://q/1", region="r")
+    message = Message("m", receipt_handle="r", body=record, sent_at=datetime.now(UTC))
+    take_messages(queue, [message])
+    letters = DeadLetter.objects.order_by("record").values_list("record", flat=True)
+    assert list(letters) == printed == [1, 2, 5]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("event", ["text", 3, None, True])
+@pytest.mark.usefixtures("served")
+def test_an_event_that_is_no_object_is_refused_with_a_reason(function, event):
+    with pytest.raises(function.Refused, match=r"1 of 1 records are refused.*eventVersion"):
+        function.handler(event, Context())
 
 
 def test_a_refused_call_keeps_no_other_call_from_being_sent(function, server, monkeypatch, capsys):

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from replication.intake.matching import AnnouncedEvent, look_again, take_events
-from replication.intake.s3_events import ObjectEvent
+from replication.intake.object_events import ObjectEvent
 from replication.mapping.keys import original_key
 from replication.mapping.metadata import original_content_headers, original_metadata
 from replication.mapping.ownership import source_mark

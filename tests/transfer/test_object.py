@@ -397,7 +397,7 @@ def test_a_connection_that_breaks_in_the_response_headers_is_retried(
         ("503 Service Unavailable", "", ErrorCode.SOURCE_THROTTLED),
         ("502 Bad Gateway", "", ErrorCode.SOURCE_UNAVAILABLE),
         ("400 Bad Request", "RequestTimeout", ErrorCode.SOURCE_UNREACHABLE),
-        ("400 Bad Request", "InvalidRequest", ErrorCode.SOURCE_CUSTOMER_KEY),
+        ("400 Bad Request", "InvalidRequest", ErrorCode.SOURCE_INVALID_REQUEST),
         ("400 Bad Request", "ExpiredToken", ErrorCode.SOURCE_CREDENTIALS),
         ("400 Bad Request", "KMS.DisabledException", ErrorCode.SOURCE_KMS),
         ("301 Moved Permanently", "PermanentRedirect", ErrorCode.SOURCE_WRONG_REGION),

@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from replication.cluster.database import why_not_ready
 from replication.errors import MEANINGS, ErrorCode, ReplicationError
 from replication.intake.matching import KeysOutsideRule, look_again
-from replication.intake.s3_events import UnparseableMessage, check_key
+from replication.intake.message_fields import UnparseableMessage, check_key
 from replication.models import ReplicationRule
 from replication.tools.verify import Comparison, Verified, verify, would_be_repaired
 

@@ -11,9 +11,19 @@ from replication.stores.exchange_errors import destination_code
 from replication.stores.transport import TransportError
 
 # https://help.aliyun.com/document_detail/32005.html
+# https://www.alibabacloud.com/help/en/oss/user-guide/http-403-error-code
 _CODES = {
     "AccessDenied": ErrorCode.DESTINATION_ACCESS_DENIED,
-    "UserDisable": ErrorCode.DESTINATION_ACCESS_DENIED,
+    "BucketNotBelongTo": ErrorCode.DESTINATION_ACCESS_DENIED,
+    "InDebt": ErrorCode.DESTINATION_ACCOUNT,
+    "InDebtOverdue": ErrorCode.DESTINATION_ACCOUNT,
+    "UserDisable": ErrorCode.DESTINATION_ACCOUNT,
+    "BucketDisable": ErrorCode.DESTINATION_ACCOUNT,
+    "AbnormalBucketOwnerStatus": ErrorCode.DESTINATION_ACCOUNT,
+    "SecondLevelDomainForbidden": ErrorCode.DESTINATION_ENDPOINT,
+    "NonStandardHostForbidden": ErrorCode.DESTINATION_ENDPOINT,
+    "CnameDenied": ErrorCode.DESTINATION_ENDPOINT,
+    "PermanentRedirect": ErrorCode.DESTINATION_ENDPOINT,
     "NoSuchBucket": ErrorCode.DESTINATION_BUCKET_MISSING,
     "InvalidBucketName": ErrorCode.DESTINATION_BUCKET_MISSING,
     "InvalidAccessKeyId": ErrorCode.DESTINATION_CREDENTIALS,
@@ -21,8 +31,10 @@ _CODES = {
     "InvalidSecurityToken": ErrorCode.DESTINATION_CREDENTIALS,
     "SecurityTokenExpired": ErrorCode.DESTINATION_CREDENTIALS,
     "SecurityTokenNotSupported": ErrorCode.DESTINATION_CREDENTIALS,
+    "AccessKeyIdAndSecurityTokenNotMatch": ErrorCode.DESTINATION_CREDENTIALS,
     "RequestTimeTooSkewed": ErrorCode.DESTINATION_CLOCK,
     "KmsServiceNotEnabled": ErrorCode.DESTINATION_KMS,
+    "UbsmsInvalidBid": ErrorCode.DESTINATION_KMS,  # KMS is not activated
     "InvalidEncryptionAlgorithmError": ErrorCode.DESTINATION_KMS,
     "InvalidEncryptionRequest": ErrorCode.DESTINATION_KMS,
     "KeyNotFound": ErrorCode.DESTINATION_KMS,
@@ -60,6 +72,9 @@ _WRONG_ENDPOINT_ECS = {
 _KMS_ECS = "0005-"
 _TAG_ECS = "0010-"
 
+# Block Public Access refuses a public ACL. OSS's code for it is AccessDenied.
+_PUBLIC_ACL_EC = "0016-00000901"
+
 _NO_SUCH_KEY_EC = "0026-00000001"
 
 _DELAY_HEADER = "x-oss-qos-delay-time"  # milliseconds
@@ -71,12 +86,15 @@ _GATEWAY_STATUSES = {502, 504}
 FAILURES = (oss2.exceptions.OssError, TransportError, ElementTree.ParseError)
 
 
-def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
+def raise_translated(
+    error: Exception, *, is_write: bool, sets_public_acl: bool = False
+) -> NoReturn:
     """Raise the ReplicationError for one of FAILURES.
 
     Args:
         is_write: the request changes an object, and was handed to the transport with its whole
             body. So OSS may carry it out even without an answer.
+        sets_public_acl: the request makes an object public.
     """
     if isinstance(error, TransportError):
         raise ReplicationError(
@@ -90,10 +108,15 @@ def raise_translated(error: Exception, *, is_write: bool) -> NoReturn:
         ) from error
     if isinstance(error, oss2.exceptions.ClientError):
         raise ReplicationError(ErrorCode.DESTINATION_REFUSED, error.body) from error
-    detail = f"{error.status} {error.code}: {error.message}"
+    ec = _ec(error)
+    detail = f"{error.status} {error.code or ''}: {error.message or ''}"
+    code = _error_code(error)
+    if code is ErrorCode.DESTINATION_ACCESS_DENIED and sets_public_acl and not ec:
+        # Without an EC, nothing tells a missing grant from Block Public Access: the hint has both.
+        code = ErrorCode.DESTINATION_PUBLIC_ACCESS
     raise ReplicationError(
-        _error_code(error),
-        f"{detail} (EC {error.ec})" if error.ec else detail,
+        code,
+        f"{detail} (EC {ec})" if ec else detail,
         request_id=error.request_id,
         retry_after_seconds=parse_retry_after(
             error.headers.get(_DELAY_HEADER, ""), unit_seconds=0.001
@@ -113,12 +136,15 @@ def _error_code(error: oss2.exceptions.OssError) -> ErrorCode:
 
 def _by_code(error: oss2.exceptions.OssError) -> ErrorCode | None:
     """Translate OSS's own codes; None for an unknown code."""
+    ec = _ec(error)
     # OSS names the right endpoint if ours is wrong.
-    if "Endpoint" in error.details or error.ec in _WRONG_ENDPOINT_ECS:
+    if "Endpoint" in error.details or ec in _WRONG_ENDPOINT_ECS:
         return ErrorCode.DESTINATION_ENDPOINT
-    if error.ec.startswith(_KMS_ECS) and error.status < 500:
+    if ec == _PUBLIC_ACL_EC:
+        return ErrorCode.DESTINATION_PUBLIC_ACCESS
+    if ec.startswith(_KMS_ECS) and error.status < 500:
         return ErrorCode.DESTINATION_KMS
-    if error.ec.startswith(_TAG_ECS) and error.status == 400:
+    if ec.startswith(_TAG_ECS) and error.status == 400:
         return ErrorCode.METADATA_INCOMPATIBLE
     return _CODES.get(error.code)
 
@@ -130,12 +156,20 @@ def _by_status(error: oss2.exceptions.OssError) -> ErrorCode:
         return ErrorCode.DESTINATION_UNREACHABLE
     if error.status >= 500:
         return ErrorCode.DESTINATION_UNAVAILABLE
+    if error.status == 401:
+        return ErrorCode.DESTINATION_CREDENTIALS
+    if error.status == 403:
+        return ErrorCode.DESTINATION_ACCESS_DENIED
     return ErrorCode.UNEXPECTED
 
 
 def is_missing(error: Exception) -> bool:
     """Whether OSS clearly says that there is no such object; for a HEAD, a header may say so."""
     return isinstance(error, oss2.exceptions.ServerError) and (
-        error.status == 404
-        and (error.code == "NoSuchKey" or error.headers.get("x-oss-ec") == _NO_SUCH_KEY_EC)
+        error.status == 404 and (error.code == "NoSuchKey" or _ec(error) == _NO_SUCH_KEY_EC)
     )
+
+
+def _ec(error: oss2.exceptions.OssError) -> str:
+    """The EC, which is finer than the code. The answer to a HEAD has it in a header."""
+    return error.ec or error.headers.get("x-oss-ec", "")

@@ -36,23 +36,32 @@ class OssStore:
     def __init__(
         self, *, bucket: str, endpoint: str, region: str, addressing: str, profile: str
     ) -> None:
-        self._bucket = oss2.Bucket(
-            oss2.ProviderAuthV4(_provider(access_key(profile))),
-            endpoint,
-            bucket,
-            is_cname=addressing == Addressing.CUSTOM_DOMAIN,
-            is_path_style=addressing == Addressing.PATH,
-            region=region,
-            session=OssSession(new_pool()),
-            # transfer/verified_body.py computes the CRC-64 while it reads, and compares it.
-            enable_crc=False,
-        )
+        credentials = oss2.ProviderAuthV4(_provider(access_key(profile)))
+        try:
+            self._bucket = oss2.Bucket(
+                credentials,
+                endpoint,
+                bucket,
+                is_cname=addressing == Addressing.CUSTOM_DOMAIN,
+                is_path_style=addressing == Addressing.PATH,
+                region=region,
+                session=OssSession(new_pool()),
+                # transfer/verified_body.py computes the CRC-64 while it reads, and compares it.
+                enable_crc=False,
+            )
+        except (oss2.exceptions.ClientError, ValueError) as error:
+            detail = f"oss2 does not accept the bucket {bucket!r} at {endpoint!r}"
+            raise ReplicationError(ErrorCode.DESTINATION_BUCKET_MISSING, detail) from error
 
     def put(self, key: str, body: Body, attributes: ReplicaAttributes) -> Receipt:
         """Write the whole object by one PUT; see DestinationStore."""
         headers = request_headers(attributes)
         return _receipt(
-            _send_body(body, lambda data: self._bucket.put_object(key, data, headers=headers))
+            _send_body(
+                body,
+                lambda data: self._bucket.put_object(key, data, headers=headers),
+                sets_public_acl=attributes.is_public,
+            )
         )
 
     def set_tags(self, key: str, tags: Mapping[str, str]) -> Receipt | None:
@@ -80,7 +89,8 @@ class OssStore:
         # Treated as a read: without an answer it may leave an unfinished upload, but no object
         # changes.
         answer = _read(
-            lambda: self._bucket.init_multipart_upload(key, headers=headers, params=_URL_ENCODED)
+            lambda: self._bucket.init_multipart_upload(key, headers=headers, params=_URL_ENCODED),
+            sets_public_acl=attributes.is_public,
         )
         return str(answer.upload_id)
 
@@ -169,12 +179,12 @@ class _TrackedBody:
         return data
 
 
-def _read(request: Callable[[], _Answer]) -> _Answer:
+def _read(request: Callable[[], _Answer], *, sets_public_acl: bool = False) -> _Answer:
     """Make a request that changes no object."""
     try:
         return request()
     except FAILURES as error:
-        raise_translated(error, is_write=False)
+        raise_translated(error, is_write=False, sets_public_acl=sets_public_acl)
 
 
 def _read_if_exists(request: Callable[[], Any]) -> Any:
@@ -205,13 +215,15 @@ def _write_if_exists(request: Callable[[], Any]) -> Any:
         raise_translated(error, is_write=True)
 
 
-def _send_body(body: Body, request: Callable[[Any], _Answer]) -> _Answer:
+def _send_body(
+    body: Body, request: Callable[[Any], _Answer], *, sets_public_acl: bool = False
+) -> _Answer:
     """Make a request that carries this body."""
     tracked = _TrackedBody(body)
     try:
         return request(tracked)
     except FAILURES as error:
-        raise_translated(error, is_write=tracked.is_handed_over)
+        raise_translated(error, is_write=tracked.is_handed_over, sets_public_acl=sets_public_acl)
 
 
 def _receipt(answer: Any) -> Receipt:

@@ -6,8 +6,11 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     CredentialRetrievalError,
+    EndpointProviderError,
     HTTPClientError,
+    InvalidRegionError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
 )
 from botocore.exceptions import ConnectionError as ConnectError
@@ -23,13 +26,22 @@ _CODES = {
     "NoSuchBucket": ErrorCode.SOURCE_BUCKET_MISSING,
     "InvalidBucketName": ErrorCode.SOURCE_BUCKET_MISSING,
     "AccessDenied": ErrorCode.SOURCE_ACCESS_DENIED,
-    "AllAccessDisabled": ErrorCode.SOURCE_ACCESS_DENIED,
-    "AccountProblem": ErrorCode.SOURCE_ACCESS_DENIED,
+    "AccountProblem": ErrorCode.SOURCE_ACCOUNT,
+    "AllAccessDisabled": ErrorCode.SOURCE_ACCOUNT,
+    "NotSignedUp": ErrorCode.SOURCE_ACCOUNT,
+    "InvalidPayer": ErrorCode.SOURCE_ACCOUNT,
+    "OptInRequired": ErrorCode.SOURCE_ACCOUNT,
+    "UserSuspended": ErrorCode.SOURCE_ACCOUNT,  # by Ceph
+    # By Huawei OBS. AWS answers AccessDenied, as for a missing grant.
+    "RequestPayerDenied": ErrorCode.SOURCE_REQUESTER_PAYS,
     "InvalidAccessKeyId": ErrorCode.SOURCE_CREDENTIALS,
     "SignatureDoesNotMatch": ErrorCode.SOURCE_CREDENTIALS,
     "TokenRefreshRequired": ErrorCode.SOURCE_CREDENTIALS,
     "InvalidToken": ErrorCode.SOURCE_CREDENTIALS,
     "ExpiredToken": ErrorCode.SOURCE_CREDENTIALS,
+    "InvalidSecurity": ErrorCode.SOURCE_CREDENTIALS,
+    "InvalidClientTokenId": ErrorCode.SOURCE_CREDENTIALS,
+    "UnrecognizedClientException": ErrorCode.SOURCE_CREDENTIALS,
     "RequestTimeTooSkewed": ErrorCode.SOURCE_CLOCK,
     "InvalidObjectState": ErrorCode.SOURCE_ARCHIVED,
     "PermanentRedirect": ErrorCode.SOURCE_WRONG_REGION,
@@ -54,7 +66,7 @@ FAILURES = (ClientError, BotoCoreError, TransportError)
 
 
 def raise_translated(error: Exception, *, request_of_broken: str = "") -> NoReturn:
-    """Raise the ObjectMissing or ReplicationError for one of FAILURES.
+    """Raise the ObjectMissing or ReplicationError for one of FAILURES, or boto3's ValueError.
 
     Args:
         request_of_broken: S3's id of the request whose answer failed after its head.
@@ -69,6 +81,11 @@ def raise_translated(error: Exception, *, request_of_broken: str = "") -> NoRetu
         ) from error
     if isinstance(error, _NO_CREDENTIALS):
         raise ReplicationError(ErrorCode.SOURCE_CREDENTIALS, str(error)) from error
+    if isinstance(error, InvalidRegionError):
+        raise ReplicationError(ErrorCode.SOURCE_WRONG_REGION, str(error)) from error
+    # boto3 can't make a URL of the bucket's name and the endpoint; it checks a key as we do.
+    if isinstance(error, ParamValidationError | EndpointProviderError | ValueError):
+        raise ReplicationError(ErrorCode.SOURCE_BUCKET_MISSING, str(error)) from error
     if isinstance(error, HTTPClientError | ConnectError):
         raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, str(error)) from error
     raise ReplicationError(ErrorCode.UNEXPECTED, f"{type(error).__name__}: {error}") from error
@@ -89,8 +106,9 @@ def _raise_error_answer(error: ClientError) -> NoReturn:
     elif name.startswith("KMS.") and status < 500:
         code = ErrorCode.SOURCE_KMS
     elif name == "InvalidRequest" and status == 400:
-        # S3 answers this to a GET of an SSE-C object without its key.
-        code = ErrorCode.SOURCE_CUSTOMER_KEY
+        code = ErrorCode.SOURCE_INVALID_REQUEST
+    elif status == 401:
+        code = ErrorCode.SOURCE_CREDENTIALS
     elif status == 403:
         # Also if only the KMS key is denied: nothing but S3's message would tell that apart.
         code = ErrorCode.SOURCE_ACCESS_DENIED

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -49,7 +49,7 @@ class S3Store:
             self._client = aws_client(
                 "s3", region=region, endpoint_url=endpoint_url, profile=profile
             )
-        except BotoCoreError as error:
+        except (BotoCoreError, ValueError) as error:  # not a region, or not an address
             raise_translated(error)
         self._etags = _etag_kind(bucket, self._client.meta.endpoint_url)
         for operation in ("GetObject", "HeadObject"):
@@ -66,7 +66,7 @@ class S3Store:
         try:
             return self._get(key, {})
         except FAILURES as error:
-            raise_translated(error)
+            self._raise_translated(error)
 
     def open_range(self, key: str, *, first_byte: int, last_byte: int, pin: ObjectInfo) -> S3Object:
         """Open a range of exactly this object; see SourceStore."""
@@ -94,7 +94,7 @@ class S3Store:
             found = self._get(key, headers, version_id=pin.version_id)
         except FAILURES as error:
             try:
-                raise_translated(error)
+                self._raise_translated(error)
             except ObjectMissing as missing:
                 raise _gone(missing) from error
         try:
@@ -110,6 +110,34 @@ class S3Store:
             found.close()
             raise
         return found
+
+    def _raise_translated(self, error: Exception) -> NoReturn:
+        """Raise the ObjectMissing or ReplicationError for a GET of an object that failed.
+
+        S3 calls a GET of an SSE-C object without its key an invalid request, and says nothing else
+        that a program can read. It has other reasons too, but they concern every request to the
+        bucket: an endpoint with Transfer Acceleration, a kind of bucket that the endpoint does not
+        serve. So a request for the bucket tells them apart.
+        """
+        try:
+            raise_translated(error)
+        except ReplicationError as refused:
+            is_of_object = refused.code is ErrorCode.SOURCE_INVALID_REQUEST and self._is_served()
+            if not is_of_object:
+                raise
+            raise ReplicationError(
+                ErrorCode.SOURCE_CUSTOMER_KEY, refused.detail, request_id=refused.request_id
+            ) from error
+
+    def _is_served(self) -> bool:
+        """Whether S3 serves requests for the bucket, or refuses them for a reason of their own."""
+        try:
+            run_blocking(partial(self._client.head_bucket, Bucket=self._bucket))
+        except ClientError as error:
+            return error.response["ResponseMetadata"].get("HTTPStatusCode") != 400
+        except BotoCoreError as error:
+            raise_translated(error)
+        return True
 
     def _get(self, key: str, headers: Mapping[str, str], *, version_id: str = "") -> S3Object:
         if not self._uses_boto3:

@@ -1,10 +1,9 @@
 """Checks of endpoints and identities, on which all other checks of a rule depend."""
 
-import re
 from urllib.parse import urlsplit
 
 from replication.errors import ReplicationError
-from replication.models import Addressing, Destination, EventQueue, Source
+from replication.models import Destination, EventQueue, Source
 from replication.stores.credentials import DEFAULT_PROFILE, access_key
 from replication.stores.factory import destination_store
 from replication.tools.doctor import aws
@@ -14,6 +13,7 @@ from replication.tools.doctor.findings import (
     Findings,
     failed,
     from_error,
+    mistaken,
     passed,
     unknown,
     warned,
@@ -22,16 +22,16 @@ from replication.tools.doctor.reachability import check_reachability
 from replication.tools.provisioning import ProvisioningError
 from replication.tools.provisioning.arns import queue_address
 
-# https://help.aliyun.com/document_detail/31837.html. Acceleration endpoints name no region.
-_OSS_HOST = re.compile(r"oss-(?!accelerate)([a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com")
-_SQS_HOST = re.compile(r"sqs\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
-
 # Enough of an access key's id to recognise it. The id is no secret, but reports are passed around.
 _SHOWN_CHARACTERS = 4
 
 
 def check_source_endpoint(source: Source) -> Findings:
     """Check the address of S3, or of the server that the source names as its endpoint."""
+    wrong = {name: text for name, text in source.mistakes.items() if name != "bucket"}
+    if wrong:
+        yield from mistaken(wrong, of="source")
+        return
     try:
         url = aws.s3_url(source)
     except Refusal as refusal:
@@ -49,45 +49,25 @@ def check_source_endpoint(source: Source) -> Findings:
 
 def check_queue_endpoint(row: EventQueue) -> Findings:
     """Check the address of SQS that the queue's URL names."""
+    if row.mistakes:
+        yield from mistaken(row.mistakes, of="queue")
+        return
     try:
         queue_address(row.url, region=row.region, name=row.name)
     except ProvisioningError as error:
         yield failed(Check.ADDRESS, error.what, fix=error.hint)
         return
-    named = _SQS_HOST.fullmatch(urlsplit(row.url).hostname or "")
-    if named and named[1] != row.region:
-        yield failed(
-            Check.ADDRESS,
-            f"the queue's URL is in {named[1]}, but the queue's region is set to {row.region}",
-            fix=f"Set the queue's region to {named[1]}, or correct its URL.",
-        )
-        return
-    yield from check_reachability(row.url)
+    yield from check_reachability(row.url, use_proxy=True)
 
 
 def check_destination_endpoint(destination: Destination) -> Findings:
     """Check that endpoint, region and addressing fit each other; then that OSS is reachable."""
+    wrong = {name: text for name, text in destination.mistakes.items() if name != "bucket"}
+    if wrong:
+        yield from mistaken(wrong, of="destination")
+        return
     address = urlsplit(destination.endpoint)
     host = address.hostname or ""
-    named = _OSS_HOST.fullmatch(host)
-    if named and named[1] != destination.region:
-        yield failed(
-            Check.ADDRESS,
-            f"the endpoint {host} is in {named[1]}, but the destination's region is set to "
-            f"{destination.region}: a V4 signature is valid in one region only",
-            fix=f"Set the destination's region to {named[1]}, or its endpoint to that of "
-            f"{destination.region}.",
-        )
-        return
-    if host.endswith(".aliyuncs.com") and destination.addressing != Addressing.VIRTUAL_HOST:
-        yield failed(
-            Check.ADDRESS,
-            f"{host} is an address of OSS itself, but the destination's addressing is set to "
-            f"'{destination.addressing}'",
-            fix="Set the destination's addressing to 'virtual_host'; or, for a custom domain, set "
-            "the endpoint to that domain, which must be bound to the bucket.",
-        )
-        return
     if host.endswith(".aliyuncs.com") and address.scheme == "http":
         yield warned(
             Check.ADDRESS,
@@ -138,17 +118,14 @@ def check_aws_identity(profile: str, *, region: str, is_aws: bool) -> Findings:
 def check_oss_identity(destination: Destination) -> Findings:
     """Check which access key signs for OSS. The first write shows whether OSS knows the key."""
     profile = destination.credential_profile
+    if destination.mistakes:
+        yield from mistaken(destination.mistakes, of="destination")
+        return
     try:
         key = access_key(profile)
         destination_store(destination)
     except ReplicationError as error:
         yield from_error(Check.CREDENTIALS, error)
-    except ValueError as error:  # oss2 refuses the endpoint or the bucket's name
-        yield failed(
-            Check.ADDRESS,
-            f"oss2 refuses the destination's endpoint or bucket name: {error}",
-            fix="Correct the destination's bucket name or endpoint.",
-        )
     else:
         whose = f"access key {_shown(key.id)}" if key else "OSS_ACCESS_KEY_ID of the environment"
         yield passed(Check.CREDENTIALS, f"profile {profile!r} is {whose}")

@@ -1,6 +1,6 @@
 """Doctor's findings: what each check found, and the fix."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -124,6 +124,17 @@ def failed(check: Check, found: str, *, fix: str) -> Finding:
 def unknown(check: Check, found: str, *, fix: str = "") -> Finding:
     """Doctor can't tell."""
     return Finding(Level.UNKNOWN, check, found, fix)
+
+
+def mistaken(mistakes: Mapping[str, str], *, of: str) -> Findings:
+    """Findings of the mistakes in a row's names, by field. `of` is the kind of the row."""
+    for name, mistake in mistakes.items():
+        field = name.replace("_", " ").replace("url", "URL")
+        yield failed(
+            Check.ADDRESS,
+            f"the {of}'s {field} can't be used: {mistake}",
+            fix=f"Correct the {of}'s {field} in the admin or in the rules file.",
+        )
 
 
 def from_error(check: Check, error: ReplicationError, *, fix: str = "") -> Finding:

@@ -18,6 +18,7 @@ from replication.tools.doctor.findings import (
     Level,
     failed,
     from_error,
+    mistaken,
     passed,
     unknown,
     warned,
@@ -38,6 +39,9 @@ _OBJECT_ERRORS = {
 def check_source(rule: ReplicationRule) -> Findings:
     """Read from the rule's source as a transfer does."""
     missing_key = f"{rule.source_prefix}s3sync-doctor/{uuid4()}{rule.source_suffix}"
+    if rule.source.mistakes:
+        yield from mistaken(rule.source.mistakes, of="source")
+        return
     try:
         store = source_store(rule.source)
         if rule.source.kind == SourceKind.HTTP:

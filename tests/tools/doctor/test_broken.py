@@ -150,6 +150,20 @@ def with_an_object(then: Break) -> Break:
 
 SOURCE = [
     Broken(
+        "region that is none",
+        source(region="us east 1"),
+        "address",
+        "A region looks like ap-east-1",
+        "Correct the source's region in the admin or in the rules file",
+    ),
+    Broken(
+        "host that boto3 does not take",
+        source(endpoint_url="http://my_minio:9000"),
+        "address",
+        "boto3 does not accept the host name 'my_minio'",
+        "Correct the source's endpoint URL",
+    ),
+    Broken(
         "no such bucket",
         source(bucket="not-to-be-found"),
         "source.read",
@@ -351,8 +365,8 @@ QUEUE = [
         "region other than in the URL",
         queue(url="https://sqs.eu-west-1.amazonaws.com/123456789012/s3sync"),
         "address",
-        "the queue's URL is in eu-west-1, but the queue's region is set to us-east-1",
-        "Set the queue's region to eu-west-1",
+        "The queue's URL is in eu-west-1: set the region to eu-west-1",
+        "Correct the queue's region",
     ),
     Broken(
         "no dead-letter queue",
@@ -537,7 +551,7 @@ DESTINATION = [
         destination(endpoint="https://oss-cn-beijing.aliyuncs.com"),
         "address",
         "is in cn-beijing, but the destination's region is set to cn-hangzhou",
-        "Set the destination's region to cn-beijing",
+        "Correct the destination's endpoint",
     ),
     Broken(
         "endpoint of OSS as custom domain",
@@ -545,8 +559,22 @@ DESTINATION = [
             endpoint="https://oss-cn-hangzhou-internal.aliyuncs.com", addressing="custom_domain"
         ),
         "address",
-        "the destination's addressing is set to 'custom_domain'",
-        "Set the destination's addressing to 'virtual_host'",
+        "is an address of OSS itself: choose 'virtual_host'",
+        "Correct the destination's addressing",
+    ),
+    Broken(
+        "bucket as a URL in OSS",
+        destination(bucket="oss://replica"),
+        "address",
+        "Enter the bucket's name alone: replica.",
+        "Correct the destination's bucket in the admin or in the rules file",
+    ),
+    Broken(
+        "IPv6 address of OSS",
+        destination(endpoint="http://[::1]:9000"),
+        "address",
+        "oss2 does not accept '::1'",
+        "Correct the destination's endpoint",
     ),
     Broken(
         "KMS key that does not exist",
@@ -610,3 +638,17 @@ def test_doctor_reports_the_cause_with_its_fix_and_nothing_else(
     assert broken.found in found["found"]
     assert broken.fix in found["fix"]
     assert report.status == (1 if broken.level == "fail" else 0)
+
+
+@pytest.mark.parametrize(
+    "bucket", ["s3://photos", "photos/2026", "arn:aws:s3:us-east-1:123456789012:accesspoint/p"]
+)
+def test_doctor_names_a_bucket_that_is_older_than_the_check_of_its_name(
+    green: Green, bucket: str
+) -> None:
+    green.change(green.source, bucket=bucket)
+    report = doctor("--profile", "default")
+    named = [each for each in report.bad if each["check"] == "address"]
+    assert len(named) == 1
+    assert "the source's bucket can't be used: " in named[0]["found"]
+    assert not [each for each in report.bad if each["check"] == "incomplete"], report.bad

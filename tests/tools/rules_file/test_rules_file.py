@@ -161,11 +161,11 @@ sources:
 def test_text_that_looks_like_a_number_or_a_date_is_taken_literally():
     apply_rules("""
 sources:
-  - {name: 2024-01-01, bucket: 0123, region: 1.50}
+  - {name: 2024-01-01, bucket: 0123, region: 1e5}
   - {name: yes, bucket: 1_000, region: off}
 """)
     assert list(Source.objects.values_list("name", "bucket", "region")) == [
-        ("2024-01-01", "0123", "1.50"),
+        ("2024-01-01", "0123", "1e5"),
         ("yes", "1_000", "off"),
     ]
 
@@ -345,14 +345,14 @@ def test_mistakes_in_domains_are_reported_with_their_lines():
     assert mistakes("""\
 sources:
   - name: a
-    bucket: a
+    bucket: aaa
     region: r
     domains:
       - x.example.com
       - https://y.example.com
       - x.example.com
   - name: b
-    bucket: b
+    bucket: bbb
     region: r
     domains: [x.example.com]
 """) == [
@@ -591,3 +591,48 @@ def test_every_field_is_documented():
         elif section and (row := re.match(r"\| `(\w+)`", line)):
             documented.setdefault(section, set()).add(row[1])
     assert documented == {section.name: set(section.field_names) for section in SECTIONS}
+
+
+# -- names that only fail when they are used ---------------------------------------------------
+
+
+def test_names_that_no_sdk_takes_are_refused_each_at_its_line():
+    found = mistakes("""\
+sources:
+  - {name: url, bucket: 's3://photos', region: us-east-1}
+  - {name: folder, bucket: photos/2026, region: us-east-1}
+  - {name: arn, bucket: 'arn:aws:s3:::photos', region: us-east-1}
+destinations:
+  - {name: url, bucket: 'oss://photos', endpoint: 'https://oss-cn-hangzhou.aliyuncs.com', region: cn-hangzhou}
+  - {name: six, bucket: photos, endpoint: 'http://[::1]:9000', region: cn-hangzhou, addressing: path}
+""")  # noqa: E501 - as an operator wrote it
+    folder = "A folder belongs in the rule's source prefix."
+    assert found == [
+        "2: sources[0].bucket: Enter the bucket's name alone: photos.",
+        f"3: sources[1].bucket: Enter the bucket's name alone: photos. {folder}",
+        "4: sources[2].bucket: Enter the bucket's name instead of its ARN: photos.",
+        "6: destinations[0].bucket: Enter the bucket's name alone: photos.",
+        "7: destinations[1].endpoint: oss2 does not accept '::1' as a host: enter a host name or "
+        "an IPv4 address.",
+    ]
+
+
+def test_access_points_are_refused_because_events_name_the_bucket():
+    found = mistakes("""\
+sources:
+  - {name: by-arn, bucket: 'arn:aws:s3:us-east-1:123456789012:accesspoint/photos', region: us-east-1}
+  - {name: by-alias, bucket: photos-abcdefghijklmnopqrstuvwxyz123456-s3alias, region: us-east-1}
+""")  # noqa: E501 - as an operator wrote it
+    assert [text.partition(": ")[0] for text in found] == ["2", "3"]
+    for text in found:
+        assert "Enter the name of the bucket behind it: S3's events name the bucket" in text
+
+
+def test_the_fields_of_a_queue_must_fit_each_other():
+    [found] = mistakes("""\
+queues:
+  - name: q
+    url: https://sqs.eu-west-1.amazonaws.com/123456789012/s3sync
+    region: us-east-1
+""")
+    assert found.startswith("4: queues[0].region: The queue's URL is in eu-west-1")
