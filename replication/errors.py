@@ -180,7 +180,8 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.SOURCE_ARCHIVED: Meaning(
         _PERMANENT,
         _OBJECT,
-        "The object is archived (GLACIER or DEEP_ARCHIVE) and can't be read until it is restored.",
+        "The object is archived (GLACIER, DEEP_ARCHIVE, or an archive tier of "
+        "INTELLIGENT_TIERING) and can't be read until it is restored.",
         "Restore the object in S3; then retry. Or set the rule to restore archived objects.",
     ),
     ErrorCode.SOURCE_RESTORING: Meaning(

@@ -45,7 +45,10 @@ class SourceAdmin(Audited, admin.ModelAdmin):
                 ),
             },
         ),
-        (_("Credentials"), {"fields": ("credential_profile",), "description": PROFILE_HELP}),
+        (
+            _("Credentials"),
+            {"fields": ("credential_profile", "requester_pays"), "description": PROFILE_HELP},
+        ),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Source]:

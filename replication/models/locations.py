@@ -50,6 +50,15 @@ class Source(models.Model):
         validators=[PROFILE],
         help_text=_("The profile that holds the credentials; they are never in the database."),
     )
+    requester_pays = models.BooleanField(
+        _("requester pays"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "For a bucket of another account that makes the requester pay: the account of the "
+            "credential profile is charged for requests and traffic."
+        ),
+    )
 
     class Meta:
         verbose_name = _("source")
@@ -83,7 +92,10 @@ class Source(models.Model):
     def mistakes(self) -> Mistakes:
         """What is wrong with the source's names, by field."""
         if self.kind == SourceKind.HTTP:
-            return web_mistakes(endpoint_url=self.endpoint_url)
+            payer = "Only a bucket of S3 can make the requester pay." if self.requester_pays else ""
+            return web_mistakes(endpoint_url=self.endpoint_url) | (
+                {"requester_pays": payer} if payer else {}
+            )
         return s3_mistakes(bucket=self.bucket, region=self.region, endpoint_url=self.endpoint_url)
 
     @property

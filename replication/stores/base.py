@@ -147,11 +147,14 @@ class SourceStore(Protocol):
                 no longer exists; or any other failure.
         """
 
-    def request_restore(self, key: str, *, days: int, tier: str) -> None:
+    def request_restore(self, key: str, *, days: int, tier: str) -> int | None:
         """Ask for the restore of an archived object; no error if one is under way or not needed.
 
+        Returns how many days the restored object stays readable; None for good, as after a restore
+        from an archive tier of INTELLIGENT_TIERING.
+
         Args:
-            days: how long the restored object stays readable.
+            days: how long the restored object shall stay readable, where S3 lets us choose.
             tier: S3's name: Standard, Bulk or Expedited.
 
         Raises:

@@ -71,6 +71,7 @@ def _source_store(source: Source) -> SourceStore:
         region=source.region,
         endpoint_url=source.endpoint_url,
         profile=source.credential_profile,
+        requester_pays=source.requester_pays,
     )
 
 
@@ -101,14 +102,16 @@ def _errors_of(side: str) -> Iterator[None]:
         raise
 
 
-def _get_store(kind: Callable[..., T], **configuration: str) -> T:
+def _get_store(kind: Callable[..., T], **configuration: str | bool) -> T:
     """Return the store of this configuration, and open it if needed.
 
     Opening may take seconds, while the SDK looks for credentials. So a fiber opens it on a worker
     thread.
     """
-    profile = configuration.get("profile")
-    key = (kind, access_key(profile) if profile is not None else None, *configuration.values())
+    key_of_profile = (
+        access_key(str(configuration["profile"])) if "profile" in configuration else None
+    )
+    key = (kind, key_of_profile, *configuration.values())
     found: T | None = _stores.get(key)
     if found is not None:
         return found

@@ -240,13 +240,14 @@ class Transfer:
             return
         days, tier = self.rule.restore_days, self.rule.restore_tier
         try:
-            self.source.request_restore(self.key, days=days, tier=tier)
+            kept_days = self.source.request_restore(self.key, days=days, tier=tier)
         except ObjectMissing as missing:
             raise ReplicationError(
                 ErrorCode.SOURCE_CHANGED,
                 "the object was deleted meanwhile",
                 request_id=missing.request_id,
             ) from missing
+        how_long = "for good" if kept_days is None else f"for {kept_days} days"
         raise ReplicationError(
-            ErrorCode.SOURCE_RESTORING, f"requested a restore for {days} days, tier {tier}"
+            ErrorCode.SOURCE_RESTORING, f"requested a restore {how_long}, tier {tier}"
         )

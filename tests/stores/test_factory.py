@@ -3,6 +3,7 @@
 import threading
 from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_store_for_a_fiber_is_opened_on_another_thread(monkeypatch: pytest.Mon
     opened_on: SimpleQueue[int] = SimpleQueue()
 
     class Store(S3Store):
-        def __init__(self, **configuration: str) -> None:
+        def __init__(self, **configuration: Any) -> None:
             opened_on.put(threading.get_ident())
             super().__init__(**configuration)
 

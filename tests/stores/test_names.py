@@ -82,12 +82,17 @@ def test_oss2_takes_every_name_without_a_mistake(bucket: str, host: str, port: s
 )
 def test_a_source_with_a_mistake_needs_a_person(changed: dict[str, str], code: ErrorCode) -> None:
     """Such a source may be older than the check."""
-    place = {"bucket": "photos", "region": "us-east-1", "endpoint_url": "http://127.0.0.1:9"}
+    place: dict[str, Any] = {
+        "bucket": "photos",
+        "region": "us-east-1",
+        "endpoint_url": "http://127.0.0.1:9",
+        **changed,
+    }
     with failing(code) as caught:
-        S3Store(**(place | changed), profile="default").open("k")
+        S3Store(**place, profile="default").open("k")
     assert caught.value.disposition is Disposition.PERSON
     with failing(code):
-        S3Store(**(place | changed), profile="default").head("k")
+        S3Store(**place, profile="default").head("k")
 
 
 @pytest.mark.parametrize(

@@ -156,12 +156,12 @@ def test_an_object_that_is_deleted_before_it_is_restored_is_looked_at_again(
         for body, status in ((ARCHIVED, "403 Forbidden"), (GONE, "404 Not Found")):
             s3.answers(body, status=status)
             answers[body] = s3.answer
-        turns = iter([ARCHIVED, GONE, GONE])
-        s3.answer = lambda _target: answers[next(turns)]  # type: ignore[assignment, return-value]
+        turns = iter([ARCHIVED])
+        s3.answer = lambda _target: answers[next(turns, GONE)]  # type: ignore[assignment, return-value]
         road.source.endpoint_url = s3.url
         road.source.save()
         look_at(road, KEY)
-        assert "?restore" in s3.targets[1]
+        assert any("?restore" in target for target in s3.targets)
         with lanes():
             eventually(TransferJob.objects.filter(state=JobState.COMPLETED).exists)
     job = TransferJob.objects.get()

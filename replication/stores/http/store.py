@@ -86,7 +86,7 @@ class HttpStore:
         """Not supported; see SourceStore."""
         raise _unsupported("return an object's tags")
 
-    def request_restore(self, key: str, *, days: int, tier: str) -> None:
+    def request_restore(self, key: str, *, days: int, tier: str) -> int | None:
         """Not supported; see SourceStore."""
         raise _unsupported("restore an archived object")
 

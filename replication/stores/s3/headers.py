@@ -41,7 +41,9 @@ def object_info(headers: Mapping[str, str], *, size_bytes: int, etags: EtagKind)
     version_id = _version(headers)
     storage_class = headers.get("x-amz-storage-class", "STANDARD")
     restore = _restore(headers)
-    is_cold = storage_class in _ARCHIVES or "x-amz-archive-status" in headers
+    # An object that was restored from an archive tier is back in its own tier, without this header.
+    is_in_archive_tier = "x-amz-archive-status" in headers
+    is_in_archive = storage_class in _ARCHIVES and restore != RestoreStatus.DONE
     return ObjectInfo(
         size_bytes=size_bytes,
         etag=etag,
@@ -61,7 +63,7 @@ def object_info(headers: Mapping[str, str], *, size_bytes: int, etags: EtagKind)
         missing_metadata_count=_count(headers, "x-amz-missing-meta"),
         tag_count=_count(headers, "x-amz-tagging-count"),
         storage_class=storage_class,
-        is_archived=is_cold and restore != RestoreStatus.DONE,
+        is_archived=is_in_archive_tier or is_in_archive,
         restore=restore,
         encryption=_encryption(headers),
         last_modified=http_date(headers.get("last-modified", "")),

@@ -34,7 +34,9 @@ def is_directory_bucket(bucket: str) -> bool:
 class S3Reads:
     """GETs objects of one bucket, with the configuration of `client`."""
 
-    def __init__(self, client: Any, credentials: Any, *, bucket: str, pool: Pool) -> None:
+    def __init__(
+        self, client: Any, credentials: Any, *, bucket: str, pool: Pool, requester_pays: bool
+    ) -> None:
         """
         Args:
             credentials: botocore credentials, which renew themselves.
@@ -43,6 +45,7 @@ class S3Reads:
         self._credentials = credentials
         self._bucket = bucket
         self._pool = pool
+        self._payer = {"x-amz-request-payer": "requester"} if requester_pays else {}
         self._cached_base_url = ""
 
     @property
@@ -62,7 +65,7 @@ class S3Reads:
         url = f"{base_url}{quote(key, safe='/~')}"
         if version_id:
             url += f"?versionId={quote(version_id, safe='~')}"
-        request = AWSRequest(method="GET", url=url, headers=headers)
+        request = AWSRequest(method="GET", url=url, headers={**headers, **self._payer})
         # With a Host header the signer does not parse the URL for it, which it does twice.
         request.headers["Host"] = urlsplit(base_url).netloc
         if "Range" not in headers:

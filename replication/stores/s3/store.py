@@ -16,6 +16,7 @@ from replication.stores.s3.errors import FAILURES, raise_translated
 from replication.stores.s3.headers import EtagKind, object_info
 from replication.stores.s3.objects import Body, Boto3Body, S3Object, length_of
 from replication.stores.s3.reads import S3Reads, is_directory_bucket
+from replication.stores.s3.restoring import request_restore
 from replication.stores.transport.fibers import run_blocking
 
 # S3's error codes for a request that was sent to another region than the bucket's.
@@ -28,20 +29,28 @@ _WRONG_REGION_CODES = {
 _AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 _BOTO3_PARAMETERS = {"Range": "Range", "If-Match": "IfMatch"}  # by header
 
-# S3's error codes for a restore of an object that is being restored already, or is not archived.
-_NOTHING_TO_RESTORE_CODES = {"RestoreAlreadyInProgress", "ObjectAlreadyInActiveTierError"}
+_TIERED = "INTELLIGENT_TIERING"  # the storage class that has archive tiers of its own
 
 
 class S3Store:
     """An S3 bucket as a source."""
 
-    def __init__(self, *, bucket: str, region: str, endpoint_url: str, profile: str) -> None:
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        region: str,
+        endpoint_url: str,
+        profile: str,
+        requester_pays: bool = False,
+    ) -> None:
         """
         Raises:
             ReplicationError: CREDENTIAL_PROFILE or SOURCE_CREDENTIALS. There is no store without
                 credentials: it would be kept, and never look for them again.
         """
         self._bucket = bucket
+        self._payer = {"RequestPayer": "requester"} if requester_pays else {}
         try:
             credentials = aws_credentials(region=region, profile=profile)
             if credentials is None:
@@ -58,7 +67,13 @@ class S3Store:
                 _ask_for_checksums,
                 unique_id=f"checksums-{operation}",
             )
-        self._reads = S3Reads(self._client, credentials, bucket=bucket, pool=new_pool())
+        self._reads = S3Reads(
+            self._client,
+            credentials,
+            bucket=bucket,
+            requester_pays=requester_pays,
+            pool=new_pool(),
+        )
         self._uses_boto3 = not self._reads.is_supported
 
     def open(self, key: str) -> S3Object:
@@ -151,6 +166,7 @@ class S3Store:
             else:
                 return self._object(answer.status, answer.headers.lower, answer)
         arguments = {_BOTO3_PARAMETERS[name]: value for name, value in headers.items()}
+        arguments |= self._payer
         if version_id:
             arguments["VersionId"] = version_id
         response = run_blocking(
@@ -167,7 +183,9 @@ class S3Store:
     def head(self, key: str) -> ObjectInfo:
         """Describe the object without its content; see SourceStore."""
         try:
-            response = run_blocking(partial(self._client.head_object, Bucket=self._bucket, Key=key))
+            response = run_blocking(
+                partial(self._client.head_object, Bucket=self._bucket, Key=key, **self._payer)
+            )
         except ClientError as error:
             if not error.response["Error"].get("Code", "").isdecimal():
                 raise_translated(error)
@@ -182,10 +200,11 @@ class S3Store:
 
     def tags(self, key: str, *, version_id: str) -> dict[str, str]:
         """Return the object's tags; see SourceStore."""
-        version = {"VersionId": version_id} if version_id else {}
+        more = {"VersionId": version_id} if version_id else {}
+        more |= self._payer
         try:
             answer = run_blocking(
-                partial(self._client.get_object_tagging, Bucket=self._bucket, Key=key, **version)
+                partial(self._client.get_object_tagging, Bucket=self._bucket, Key=key, **more)
             )
         except (ClientError, BotoCoreError) as error:
             try:
@@ -194,23 +213,16 @@ class S3Store:
                 raise _gone(missing) from error
         return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
 
-    def request_restore(self, key: str, *, days: int, tier: str) -> None:
+    def request_restore(self, key: str, *, days: int, tier: str) -> int | None:
         """Ask for the restore of an archived object; see SourceStore."""
-        request = {"Days": days, "GlacierJobParameters": {"Tier": tier}}
         try:
-            run_blocking(
-                partial(
-                    self._client.restore_object,
-                    Bucket=self._bucket,
-                    Key=key,
-                    RestoreRequest=request,
-                )
-            )
-        except ClientError as error:
-            if error.response["Error"].get("Code") not in _NOTHING_TO_RESTORE_CODES:
-                raise_translated(error)
-        except BotoCoreError as error:
-            raise_translated(error)
+            is_tiered = self.head(key).storage_class == _TIERED
+        except ObjectMissing:
+            is_tiered = False  # S3 says so once more, or that restores are not allowed
+        place = {"Bucket": self._bucket, "Key": key, **self._payer}
+        return request_restore(
+            self._client, place, days=days, tier=tier, returns_to_its_tier=is_tiered
+        )
 
 
 def _etag_kind(bucket: str, endpoint_url: str) -> EtagKind:

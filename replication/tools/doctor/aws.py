@@ -107,8 +107,9 @@ def list_first_keys(source: Source, *, prefix: str, limit: int) -> Listing:
         ReplicationError: see raise_translated.
     """
     try:
+        payer = {"RequestPayer": "requester"} if source.requester_pays else {}
         answer = _s3(source, source.credential_profile).list_objects_v2(
-            Bucket=source.bucket, Prefix=prefix, MaxKeys=limit
+            Bucket=source.bucket, Prefix=prefix, MaxKeys=limit, **payer
         )
     except (ClientError, BotoCoreError) as error:
         raise_translated(error)

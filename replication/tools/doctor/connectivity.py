@@ -57,7 +57,7 @@ def check_queue_endpoint(row: EventQueue) -> Findings:
     except ProvisioningError as error:
         yield failed(Check.ADDRESS, error.what, fix=error.hint)
         return
-    yield from check_reachability(row.url, use_proxy=True)
+    yield from check_reachability(row.url)
 
 
 def check_destination_endpoint(destination: Destination) -> Findings:

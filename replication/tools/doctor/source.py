@@ -88,7 +88,7 @@ def _check_s3(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Fi
         if listing.check is not Check.SOURCE_LIST:
             return
     keys = listing.keys if isinstance(listing, Listing) else ()
-    sample = _sample(store, keys)
+    sample = _sample(store, keys, rule)
     if isinstance(sample, Finding):
         yield sample
         return
@@ -125,11 +125,13 @@ def _list(rule: ReplicationRule) -> Listing | Finding:
             Check.SOURCE_LIST,
             f"the bucket may not be listed: S3 answers 403, not 404, for a missing object, so "
             f"{consequence} ({error.detail})",
-            fix=_grant(rule, "s3:ListBucket", on=_arn(rule)),
+            fix=_grant(rule, "s3:ListBucket", on=_arn(rule)) + _payer_hint(rule),
         )
 
 
-def _sample(store: SourceStore, keys: tuple[str, ...]) -> tuple[str, ObjectInfo] | Finding | None:
+def _sample(
+    store: SourceStore, keys: tuple[str, ...], rule: ReplicationRule
+) -> tuple[str, ObjectInfo] | Finding | None:
     """The key and info of an object that can be read; None if there is none to try.
 
     A finding says why objects can't be read.
@@ -150,7 +152,7 @@ def _sample(store: SourceStore, keys: tuple[str, ...]) -> tuple[str, ObjectInfo]
                     fix="Grant s3:GetObject on the bucket's objects to the source's credential "
                     "profile; if they are encrypted with a KMS key, also kms:Decrypt on that key: "
                     "S3 gives the same answer where it is missing. `manage.py provision --write "
-                    "DIR` writes the policy, except for the key.",
+                    "DIR` writes the policy, except for the key." + _payer_hint(rule),
                 )
             return from_error(Check.SOURCE_READ, error)
     return None
@@ -271,6 +273,16 @@ def _restore(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Fin
 
 def _arn(rule: ReplicationRule) -> str:
     return bucket_arn(rule.source.bucket, region=rule.source.region)
+
+
+def _payer_hint(rule: ReplicationRule) -> str:
+    """S3 denies a request without the payer's consent like one without a grant."""
+    if rule.source.requester_pays:
+        return ""
+    return (
+        " Or, if the bucket belongs to another account and makes the requester pay, set 'requester "
+        "pays' on the source."
+    )
 
 
 def _grant(rule: ReplicationRule, actions: str, *, on: str) -> str:
