@@ -10,6 +10,7 @@ from urllib.parse import unquote_plus
 
 from sandbox.oss.blobs import READ_BYTES, Content, blob_of
 
+ABSOLUTE = "http://"
 HEAD_BYTES = 64 << 10
 IDLE_SECONDS = 60  # OSS closes an idle connection after a minute
 DRAIN_BYTES = 64 << 20
@@ -89,6 +90,11 @@ def parse_head(block: bytes) -> RequestHead:
         method, target, version = lines[0].split(" ")
     except ValueError:
         raise BadRequestError(f"not a request line: {lines[0][:80]!r}") from None
+    host = None
+    if target.startswith(ABSOLUTE):
+        # A client sends the whole URL to what it takes for a proxy.
+        host, slash, path = target.removeprefix(ABSOLUTE).partition("/")
+        target = slash + path
     if not version.startswith("HTTP/1.") or not target.startswith("/"):
         raise BadRequestError(f"not an HTTP/1.1 request: {lines[0][:80]!r}")
     headers: dict[str, str] = {}
@@ -99,6 +105,8 @@ def parse_head(block: bytes) -> RequestHead:
         name = name.lower()
         value = value.strip(" \t")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
+    if host is not None:
+        headers["host"] = host
     raw_path, _, raw_query = target.partition("?")
     return RequestHead(method, raw_path, parse_query(raw_query) if raw_query else {}, headers)
 

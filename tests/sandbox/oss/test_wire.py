@@ -186,6 +186,14 @@ def test_the_bucket_may_be_in_the_host(server: OssServer, host: str) -> None:
     assert stored(server) == ["-/health", "a/b"]
 
 
+def test_the_target_may_be_a_whole_url(raw: RawClient) -> None:
+    url = f"http://{OPEN_BUCKET}.oss-cn-hangzhou.aliyuncs.com/a/b?x=1"
+    for method in ("PUT", "GET"):
+        head = f"{method} {url} HTTP/1.1\r\nHost: other\r\nContent-Length: 0\r\n\r\n"
+        raw.sock.sendall(head.encode())
+        assert raw.receive().status == 200
+
+
 @pytest.mark.parametrize(
     ("host", "target", "status", "code"),
     [
