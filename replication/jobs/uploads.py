@@ -40,6 +40,7 @@ PARTS = "parts"
 HOPELESS = {
     ErrorCode.SOURCE_CHANGED,
     ErrorCode.SOURCE_CORRUPT,
+    ErrorCode.SOURCE_INCONSISTENT,
     ErrorCode.SOURCE_RANGE_IGNORED,
     ErrorCode.CHECKSUM_MISMATCH,
     ErrorCode.UPLOAD_GONE,
