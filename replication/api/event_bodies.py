@@ -26,7 +26,7 @@ def check_size(request: HttpRequest) -> None:
 
 
 def read_text(request: HttpRequest) -> str:
-    """The whole body.
+    """The whole body, without a byte order mark.
 
     Raises:
         Refused: 413.
@@ -34,7 +34,7 @@ def read_text(request: HttpRequest) -> str:
     """
     check_size(request)
     try:
-        body = request.body.decode()
+        body = request.body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnparseableMessage(f"the body is not UTF-8: {error.reason}") from error
     if not body:

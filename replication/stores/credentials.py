@@ -102,7 +102,7 @@ def _read_profile(profile: str, _fingerprints: tuple[tuple[int, ...], ...]) -> A
 
 def _read(file: Path, *, profile: str) -> str:
     try:
-        return file.read_text().strip()
+        return file.read_text("utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ReplicationError(
             ErrorCode.CREDENTIAL_PROFILE,

@@ -213,6 +213,12 @@ def test_items_that_can_not_be_told_apart_have_no_results(caller):
     }
 
 
+def test_a_body_from_a_file_that_windows_wrote_is_taken(caller):
+    a_rule()
+    answer = post(caller, b"\xef\xbb\xbf" + json.dumps(NATIVE).encode() + b"\r\n")
+    assert answer.status_code == 202
+
+
 @pytest.mark.parametrize(
     "message",
     [NATIVE, {"Type": "Notification", "Message": json.dumps(NATIVE)}, EVENTBRIDGE],

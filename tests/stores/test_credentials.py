@@ -46,6 +46,11 @@ def test_a_profile_is_read_from_mounted_files(folder: Path) -> None:
     assert access_key("files") == AccessKey("id", "secret", "t")
 
 
+def test_a_file_that_windows_wrote_has_the_same_secret(folder: Path) -> None:
+    mount(folder, "windows", access_key_id="\ufeffid\r\n", access_key_secret="\ufeffsecret\r\n")
+    assert access_key("windows") == AccessKey("id", "secret")
+
+
 def test_mounted_files_take_precedence_over_the_environment(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -221,6 +221,19 @@ def test_keys_are_read_from_standard_input(copied: Road, monkeypatch: pytest.Mon
     assert verify(copied, keys="-") == (["a\tequal", "b\tabsent on both sides"], 1)
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("given_by", ["file", "standard input"])
+def test_a_byte_order_mark_of_windows_is_no_part_of_the_first_key(
+    copied: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line_end: str, given_by: str
+) -> None:
+    content = b"\xef\xbb\xbf" + f"a{line_end}b{line_end}".encode()
+    file = tmp_path / "keys.txt"
+    file.write_bytes(content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    lines, _ = verify(copied, keys=str(file) if given_by == "file" else "-")
+    assert lines == ["a\tequal", "b\tabsent on both sides"]
+
+
 def test_each_key_is_a_line_of_json(copied: Road) -> None:
     overwrite(copied, "a", b"content", x_oss_meta_owner="you")
     lines, status = verify(copied, "a", "b", json=True)

@@ -57,7 +57,7 @@ def _read(name: str) -> str:
         else:
             with Path(name).open("rb") as file:
                 content = file.read(MAX_FILE_BYTES + 1)
-        return content.decode()
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise CommandError(f"{name} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

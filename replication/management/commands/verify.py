@@ -111,7 +111,7 @@ def _rule(name: str) -> ReplicationRule:
 
 @contextmanager
 def _lines_of(name: str | None) -> Iterator[Iterable[str]]:
-    """The lines of a file, unchanged except that the line ends (LF or CRLF) are removed."""
+    """The lines of a file, without their ends (LF or CRLF) and without a byte order mark."""
     if name is None:
         yield ()
         return
@@ -121,7 +121,7 @@ def _lines_of(name: str | None) -> Iterator[Iterable[str]]:
         raise CommandError(
             f"{name} can't be read: {error.strerror}", returncode=_COULD_NOT_COMPARE
         ) from error
-    text = io.TextIOWrapper(binary, encoding="utf-8", newline="\n")
+    text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="\n")
     try:
         yield (line.removesuffix("\n").removesuffix("\r") for line in text)
     except UnicodeDecodeError as error:

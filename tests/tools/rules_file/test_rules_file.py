@@ -569,6 +569,16 @@ def test_applyrules_reports_a_file_that_it_can_not_read(tmp_path: Path, content,
         run("applyrules", str(file))
 
 
+def test_applyrules_accepts_a_file_that_windows_wrote(tmp_path: Path):
+    file = tmp_path / "rules.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + EXAMPLE.replace("\n", "\r\n").encode())
+    run("applyrules", str(file))
+    written = export_rules()
+    assert "\r" not in written
+    file.write_text(EXAMPLE)
+    assert "changed" not in run("applyrules", str(file)).replace("unchanged", "")
+
+
 def test_applyrules_accepts_what_exportrules_writes(tmp_path: Path):
     apply_rules(EXAMPLE)
     file = tmp_path / "rules.yaml"
