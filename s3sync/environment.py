@@ -351,6 +351,18 @@ def read_environment() -> Environment:
     )
 
 
+# A database host that vanishes without a word (a failover, a firewall that forgets) is noticed
+# within about 25 s; the kernel's own limits take from 15 minutes to 2 hours.
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES
+_NOTICE_A_DEAD_HOST = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "25000",  # ms
+}
+
+
 def django_database(url: SecretStr) -> dict[str, Any]:
     """Translate a PostgreSQL URL into a Django DATABASES entry; the query becomes OPTIONS."""
     parts = urlsplit(url.get_secret_value())
@@ -362,5 +374,5 @@ def django_database(url: SecretStr) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
         "PORT": str(parts.port or ""),
-        "OPTIONS": {"connect_timeout": "5", **{k: unquote(v) for k, v in options.items()}},
+        "OPTIONS": {**_NOTICE_A_DEAD_HOST, **{k: unquote(v) for k, v in options.items()}},
     }

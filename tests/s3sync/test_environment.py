@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import trustme
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from pydantic import SecretStr
 
 from s3sync.environment import Environment, django_database, read_environment, variable_name
 from tests.support.paths import REPOSITORY
+
+BARE = SecretStr("postgresql://user@localhost/name")
 
 WRONG = {
     "DATABASE_URL": "mysql://root:SeCrEt@localhost/x",
@@ -161,7 +164,16 @@ def test_a_database_url_becomes_a_django_database() -> None:
     found = django_database(url)
     assert (found["USER"], found["PASSWORD"], found["NAME"]) == ("us@er", "p/w:", "na me")
     assert (found["HOST"], found["PORT"]) == ("::1", "5433")
-    assert found["OPTIONS"] == {"connect_timeout": "5", "sslmode": "require", "x": "a=b"}
+    assert found["OPTIONS"] == django_database(BARE)["OPTIONS"] | {"sslmode": "require", "x": "a=b"}
+
+
+@pytest.mark.django_db
+def test_a_database_host_that_vanishes_is_noticed_unless_the_url_says_otherwise() -> None:
+    assert django_database(BARE)["OPTIONS"]["tcp_user_timeout"] == "25000"
+    slow = SecretStr(f"{BARE.get_secret_value()}?tcp_user_timeout=0")
+    assert django_database(slow)["OPTIONS"]["tcp_user_timeout"] == "0"
+    connection.ensure_connection()
+    assert connection.connection.info.get_parameters()["keepalives_idle"] == "10"
 
 
 @pytest.mark.parametrize("field", Environment.model_fields)
