@@ -245,6 +245,13 @@ def _rules(source: Neutral, destination: Neutral, queue: Neutral) -> dict[str, A
                 "region": "cn-hangzhou",
             }
         ],
-        "rules": [{"name": "rule", "source": "source", "destination": "destination"}],
+        "rules": [
+            {
+                "name": "rule",
+                "source": "source",
+                "destination": "destination",
+                "delete_policy": "mirror",
+            }
+        ],
         "queues": [{"name": "events", "url": queue.queue_url, "region": _REGION}],
     }

@@ -83,6 +83,10 @@ class Neutral(Server):
         """Write one object."""
         self._send("PUT", f"/{bucket}/{key}", content)
 
+    def delete(self, key: str, *, bucket: str = SOURCE_BUCKET) -> None:
+        """Delete one object."""
+        self._send("DELETE", f"/{bucket}/{key}", None)
+
     def purge(self) -> None:
         """Remove all messages from the queue."""
         self._ask("DELETE", f"queues?queue={QUEUE}")
@@ -121,6 +125,6 @@ class Neutral(Server):
             body = answer.read()
         finally:
             connection.close()
-        if answer.status != 200:
+        if answer.status not in {200, 204}:
             raise RuntimeError(f"the stand-in refused {method} {path}: {body.decode()}")
         return body

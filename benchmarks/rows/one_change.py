@@ -12,6 +12,7 @@ OBJECT_BYTES = 100
 CHANGED = 4711
 # Compare by the listings. By default, rclone requests each object's time on both sides.
 RCLONE_FLAGS = ("--checksum", "--fast-list")
+COPY, DELETE = "s3sync", "s3sync, a delete"
 
 
 def measure(sitting: Sitting) -> Row:
@@ -34,21 +35,37 @@ def measure(sitting: Sitting) -> Row:
     with sitting.installation() as installation, installation.cluster() as cluster:
         for _ in range(changes):
             _change(sitting, keys, next(sizes))
-            row.add("s3sync", **_run_s3sync(sitting, cluster, keys))
+            row.add(COPY, **_run_s3sync(sitting, cluster, keys))
+        for _ in range(changes):
+            _delete(sitting, keys)
+            row.add(DELETE, **_run_s3sync(sitting, cluster, keys))
+            _change(sitting, keys, next(sizes))
+            _run_s3sync(sitting, cluster, keys)
     sitting.require_equal()
     for peer, flags in ((sitting.juicefs, ()), (sitting.rclone, RCLONE_FLAGS)):
         _change(sitting, keys, next(sizes))
         row.add(peer.name, **_run_peer(sitting, peer, flags))
         sitting.require_equal()
     row.checks = [
-        Check("requests", max(row.figures["s3sync"]["requests"].values), at_most=2),
-        Check("seconds", max(row.figures["s3sync"]["seconds"].values), at_most=1),
+        Check("requests", max(row.figures[COPY]["requests"].values), at_most=2),
+        # A look at the source, one at the replica's marks, and the delete.
+        Check("requests of a delete", max(row.figures[DELETE]["requests"].values), at_most=3),
+        Check("seconds", max(row.figures[COPY]["seconds"].values), at_most=1),
     ]
     return row
 
 
 def _change(sitting: Sitting, keys: Keys, size_bytes: int) -> None:
     sitting.source.put(keys.key(CHANGED), b"x" * size_bytes)
+    _reset_counts(sitting)
+
+
+def _delete(sitting: Sitting, keys: Keys) -> None:
+    sitting.source.delete(keys.key(CHANGED))
+    _reset_counts(sitting)
+
+
+def _reset_counts(sitting: Sitting) -> None:
     sitting.source.reset_counts()
     sitting.destination.reset_counts()
 
