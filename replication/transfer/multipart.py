@@ -33,9 +33,7 @@ def begin_upload(
     """Begin the upload, unless the replica is already a copy of exactly this object: then only set
     its tags.
 
-    Abort unfinished uploads of the same key first: only this job writes the key, so they are
-    abandoned. If the credentials do not permit the check or the aborts, skip them: only permission
-    to write is required.
+    If the credentials do not permit the check, skip it: only permission to write is required.
 
     Raises:
         ReplicationError: any error of the destination.
