@@ -97,6 +97,7 @@ def test_jobs_and_parts_can_be_claimed_however_long_ago_the_throttling_was() -> 
         assert uploads.claim_parts(uuid4(), limit=1, lease_seconds=60) == []
 
 
+@ONE_MOMENT
 def test_a_destination_that_throttles_again_gets_fewer_transfers_again() -> None:
     rule = a_rule()
     enqueue(rule)
@@ -105,7 +106,7 @@ def test_a_destination_that_throttles_again_gets_fewer_transfers_again() -> None
         for job in held:
             throttle(job, rule, seconds=10)
         let_pass(10)
-        TransferJob.objects.update(available_at=Now())
+        TransferJob.objects.update(available_at=F("enqueued_at"))
         held = claim(limit=16)
         assert len(held) == expected
         let_pass(rate_limits.SLOWDOWN_GRACE_SECONDS)
@@ -125,6 +126,7 @@ def test_transfers_in_flight_at_a_throttling_do_not_slow_the_destination_further
     assert len(claim(limit=16)) == 8
 
 
+@ONE_MOMENT
 def test_a_throttled_destination_slows_down_no_other() -> None:
     slow, fast = a_rule("slow"), a_rule("fast")
     enqueue(slow, ["a", "b"])
@@ -134,6 +136,7 @@ def test_a_throttled_destination_slows_down_no_other() -> None:
     assert {job.rule_id for job in claim()} == {fast.pk}
 
 
+@ONE_MOMENT
 def test_two_rules_to_a_throttled_destination_share_what_it_can_take() -> None:
     one = a_rule("one")
     other = a_rule("other", destination=one.destination)
