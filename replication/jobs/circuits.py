@@ -320,10 +320,9 @@ def _codes_of(circuit: Circuit) -> list[ErrorCode]:
     """The errors that are evidence for circuits of this scope and side."""
     return [
         code
-        for code in MEANINGS
-        if has_circuit(error := ReplicationError(code))
-        and error.scope.value == circuit.scope
-        and error.side in {circuit.side, ""}
+        for code, meaning in MEANINGS.items()
+        if meaning.scope.value == circuit.scope
+        and ReplicationError(code).side in {circuit.side, ""}  # a profile may be used on both
     ]
 
 

@@ -194,6 +194,18 @@ def test_when_a_circuit_closes_what_waited_is_due_at_once(road: Road) -> None:
     assert len(jobs.claim(LANE, limit=2, lease_seconds=60)) == 2
 
 
+def test_jobs_that_waited_for_a_profile_are_due_when_its_circuit_closes(road: Road) -> None:
+    missing = ReplicationError(ErrorCode.CREDENTIAL_PROFILE)
+    missing.side = "destination"
+    enqueue(road.rule, "a")
+    [job] = jobs.claim(LANE, limit=1, lease_seconds=60)
+    jobs.retry_later(job, missing, uses_up_a_try=False)
+    assert fail_keys(road.rule, missing)
+    TransferJob.objects.update(available_at=Now() + timedelta(hours=1))
+    succeed()
+    assert len(jobs.claim(LANE, limit=1, lease_seconds=60)) == 1
+
+
 def test_after_a_circuit_has_closed_the_places_grow(road: Road) -> None:
     def room() -> int:
         rulebook = Rulebook()
