@@ -210,7 +210,7 @@ def _may_still_succeed(circuit: Circuit) -> bool:
 def _open(circuit: Circuit) -> None:
     first, _ = _probe_seconds(circuit)
     Circuit.objects.filter(pk=circuit.pk).update(
-        opened_at=Now(), probed_at=None, probe_at=Now() + timedelta(seconds=first)
+        opened_at=Now(), probe_at=Now() + timedelta(seconds=first)
     )
     park_rules()
 
@@ -259,7 +259,6 @@ def note_success(circuits: Iterable[Circuit]) -> None:
                 failed_keys=[],
                 first_failed_at=None,
                 opened_at=None,
-                probed_at=None,
                 probe_at=None,
                 closed_at=closed_at,
             )
@@ -361,7 +360,7 @@ def _next_to_probe() -> Circuit | None:
             least, most = _probe_seconds(circuit)
             seconds = max(least, min(most, circuit.open_for.total_seconds() / 2))
             Circuit.objects.filter(pk=circuit.pk).update(
-                probed_at=Now(), probe_at=Now() + timedelta(seconds=seconds)
+                probe_at=Now() + timedelta(seconds=seconds)
             )
     return circuit
 

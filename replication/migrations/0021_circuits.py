@@ -33,7 +33,6 @@ class Migration(migrations.Migration):
                 ('code', models.CharField(max_length=32, verbose_name='error')),
                 ('detail', models.TextField(default='', verbose_name='error detail')),
                 ('opened_at', models.DateTimeField(null=True, verbose_name='open since')),
-                ('probed_at', models.DateTimeField(null=True, verbose_name='last probe at')),
                 ('probe_at', models.DateTimeField(null=True, verbose_name='next probe at')),
                 ('closed_at', models.DateTimeField(null=True, verbose_name='closed at')),
             ],

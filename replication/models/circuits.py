@@ -44,7 +44,6 @@ class Circuit(models.Model):
     detail = models.TextField(_("error detail"), default="")
 
     opened_at = models.DateTimeField(_("open since"), null=True)
-    probed_at = models.DateTimeField(_("last probe at"), null=True)
     probe_at = models.DateTimeField(_("next probe at"), null=True)
     closed_at = models.DateTimeField(_("closed at"), null=True)  # the last time
 
