@@ -223,6 +223,14 @@ class Environment(BaseSettings):
     )
 
     @property
+    def statement_seconds(self) -> float:
+        """How long a process that must not stand still waits for the database's answer.
+
+        A lane survives one frozen statement: it extends its leases before they end.
+        """
+        return self.lease_seconds / 3
+
+    @property
     def max_connections(self) -> int:
         """The most connections of a lane to one source or destination: transfers and parts."""
         return 2 * self.lane_concurrency
@@ -368,7 +376,7 @@ def django_database(url: SecretStr) -> dict[str, Any]:
     parts = urlsplit(url.get_secret_value())
     options = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "s3sync.postgresql",
         "NAME": unquote(parts.path[1:]),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

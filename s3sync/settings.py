@@ -123,9 +123,9 @@ if S3SYNC.https_only:
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
 
-# A loop (lane, poller) starts its successor and ends after lane_seconds, but a single PUT of 5 GB
-# may hold its lane for longer. After LOOP_TIMEOUT_SECONDS django-q kills the worker.
-LOOP_TIMEOUT_SECONDS = 3600
+# After this time django-q kills the worker of a scheduled task. Loops have no such limit: a single
+# PUT of 5 GB may take longer.
+TASK_TIMEOUT_SECONDS = 3600
 
 # django-q2 runs the loops; it is not the job queue: see docs/decisions/lanes-and-jobs.md.
 # replication/checks.py checks the values that must not change.
@@ -141,8 +141,8 @@ Q_CLUSTER = {
     "bulk": 1,
     "max_attempts": 1,
     "ack_failures": True,
-    "timeout": LOOP_TIMEOUT_SECONDS,
-    "retry": LOOP_TIMEOUT_SECONDS + 60,
+    "timeout": TASK_TIMEOUT_SECONDS,
+    "retry": TASK_TIMEOUT_SECONDS + 60,
     "save_limit": -1,  # rows of successful tasks add nothing to TransferJob
     "recycle": 100,
     "catch_up": False,

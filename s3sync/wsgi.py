@@ -7,8 +7,11 @@ from importlib import import_module
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
+from s3sync.postgresql.base import give_up_statements_after
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "s3sync.settings")
 application = get_wsgi_application()
+give_up_statements_after(settings.S3SYNC.statement_seconds)
 
 # Import now, so that the first request does not wait for imports. Then exclude the loaded objects
 # from garbage collection: they stay for good, and a scan of them would stop all requests for 50 ms.

@@ -9,8 +9,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from replication.admin.audited import actor_of
-from replication.models import TransferJob
+from replication.models import JobState, TransferJob
 from replication.operations import actions
+
+# So many take some seconds, and a request must end within half a minute.
+MAX_AT_ONCE = 100_000
 
 
 class OperatesJobs:
@@ -22,7 +25,8 @@ class OperatesJobs:
 
 @admin.action(description=gettext_lazy("Retry the selected jobs"), permissions=["operate"])
 def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
-    done = actions.retry(queryset, by=actor_of(request))
+    chosen, left = _limited(queryset, JobState.FAILED)
+    done = actions.retry(chosen, by=actor_of(request))
     if not done.retried + done.superseded:
         messages.warning(
             request, _("No job was retried: none of the selected jobs is in the state failed.")
@@ -40,17 +44,18 @@ def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob
             )
             % done.superseded
         )
-    messages.success(request, " ".join(sentences))
+    messages.success(request, " ".join([*sentences, *_about(left)]))
 
 
 @admin.action(description=gettext_lazy("Cancel the selected pending jobs"), permissions=["operate"])
 def cancel(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
     selected = queryset.count()
-    cancelled = actions.cancel(queryset, by=actor_of(request))
+    chosen, left = _limited(queryset, JobState.PENDING)
+    cancelled = actions.cancel(chosen, by=actor_of(request))
     sentences = [
         ngettext("%d job was cancelled.", "%d jobs were cancelled.", cancelled) % cancelled
     ]
-    if others := selected - cancelled:
+    if others := selected - cancelled - left:
         sentences.append(
             ngettext(
                 "%d was not pending and was not changed.",
@@ -60,5 +65,24 @@ def cancel(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJo
             % others
         )
     messages.add_message(
-        request, messages.SUCCESS if cancelled else messages.WARNING, " ".join(sentences)
+        request,
+        messages.SUCCESS if cancelled else messages.WARNING,
+        " ".join([*sentences, *_about(left)]),
     )
+
+
+def _limited(selected: QuerySet[TransferJob], state: JobState) -> tuple[QuerySet[TransferJob], int]:
+    """The jobs in this state, at most MAX_AT_ONCE, and how many more there are."""
+    matching = selected.filter(state=state).order_by("id")
+    job_ids = list(matching.values_list("pk", flat=True)[: MAX_AT_ONCE + 1])
+    if len(job_ids) <= MAX_AT_ONCE:
+        return selected, 0
+    left = matching.count() - MAX_AT_ONCE
+    return TransferJob.objects.filter(pk__in=job_ids[:MAX_AT_ONCE]), left
+
+
+def _about(left: int) -> list[str]:
+    sentence = ngettext(
+        "%d more is left: repeat the action.", "%d more are left: repeat the action.", left
+    )
+    return [sentence % left] if left else []

@@ -4,12 +4,14 @@ import time
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.db import connections
 from django.db.models import QuerySet
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
 
+from replication.cluster import watchdog
 from replication.cluster.database import DATABASE_AWAY
 from replication.cluster.loops import LOOPS_CHANNEL
 
@@ -41,6 +43,10 @@ class PatientBroker(ORM):
     def dequeue(self) -> list[tuple[int, str]] | None:
         """Return tasks to run, or None after a NOTIFY, CHECK_SECONDS without one, or an error."""
         self._keeps_connection = True
+        with watchdog.watching(seconds=settings.S3SYNC.lease_seconds):
+            return self._dequeue()
+
+    def _dequeue(self) -> list[tuple[int, str]] | None:
         try:
             self._listen()  # before the query, so that a NOTIFY sent after it is heard
             tasks: list[tuple[int, str]] | None = super().dequeue()

@@ -15,6 +15,8 @@ from django.db import (
 )
 from django.db.migrations.executor import MigrationExecutor
 
+from replication.cluster import watchdog
+
 log = structlog.get_logger(__name__)
 
 # Raised after a restart, a broken connection or a failover (InternalError: the old primary is
@@ -96,4 +98,5 @@ class Persistently:
                     raise
                 log.warning(self.event, reason=str(error))
                 connection.close()
+                watchdog.pat()
                 time.sleep(REPEAT_SECONDS)

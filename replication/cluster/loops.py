@@ -22,6 +22,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django_q.tasks import async_task
 
+from replication.cluster import watchdog
 from replication.cluster.ipc import Flag
 from replication.models import Heartbeat, LoopKind
 
@@ -77,7 +78,8 @@ def request(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) -
         row = cursor.fetchone()
         if row is None:
             return False
-        async_task(TASKS[kind], str(row[0]))
+        # Without django-q's limit: a loop that lives on is at work, or its watchdog ends it.
+        async_task(TASKS[kind], str(row[0]), timeout=-1)
         cursor.execute(f"NOTIFY {LOOPS_CHANNEL}")  # delivered on commit
     return True
 
@@ -159,7 +161,8 @@ def running(kind: LoopKind, loop_id: UUID | None = None) -> Iterator["Loop | Non
         yield None
         return
     try:
-        yield loop
+        with watchdog.watching(seconds=settings.S3SYNC.lease_seconds):
+            yield loop
     finally:
         Heartbeat.objects.filter(pk=loop.id).delete()
 
@@ -208,8 +211,9 @@ class Loop:
     def beat_if_due(self, *, in_flight: int = 0) -> bool:
         """Every BEAT_SECONDS: send a heartbeat, and revive the other kind if none of it is alive.
 
-        Returns whether a heartbeat was due.
+        Each call pats the watchdog. Returns whether a heartbeat was due.
         """
+        watchdog.pat()
         if time.monotonic() - self._last_beat < BEAT_SECONDS:
             return False
         with connection.cursor() as cursor:

@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, connections
 from django_q.cluster import Sentinel, get_mp_context
 from django_q.monitor import monitor
@@ -26,7 +27,7 @@ from django_q.pusher import pusher
 from django_q.signals import post_spawn
 from django_q.worker import worker
 
-from replication.cluster import loops
+from replication.cluster import loops, watchdog
 from replication.cluster.database import DATABASE_AWAY
 from replication.cluster.ipc import Flag, Mailbox, Timer
 from replication.stores.factory import preload
@@ -57,7 +58,13 @@ class LocklessSentinel(Sentinel):
         self.task_queue = Mailbox(one_at_a_time=True)
         self.result_queue = Mailbox()
         self.event_out = Flag()
-        self.start()
+        with watchdog.watching(seconds=settings.S3SYNC.lease_seconds):
+            self.start()
+
+    def status(self) -> Any:
+        """Return what django-q records in each round of the sentinel."""
+        watchdog.pat()
+        return super().status()
 
     def spawn_worker(self) -> None:
         """Start one more worker process."""
@@ -102,16 +109,22 @@ class Cluster:
             signal.signal(number, self._stop_on_signal)
         self._start_sentinel()
         try:
-            while not self._stop.is_set():
-                self._revive_if_due()
-                self._sentinel.join(CHECK_SECONDS)
-                if not self._sentinel.is_alive() and not self._stop.is_set():
-                    log.error("cluster.begun_anew", reason=self._exit_reason())
-                    time.sleep(RESTART_SECONDS)
-                    self._start_sentinel()
+            with watchdog.watching(seconds=settings.S3SYNC.lease_seconds):
+                self._guard_sentinel()
             self._sentinel.join()
         finally:
             self._sentinel.kill()
+
+    def _guard_sentinel(self) -> None:
+        """Replace the sentinel whenever it has ended, until the cluster is told to stop."""
+        while not self._stop.is_set():
+            watchdog.pat()
+            self._revive_if_due()
+            self._sentinel.join(CHECK_SECONDS)
+            if not self._sentinel.is_alive() and not self._stop.is_set():
+                log.error("cluster.begun_anew", reason=self._exit_reason())
+                time.sleep(RESTART_SECONDS)
+                self._start_sentinel()
 
     def _start_sentinel(self) -> None:
         connections.close_all()  # a connection does not survive the fork

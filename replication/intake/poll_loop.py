@@ -1,14 +1,17 @@
 """Polls each enabled queue on its own thread, through every failure of SQS and the database."""
 
+import faulthandler
 import math
+import os
 import threading
 import time
 from dataclasses import dataclass
 
 import structlog
+from django.conf import settings
 from django.db import connection
 
-from replication.cluster import loops
+from replication.cluster import loops, watchdog
 from replication.cluster.database import DATABASE_AWAY
 from replication.intake.queue_poller import QueuePoller
 from replication.intake.sqs import Queue
@@ -63,6 +66,7 @@ class PollLoop:
         """Poll until the time is up, `stop` is set or the cluster stops; then join all threads."""
         try:
             while not self._must_stop() and (now := time.monotonic()) < self._until:
+                self._end_if_silent()
                 try:
                     self._follow_queues()
                     self._loop.beat_if_due(in_flight=len(self._pollings))
@@ -77,7 +81,24 @@ class PollLoop:
             for polling in self._pollings.values():
                 polling.poller.stop()
             for polling in self._pollings.values():
-                polling.thread.join()
+                self._join(polling)
+
+    def _join(self, polling: _Polling) -> None:
+        """Wait for the thread, whose own waits are limited, for as long as it is not silent."""
+        while polling.thread.is_alive():
+            polling.thread.join(STOP_CHECK_SECONDS)
+            self._end_if_silent()
+            watchdog.pat()
+
+    def _end_if_silent(self) -> None:
+        """End the process if a thread that polls is stuck, as the watchdog does for this thread."""
+        for polling in self._pollings.values():
+            silent_seconds = polling.poller.silent_seconds
+            if polling.thread.is_alive() and silent_seconds > settings.S3SYNC.lease_seconds:
+                queue = polling.poller.queue_name
+                log.critical("poller.silent", queue=queue, seconds=round(silent_seconds))
+                faulthandler.dump_traceback()
+                os._exit(1)
 
     def _must_stop(self) -> bool:
         return self._stop.is_set() or loops.are_told_to_stop()

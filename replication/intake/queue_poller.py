@@ -45,6 +45,7 @@ DELETE_WITHIN_SECONDS = 0.1
 # How often the queue's row is updated: that polling works, and how many messages wait.
 STATUS_INTERVAL_SECONDS = 5.0
 DEPTH_INTERVAL_SECONDS = 60.0
+LONGEST_WAIT_SECONDS = 1.0  # so that a thread that is stuck can be told from one that waits
 
 T = TypeVar("T")
 
@@ -78,11 +79,22 @@ class QueuePoller:
         self._commit_at = self._delete_at = -math.inf
         self._status_at = math.inf  # until something succeeds
         self._depth_at = -math.inf
+        self._heard_at = time.monotonic()
 
     def stop(self) -> None:
         """Make `run` start nothing new, finish the calls under way, and return. Thread-safe."""
         self._is_told_to_stop = True
         self._inbox.put(lambda: None)
+
+    @property
+    def queue_name(self) -> str:
+        """The queue's name."""
+        return self._queue.name
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago the poller's thread last began a round."""
+        return time.monotonic() - self._heard_at
 
     def run(self) -> None:
         """Poll until the time is up or `stop` is called; never raises."""
@@ -92,11 +104,13 @@ class QueuePoller:
                 ThreadPoolExecutor(MAX_CONCURRENT_CALLS, self._queue.name) as self._pool,
             ):
                 while not self._is_done():
+                    self._heard_at = time.monotonic()
                     self._handle_results()
                     self._receive_if_due()
                     self._commit_if_due()
                     self._delete_if_due()
                     self._update_status_if_due()
+                self._heard_at = math.inf  # it only waits for calls to SQS now
         finally:
             connection.close()
 
@@ -124,7 +138,7 @@ class QueuePoller:
             due_at.append(self._delete_at)
         seconds = max(0.0, min(due_at) - time.monotonic())
         with suppress(queue.Empty):
-            self._inbox.get(timeout=None if seconds == math.inf else seconds)()
+            self._inbox.get(timeout=min(seconds, LONGEST_WAIT_SECONDS))()
             while True:
                 self._inbox.get_nowait()()
 

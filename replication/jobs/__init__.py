@@ -25,7 +25,6 @@ from replication.jobs.delete_permits import (
     permitted_deletes,
 )
 from replication.jobs.enqueueing import (
-    JOBS_CHANNEL,
     PRIORITY_BULK,
     PRIORITY_EVENT,
     JobOrder,
@@ -36,7 +35,6 @@ from replication.jobs.restoring import await_restore
 from replication.jobs.retrying import backoff_seconds, fail, hand_over, rescue, retry_later
 
 __all__ = [
-    "JOBS_CHANNEL",
     "PRIORITY_BULK",
     "PRIORITY_EVENT",
     "WIDTH_APPLIES",

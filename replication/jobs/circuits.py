@@ -24,8 +24,9 @@ from django.db.models.functions import Now
 
 from replication.errors import MEANINGS, Disposition, ErrorCode, ReplicationError, Scope
 from replication.jobs.claiming import ClaimedJob, claim
-from replication.jobs.enqueueing import JOBS_CHANNEL
 from replication.jobs.manual import retry
+from replication.jobs.pending_lock import BATCH, alone
+from replication.jobs.waking import wake_lanes
 from replication.models import (
     Circuit,
     CircuitScope,
@@ -51,7 +52,6 @@ MIN_PROBE_SECONDS = 1
 PROBE_JOBS = 3  # the newest, the oldest, and one at random
 # After a circuit has closed, its rules get a few places at first, and all after this time.
 GROWTH_SECONDS = 10
-BATCH = 1000
 
 # PostgreSQL advisory lock: park rules under it, so that two lanes don't undo each other's work.
 _PARKING_LOCK = 0x53335333
@@ -307,12 +307,10 @@ def _make_due(circuit: Circuit, rules: Sequence[ReplicationRule]) -> None:
         error_code__in=_codes_of(circuit),
         available_at__gt=Now(),
     )
-    while waiting.filter(pk__in=list(waiting.values_list("pk", flat=True)[:BATCH])).update(
-        available_at=Now()
-    ):
-        pass
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, '')", [JOBS_CHANNEL])
+    while job_ids := list(waiting.values_list("pk", flat=True)[:BATCH]):
+        with alone():
+            waiting.filter(pk__in=job_ids).update(available_at=Now())
+    wake_lanes()
 
 
 def _codes_of(circuit: Circuit) -> list[ErrorCode]:

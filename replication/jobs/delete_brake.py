@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from replication.jobs import delete_permits, held_deletes
 from replication.jobs.claiming import ClaimedJob
-from replication.jobs.enqueueing import PENDING_LOCK
+from replication.jobs.pending_lock import PENDING_LOCK
 from replication.models import CompletedMinute, ReplicationRule
 
 log = structlog.get_logger(__name__)

@@ -6,12 +6,13 @@ held_deletes.py shows the held deletes to the person who may confirm them.
 
 from collections.abc import Sequence
 
-from django.db import connection, transaction
+from django.db import connection
 
 from replication.jobs.claiming import ClaimedJob
-from replication.jobs.enqueueing import JOBS_CHANNEL, PENDING_LOCK
-from replication.jobs.held_deletes import Place, in_order
+from replication.jobs.held_deletes import Place, read_in_order
+from replication.jobs.pending_lock import alone
 from replication.jobs.retrying import merge_into_pending
+from replication.jobs.waking import wake_lanes
 from replication.models import DeletePermit, HoldReason, JobState, Outcome, TransferJob
 
 
@@ -26,9 +27,7 @@ def await_confirmation(
     """
     if not held:
         return {}
-    with transaction.atomic(), connection.cursor() as cursor:
-        # Exclusive, so that no event for a key and no confirmation comes in between.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
+    with alone() as cursor:  # so that no event for a key and no confirmation comes in between
         cursor.execute(
             """
             UPDATE replication_transferjob AS job
@@ -111,8 +110,8 @@ def grant_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
 def confirm_deletes(rule_id: int, *, last: Place, limit: int) -> int:
     """Confirm up to `limit` of the rule's deletes that were held up to `last`, the oldest first.
     Returns how many."""
-    with in_order() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
+    with alone() as cursor:
+        read_in_order(cursor)
         cursor.execute(
             """
             UPDATE replication_transferjob SET delete_permit = 'confirmed', available_at = now()
@@ -126,6 +125,6 @@ def confirm_deletes(rule_id: int, *, last: Place, limit: int) -> int:
             [rule_id, last.held_at, last.job_id, limit],
         )
         confirmed = cursor.rowcount
-        if confirmed:
-            cursor.execute("SELECT pg_notify(%s, '')", [JOBS_CHANNEL])
+    if confirmed:
+        wake_lanes()
     return confirmed

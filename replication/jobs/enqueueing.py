@@ -8,19 +8,13 @@ from datetime import datetime
 from django.conf import settings
 from django.db import connection
 
+from replication.jobs.pending_lock import PENDING_LOCK
+from replication.jobs.waking import wake_lanes
 from replication.models import JobOrigin
-
-# Lanes listen on this channel, to start a job as soon as it is committed.
-JOBS_CHANNEL = "s3sync_jobs"
-RULES_CHANGED = "rules"  # a payload, sent by a trigger of the database on each change of a rule
 
 # Fresh events go before keys that an operator asked to look at again.
 PRIORITY_EVENT = 0
 PRIORITY_BULK = 10
-
-# PostgreSQL advisory lock against deadlocks between statements that touch many pending jobs: shared
-# by those that touch the jobs in the order of their keys, exclusive for all others.
-PENDING_LOCK = 0x53335331
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class JobOrder:
 
 
 def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> list[int]:
-    """Create a pending job for each key, or join the one that exists; notify the lanes on commit.
+    """Create a pending job for each key, or join the one that exists; wake the lanes on commit.
 
     Returns the job ids, one for each distinct (rule, key). A joined job becomes due as soon as a
     new job would, because something happened to the key. It keeps the oldest `event_at`, so that
@@ -95,9 +89,12 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
             -- What has just come is the first to be tried where a rule is parked by its objects.
             hurried AS (
                 UPDATE replication_circuit SET probe_at = now() + interval '1 s'
-                WHERE opened_at IS NOT NULL AND scope = 'rule' AND place = ANY(%s)
-                  AND probe_at > now() + interval '1 s')
-            SELECT array_agg(id), pg_notify(%s, '') FROM made
+                WHERE id IN (
+                    SELECT id FROM replication_circuit
+                    WHERE opened_at IS NOT NULL AND scope = 'rule' AND place = ANY(%s)
+                      AND probe_at > now() + interval '1 s'
+                    FOR UPDATE SKIP LOCKED))
+            SELECT array_agg(id) FROM made
             """,
             [
                 PENDING_LOCK,
@@ -106,10 +103,10 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                 settings.S3SYNC.max_attempts,
                 json.dumps([vars(order) for order in merged], default=datetime.isoformat),
                 list({str(order.rule_id) for order in merged}),
-                JOBS_CHANNEL,
             ],
         )
         job_ids: list[int] = cursor.fetchone()[0]
+    wake_lanes()
     return job_ids
 
 

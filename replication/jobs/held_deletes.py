@@ -79,14 +79,18 @@ class PrefixCount:
 
 @contextmanager
 def in_order() -> Iterator[CursorWrapper]:
-    """A cursor for queries with an ORDER BY and a LIMIT, in a transaction.
-
-    The planner underestimates how many deletes are held, so it may read and sort all of them. With
-    this setting it reads the index in its order, and stops at the limit.
-    """
+    """A cursor for queries with an ORDER BY and a LIMIT, in a transaction."""
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_sort = off")
+        read_in_order(cursor)
         yield cursor
+
+
+def read_in_order(cursor: CursorWrapper) -> None:
+    """Have the rest of the transaction read the index in its order, and stop at a LIMIT.
+
+    The planner underestimates how many deletes are held, so it may read and sort all of them.
+    """
+    cursor.execute("SET LOCAL enable_sort = off")
 
 
 def count(rule_id: int, *, after: Place | None = None) -> int:

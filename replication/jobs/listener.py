@@ -8,7 +8,7 @@ from typing import Self
 import structlog
 from django.db import Error, connection
 
-from replication.jobs.enqueueing import JOBS_CHANNEL
+from replication.jobs.waking import JOBS_CHANNEL
 
 log = structlog.get_logger(__name__)
 

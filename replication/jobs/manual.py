@@ -1,14 +1,15 @@
 """The transitions that a person asks for: failed → pending, pending → cancelled."""
 
+from collections.abc import Iterator
+
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from replication.jobs.enqueueing import JOBS_CHANNEL, PENDING_LOCK
+from replication.jobs.pending_lock import BATCH, alone
+from replication.jobs.waking import wake_lanes
 from replication.models import DeletePermit, JobState, TransferJob
-
-RETRY_BATCH = 1000
 
 
 def retry(failed: QuerySet[TransferJob]) -> int:
@@ -18,18 +19,20 @@ def retry(failed: QuerySet[TransferJob]) -> int:
     a pending job, become superseded. The job that remains is for tags only if all of them were.
     `attempt` goes on counting, because no fencing token may be used twice.
     """
-    job_ids = list(failed.filter(state=JobState.FAILED).order_by("id").values_list("id", flat=True))
-    moved = 0
-    for start in range(0, len(job_ids), RETRY_BATCH):
-        moved += _retry_batch(job_ids[start : start + RETRY_BATCH])
-    return moved
+    return sum(map(_retry_batch, _batches(failed.filter(state=JobState.FAILED))))
+
+
+def _batches(chosen: QuerySet[TransferJob]) -> Iterator[list[int]]:
+    """The ids of these jobs, BATCH at a time, in their order."""
+    job_ids = list(chosen.order_by("id").values_list("id", flat=True))
+    for start in range(0, len(job_ids), BATCH):
+        yield job_ids[start : start + BATCH]
 
 
 def _retry_batch(job_ids: list[int]) -> int:
     while True:
         try:
-            with transaction.atomic(), connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
+            with alone() as cursor:
                 cursor.execute(
                     """
                     WITH newest AS (
@@ -67,7 +70,7 @@ def _retry_batch(job_ids: list[int]) -> int:
                     """,
                     [job_ids],
                 )
-                cursor.execute("SELECT pg_notify(%s, '')", [JOBS_CHANNEL])
+            wake_lanes()
             return moved
         except IntegrityError:
             # An event created a pending job of one of the keys meanwhile; the next round sees it.
@@ -76,8 +79,11 @@ def _retry_batch(job_ids: list[int]) -> int:
 
 def cancel(pending: QuerySet[TransferJob]) -> int:
     """pending → cancelled. Returns how many jobs."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PENDING_LOCK])
-        return pending.filter(state=JobState.PENDING).update(
+    return sum(map(_cancel_batch, _batches(pending.filter(state=JobState.PENDING))))
+
+
+def _cancel_batch(job_ids: list[int]) -> int:
+    with alone():
+        return TransferJob.objects.filter(pk__in=job_ids, state=JobState.PENDING).update(
             state=JobState.CANCELLED, finalized_at=Now(), delete_permit=DeletePermit.NONE
         )

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import aborting
 from replication.jobs.claiming import WIDTH_APPLIES, WIDTH_NOW, ClaimedJob
-from replication.jobs.enqueueing import JOBS_CHANNEL
+from replication.jobs.waking import PARTS, wake_lanes
 from replication.mapping.parts import PartPlan
 from replication.models import (
     Destination,
@@ -32,9 +32,6 @@ from replication.stores.base import ObjectInfo, PartReceipt
 from replication.stores.checksums import SourceChecksum, source_checksum
 from replication.transfer.attributes import fingerprint
 from replication.transfer.results import CarriedPart, ClaimedPart, LargeObject
-
-# The payload of NOTIFY when there are parts to carry, or none are missing any more.
-PARTS = "parts"
 
 # Errors that make an upload useless: the source or OSS has another object, or none.
 HOPELESS = {
@@ -82,7 +79,7 @@ def resumable(
             error_code="", error_detail="", error_request_id=""
         )
         upload.parts.filter(etag="").update(failures=0, available_at=Now())
-    _notify_lanes()
+    wake_lanes(PARTS)
     return upload
 
 
@@ -131,7 +128,7 @@ def begin(
             """,
             [upload.pk, large.parts.count],
         )
-    _notify_lanes()
+    wake_lanes(PARTS)
     return upload
 
 
@@ -314,7 +311,7 @@ def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
                 [carried.source_crc for _, carried in done],
             ],
         )
-    _notify_lanes()
+    wake_lanes(PARTS)
 
 
 def put_back(part: ClaimedPart, *, delay_seconds: float = 0, is_failure: bool = False) -> None:
@@ -335,7 +332,7 @@ def give_up(part: ClaimedPart, error: ReplicationError) -> None:
     """The part can't be carried: end the job's attempt with this error."""
     put_back(part)
     note_error(part.upload_pk, error)
-    _notify_lanes()
+    wake_lanes(PARTS)
 
 
 def note_error(upload_pk: int, error: ReplicationError) -> None:
@@ -343,8 +340,3 @@ def note_error(upload_pk: int, error: ReplicationError) -> None:
     MultipartUpload.objects.filter(pk=upload_pk, error_code="").update(
         error_code=error.code, error_detail=error.detail, error_request_id=error.request_id
     )
-
-
-def _notify_lanes() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [JOBS_CHANNEL, PARTS])

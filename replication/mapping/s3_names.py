@@ -18,7 +18,9 @@ from replication.mapping.place_names import (
 # As wide as S3-compatible servers allow: AWS has buckets with names of before 2018, and Ceph and
 # MinIO have upper case and underscores too.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
-_DIRECTORY_BUCKET = re.compile(r".+--[a-z0-9]+-[a-z0-9]+--x-s3")
+# use1-az4, apne1-az4, usw2-lax1-az1: boto3 knows no zone of another length.
+_ZONE = r"(?=(?:.{8,9}|.{13,14}|.{20})--x-s3)[a-z]+[0-9]+(?:-[a-z]+[0-9]+)?-az[0-9]+"
+_DIRECTORY_BUCKET = re.compile(rf".+--{_ZONE}--x-s3")
 _ALIAS_ENDINGS = ("-s3alias", "--xa-s3", "--ol-s3", "--op-s3", ".mrap")
 
 _AWS_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+)+-[0-9]+")

@@ -5,8 +5,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from replication.jobs.enqueueing import RULES_CHANGED
-from replication.jobs.uploads import PARTS
+from replication.jobs.waking import PARTS, RULES_CHANGED
 from replication.transfer.capabilities import LearnedOf
 from replication.worker.leases import Finished, FinishedPart
 

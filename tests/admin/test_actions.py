@@ -2,9 +2,11 @@
 
 import html
 
+import pytest
 from django.test import Client
 from django.urls import reverse
 
+from replication.admin import job_actions
 from replication.models import JobOrigin, JobState, ReplicationRule, TransferJob
 from tests.admin.pages import change_url, list_url, messages_of, run_action
 from tests.support.story import Service, make_job
@@ -45,6 +47,28 @@ def test_retry_of_all_failures_includes_other_pages(
         follow=True,
     )
     assert messages_of(response) == "60 jobs will be retried."
+
+
+@pytest.mark.parametrize(
+    ("action", "state"), [("retry", JobState.FAILED), ("cancel", JobState.PENDING)]
+)
+def test_an_action_on_very_many_jobs_says_how_many_are_left(
+    operator_client: Client,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    state: JobState,
+) -> None:
+    monkeypatch.setattr(job_actions, "MAX_AT_ONCE", 2)
+    chosen = [make_job(service.rule, f"{n}.jpg", state).pk for n in range(5)]
+    first, second, third = (
+        messages_of(run_action(operator_client, "transferjob", action, chosen)) for _ in range(3)
+    )
+    assert first.startswith("2 jobs w")  # will be retried, were cancelled
+    assert first.endswith("3 more are left: repeat the action.")
+    assert second.endswith("1 more is left: repeat the action.")
+    assert "left" not in third
+    assert not TransferJob.objects.filter(pk__in=chosen, state=state).exists()
 
 
 def test_retry_of_a_job_that_is_not_failed_says_so(

@@ -27,7 +27,6 @@ from sandbox.environment import Sandbox
 from tests.chaos.editor import Editor
 from tests.chaos.foreign import Foreign, foreign_places, ghost_keys
 from tests.chaos.oss_control import OssControl
-from tests.chaos.proxy import CuttingProxy
 from tests.chaos.rules import (
     BEFORE_EDITS,
     REPLICA,
@@ -42,6 +41,7 @@ from tests.chaos.service import Service
 from tests.chaos.strikes import Strikes
 from tests.chaos.verdict import Judge
 from tests.chaos.writer import Writer, plan
+from tests.support.proxy import UnreliableProxy
 
 SECOND_BUCKET = "s3sync-second"
 PROGRESS_SECONDS = 5.0
@@ -154,7 +154,7 @@ class Run:
         rules = BEFORE_EDITS if arguments.edits else WITHOUT_EDITS
         self._plan(rules)
         aws_port = urlsplit(self._sandbox.aws.endpoint_url).port or 0
-        proxy = self._stack.enter_context(CuttingProxy(aws_port, seed=arguments.seed))
+        proxy = self._stack.enter_context(UnreliableProxy(aws_port, seed=arguments.seed))
         self._service = self._stack.enter_context(
             Service(
                 self._sandbox,

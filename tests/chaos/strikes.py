@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.chaos.oss_control import OssControl
-from tests.chaos.proxy import CuttingProxy
 from tests.chaos.service import READ_TIMEOUT_SECONDS, Service
+from tests.support.proxy import UnreliableProxy
 
 # A paused request is carried out after the pause even if its client gave up or was killed in the
 # meantime; real OSS does so too. So old content may overwrite new content, for as long as the
@@ -36,7 +36,7 @@ class Strikes:
     """All kinds of strikes against a service."""
 
     def __init__(
-        self, service: Service, oss: OssControl, proxy: CuttingProxy, say: Callable[[str], None]
+        self, service: Service, oss: OssControl, proxy: UnreliableProxy, say: Callable[[str], None]
     ) -> None:
         self._service = service
         self._oss = oss

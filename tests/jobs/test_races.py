@@ -7,9 +7,11 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from uuid import uuid4
@@ -19,7 +21,9 @@ from django.db.models.functions import Now
 
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
-from replication.jobs import JobOrder
+from replication.jobs import JobOrder, circuits, delete_brake
+from replication.jobs.circuits import OPEN_AFTER_KEYS
+from replication.jobs.held_deletes import Place
 from replication.models import JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
 from replication.transfer.results import Completion
 from sandbox.child import Child
@@ -208,6 +212,49 @@ def test_retrying_and_enqueueing_the_same_keys_at_once_leaves_one_job_for_each()
         pending = TransferJob.objects.filter(state=JobState.PENDING)
         assert sorted(pending.values_list("key", flat=True)) == sorted(keys)
         assert not TransferJob.objects.filter(state=JobState.FAILED).exists()
+
+
+def test_whatever_touches_many_pending_jobs_at_once_never_deadlocks() -> None:
+    rule = a_rule(max_deletes_per_hour=1)
+    keys = [f"key/{number}" for number in range(200)]
+    failure = ReplicationError(ErrorCode.DESTINATION_UNREACHABLE)
+    for key in keys:
+        a_job(rule, key, state=JobState.FAILED, error_code=failure.code, finalized_at=Now())
+    all_jobs = TransferJob.objects.filter(rule=rule)
+
+    def settle_in_doubt() -> None:
+        held = jobs.claim(uuid4(), limit=50, lease_seconds=60)
+        doubtful = [replace(job, write_in_doubt_until=now) for job in held[::2]]
+        jobs.complete([(job, Completion(Outcome.COPIED)) for job in doubtful])
+        jobs.await_confirmation(held[1::2])
+
+    def confirm() -> None:
+        for at in (datetime.now(UTC), now):
+            jobs.confirm_deletes(rule.pk, last=Place(at, 0), limit=100)
+        delete_brake.end(rule.pk)
+
+    def close_circuit() -> None:
+        for number in range(OPEN_AFTER_KEYS):
+            circuits.note_error(rule, f"{number}", failure)
+        for job in jobs.claim(uuid4(), limit=100, lease_seconds=60):
+            jobs.retry_later(job, failure, uses_up_a_try=False)
+        circuits.resume(ReplicationRule.objects.all())
+
+    now = datetime.now(UTC)
+    calls = [
+        lambda: enqueue(rule, random.sample(keys, k=150)),
+        settle_in_doubt,
+        lambda: jobs.cancel(all_jobs.filter(key__endswith="7")),
+        lambda: jobs.retry(all_jobs),
+        confirm,
+        close_circuit,
+    ]
+
+    def repeat(call: Callable[[], object]) -> None:
+        for _ in range(15):
+            call()
+
+    at_once(*[partial(repeat, call) for call in [*calls, *calls]])  # a deadlock raises
 
 
 def test_only_one_of_many_callers_settles_a_job() -> None:

@@ -481,7 +481,7 @@ def test_a_retried_job_waits_for_the_running_job_of_its_key(rule: ReplicationRul
 def test_retry_takes_more_than_one_batch(
     rule: ReplicationRule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manual, "RETRY_BATCH", 2)
+    monkeypatch.setattr(manual, "BATCH", 2)
     for key in "abaca":
         a_job(rule, key, state=JobState.FAILED)
     jobs.retry(TransferJob.objects.all())
@@ -504,6 +504,19 @@ def test_cancel_ends_a_pending_job(rule: ReplicationRule) -> None:
     assert (job.state, job.attempt) == (JobState.CANCELLED, 1)
     assert job.finalized_at is not None
     assert claim() == []
+
+
+def test_many_jobs_are_cancelled_in_short_transactions(
+    rule: ReplicationRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be enqueued during one."""
+    monkeypatch.setattr(manual, "BATCH", 2)
+    for key in "abcde":
+        a_job(rule, key)
+    assert jobs.cancel(TransferJob.objects.all()) == 5
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(DISTINCT xmin::text) FROM replication_transferjob")
+        assert cursor.fetchone() == (3,)
 
 
 @pytest.mark.parametrize("state", NOT_PENDING)

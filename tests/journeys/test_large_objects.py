@@ -15,9 +15,9 @@ from django.db import connection
 from replication.intake.matching import look_again
 from replication.models import Heartbeat, JobState, LoopKind, TransferJob, UploadPart
 from sandbox.oss import Fault
-from tests.chaos.proxy import CuttingProxy
 from tests.support.lanes import lanes_until
 from tests.support.processes import eventually, manage
+from tests.support.proxy import UnreliableProxy
 from tests.support.road import Road
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,7 +73,7 @@ def test_parts_carried_before_a_kill_are_not_read_again(road: Road, tmp_path: Pa
     upstream = urlsplit(road.aws.endpoint_url).port
     assert upstream
     there = UploadPart.objects.exclude(etag="")
-    with CuttingProxy(upstream, seed=0) as proxy:
+    with UnreliableProxy(upstream, seed=0) as proxy:
         road.source.endpoint_url = f"http://127.0.0.1:{proxy.port}"
         road.source.save()
         look_again(road.rule, ["a"])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -27,6 +28,8 @@ from sandbox.child import Child
 from sandbox.oss import Fault
 from sandbox.postgres import Postgres
 from tests.support.processes import REPOSITORY, eventually, manage, members
+from tests.support.processes import test_database_url as database_url
+from tests.support.proxy import UnreliableProxy
 from tests.support.road import Road, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -187,3 +190,22 @@ def test_sigterm_stops_a_cluster_whose_transfers_get_no_answer(road: Road, tmp_p
         eventually(lambda: not cluster.is_running())
     # OSS may still carry out the write, so no lane may claim the job before its lease expires.
     assert running.exists()
+
+
+def test_a_cluster_works_on_after_its_database_connections_froze(
+    road: Road, tmp_path: Path
+) -> None:
+    """A failover without a reset: old connections pass nothing on, new ones work."""
+    direct = urlsplit(database_url())
+    assert direct.port is not None
+    with UnreliableProxy(direct.port) as proxy:
+        url = direct._replace(netloc=f"{direct.username}:{direct.password}@127.0.0.1:{proxy.port}")
+        settings = {"DATABASE_URL": url.geturl(), "S3SYNC_LEASE_SECONDS": "6"}
+        with manage("qcluster", directory=tmp_path, **settings) as cluster:
+            road.put("before.txt", b"before")
+            eventually(completed(1), unless_ended=cluster)
+            road.put("during.txt", b"during")
+            assert proxy.freeze()
+            eventually(completed(2), unless_ended=cluster)
+            road.put("after.txt", b"after")
+            eventually(completed(3), unless_ended=cluster)

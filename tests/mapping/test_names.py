@@ -64,6 +64,7 @@ def test_buckets_that_s3_servers_have_are_taken(bucket: str) -> None:
         ("photos--ol-s3", "the bucket behind it"),
         ("photos--use1-az4--xa-s3", "the bucket behind it"),
         ("photos--x-s3", "ends in its zone"),
+        ("photos--0-0--x-s3", "ends in its zone"),
         ("ab", "3 or more letters"),
         (".photos", "letter or digit first"),
         ("..", "letter or digit first"),

@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from replication.jobs import circuits
-from replication.jobs.enqueueing import JOBS_CHANNEL, RULES_CHANGED
+from replication.jobs.waking import JOBS_CHANNEL, RULES_CHANGED
 from replication.models import Destination, ReplicationRule
 from tests.support.examples import a_rule
 

@@ -4,12 +4,14 @@ import signal
 import threading
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from replication.cluster import loops
 from replication.cluster.database import wait_until_ready
 from replication.intake.poll_loop import poll_until
 from replication.models import EventQueue, LoopKind
+from s3sync.postgresql.base import give_up_statements_after
 
 
 class Command(BaseCommand):
@@ -23,6 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--queue", default="", metavar="NAME", help="poll only this queue")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        give_up_statements_after(settings.S3SYNC.statement_seconds)
         wait_until_ready(lambda reason: self.stderr.write(f"pollsqs: {reason}"))
         name = options["queue"]
         if name and not EventQueue.objects.filter(name=name).exists():

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from replication import tasks  # noqa: F401 - imported once, before the forks
 from replication.cluster.database import wait_until_ready
 from replication.cluster.supervisor import Cluster
+from s3sync.postgresql.base import give_up_statements_after
 
 
 class Command(BaseCommand):
@@ -16,5 +18,6 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        give_up_statements_after(settings.S3SYNC.statement_seconds)
         wait_until_ready(lambda reason: self.stderr.write(f"qcluster: {reason}"))
         Cluster().run()

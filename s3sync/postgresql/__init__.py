@@ -1,0 +1,1 @@
+"""Django's backend for PostgreSQL, in whose connections each statement has a deadline."""
