@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from django.conf import settings as django_settings
 from pytest_django import Settings
 
 from replication.models import (
@@ -19,6 +20,7 @@ from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
 from sandbox.moto import Moto
 from sandbox.oss import OssServer
+from tests.support.database import empty_quickly
 from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
 from tests.support.road import OSS_REGION, Log, Road
 
@@ -27,6 +29,13 @@ from tests.support.road import OSS_REGION, Log, Road
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Use two workers a processor: many tests only wait for other processes."""
     return 2 * (os.cpu_count() or 1)
+
+
+def pytest_configure() -> None:
+    """Spend no time on what no test is about."""
+    empty_quickly()
+    # Django's own hash of a password takes 0.3 s, to be slow for whoever guesses passwords.
+    django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Listens for enqueued jobs, on its own thread and database connection."""
 
+import socket
 import threading
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +14,6 @@ from replication.jobs.waking import JOBS_CHANNEL
 
 log = structlog.get_logger(__name__)
 
-STOP_CHECK_SECONDS = 0.5
 RECONNECT_SECONDS = 1.0
 # In a stream of events, each commit sends a NOTIFY. The first is passed on at once, those that
 # follow within this time are passed on together.
@@ -27,7 +28,8 @@ class NotifyListener:
 
     def __init__(self, on_notify: Callable[[str], None]) -> None:
         self._on_notify = on_notify
-        self._stop = threading.Event()
+        # The end of the one is heard at the other, also beside the database's socket.
+        self._end, self._end_heard = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
     def __enter__(self) -> Self:
@@ -40,29 +42,35 @@ class NotifyListener:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
+        self._end.close()
         self._thread.join()
+        self._end_heard.close()
+
+    def _ends(self, *, within_seconds: float = 0) -> bool:
+        """Whether the context ends before this time is over."""
+        return bool(wait([self._end_heard], within_seconds))
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._ends():
             try:
                 self._listen()
             except Error as error:
                 log.warning("wake.listener_disconnected", reason=str(error))
-                self._stop.wait(RECONNECT_SECONDS)
+                self._ends(within_seconds=RECONNECT_SECONDS)
             finally:
                 connection.close()
 
     def _listen(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {JOBS_CHANNEL}")
-        self._on_notify("")  # jobs may have been enqueued before we listened
-        while not self._stop.is_set():
+        heard = {""}  # jobs may have been enqueued before we listened
+        while True:
+            for payload in heard:
+                self._on_notify(payload)
+            if self._ends(within_seconds=COALESCE_SECONDS if heard else 0):
+                return
             # Django has no API for NOTIFY; this is psycopg's connection.
             with connection.wrap_database_errors:
-                received = connection.connection.notifies(timeout=STOP_CHECK_SECONDS, stop_after=1)
-                payloads = {notify.payload for notify in received}
-            for payload in payloads:
-                self._on_notify(payload)
-            if payloads:
-                self._stop.wait(COALESCE_SECONDS)
+                if not heard:
+                    wait([connection.connection, self._end_heard])
+                heard = {notify.payload for notify in connection.connection.notifies(timeout=0)}

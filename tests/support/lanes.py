@@ -9,6 +9,7 @@ from django.db import connection
 
 from replication.cluster import loops
 from replication.cluster.ipc import Flag
+from replication.jobs.waking import wake_lanes
 from replication.models import LoopKind
 from replication.worker.lane import Lane
 
@@ -43,6 +44,7 @@ def lanes(*, count: int = 1) -> Iterator[None]:
                 yield
             finally:
                 loops.tell_to_stop()
+                wake_lanes()  # else they notice it only after their next look
     finally:
         loops._told_to_stop = told_to_stop
 
