@@ -278,7 +278,10 @@ def test_an_object_that_changes_all_the_time_is_tried_less_and_less_often(road: 
     assert not TransferJob.objects.filter(available_at__lt=Now() + timedelta(minutes=1)).exists()
 
 
-def test_denied_objects_fail_alone_where_others_succeed(road: Road) -> None:
+def test_denied_objects_fail_alone_where_others_succeed(
+    road: Road, limits: Callable[..., None]
+) -> None:
+    limits(probe_seconds=2)
     road.oss.deny(Denial(key_prefix="denied/", actions=("oss:PutObject",)))
     keys = [f"denied/{number}" for number in range(12)] + ["good"]
     for key in keys:
