@@ -5,6 +5,9 @@ import pwd
 import secrets
 import signal
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -16,6 +19,7 @@ from sandbox.server import Server
 
 _NAME = "s3sync"  # of both the superuser and the database
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}  # so PGDATA, PGPORT etc. are not inherited
+_POLL_SECONDS = 0.05
 _ADVICE = "Put another PostgreSQL's initdb first on PATH, or set DATABASE_URL to a running server."
 
 
@@ -54,31 +58,70 @@ class Postgres(Server):
         """The value for DATABASE_URL."""
         return self._url(_NAME)
 
+    @property
+    def port(self) -> int:
+        """The port of the server, or of the standby that has taken its place."""
+        return self._port
+
     def restart(self) -> None:
         """Crash the server, as `pg_ctl stop -m immediate` does; start it again on the same port."""
         self.child.stop(signal.SIGQUIT)
         self._listen_on(self._port)
 
-    def _url(self, database: str) -> str:
-        return f"postgresql://{_NAME}:{self._password}@127.0.0.1:{self._port}/{database}"
+    @contextmanager
+    def standby(self) -> Iterator[None]:
+        """A synchronous standby beside the server; on exit, it takes the place of the server.
+
+        On exit the server has crashed, and the standby listens on another port. It has every commit
+        that the server confirmed.
+        """
+        folder = self._new_folder("standby")
+        done = self._run_as_server_user(
+            *(self._binaries.folder / "pg_basebackup", "--pgdata", folder, "--no-sync"),
+            *("--dbname", self._url("postgres"), "--checkpoint=fast", "--write-recovery-conf"),
+        )
+        if done.returncode != 0:
+            raise StartError(f"pg_basebackup failed:\n{done.stdout}{done.stderr}")
+        started: dict[int, Child] = {}
+        on_a_free_port(lambda port: started.update({port: self._serve(folder, port)}))
+        try:
+            with self._administrator() as connection:
+                connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+                connection.execute("SELECT pg_reload_conf()")
+                while not connection.execute(
+                    "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
+                ).fetchone():
+                    time.sleep(_POLL_SECONDS)
+            yield
+        finally:
+            self.child.stop(signal.SIGQUIT)
+            self._data = folder
+            [(self._port, self._child)] = started.items()
+        with self._administrator() as connection:
+            connection.execute("SELECT pg_promote()")
+
+    def _administrator(self) -> psycopg.Connection:
+        return psycopg.connect(self._url("postgres"), autocommit=True)
+
+    def _url(self, database: str, *, port: int | None = None) -> str:
+        place = f"127.0.0.1:{port or self._port}"
+        return f"postgresql://{_NAME}:{self._password}@{place}/{database}"
 
     def _start(self) -> None:
         self._initialise()
         on_a_free_port(self._listen_on)
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+        with self._administrator() as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_NAME)))
 
     def _initialise(self) -> None:
         if self._user:
             self.directory.chmod(0o711)
             self._make_binaries_reachable(self._user)
-        self._data = self.directory / "data"
-        self._data.mkdir(mode=0o700)
+        self._data = self._new_folder("data")
         password_file = self.directory / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(self._password)
         if self._user:
-            os.chown(self._data, self._user.pw_uid, self._user.pw_gid)
             os.chown(password_file, self._user.pw_uid, self._user.pw_gid)
         done = self._run_as_server_user(
             *(self._binaries.folder / "initdb", "--pgdata", self._data, "--no-sync"),
@@ -88,6 +131,13 @@ class Postgres(Server):
         password_file.unlink()
         if done.returncode != 0:
             raise StartError(f"initdb failed:\n{done.stdout}{done.stderr}\n{_ADVICE}")
+
+    def _new_folder(self, name: str) -> Path:
+        folder = self.directory / name
+        folder.mkdir(mode=0o700)
+        if self._user:
+            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
+        return folder
 
     def _make_binaries_reachable(self, user: pwd.struct_passwd) -> None:
         try:
@@ -110,21 +160,26 @@ class Postgres(Server):
         )
 
     def _listen_on(self, port: int) -> None:
-        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         self._port = port
-        self._child = Child(
-            [self._binaries.folder / "postgres", "-D", self._data, f"--port={port}", *settings],
+        self._child = self._serve(self._data, port)
+
+    def _serve(self, data: Path, port: int) -> Child:
+        """Start a server, and wait until it answers."""
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
+        child = Child(
+            [self._binaries.folder / "postgres", "-D", data, f"--port={port}", *settings],
             log=self.directory / "postgres.log",
             env=_ENVIRONMENT,
             user=self._user,
             cwd=self.directory,
             stop_signal=signal.SIGINT,  # "fast": does not wait for clients to disconnect
         )
-        self.child.await_ready(self._answers, advice=_ADVICE)
+        child.await_ready(lambda: self._answers(port), advice=_ADVICE)
+        return child
 
-    def _answers(self) -> bool:
+    def _answers(self, port: int) -> bool:
         try:
-            psycopg.connect(self._url("postgres"), connect_timeout=5).close()
+            psycopg.connect(self._url("postgres", port=port), connect_timeout=5).close()
         except psycopg.OperationalError:
             return False
         return True

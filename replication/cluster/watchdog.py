@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+STDERR = 2  # whatever sys.stderr is
 PAT_SECONDS = 1.0  # each pat starts a new thread: once a second is enough
 
 
@@ -25,7 +26,7 @@ class _Watchdog:
     def arm(self) -> None:
         if self.seconds is not None:
             self.patted_at = time.monotonic()
-            faulthandler.dump_traceback_later(self.seconds, exit=True)
+            faulthandler.dump_traceback_later(self.seconds, exit=True, file=STDERR)
 
     def disarm(self) -> None:
         self.seconds = None

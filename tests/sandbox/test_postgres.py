@@ -51,6 +51,18 @@ def test_fsync_is_as_requested(postgres):
         assert scalar(durable.url, "SHOW fsync") == "on"
 
 
+def test_a_standby_takes_the_place_of_the_server_with_every_commit():
+    with Postgres(fsync=False) as server:
+        with server.standby(), psycopg.connect(server.url, autocommit=True) as connection:
+            before = server.url
+            connection.execute("CREATE TABLE kept AS SELECT 1 AS number")
+        assert refuses_connections(before)
+        assert scalar(server.url, "SELECT number FROM kept") == 1
+        with psycopg.connect(server.url) as connection:
+            wait_until(lambda: not scalar(server.url, "SELECT pg_is_in_recovery()"))
+            connection.execute("INSERT INTO kept VALUES (2)")
+
+
 def test_a_restart_breaks_connections_and_keeps_committed_data(postgres):
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS number")

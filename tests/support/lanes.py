@@ -69,7 +69,7 @@ def _thread(run: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         thread.join(120)
-        assert ended == [None]
+        assert ended == [None], ended
 
 
 def lanes_until(is_so: Callable[[], bool], *, seconds: float = 0.5) -> None:
