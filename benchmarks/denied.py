@@ -68,7 +68,7 @@ def measure(sandbox: Sandbox, service: Service, *, denied: int, fresh: int) -> I
         source_prefix="denied/",
     )
     denial = {"key_prefix": "denied/", "actions": ["oss:PutObject"]}
-    _ask(sandbox, "POST", "/-/denials", denial)
+    ask_oss(sandbox, "POST", "/-/denials", denial)
     s3 = sandbox.aws.client("s3")
 
     def put(key: str) -> None:
@@ -88,7 +88,7 @@ def measure(sandbox: Sandbox, service: Service, *, denied: int, fresh: int) -> I
     is_met = max(lags_ms) < LAG_GOAL_MS
     yield Figure("lag of the other rule, in ms", lags_ms, f"max < {LAG_GOAL_MS}", is_met)
 
-    log = json.loads(_ask(sandbox, "GET", "/-/requests"))
+    log = json.loads(ask_oss(sandbox, "GET", "/-/requests"))
     assert not log["dropped"], "the stand-in's log is too short for this many objects"
     refused = [entry for entry in log["requests"] if entry["key"].startswith("denied/")]
     assert {entry["status"] for entry in refused} == {403}
@@ -101,7 +101,7 @@ def measure(sandbox: Sandbox, service: Service, *, denied: int, fresh: int) -> I
     )
 
     began = time.monotonic()
-    _ask(sandbox, "DELETE", "/-/denials")
+    ask_oss(sandbox, "DELETE", "/-/denials")
     _await(service, lambda: jobs.filter(state=JobState.COMPLETED).count() == denied)
     yield Figure(
         "from the end of the refusal to the last copy", [time.monotonic() - began], unit="s"
@@ -124,7 +124,7 @@ def _await(service: Service, condition: Callable[[], bool]) -> None:
         time.sleep(0.25)
 
 
-def _ask(sandbox: Sandbox, method: str, path: str, payload: Any = None) -> bytes:
+def ask_oss(sandbox: Sandbox, method: str, path: str, payload: Any = None) -> bytes:
     """Call the OSS stand-in's control API."""
     control = http.client.HTTPConnection(urlsplit(sandbox.oss.endpoint_url).netloc, timeout=60)
     try:

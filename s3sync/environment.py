@@ -1,6 +1,7 @@
 """All settings from the environment, checked at once; no message repeats a value."""
 
 import os
+import socket
 import ssl
 from ipaddress import ip_network
 from pathlib import Path
@@ -109,6 +110,12 @@ class Environment(BaseSettings):
         description="DEBUG, INFO, WARNING or ERROR",
     )
 
+    host: str = Field(
+        default="",
+        max_length=255,
+        description="Name of this host in heartbeats and circuits; its own name if empty. Set it "
+        "where hosts or containers share a name",
+    )
     lanes: int = Field(
         default=max(2, os.cpu_count() or 2),
         ge=1,
@@ -221,6 +228,11 @@ class Environment(BaseSettings):
         description="Private networks that HTTP sources may be in, e.g. 10.20.0.0/16; "
         "separated by commas",
     )
+
+    @property
+    def host_name(self) -> str:
+        """The name of this host, which no other host may have."""
+        return self.host or socket.gethostname()
 
     @property
     def statement_seconds(self) -> float:

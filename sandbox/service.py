@@ -19,10 +19,10 @@ from sandbox.server import Server
 ADMIN = "admin"
 
 
-def manage(*arguments: str, environment: Mapping[str, str], stdin: str | None = None) -> None:
+def manage(*arguments: str, environment: Mapping[str, str], stdin: str | None = None) -> str:
     """Run `manage.py ARGUMENTS` to its end, with the text `stdin` as its standard input.
 
-    Raises StartError with the command's output if the command fails.
+    Returns what it prints. Raises StartError with the command's output if the command fails.
     """
     done = subprocess.run(
         [sys.executable, REPOSITORY / "manage.py", *arguments],
@@ -34,12 +34,14 @@ def manage(*arguments: str, environment: Mapping[str, str], stdin: str | None = 
     )
     if done.returncode:
         raise StartError(f"manage.py {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 class Service(Server):
     """A web server and a cluster with one rule, from the sandbox's S3 bucket to its OSS bucket.
 
-    `address` is the admin's URL; `password` is the password of the user `admin`.
+    `address` is the admin's URL, `password` that of the user `admin`, and `environment` what its
+    processes have.
     """
 
     cluster: Child
@@ -48,7 +50,7 @@ class Service(Server):
         self._sandbox = sandbox
         self.password = secrets.token_urlsafe(9)
         self._api_token = secrets.token_urlsafe(24)
-        self._environment = {
+        self.environment = {
             **os.environ,
             **sandbox.environment(),
             "S3SYNC_SECRET_KEY": secrets.token_urlsafe(48),
@@ -95,10 +97,10 @@ class Service(Server):
 
     def _run(self, name: str, *command: str | Path) -> Child:
         log = self.directory / f"{name}.log"
-        return Child(command, log=log, env=self._environment, cwd=REPOSITORY)
+        return Child(command, log=log, env=self.environment, cwd=REPOSITORY)
 
     def _manage(self, *arguments: str, stdin: str | None = None) -> None:
-        manage(*arguments, environment=self._environment, stdin=stdin)
+        manage(*arguments, environment=self.environment, stdin=stdin)
 
     def _rules(self) -> dict[str, Any]:
         """The rules file for `applyrules`: it reads YAML, and JSON is YAML."""

@@ -7,7 +7,6 @@ database's clock decides which loops are alive.
 
 import math
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,7 +111,7 @@ def replace_dead_loops() -> None:
     Each new worker calls this, because the cluster starts a worker when another has died. Otherwise
     a killed lane would be missed only after ALIVE_SECONDS.
     """
-    here = Heartbeat.objects.filter(host=socket.gethostname(), cluster_pid=os.getppid())
+    here = Heartbeat.objects.filter(host=settings.S3SYNC.host_name, cluster_pid=os.getppid())
     dead = [loop.pk for loop in here if loop.pid and not _is_alive(loop.pid)]
     if dead:
         here.filter(pk__in=dead).delete()
@@ -137,7 +136,7 @@ def is_full_here() -> bool:
     """Whether this cluster runs as many lanes as it may; renewed lanes don't count."""
     here = _alive().filter(
         kind=LoopKind.LANE,
-        host=socket.gethostname(),
+        host=settings.S3SYNC.host_name,
         cluster_pid=os.getppid(),
         is_renewed=False,
     )
@@ -180,7 +179,7 @@ class Loop:
 
         Returns False if the loop was asked for, but has already started or was given up as lost.
         """
-        process: list[str | int] = [socket.gethostname(), os.getpid(), os.getppid()]
+        process: list[str | int] = [settings.S3SYNC.host_name, os.getpid(), os.getppid()]
         with connection.cursor() as cursor:
             if asked_for:
                 cursor.execute(

@@ -10,7 +10,6 @@ open circuit parks the rules that it concerns, in all lanes at once.
 """
 
 import math
-import socket
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,11 +67,6 @@ class Place:
     side: CircuitSide
     name: str
     host: str = ""
-
-
-def this_host() -> str:
-    """The name of this host in circuits of credential profiles."""
-    return socket.gethostname()
 
 
 def place_of(rule: ReplicationRule, scope: CircuitScope, side: CircuitSide, *, host: str) -> Place:
@@ -133,7 +127,7 @@ def read_recent() -> list[RecentCircuit]:
     found = Circuit.objects.filter(
         Q(first_failed_at__isnull=False)
         | Q(closed_at__gt=Now() - timedelta(seconds=GROWTH_SECONDS)),
-        host__in=["", this_host()],
+        host__in=["", settings.S3SYNC.host_name],
     ).annotate(closed_for=Now() - F("closed_at"))
     return [
         RecentCircuit(one, one.closed_for.total_seconds() if one.closed_for else math.inf)
@@ -151,7 +145,10 @@ def note_error(rule: ReplicationRule, key: str, error: ReplicationError) -> bool
         ValueError: the error concerns its object alone; see `has_circuit`.
     """
     place = place_of(
-        rule, CircuitScope(error.scope.value), CircuitSide(error.side), host=this_host()
+        rule,
+        CircuitScope(error.scope.value),
+        CircuitSide(error.side),
+        host=settings.S3SYNC.host_name,
     )
     with transaction.atomic():
         circuit = _add_evidence(place, f"{rule.pk}:{key}", error)
@@ -349,7 +346,11 @@ def _next_to_probe() -> Circuit | None:
     with transaction.atomic():
         circuit = (
             Circuit.objects.select_for_update(skip_locked=True)
-            .filter(opened_at__isnull=False, probe_at__lte=Now(), host__in=["", this_host()])
+            .filter(
+                opened_at__isnull=False,
+                probe_at__lte=Now(),
+                host__in=["", settings.S3SYNC.host_name],
+            )
             .annotate(open_for=Now() - F("opened_at"))
             .order_by("probe_at")
             .first()

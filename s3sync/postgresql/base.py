@@ -16,18 +16,18 @@ from psycopg.abc import PQGen
 
 RV = TypeVar("RV")
 
-# A client that nobody hears any more must not keep its locks: the server ends its session in the
-# middle of a transaction. Without a transaction, a session may be silent.
+# A client that nobody hears any more must not keep its locks. So the server also ends a session
+# that is silent in the middle of a transaction, for as long as _SILENT_STATEMENTS may take.
 # https://www.postgresql.org/docs/14/runtime-config-client.html
 # https://www.postgresql.org/docs/14/runtime-config-connection.html
 _NOTICE_A_DEAD_CLIENT = {
-    "idle_in_transaction_session_timeout": "60s",
     "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "10s",
     "tcp_keepalives_interval": "5s",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "25s",
 }
+_SILENT_STATEMENTS = 3
 _CANCEL_SECONDS = 2.0
 
 
@@ -83,11 +83,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().init_connection_state()
         if self.statement_seconds is None:
             return
-        calls = ", ".join("set_config(%s, %s, false)" for _ in _NOTICE_A_DEAD_CLIENT)
+        silent_ms = int(_SILENT_STATEMENTS * self.statement_seconds * 1000)
+        settings = {"idle_in_transaction_session_timeout": f"{silent_ms}", **_NOTICE_A_DEAD_CLIENT}
+        calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
         with self.connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {calls}", [text for pair in _NOTICE_A_DEAD_CLIENT.items() for text in pair]
-            )
+            cursor.execute(f"SELECT {calls}", [text for pair in settings.items() for text in pair])
 
 
 def give_up_statements_after(seconds: float) -> None:

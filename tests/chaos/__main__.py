@@ -2,7 +2,7 @@
 buckets must be equal, and no key may have been written by two writers at once. With edits, the
 rules change meanwhile, and the buckets must be equal by the rules as they are in the end. Objects
 of other programs must be untouched. The same seed gives the same schedule, but timing differs from
-run to run.
+run to run. With weather, long faults follow, one after the other (weather.py).
 """
 
 import argparse
@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
@@ -40,6 +41,7 @@ from tests.chaos.rules import (
 from tests.chaos.service import Service
 from tests.chaos.strikes import Strikes
 from tests.chaos.verdict import Judge
+from tests.chaos.weather import MAX_SECONDS_TO_EQUALITY, Observation, Weather, table
 from tests.chaos.writer import Writer, plan
 from tests.support.proxy import UnreliableProxy
 
@@ -88,6 +90,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clusters", type=int, default=2)
     parser.add_argument("--pollers", type=int, default=2)
     parser.add_argument("--edits", action="store_true", help="edit the rules meanwhile")
+    parser.add_argument("--weather", action="store_true", help="faults that last, after the rest")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the weather's table")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the processes' logs in DIR")
     return parser.parse_args()
 
@@ -120,6 +124,8 @@ class Run:
         self._started = time.monotonic()
         self._stop = threading.Event()
         self._unmended: tuple[list[Place], list[Place]] = [], []
+        self._weather: Weather | None = None
+        self._observations: list[Observation] = []
 
     def run(self) -> int:
         """Do the run; returns the exit status."""
@@ -135,6 +141,9 @@ class Run:
             self._say("all keys are announced once more, for the rules as they are now")
             self._writer.announce_all()
             is_settled = self._settle()
+        if self._weather:
+            self._observations = self._weather.run(self._service, self._settle)
+            is_settled = all(each.equal_after is not None for each in self._observations)
         return self._conclude(is_settled=is_settled)
 
     def _start(self) -> None:
@@ -155,9 +164,16 @@ class Run:
         self._plan(rules)
         aws_port = urlsplit(self._sandbox.aws.endpoint_url).port or 0
         proxy = self._stack.enter_context(UnreliableProxy(aws_port, seed=arguments.seed))
+        if arguments.weather:
+            self._weather = Weather(
+                self._stack, self._sandbox, self._oss, proxy, seed=arguments.seed, say=self._say
+            )
         self._service = self._stack.enter_context(
             Service(
                 self._sandbox,
+                settings=self._weather.settings if self._weather else {},
+                beside=self._weather.beside if self._weather else {},
+                queue_url=self._weather.queue_url if self._weather else self._sandbox.queue_url,
                 source_port=proxy.port,
                 clusters=arguments.clusters,
                 pollers=arguments.pollers,
@@ -244,19 +260,25 @@ class Run:
 
     def _counts(self) -> Counts:
         # Count messages first: a message that leaves the queue after that is counted as a job.
-        attributes = self._sqs.get_queue_attributes(
-            QueueUrl=self._sandbox.queue_url,
-            AttributeNames=[
-                "ApproximateNumberOfMessages",
-                "ApproximateNumberOfMessagesNotVisible",
-            ],
-        )["Attributes"]
+        urls = [
+            self._sandbox.queue_url,
+            *([self._weather.beside_queue_url] if self._weather else []),
+        ]
+        messages = sum(map(self._messages_in, urls))
         with psycopg.connect(self._sandbox.postgres.url, connect_timeout=5) as database:
             jobs = database.execute(
                 "SELECT CASE delete_permit WHEN 'awaited' THEN 'held' ELSE state END, count(*) "
                 "FROM replication_transferjob GROUP BY 1"
             ).fetchall()
-        return Counts(dict(jobs), sum(map(int, attributes.values())))
+        return Counts(dict(jobs), messages)
+
+    def _messages_in(self, queue_url: str) -> int:
+        """The messages in the queue, visible or in flight."""
+        found = self._sqs.get_queue_attributes(
+            QueueUrl=queue_url,
+            AttributeNames=["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"],
+        )
+        return sum(map(int, found["Attributes"].values()))
 
     def _note_unmended(self) -> None:
         """Judge what was settled after the last edits, before all keys are looked at once more."""
@@ -268,7 +290,10 @@ class Run:
         self._say(f"keys settled since the last edits: {sum(map(len, only.values()))}")
 
     def _conclude(self, *, is_settled: bool) -> int:
-        verdict = self._judge.judge(self._editor.rules, self._editor.states)
+        weathered = self._weather.steps if self._weather else []
+        keys = {*self._judge.keys, *(step.key for step in weathered)}
+        judge = replace(self._judge, keys=sorted(keys))
+        verdict = judge.judge(self._editor.rules, self._editor.states)
         lost, stale = self._unmended
         verdict.lost.extend(lost)
         verdict.stale.extend(stale)
@@ -285,8 +310,27 @@ class Run:
             self._say("gave up waiting: messages or jobs are left")
         if self._service.unexpected_exits:
             self._say(f"processes that exited unexpectedly: {self._service.unexpected_exits}")
-        _print(str(verdict))
-        return 0 if verdict.is_clean and is_settled and not counts.jobs.get("failed") else 1
+        _print(f"{verdict}{self._weather_verdict()}")
+        is_good = verdict.is_clean and is_settled and not counts.jobs.get("failed")
+        return 0 if is_good and self._is_weather_good() else 1
+
+    def _weather_verdict(self) -> str:
+        if not self._weather:
+            return ""
+        if self._arguments.report:
+            self._arguments.report.write_text(table(self._observations))
+        longest = max(each.equal_after or inf for each in self._observations)
+        failed = self._weather.failed_transient(self._service)
+        return f" failed_transient={failed} longest_to_equality={longest:.1f}s"
+
+    def _is_weather_good(self) -> bool:
+        return self._weather is None or (
+            self._weather.is_beside_equal()
+            and not self._weather.failed_transient(self._service)
+            and all(
+                (each.equal_after or inf) <= MAX_SECONDS_TO_EQUALITY for each in self._observations
+            )
+        )
 
     def _report_failures(self) -> None:
         with psycopg.connect(self._sandbox.postgres.url) as database:

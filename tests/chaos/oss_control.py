@@ -50,6 +50,14 @@ class OssControl:
         """Disarm all faults."""
         self._ask("DELETE", "/-/faults")
 
+    def deny(self, **denial: Any) -> None:
+        """Deny actions, as a RAM policy does."""
+        self._ask("POST", "/-/denials", denial)
+
+    def clear_denials(self) -> None:
+        """Allow everything again."""
+        self._ask("DELETE", "/-/denials")
+
     def writes(self) -> list[Write]:
         """All puts and deletes in the log.
 

@@ -44,7 +44,8 @@ class Service:
     """Clusters and pollers on a sandbox, until the context ends.
 
     `source_port` is the port of S3 for them. `revive` restarts a process that exited unexpectedly,
-    as an orchestrator does, and reports it to `say`.
+    as an orchestrator does, and reports it to `say`. `settings` are further variables of their
+    environment, and `beside` is what the rules file has beside the rules of the run.
     """
 
     sandbox: Sandbox
@@ -56,12 +57,20 @@ class Service:
     say: Callable[[str], None]
     rules: Rules
     buckets: Mapping[str, str]  # by the name of the destination
+    settings: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, list[dict[str, object]]] = field(default_factory=dict)
+    queue_url: str = ""
     unexpected_exits: int = 0
     _processes: dict[str, Child] = field(default_factory=dict)
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
-        self._environment = {**os.environ, **self.sandbox.environment(), **SETTINGS}
+        self._environment = {
+            **os.environ,
+            **self.sandbox.environment(),
+            **SETTINGS,
+            **self.settings,
+        }
         manage("migrate", "--verbosity=0", environment=self._environment)
         self.apply(self.rules)
         try:
@@ -97,11 +106,20 @@ class Service:
     def poller_names(self) -> list[str]:
         return [f"pollsqs-{number}" for number in range(1, self.pollers + 1)]
 
-    def kill(self, name: str) -> None:
-        """Kill the whole process group with SIGKILL, as when its container dies; restart it."""
+    def kill(self, name: str, **environment: str) -> None:
+        """Kill the whole process group with SIGKILL, as when its container dies; restart it, with
+        these variables changed."""
         with self._changing:
             self._kill(self._processes[name])
-            self._start(name)
+            self._start(name, **environment)
+
+    def ask(self, code: str) -> str:
+        """Run Python code in the service's environment; returns what it prints.
+
+        Raises:
+            StartError: it failed.
+        """
+        return manage("shell", "--no-imports", "-c", code, environment=self._environment)
 
     def kill_first_process(self, name: str) -> None:
         """Kill the group's first process alone with SIGKILL; then start a new group.
@@ -146,11 +164,12 @@ class Service:
             return os.getpgid(pid) in {process.pid for process in self._processes.values()}
         return False
 
-    def _start(self, name: str) -> None:
+    def _start(self, name: str, **environment: str) -> None:
         self._processes[name] = Child(
             [sys.executable, REPOSITORY / "manage.py", name.partition("-")[0]],
             log=self.directory / f"{name}.log",
-            env=self._environment,
+            # As if each ran on a host of its own: credentials are a host's.
+            env={**self._environment, "S3SYNC_HOST": name, **environment},
             cwd=REPOSITORY,
         )
 
@@ -166,7 +185,7 @@ class Service:
     def _rules_file(self, rules: Rules) -> dict[str, object]:
         """The rules file for `applyrules`: it reads YAML, and JSON is YAML."""
         aws, oss = self.sandbox.aws, self.sandbox.oss
-        source = {
+        source: dict[str, object] = {
             "name": "source",
             "bucket": self.sandbox.source_bucket,
             "region": aws.region,
@@ -177,12 +196,14 @@ class Service:
             "region": oss.region,
             **(LIMITS if self.is_limited else {}),
         }
-        return {
+        queue_url = self.queue_url or self.sandbox.queue_url
+        file: dict[str, list[dict[str, object]]] = {
             "sources": [source],
             "destinations": [
                 {"name": name, "bucket": bucket, **destination}
                 for name, bucket in self.buckets.items()
             ],
             "rules": [{"source": "source", **rule.fields} for rule in rules],
-            "queues": [{"name": "events", "url": self.sandbox.queue_url, "region": aws.region}],
+            "queues": [{"name": "events", "url": queue_url, "region": aws.region}],
         }
+        return {name: [*entries, *self.beside.get(name, [])] for name, entries in file.items()}

@@ -134,14 +134,15 @@ def _wanted(rules: Rules, source: Contents, *, only: Mapping[str, Set[str]] | No
     }
 
 
-def source_contents(sandbox: Sandbox) -> Contents:
-    """The contents of the source bucket; reads every object completely."""
+def source_contents(sandbox: Sandbox, bucket: str = "") -> Contents:
+    """The contents of a source bucket; reads every object completely."""
     s3 = sandbox.aws.client("s3")
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=sandbox.source_bucket)
+    bucket = bucket or sandbox.source_bucket
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
     def look(key: str) -> tuple[int, int]:
-        body = s3.get_object(Bucket=sandbox.source_bucket, Key=key)["Body"].read()
+        body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         return len(body), _CRC64.calc(body)
 
     with ThreadPoolExecutor(8) as pool:

@@ -56,6 +56,13 @@ def test_one_loop_of_each_kind_waits_however_many_ask(kind: LoopKind) -> None:
     assert Heartbeat.objects.get().started_at is None
 
 
+@pytest.mark.parametrize("kind", LoopKind)
+def test_a_loop_has_no_time_limit_of_django_q(kind: LoopKind) -> None:
+    """It would kill a lane whose object comes slowly, and the transfers beside it."""
+    loops.request(kind)
+    assert OrmQ.objects.get().task["timeout"] == -1
+
+
 def test_a_loop_that_never_started_is_asked_for_again_and_starts_once() -> None:
     loops.request(LoopKind.LANE)
     lost = Heartbeat.objects.get().id

@@ -106,7 +106,11 @@ def test_without_a_deadline_a_statement_may_take_its_time() -> None:
 
 
 @pytest.mark.usefixtures("deadline")
-def test_the_server_ends_a_transaction_whose_client_is_silent() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW idle_in_transaction_session_timeout")
-        assert cursor.fetchone() == ("1min",)
+def test_the_server_ends_a_transaction_whose_client_is_not_heard_any_more() -> None:
+    """Else it would keep its locks."""
+    with by_proxy() as proxy, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT pg_advisory_xact_lock(7)")
+        proxy.freeze()
+        with psycopg.connect(database_url()) as other:
+            other.execute("SELECT pg_advisory_lock(7)")

@@ -12,7 +12,7 @@ KEPT = {"django_migrations", "django_content_type", "auth_permission"}
 
 def empty_quickly() -> None:
     """From now on, a test with transactions of its own empties only the tables that it filled."""
-    TransactionTestCase._fixture_teardown = _empty_filled_tables
+    TransactionTestCase._fixture_teardown = _empty_filled_tables  # type: ignore[attr-defined]
 
 
 def _empty_filled_tables(_: TransactionTestCase) -> None:

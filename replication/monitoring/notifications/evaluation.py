@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from replication.errors import MEANINGS, ErrorCode
 from replication.models import (
+    CircuitScope,
     Condition,
     ConditionKind,
     DeadLetter,
@@ -24,7 +25,13 @@ from replication.monitoring.status import (
     find_problems,
     read_numbers,
 )
-from replication.monitoring.status.problems import ago, count, how_far_behind, in_words
+from replication.monitoring.status.problems import (
+    ago,
+    circuit_problems,
+    count,
+    how_far_behind,
+    in_words,
+)
 
 # A problem must last this long before people are notified: restarting a cluster is normal. The
 # alerts of deploy/prometheus wait as long.
@@ -85,6 +92,7 @@ def _observe(target: NotificationTarget, numbers: Numbers) -> Iterator[Observati
     if chosen := set(target.rules.values_list("name", flat=True)):
         rules = [rule for rule in rules if rule.name in chosen]
     yield _liveness(texts)
+    yield _credentials(numbers)
     for queue in numbers.queues:
         if queue.enabled:
             yield _queue(queue, numbers, texts)
@@ -115,6 +123,19 @@ def _liveness(texts: _ProblemTexts) -> Observation:
         detail=" ".join(details),
         closing="Lanes and pollers are alive again.",
         must_last=NOT_RUNNING_FOR,
+    )
+
+
+def _credentials(numbers: Numbers) -> Observation:
+    """Open circuits of credential profiles; a rule that waits behind any other one is parked."""
+    circuits = [one for one in numbers.open_circuits if one.scope == CircuitScope.PROFILE]
+    details = [problem.detail for one in circuits for problem in circuit_problems(one, numbers)]
+    return Observation(
+        ConditionKind.CREDENTIALS,
+        Evaluation.WRONG if details else Evaluation.FINE,
+        detail=" ".join(details),
+        closing="The credentials of all hosts work again.",
+        since=min((one.opened_at for one in circuits if one.opened_at), default=None),
     )
 
 

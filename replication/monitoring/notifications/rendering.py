@@ -30,6 +30,10 @@ _TITLES: dict[ConditionKind, tuple[str, str]] = {
     ),
     ConditionKind.QUEUE: ("queue {} can't be polled", "queue {} is polled again"),
     ConditionKind.NO_EVENTS: ("no event from {} for a long time", "events arrive from {} again"),
+    ConditionKind.CREDENTIALS: (
+        "a host's credentials don't work",
+        "the credentials of all hosts work again",
+    ),
     ConditionKind.NOT_RUNNING: (
         "no lane or no poller is alive",
         "lanes and pollers are alive again",
@@ -151,7 +155,7 @@ class _Links:
         """The page that shows most about the condition; empty if its rule or queue is gone."""
         rule_id = self._rules.get(condition.rule)
         queue_id = self._queues.get(condition.queue)
-        if condition.kind == ConditionKind.NOT_RUNNING:
+        if condition.kind in {ConditionKind.NOT_RUNNING, ConditionKind.CREDENTIALS}:
             return _list("heartbeat")
         pages: dict[str, Callable[[], str]] = {
             ConditionKind.FAILURES: lambda: _list("failedjob", rule__id__exact=rule_id),

@@ -69,7 +69,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             "s3sync tries again by itself, at least once an hour.",
         )
     for circuit in numbers.open_circuits:
-        yield from _circuit_problems(circuit, numbers)
+        yield from circuit_problems(circuit, numbers)
     yield from _collision_problems(numbers.collisions)
     for rule in numbers.rules:
         yield from _rule_problems(rule, numbers.generated_at)
@@ -111,7 +111,7 @@ def _collision_problems(collisions: Iterable[Collision]) -> Iterator[Problem]:
         yield Problem("rules_collide", f"{first}{and_more}", rule=name)
 
 
-def _circuit_problems(circuit: Circuit, numbers: Numbers) -> Iterator[Problem]:
+def circuit_problems(circuit: Circuit, numbers: Numbers) -> Iterator[Problem]:
     """Yield what more than one rule may wait for; `rule_parked` tells of circuits of one rule."""
     if circuit.scope == CircuitScope.RULE or circuit.opened_at is None:
         return

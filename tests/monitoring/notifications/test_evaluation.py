@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -11,6 +12,7 @@ from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import circuits, delete_brake
 from replication.models import (
     ActorKind,
+    Circuit,
     Condition,
     ConditionKind,
     DeadLetter,
@@ -101,6 +103,14 @@ def silence_queue() -> None:
     EventQueue.objects.update(last_message_at=Now() - timedelta(hours=25))
 
 
+def fail_with_a_wrong_secret() -> None:
+    rule = a_rule()
+    Heartbeat.objects.update(host=settings.S3SYNC.host_name)
+    error = ReplicationError(ErrorCode.DESTINATION_CREDENTIALS, "403 SignatureDoesNotMatch")
+    for number in range(circuits.OPEN_AFTER_KEYS):
+        circuits.note_error(rule, f"{number}", error)
+
+
 STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] = {
     ConditionKind.FAILURES: (
         fail_ten,
@@ -143,6 +153,12 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
         "no event from queue events for a long time",
         lambda: EventQueue.objects.update(last_message_at=Now()),
         "events arrive from queue events again",
+    ),
+    ConditionKind.CREDENTIALS: (
+        fail_with_a_wrong_secret,
+        "a host's credentials don't work",
+        lambda: circuits.note_success(Circuit.objects.all()),
+        "the credentials of all hosts work again",
     ),
     ConditionKind.NOT_RUNNING: (
         lambda: Heartbeat.objects.filter(kind=LoopKind.LANE).delete(),
