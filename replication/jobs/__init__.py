@@ -27,8 +27,10 @@ from replication.jobs.delete_permits import (
 from replication.jobs.enqueueing import (
     PRIORITY_BULK,
     PRIORITY_EVENT,
+    PRIORITY_SWEEP,
     JobOrder,
     enqueue,
+    enqueue_if_idle,
 )
 from replication.jobs.manual import cancel, retry
 from replication.jobs.restoring import await_restore
@@ -37,6 +39,7 @@ from replication.jobs.retrying import backoff_seconds, fail, hand_over, rescue, 
 __all__ = [
     "PRIORITY_BULK",
     "PRIORITY_EVENT",
+    "PRIORITY_SWEEP",
     "WIDTH_APPLIES",
     "WIDTH_DOUBLES_SECONDS",
     "WIDTH_FORGOTTEN_SECONDS",
@@ -52,6 +55,7 @@ __all__ = [
     "confirm_deletes",
     "confirmed_deletes",
     "enqueue",
+    "enqueue_if_idle",
     "extend_leases",
     "fail",
     "grant_deletes",

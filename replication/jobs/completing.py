@@ -96,13 +96,16 @@ def _complete(
                   AND (%s OR done.rule_version = (
                       SELECT version FROM replication_replicationrule WHERE id = job.rule_id))
                 RETURNING job.id, job.token, job.rule_id, job.outcome, job.size_bytes,
-                    job.delete_permit,
-                    width_bucket(extract(epoch FROM now() - job.event_at)::float8, %s::float8[])
-                        AS lag_bucket
+                    job.delete_permit, job.origin,
+                    -- Nobody waits for what a comparison of buckets has found.
+                    CASE WHEN job.origin <> 'sweep' THEN
+                        width_bucket(extract(epoch FROM now() - job.event_at)::float8, %s::float8[])
+                    END AS lag_bucket
             ), counted AS (
                 INSERT INTO replication_completedminute AS sofar
-                    (rule_id, minute, jobs, copied_bytes, charged_deletes, lag_counts)
+                    (rule_id, minute, jobs, swept_jobs, copied_bytes, charged_deletes, lag_counts)
                 SELECT rule_id, date_trunc('minute', now()), count(*),
+                       count(*) FILTER (WHERE origin = 'sweep'),
                        coalesce(sum(size_bytes) FILTER (WHERE outcome = 'copied'), 0),
                        count(*) FILTER (
                            WHERE outcome = 'deleted' AND delete_permit <> 'confirmed'),
@@ -115,6 +118,7 @@ def _complete(
                 ORDER BY rule_id  -- so that two lanes can't deadlock
                 ON CONFLICT (minute, rule_id) DO UPDATE SET
                     jobs = sofar.jobs + excluded.jobs,
+                    swept_jobs = sofar.swept_jobs + excluded.swept_jobs,
                     copied_bytes = sofar.copied_bytes + excluded.copied_bytes,
                     charged_deletes = sofar.charged_deletes + excluded.charged_deletes,
                     lag_counts = ARRAY(

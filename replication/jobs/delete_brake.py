@@ -122,6 +122,8 @@ def _lock_limits(rule_id: int) -> _Limits:
 def _last_hour(rule_id: int) -> tuple[int, int]:
     """The rule's deletes that count (done or granted), and its completed jobs plus granted deletes.
 
+    Jobs that a comparison of buckets asked for are left out: a backfill must not disarm the brake.
+
     Counts whole minutes, which makes the hour 60 to 61 minutes long. One statement counts done and
     granted deletes, so that a delete that is completed meanwhile is not missed.
     """
@@ -129,7 +131,8 @@ def _last_hour(rule_id: int) -> tuple[int, int]:
         cursor.execute(
             """
             WITH done AS (
-                SELECT coalesce(sum(charged_deletes), 0) AS deletes, coalesce(sum(jobs), 0) AS jobs
+                SELECT coalesce(sum(charged_deletes), 0) AS deletes,
+                       coalesce(sum(jobs - swept_jobs), 0) AS jobs
                 FROM replication_completedminute
                 WHERE rule_id = %(rule)s
                   AND minute >= date_trunc('minute', now()) - interval '1 hour'

@@ -15,6 +15,7 @@ from replication.models import JobOrigin
 # Fresh events go before keys that an operator asked to look at again.
 PRIORITY_EVENT = 0
 PRIORITY_BULK = 10
+PRIORITY_SWEEP = 20
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,39 @@ def _merged(one: JobOrder, other: JobOrder) -> JobOrder:
         one.ignores_filters or other.ignores_filters,
         one.only_tags and other.only_tags,
     )
+
+
+def enqueue_if_idle(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> int:
+    """Create a pending job for each key that has none, and wake the lanes. Returns how many.
+
+    A key that has a pending job is left alone: it will be looked at, and must not be looked at
+    sooner, more often or without a person's confirmation because somebody compared the buckets.
+    """
+    ordered = sorted({(order.rule_id, order.key) for order in orders})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%s))
+            INSERT INTO replication_transferjob
+                (rule_id, key, state, origin, priority, attempt, attempt_limit,
+                 event_at, enqueued_at, available_at, ignores_filters, only_tags,
+                 source_etag, source_version_id, source_crc64, source_request_id,
+                 destination_etag, destination_crc64, destination_request_id,
+                 error_code, error_detail)
+            SELECT rule_id, key, 'pending', %s, %s, 0, %s,
+                   now(), now(), now(), false, false,
+                   '', '', '', '', '', '', '', '', ''
+            FROM locked, json_to_recordset(%s) AS o (rule_id bigint, key text)
+            ON CONFLICT (rule_id, key) WHERE state = 'pending' DO NOTHING
+            """,
+            [
+                PENDING_LOCK,
+                origin,
+                priority,
+                settings.S3SYNC.max_attempts,
+                json.dumps([{"rule_id": rule_id, "key": key} for rule_id, key in ordered]),
+            ],
+        )
+        created = cursor.rowcount
+    wake_lanes()
+    return created

@@ -60,6 +60,7 @@ class JobOrigin(models.TextChoices):
     LOST_LEASE = "lost_lease", _("written after the lease was lost")
     DOUBT = "doubt", _("an earlier write may have landed late")
     RULE_CHANGED = "rule_changed", _("the rule was changed meanwhile")
+    SWEEP = "sweep", _("a comparison of both buckets")
 
 
 class TransferJob(models.Model):

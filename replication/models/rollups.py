@@ -19,6 +19,9 @@ class CompletedMinute(models.Model):
     )
     minute = models.DateTimeField(_("minute"))  # its start
     jobs = models.IntegerField(_("jobs"))
+    # Of these, those that a comparison of buckets asked for: the brake does not count them, because
+    # a backfill would disarm it.
+    swept_jobs = models.IntegerField(_("jobs of comparisons"), db_default=0)
     copied_bytes = models.BigIntegerField(_("bytes copied"))
     # Deletes that count towards the rule's brake; a confirmation by a person resets them.
     charged_deletes = models.IntegerField(_("deletes that count"), db_default=0)

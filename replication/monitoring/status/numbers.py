@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from replication.cluster.loops import ALIVE_SECONDS
 from replication.intake.signed_calls import lambda_heard_at
-from replication.jobs import aborting
+from replication.jobs import PRIORITY_SWEEP, aborting
 from replication.models import Circuit, EventQueue, Heartbeat, LoopKind, NotificationTarget
 from replication.models.collisions import Collision, find_collisions, read_rules
 
@@ -183,7 +183,8 @@ def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
             LEFT JOIN LATERAL (
                 SELECT count(*) AS jobs, count(*) FILTER (WHERE attempt > 0) AS retrying,
                        count(*) FILTER (WHERE error_code = 'source_restoring') AS restoring,
-                       min(event_at) FILTER (WHERE error_code <> 'source_restoring')
+                       min(event_at) FILTER (
+                           WHERE error_code <> 'source_restoring' AND priority < %s)
                            AS oldest_event_at
                 FROM replication_transferjob
                 WHERE state = 'pending' AND delete_permit <> 'awaited' AND rule_id = rule.id
@@ -201,7 +202,7 @@ def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
             LEFT JOIN failed ON failed.rule_id = rule.id
             ORDER BY rule.name
             """,
-            [RUNNING_LONG_SECONDS],
+            [PRIORITY_SWEEP, RUNNING_LONG_SECONDS],
         )
         rows = cursor.fetchall()
     rules = []

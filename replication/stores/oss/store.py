@@ -18,6 +18,7 @@ from replication.stores.base import (
     ReplicaInfo,
 )
 from replication.stores.credentials import AccessKey, access_key
+from replication.stores.listing import PAGE_KEYS, ListedPage, parse_page, query
 from replication.stores.oss.errors import FAILURES, is_missing, raise_translated
 from replication.stores.oss.listing import parts_of_page
 from replication.stores.oss.objects import OssObject, replica_info, request_headers
@@ -145,6 +146,18 @@ class OssStore:
         """Open the object as it is now; see DestinationStore."""
         answer = _read_if_exists(lambda: self._bucket.get_object(key))
         return OssObject(answer) if answer else None
+
+    def list_page(self, *, prefix: str, after: str, limit: int = PAGE_KEYS) -> ListedPage:
+        """List objects in the order of their keys; see stores/listing.py.
+
+        Raises:
+            Unlistable: the answer is no page whose order can be followed.
+            ReplicationError: any other failure.
+        """
+        parameters = query(prefix=prefix, after=after, limit=limit)
+        name = self._bucket.bucket_name
+        document = _read(lambda: self._bucket._do("GET", name, "", params=parameters).read())
+        return parse_page(bytes(document), after=after, plus_is_space=False)
 
     def _parts_page(self, key: str, upload_id: str, marker: int) -> bytes:
         """Return a raw page of ListParts; oss2's parsed result has no checksums."""

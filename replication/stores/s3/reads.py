@@ -7,7 +7,7 @@ A GET through boto3 takes several times the CPU. It is only used where this modu
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, NoReturn
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -19,7 +19,6 @@ from replication.stores.s3.identity import check_s3
 from replication.stores.transport import Answer, Pool
 from replication.stores.transport.fibers import run_blocking
 
-_OPERATION = "GetObject"
 # Error documents are shorter.
 _ERROR_BYTES_AT_MOST = 64 * 1024
 # Directory buckets (S3 Express) need another kind of signature.
@@ -61,15 +60,24 @@ class S3Reads:
             BotoCoreError: the request could not be signed.
             TransportError: there was no answer, or one that is not S3's.
         """
-        base_url = self._base_url()
-        url = f"{base_url}{quote(key, safe='/~')}"
+        url = f"{self._base_url()}{quote(key, safe='/~')}"
         if version_id:
             url += f"?versionId={quote(version_id, safe='~')}"
+        if "Range" not in headers:
+            # Asks S3 for its checksums, which costs nothing extra.
+            headers = {**headers, "x-amz-checksum-mode": "ENABLED"}
+        return self._get(url, headers, operation="GetObject")
+
+    def list_page(self, parameters: Mapping[str, str]) -> bytes:
+        """GET a page of ListObjectsV2, as S3 writes it. Raises what `get` raises."""
+        url = f"{self._base_url()}?{urlencode(parameters, quote_via=quote, safe='~')}"
+        with self._get(url, {}, operation="ListObjectsV2") as answer:
+            return answer.read_all()
+
+    def _get(self, url: str, headers: Mapping[str, str], *, operation: str) -> Answer:
         request = AWSRequest(method="GET", url=url, headers={**headers, **self._payer})
         # With a Host header the signer does not parse the URL for it, which it does twice.
-        request.headers["Host"] = urlsplit(base_url).netloc
-        if "Range" not in headers:
-            request.headers["x-amz-checksum-mode"] = "ENABLED"  # costs nothing extra
+        request.headers["Host"] = urlsplit(url).netloc
         S3SigV4Auth(self._frozen_credentials, "s3", self._client.meta.region_name).add_auth(request)
         answer = self._pool.request(
             "GET",
@@ -80,9 +88,9 @@ class S3Reads:
                 *request.headers.items(),
             ],
         )
-        check_s3(answer, _OPERATION)
+        check_s3(answer, operation)
         if answer.status not in {200, 206}:
-            self._raise_client_error(answer)
+            self._raise_client_error(answer, operation)
         return answer
 
     @property
@@ -114,11 +122,11 @@ class S3Reads:
             self._cached_base_url = str(url).partition("?")[0].removesuffix("k")
         return self._cached_base_url
 
-    def _raise_client_error(self, answer: Answer) -> NoReturn:
+    def _raise_client_error(self, answer: Answer, operation: str) -> NoReturn:
         with answer:
             body = answer.read_beginning(_ERROR_BYTES_AT_MOST)
-        shape = self._client.meta.service_model.operation_model(_OPERATION).output_shape
+        shape = self._client.meta.service_model.operation_model(operation).output_shape
         parsed = create_parser("rest-xml").parse(
             {"status_code": answer.status, "headers": answer.headers.lower, "body": body}, shape
         )
-        raise ClientError(parsed, _OPERATION)
+        raise ClientError(parsed, operation)

@@ -11,9 +11,11 @@ from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.aws import aws_client, aws_credentials
 from replication.stores.base import ObjectInfo
 from replication.stores.http_headers import check_change, check_range, range_headers
+from replication.stores.listing import PAGE_KEYS, ListedPage
 from replication.stores.pools import new_pool
 from replication.stores.s3.errors import FAILURES, raise_translated
 from replication.stores.s3.headers import EtagKind, object_info
+from replication.stores.s3.listing import list_page, list_page_by_boto3
 from replication.stores.s3.objects import Body, Boto3Body, S3Object, length_of
 from replication.stores.s3.reads import S3Reads, is_directory_bucket
 from replication.stores.s3.restoring import request_restore
@@ -159,10 +161,7 @@ class S3Store:
             try:
                 answer = self._reads.get(key, headers=headers, version_id=version_id)
             except ClientError as error:
-                if error.response["Error"].get("Code") not in _WRONG_REGION_CODES:
-                    raise
-                # boto3 finds the right region, and remembers it.
-                self._uses_boto3 = True
+                self._follow_region(error)
             else:
                 return self._object(answer.status, answer.headers.lower, answer)
         arguments = {_BOTO3_PARAMETERS[name]: value for name, value in headers.items()}
@@ -176,6 +175,12 @@ class S3Store:
         return self._object(
             metadata["HTTPStatusCode"], metadata["HTTPHeaders"], Boto3Body(response["Body"])
         )
+
+    def _follow_region(self, error: ClientError) -> None:
+        """Leave the requests to boto3 from now on, which finds the bucket's region; or raise."""
+        if error.response["Error"].get("Code") not in _WRONG_REGION_CODES:
+            raise error
+        self._uses_boto3 = True
 
     def _object(self, status: int, headers: Mapping[str, str], body: Body) -> S3Object:
         return S3Object(status, headers, body, etags=self._etags)
@@ -212,6 +217,28 @@ class S3Store:
             except ObjectMissing as missing:
                 raise _gone(missing) from error
         return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
+
+    def list_page(self, *, prefix: str, after: str, limit: int = PAGE_KEYS) -> ListedPage:
+        """List objects in the order of their keys; see stores/listing.py.
+
+        Raises:
+            Unlistable: the answer is no page whose order can be followed.
+            ReplicationError: any other failure.
+        """
+        try:
+            if not self._uses_boto3:
+                try:
+                    return list_page(self._reads, prefix=prefix, after=after, limit=limit)
+                except ClientError as error:
+                    self._follow_region(error)
+            place = {"Bucket": self._bucket, **self._payer}
+            return run_blocking(
+                lambda: list_page_by_boto3(
+                    self._client, place, prefix=prefix, after=after, limit=limit
+                )
+            )
+        except FAILURES as error:
+            raise_translated(error)
 
     def request_restore(self, key: str, *, days: int, tier: str) -> int | None:
         """Ask for the restore of an archived object; see SourceStore."""

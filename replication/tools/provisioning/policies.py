@@ -211,6 +211,8 @@ def ram_statements(rules: Sequence[ReplicationRule]) -> list[Any]:
         ),
         *_allow("", ["oss:DeleteObject"], _replicas(deleting)),
         *_allow("", ["oss:PutObjectAcl"], _replicas(setting_acls)),
+        # For `reconcile`. Not limited to prefixes, which would need a condition for each.
+        *_allow("", ["oss:ListObjects"], {_oss_bucket(rule.destination) for rule in rules}),
     ]
 
 

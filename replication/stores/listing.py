@@ -1,0 +1,134 @@
+"""Pages of ListObjectsV2, of S3 and of OSS, parsed by a scan: ElementTree takes six times as long.
+
+Keys come in the order of their UTF-8 bytes, which is the order of Python's `str`. A server that
+answers in another order is noticed: a comparison of two listings would silently miss keys.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import unescape
+from typing import NamedTuple, Protocol, runtime_checkable
+from urllib.parse import unquote, unquote_plus
+
+PAGE_KEYS = 1000  # the most that S3 and OSS return at once
+
+# An entry as S3 and OSS write it, and the fields of an entry in any order.
+_ENTRY = re.compile(
+    "<Contents><Key>([^<]*)</Key><LastModified>([^<]*)</LastModified><ETag>([^<]*)</ETag>"
+    "(?:<Type>[^<]*</Type>|<Checksum[A-Z][a-z]+>[^<]*</Checksum[A-Z][a-z]+>)*<Size>([0-9]+)</Size>"
+    "<StorageClass>([^<]*)</StorageClass></Contents>"
+)
+_ANY_ENTRY = re.compile("<Contents>(.*?)</Contents>", re.DOTALL)
+_FIELD = re.compile("<(Key|LastModified|ETag|Size|StorageClass)>([^<]*)</")
+_FIELDS = ("Key", "LastModified", "ETag", "Size", "StorageClass")
+_TRUNCATED = re.compile(r"<IsTruncated>\s*(true|false)\s*</IsTruncated>")
+_URL_ENCODED = re.compile(r"<EncodingType>\s*url\s*</EncodingType>")
+
+
+class ListedObject(NamedTuple):
+    """An object as a listing has it; `modified` is in ISO 8601: 2026-11-30T08:00:00.000Z."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    modified: str
+    storage_class: str
+
+
+@dataclass(frozen=True)
+class ListedPage:
+    """Objects in the order of their keys, and whether more follow."""
+
+    objects: list[ListedObject]
+    is_truncated: bool
+
+
+@runtime_checkable
+class Listable(Protocol):
+    """A bucket that can be listed in the order of its keys."""
+
+    def list_page(self, *, prefix: str, after: str, limit: int = PAGE_KEYS) -> ListedPage:
+        """Return the objects with the prefix after the key `after`.
+
+        Raises:
+            Unlistable: the answer is no page whose order can be followed.
+            ReplicationError: any other failure.
+        """
+
+
+class Unlistable(Exception):
+    """The answer is no page of a listing, or its keys are in no order that can be followed."""
+
+
+def query(*, prefix: str, after: str, limit: int) -> dict[str, str]:
+    """The query parameters of a page that begins after the key `after`."""
+    parameters = {"list-type": "2", "encoding-type": "url", "max-keys": str(limit)}
+    if prefix:
+        parameters["prefix"] = prefix
+    if after:
+        parameters["start-after"] = after
+    return parameters
+
+
+def parse_page(document: bytes, *, after: str, plus_is_space: bool) -> ListedPage:
+    """Parse a page that was asked for after the key `after`.
+
+    Args:
+        plus_is_space: how the server encodes a space: `+`, as S3 does, or `%20`, as OSS does.
+
+    Raises:
+        Unlistable: it is no such page, it broke off, or its keys do not rise strictly.
+    """
+    try:
+        return _parse(document.decode(), after=after, plus_is_space=plus_is_space)
+    except UnicodeDecodeError as error:
+        raise Unlistable(f"a key is not in UTF-8: {error}") from error
+
+
+def _parse(text: str, *, after: str, plus_is_space: bool) -> ListedPage:
+    truncated = _TRUNCATED.search(text)
+    if truncated is None or not text.rstrip().endswith("</ListBucketResult>"):
+        raise Unlistable("the answer is no complete page of ListObjectsV2")
+    decode = _decoder(text, plus_is_space=plus_is_space)
+    objects = [
+        ListedObject(decode(key), int(size), _unquoted(etag), modified, storage_class)
+        for key, modified, etag, size, storage_class in _entries(text)
+    ]
+    last = after
+    for one in objects:
+        if one.key <= last:
+            raise Unlistable(f"the key {one.key!r} comes after {last!r}, which is out of order")
+        last = one.key
+    is_truncated = truncated[1] == "true"
+    if is_truncated and not objects:
+        raise Unlistable("the page is empty although more are said to follow")
+    return ListedPage(objects, is_truncated)
+
+
+def _decoder(text: str, *, plus_is_space: bool) -> Callable[[str], str]:
+    """Return the function that decodes a key of this page."""
+    if not _URL_ENCODED.search(text):
+        return unescape
+    unquoted = unquote_plus if plus_is_space else unquote
+
+    def decode(raw: str) -> str:
+        return unquoted(raw, errors="strict") if "%" in raw or "+" in raw else raw
+
+    return decode
+
+
+def _entries(text: str) -> list[tuple[str, ...]]:
+    """The fields of each entry, in the order of _FIELDS."""
+    count = text.count("<Contents>")
+    entries: list[tuple[str, ...]] = _ENTRY.findall(text)
+    if len(entries) == count:
+        return entries
+    found = [dict(_FIELD.findall(entry)) for entry in _ANY_ENTRY.findall(text)]
+    if len(found) != count or not all({"Key", "Size"} <= fields.keys() for fields in found):
+        raise Unlistable("the page has objects without a key or a size")
+    return [tuple(fields.get(name, "") for name in _FIELDS) for fields in found]
+
+
+def _unquoted(etag: str) -> str:
+    return etag.replace("&quot;", "").replace("&#34;", "").strip('"')
