@@ -243,6 +243,15 @@ class Environment(BaseSettings):
         return self.lease_seconds / 3
 
     @property
+    def silence_seconds(self) -> float:
+        """After this silence of its database thread a process ends.
+
+        No less than what a lost connection costs by itself: a statement, its cancellation, and a
+        new connection.
+        """
+        return max(self.lease_seconds, 30.0)
+
+    @property
     def max_connections(self) -> int:
         """The most connections of a lane to one source or destination: transfers and parts."""
         return 2 * self.lane_concurrency

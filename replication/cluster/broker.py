@@ -43,7 +43,7 @@ class PatientBroker(ORM):
     def dequeue(self) -> list[tuple[int, str]] | None:
         """Return tasks to run, or None after a NOTIFY, CHECK_SECONDS without one, or an error."""
         self._keeps_connection = True
-        with watchdog.watching(seconds=settings.S3SYNC.lease_seconds):
+        with watchdog.watching(seconds=settings.S3SYNC.silence_seconds):
             return self._dequeue()
 
     def _dequeue(self) -> list[tuple[int, str]] | None:

@@ -160,7 +160,7 @@ def running(kind: LoopKind, loop_id: UUID | None = None) -> Iterator["Loop | Non
         yield None
         return
     try:
-        with watchdog.watching(seconds=settings.S3SYNC.lease_seconds):
+        with watchdog.watching(seconds=settings.S3SYNC.silence_seconds):
             yield loop
     finally:
         Heartbeat.objects.filter(pk=loop.id).delete()

@@ -58,7 +58,7 @@ class LocklessSentinel(Sentinel):
         self.task_queue = Mailbox(one_at_a_time=True)
         self.result_queue = Mailbox()
         self.event_out = Flag()
-        with watchdog.watching(seconds=settings.S3SYNC.lease_seconds):
+        with watchdog.watching(seconds=settings.S3SYNC.silence_seconds):
             self.start()
 
     def status(self) -> Any:
@@ -109,7 +109,7 @@ class Cluster:
             signal.signal(number, self._stop_on_signal)
         self._start_sentinel()
         try:
-            with watchdog.watching(seconds=settings.S3SYNC.lease_seconds):
+            with watchdog.watching(seconds=settings.S3SYNC.silence_seconds):
                 self._guard_sentinel()
             self._sentinel.join()
         finally:

@@ -76,6 +76,7 @@ class PollLoop:
                     connection.close()
                 next_look = min(now + LOOK_FOR_QUEUES_SECONDS, self._until, self._renew_at)
                 while not self._must_stop() and (left := next_look - time.monotonic()) > 0:
+                    watchdog.pat()
                     self._stop.wait(min(left, STOP_CHECK_SECONDS))
         finally:
             for polling in self._pollings.values():
@@ -94,7 +95,7 @@ class PollLoop:
         """End the process if a thread that polls is stuck, as the watchdog does for this thread."""
         for polling in self._pollings.values():
             silent_seconds = polling.poller.silent_seconds
-            if polling.thread.is_alive() and silent_seconds > settings.S3SYNC.lease_seconds:
+            if polling.thread.is_alive() and silent_seconds > settings.S3SYNC.silence_seconds:
                 queue = polling.poller.queue_name
                 log.critical("poller.silent", queue=queue, seconds=round(silent_seconds))
                 faulthandler.dump_traceback()

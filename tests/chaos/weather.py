@@ -30,6 +30,7 @@ KEYS_PER_FAULT = 150
 LARGE_OBJECTS = 3
 LARGE_BYTES = 24 * 1024**2
 TRICKLE_BYTES_PER_SECOND = 150.0
+LOOK_SECONDS = 0.5
 BESIDE_BUCKET = "s3sync-beside"
 BESIDE_SECONDS = 0.25  # between two objects of the second pair
 # The promise: from the end of a fault to equality.
@@ -171,7 +172,9 @@ class Weather:
         with FAULTS[name](self, service):
             for thread in threads:
                 thread.start()
-            threads[0].join()
+            while threads[0].is_alive():
+                threads[0].join(LOOK_SECONDS)
+                service.revive()
             problems = json.loads(service.ask(_STATUS).splitlines()[-1])
             ended = self._now()
         over.set()
