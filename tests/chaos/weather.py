@@ -105,6 +105,7 @@ class Weather:
             sandbox.aws, bucket=BESIDE_BUCKET, queue=BESIDE_BUCKET
         )
         self._beside_puts = 0
+        self._usual: set[str] = set()
         self.steps: list[Step] = []
 
     @property
@@ -146,6 +147,7 @@ class Weather:
     def run(self, service: Service, settle: Callable[[], bool]) -> list[Observation]:
         """Every fault once, in an order that the seed decides."""
         chance = random.Random(f"weather of {self._seed}")
+        self._usual = self._problems(service)
         names = chance.sample(sorted(FAULTS), len(FAULTS))
         return [self._observe(service, name, settle) for name in names]
 
@@ -175,7 +177,7 @@ class Weather:
             while threads[0].is_alive():
                 threads[0].join(LOOK_SECONDS)
                 service.revive()
-            problems = json.loads(service.ask(_STATUS).splitlines()[-1])
+            problems = sorted(self._problems(service) - self._usual)
             ended = self._now()
         over.set()
         threads[1].join()
@@ -186,6 +188,10 @@ class Weather:
         observed = Observation(name, copied, *beside, problems, equal_after)
         self._say(f"weather {observed}")
         return observed
+
+    def _problems(self, service: Service) -> set[str]:
+        """The codes of what the status page says is wrong."""
+        return set(json.loads(service.ask(_STATUS).splitlines()[-1]))
 
     def _write_beside(self, over: threading.Event) -> None:
         s3 = self._sandbox.aws.client("s3")

@@ -12,9 +12,19 @@ import pytest
 from botocore.exceptions import ClientError
 from django.core.management import call_command
 from django.db.models import F
+from django.db.models.functions import Now
 
 from replication.intake.matching import look_again
-from replication.models import JobOrigin, JobState, ReplicationRule, Source, TransferJob
+from replication.jobs import delete_brake
+from replication.models import (
+    CompletedMinute,
+    JobOrigin,
+    JobState,
+    ReplicationRule,
+    Source,
+    TransferJob,
+)
+from replication.monitoring.status import read_status
 from replication.sweep import causes
 from sandbox.aws import AwsServer
 from sandbox.oss import Fault
@@ -261,3 +271,23 @@ def test_a_side_that_cannot_be_listed_ends_with_status_2(road: Road) -> None:
     report, status = reconcile(road.rule)
     assert status == 2
     assert "destination_unavailable" in report["error"]
+
+
+def test_what_a_comparison_asks_for_counts_neither_for_the_brake_nor_as_lag(road: Road) -> None:
+    """A backfill must not disarm the brake, and nobody waits for what it copies."""
+    for key in "abc":
+        road.put(key)
+    work()
+    for key in "abc":
+        road.replicas.delete_object(key)
+    CompletedMinute.objects.all().delete()
+    reconcile(road.rule, "--mend")
+    TransferJob.objects.update(event_at=Now() - timedelta(hours=1))
+    [status] = read_status().rules
+    assert status.jobs.oldest_pending_seconds is None
+    work()
+    minutes = CompletedMinute.objects.all()
+    assert sum(minute.jobs for minute in minutes) == 3
+    assert sum(minute.swept_jobs for minute in minutes) == 3
+    assert sum(sum(minute.lag_counts) for minute in minutes) == 0
+    assert delete_brake._last_hour(road.rule.pk) == (0, 0)
