@@ -13,7 +13,7 @@ from django_q.models import OrmQ
 
 from replication.cluster import watchdog
 from replication.cluster.database import DATABASE_AWAY
-from replication.cluster.loops import LOOPS_CHANNEL
+from replication.cluster.loops import LOOPS_CHANNEL, is_barred_here
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +21,8 @@ RECONNECT_SECONDS = 1.0
 # How often to check for tasks that no NOTIFY announced: a schedule made them, or NOTIFY is not
 # passed on. A loop that renews itself overlaps with its successor for twice as long.
 CHECK_SECONDS = 1.25
+# A host whose credentials are refused gives the other hosts this head start for a new loop.
+HEAD_START_SECONDS = 1.0
 
 
 class PatientBroker(ORM):
@@ -70,5 +72,6 @@ class PatientBroker(ORM):
     def _wait_for_notify(self) -> None:
         connection = connections[Conf.ORM]
         with connection.wrap_database_errors:
-            for _ in connection.connection.notifies(timeout=CHECK_SECONDS, stop_after=1):
-                pass
+            heard = list(connection.connection.notifies(timeout=CHECK_SECONDS, stop_after=1))
+        if heard and is_barred_here():
+            time.sleep(HEAD_START_SECONDS)

@@ -23,7 +23,7 @@ from django_q.tasks import async_task
 
 from replication.cluster import watchdog
 from replication.cluster.ipc import Flag
-from replication.models import Heartbeat, LoopKind
+from replication.models import Circuit, Heartbeat, LoopKind
 
 log = structlog.get_logger(__name__)
 
@@ -133,14 +133,30 @@ def _wanted_kinds() -> list[LoopKind]:
 
 
 def is_full_here() -> bool:
-    """Whether this cluster runs as many lanes as it may; renewed lanes don't count."""
+    """Whether this cluster runs as many lanes as it may; renewed lanes don't count.
+
+    One is enough to try again where credentials of this host are refused.
+    """
     here = _alive().filter(
         kind=LoopKind.LANE,
         host=settings.S3SYNC.host_name,
         cluster_pid=os.getppid(),
         is_renewed=False,
     )
-    return here.count() >= settings.S3SYNC.lanes
+    running_here = here.count()
+    return running_here >= settings.S3SYNC.lanes or (running_here >= 1 and is_barred_here())
+
+
+def is_barred_here() -> bool:
+    """Whether credentials of this host are refused, so that another host does more with a lane."""
+    barred = Circuit.objects.filter(host=settings.S3SYNC.host_name, opened_at__isnull=False)
+    return barred.exists()
+
+
+def has_lane_elsewhere() -> bool:
+    """Whether a lane is alive on another host."""
+    lanes = _alive().filter(kind=LoopKind.LANE)
+    return lanes.exclude(host=settings.S3SYNC.host_name).exists()
 
 
 @contextmanager

@@ -144,6 +144,13 @@ class Rulebook:
             one.is_open for behind in self._circuits.values() for one in behind
         )
 
+    @property
+    def is_barred_here(self) -> bool:
+        """Whether a rule waits because credentials of this host are refused."""
+        return any(
+            one.is_open and one.circuit.host for behind in self._circuits.values() for one in behind
+        )
+
     def failing_circuits(self, rule_ids: Iterable[int]) -> list[Circuit]:
         """The circuits with failures that these rules are behind."""
         behind = [one for rule_id in rule_ids for one in self._circuits.get(rule_id, ())]

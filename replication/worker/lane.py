@@ -94,8 +94,11 @@ class Lane:
     def _work(self, *, wait_at_most_seconds: float) -> None:
         """One round: claim what may be due, and settle what has finished."""
         self._transfers.claim()
-        if self._scaling.is_due and self._transfers.are_saturated:
-            self._persistently(self._scaling.grow)
+        if self._scaling.is_due:
+            if self._transfers.are_saturated:
+                self._persistently(self._scaling.grow)
+            elif self._transfers.are_barred_here:
+                self._persistently(self._scaling.leave_to_others)
         self._keep_alive()
         self._transfers.settle_finished(
             wait_seconds=min(self._transfers.may_wait_seconds, wait_at_most_seconds)

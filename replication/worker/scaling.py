@@ -9,6 +9,8 @@ from replication.models import LoopKind
 # may, the request is for another host, and is made less often.
 GROW_SECONDS = 1.0
 GROW_WHERE_FULL_SECONDS = 2.0
+# How often a lane asks for one on another host; there may be no other host.
+LEAVE_SECONDS = 5.0
 
 
 class Scaling:
@@ -30,6 +32,12 @@ class Scaling:
         is_full = loops.is_full_here()
         loops.request(LoopKind.LANE)
         self._grow_at = time.monotonic() + (GROW_WHERE_FULL_SECONDS if is_full else GROW_SECONDS)
+
+    def leave_to_others(self) -> None:
+        """Ask for a lane on another host, because credentials of this one are refused."""
+        if not loops.has_lane_elsewhere():
+            loops.request(LoopKind.LANE)
+        self._grow_at = time.monotonic() + LEAVE_SECONDS
 
     def ask_for_successor(self) -> None:
         """Renew this lane, unless it was idle and a younger lane watches the queue."""

@@ -96,6 +96,11 @@ class Transfers:
         )
 
     @property
+    def are_barred_here(self) -> bool:
+        """Whether credentials of this host are refused."""
+        return self._rulebook.is_barred_here
+
+    @property
     def _places(self) -> int:
         """How many jobs the lane may hold: those in transfer, and a few that are next."""
         return self._limits.lane_concurrency + self._throughput.expected()

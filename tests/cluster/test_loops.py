@@ -18,7 +18,7 @@ from replication import tasks
 from replication.cluster import loops
 from replication.cluster.loops import Loop
 from replication.intake.matching import look_again
-from replication.models import Heartbeat, JobState, LoopKind, TransferJob
+from replication.models import Circuit, Heartbeat, JobState, LoopKind, TransferJob
 from sandbox.oss import Fault
 from tests.support.processes import eventually, manage
 from tests.support.road import Road
@@ -252,3 +252,22 @@ def test_the_number_of_lanes_grows_under_load_and_shrinks_to_one(
         # One lane stays to watch; while it renews itself, there are two.
         eventually(lambda: lanes() == 1, unless_ended=cluster)
     assert {key for key in keys if road.replica(key)} == set(keys)
+
+
+def test_a_host_whose_credentials_are_refused_leaves_the_lanes_to_another(
+    road: Road, tmp_path: Path
+) -> None:
+    """Lanes are renewed on any host that takes the task, and there may be only one lane."""
+    wrong = {"OSS_ACCESS_KEY_SECRET": "an old secret", "S3SYNC_HOST": "wrong"}
+    lanes = Heartbeat.objects.filter(host="right", kind=LoopKind.LANE, started_at__isnull=False)
+    with manage("qcluster", directory=tmp_path, **wrong) as cluster:
+        for key in "abc":  # so many different keys are evidence
+            road.put(key)
+        eventually(Circuit.objects.filter(opened_at__isnull=False).exists, unless_ended=cluster)
+        with manage("qcluster", directory=tmp_path, S3SYNC_HOST="right") as other:
+            known: set[UUID] = set()
+            for number in range(4):
+                known |= eventually(lambda: set(lanes.values_list("pk", flat=True)) - known)  # noqa: B023
+                road.put(f"{number}")
+                done = TransferJob.objects.filter(state=JobState.COMPLETED, key=f"{number}")
+                eventually(done.exists, unless_ended=other)
