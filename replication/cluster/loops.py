@@ -154,8 +154,8 @@ def is_barred_here() -> bool:
 
 
 def has_lane_elsewhere() -> bool:
-    """Whether a lane is alive on another host."""
-    lanes = _alive().filter(kind=LoopKind.LANE)
+    """Whether a lane is alive on another host, and does not end soon."""
+    lanes = _alive().filter(kind=LoopKind.LANE, is_renewed=False)
     return lanes.exclude(host=settings.S3SYNC.host_name).exists()
 
 

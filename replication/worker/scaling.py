@@ -35,9 +35,11 @@ class Scaling:
 
     def leave_to_others(self) -> None:
         """Ask for a lane on another host, because credentials of this one are refused."""
+        seconds = GROW_SECONDS
         if not loops.has_lane_elsewhere():
             loops.request(LoopKind.LANE)
-        self._grow_at = time.monotonic() + LEAVE_SECONDS
+            seconds = LEAVE_SECONDS
+        self._grow_at = time.monotonic() + seconds
 
     def ask_for_successor(self) -> None:
         """Renew this lane, unless it was idle and a younger lane watches the queue."""
