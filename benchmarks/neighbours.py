@@ -30,6 +30,7 @@ DENIED = 12
 TRICKLE_SECONDS = 0.05
 # While these are put, circuits open and lanes leave the host that can't work.
 BEGIN_OBJECTS = 100
+START_SECONDS = 10  # of a cluster
 PATIENCE_SECONDS = 120
 GOAL = 2.0  # times the p99 without trouble
 
@@ -112,7 +113,7 @@ def _a_host(service: Service, *, secret: str) -> Child:
         env={**service.environment, "S3SYNC_HOST": "second", "OSS_ACCESS_KEY_SECRET": secret},
         cwd=REPOSITORY,
     )
-    host.await_ready(lambda: " running." in host.log.read_text(), advice="Read its log.")
+    time.sleep(START_SECONDS)
     return host
 
 
