@@ -11,8 +11,10 @@ from replication.jobs import aborting
 from replication.models import LoopKind
 from replication.monitoring.notifications.dispatch import notify_targets
 from replication.operations import retention, stale_uploads
+from replication.sweep import running as sweeping
 from replication.worker.lane import Lane
 
+SWEEP_SECONDS = 45  # `revive` asks for it again each minute
 PRUNE_SECONDS = 10  # short: a loop's successor may have to wait for this worker
 
 
@@ -32,16 +34,23 @@ def run_poller(loop_id: str) -> None:
 
 def revive() -> None:
     """Revive the loops when none is left to revive the others, and have uploads aborted that are
-    due. Scheduled each minute.
+    due, and sweeps carried on. Scheduled each minute.
     """
     loops.revive()
     if aborting.is_due():
         async_task("replication.tasks.abort_uploads")
+    if sweeping.is_due():
+        async_task("replication.tasks.sweep")
 
 
 def abort_uploads() -> None:
     """Abort unfinished uploads that no job will complete. `revive` asks for it when any is due."""
     stale_uploads.abort_due(seconds=PRUNE_SECONDS)
+
+
+def sweep() -> None:
+    """Carry on the comparisons of whole buckets. `revive` asks for it when any is due."""
+    sweeping.carry_on(seconds=SWEEP_SECONDS)
 
 
 def notify() -> None:

@@ -188,6 +188,12 @@ class Environment(BaseSettings):
         description="Days until a failed job or a dead letter is deleted; "
         "at least S3SYNC_KEEP_JOBS_DAYS",
     )
+    scrub_days: int = Field(
+        default=7,
+        ge=0,
+        le=3650,
+        description="Days until both buckets of a rule are compared again; 0: never",
+    )
     keep_audit_days: int = Field(
         default=400, ge=1, le=36_500, description="Days until an audit entry is deleted"
     )

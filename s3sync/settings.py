@@ -133,8 +133,8 @@ Q_CLUSTER = {
     "name": "s3sync",
     "orm": "default",
     "broker_class": "replication.cluster.broker.PatientBroker",
-    # One to poll, one to prune, one to notify; two for renewals, as a loop overlaps its successor.
-    "workers": S3SYNC.lanes + 5,
+    # One each to poll, prune, notify and sweep; two for renewals, as a loop overlaps its successor.
+    "workers": S3SYNC.lanes + 6,
     "poll": 0,  # the broker itself waits for tasks
     # No other host can take tasks that wait in one cluster's memory.
     "queue_limit": 1,

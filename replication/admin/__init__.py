@@ -14,6 +14,7 @@ from replication.admin import (
     rules,
     site,
     sources,
+    sweeps,
     uploads_to_abort,
     users,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "rules",
     "site",
     "sources",
+    "sweeps",
     "uploads_to_abort",
     "users",
 ]

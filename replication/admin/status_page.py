@@ -26,6 +26,8 @@ PROBLEM_LISTS = {
     "rule_paused": "replicationrule",
     "rule_parked": "replicationrule",
     "circuit_open": "replicationrule",
+    "events_lost": "sweep",
+    "sweep_failed": "sweep",
     "not_getting_through": "transferjob",
     "running_long": "transferjob",
     "rule_disabled": "replicationrule",

@@ -46,6 +46,7 @@ from replication.models.rules import (
     UnmarkedPolicy,
 )
 from replication.models.signed_calls import LambdaContact, SignedCall
+from replication.models.sweeps import Sweep, SweepKind, SweepState
 from replication.models.uploads import MultipartUpload, UploadPart, UploadToAbort
 
 __all__ = [
@@ -87,6 +88,9 @@ __all__ = [
     "Source",
     "SourceDomain",
     "SourceKind",
+    "Sweep",
+    "SweepKind",
+    "SweepState",
     "Takes",
     "TokenRole",
     "TransferAttempt",

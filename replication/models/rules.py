@@ -217,6 +217,9 @@ class ReplicationRule(models.Model):
         help_text=_("Jobs of a paused rule are kept and wait until the rule is resumed."),
     )
 
+    # What changed before is no lost event, but older than the rule.
+    created_at = models.DateTimeField(_("made"), db_default=Now(), editable=False)
+
     # A trigger of the database raises it with each change that an operator makes to the rule, its
     # source or its destination. What the service itself writes does not count.
     version = models.BigIntegerField(_("version"), db_default=1, editable=False)

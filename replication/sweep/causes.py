@@ -23,7 +23,7 @@ class Cause(StrEnum):
     FAILED = "its last job failed"
     LOST = "no event told of its last change"
     CHANGED_SINCE = "the replica was changed after it was served"
-    NEVER = "s3sync has never looked at it"
+    OLDER = "it is older than the rule"
 
 
 class _Job(NamedTuple):
@@ -36,10 +36,12 @@ def causes_of(rule: ReplicationRule, found: Sequence[Judgement]) -> dict[str, tu
     """The cause for each key, and the error's code if its last job failed."""
     jobs = _last_jobs(rule, [one.pair.key for one in found])
     now = datetime.now(UTC)
-    return {one.pair.key: _cause(one, jobs.get(one.pair.key, []), now) for one in found}
+    return {one.pair.key: _cause(rule, one, jobs.get(one.pair.key, []), now) for one in found}
 
 
-def _cause(found: Judgement, jobs: list[_Job], now: datetime) -> tuple[Cause, str]:
+def _cause(
+    rule: ReplicationRule, found: Judgement, jobs: list[_Job], now: datetime
+) -> tuple[Cause, str]:
     source = found.pair.source
     changed_at = datetime.fromisoformat(source.modified) if source is not None else None
     if any(job.state in {JobState.PENDING, JobState.RUNNING} for job in jobs):
@@ -47,7 +49,8 @@ def _cause(found: Judgement, jobs: list[_Job], now: datetime) -> tuple[Cause, st
     if changed_at is not None and now - changed_at < GRACE:
         return Cause.RECENT, ""
     if not jobs:
-        return Cause.NEVER, ""
+        is_older = changed_at is None or changed_at < rule.created_at
+        return (Cause.OLDER if is_older else Cause.LOST), ""
     last = max(jobs, key=attrgetter("enqueued_at"))
     was_told = changed_at is None or last.enqueued_at >= changed_at - CLOCK_SKEW
     if was_told and last.state == JobState.FAILED:

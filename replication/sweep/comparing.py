@@ -53,9 +53,16 @@ class Tally:
 
 
 def compare(
-    rule: ReplicationRule, tally: Tally, *, level: Level = Level.LISTING, prefix: str = ""
+    rule: ReplicationRule,
+    tally: Tally,
+    *,
+    level: Level = Level.LISTING,
+    prefix: str = "",
+    after: str = "",
 ) -> Iterator[list[Judgement]]:
     """Compare all keys of the rule that begin with `prefix`, in the order of their keys.
+
+    With `after`, begin behind this key of the source.
 
     Yields the judgements of BATCH keys at a time, those of equal and left-out keys too.
 
@@ -83,8 +90,13 @@ def compare(
 
     pairs = merge(
         rule,
-        list_all(source, prefix=prefix, on_page=note_source),
-        list_all(destination, prefix=replica_prefix(rule, prefix), on_page=note_replicas),
+        list_all(source, prefix=prefix, after=after, on_page=note_source),
+        list_all(
+            destination,
+            prefix=replica_prefix(rule, prefix),
+            after=rule.destination_key(after) if after else "",
+            on_page=note_replicas,
+        ),
     )
     try:
         with ThreadPoolExecutor(LOOKS_AT_ONCE, "look") as pool:

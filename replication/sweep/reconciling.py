@@ -17,8 +17,8 @@ MOST_PENDING = 20_000
 RESUME_AT_PENDING = 10_000
 WAIT_SECONDS = 1.0
 
-_NO_DIFFERENCE = {Verdict.EQUAL, Verdict.LEFT_OUT, Verdict.REFUSED, Verdict.ARCHIVED}
-_MENDED_BY_A_LOOK = {Verdict.MISSING, Verdict.DIFFERENT}
+DIFFERENCES = {Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA}
+MENDED_BY_A_LOOK = {Verdict.MISSING, Verdict.DIFFERENT}
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def reconcile(
         CantCompare, ReplicationError: see `compare`.
     """
     for judged in compare(rule, tally, level=level, prefix=prefix):
-        found = [one for one in judged if one.verdict not in _NO_DIFFERENCE]
+        found = [one for one in judged if one.verdict in DIFFERENCES]
         causes = causes_of(rule, found) if found else {}
-        to_mend = [one.pair.key for one in found if mends and one.verdict in _MENDED_BY_A_LOOK]
+        to_mend = [one.pair.key for one in found if mends and one.verdict in MENDED_BY_A_LOOK]
         if to_mend:
             _await_room(rule)
             orders = [JobOrder(rule.pk, key) for key in to_mend]

@@ -25,6 +25,7 @@ from replication.models import (
     NotificationTarget,
     Outcome,
     ReplicationRule,
+    Sweep,
     TransferJob,
 )
 from replication.monitoring.status import VERSION, read_status
@@ -162,13 +163,13 @@ def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
     ]
 
 
-def test_the_status_takes_nine_queries_however_many_rules_there_are():
+def test_the_status_takes_ten_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 9
+    assert len(queries) == 10
 
 
 def test_the_status_never_reads_the_whole_history():
@@ -408,6 +409,11 @@ def test_every_problem_links_to_a_page_of_the_admin(operator):
     a_job(stuck, "a", attempt=1, error_code=ErrorCode.DESTINATION_CREDENTIALS)
     a_job(stuck, "b", state=JobState.RUNNING, started_at=ago(hours=2))
     open_circuit("endpoint", "https://oss-cn-hongkong.aliyuncs.com")
+    for rule, ended in (
+        (stuck, {"state": "failed"}),
+        (colliding, {"state": "completed", "lost": 1}),
+    ):
+        Sweep.objects.create(rule=rule, kind="scrub", rule_version=1, ended_at=ago(), **ended)
     shown = dict(operator.get("/status/").context["problems"])
     beats(LoopKind.POLLER)
     shown |= dict(operator.get("/status/").context["problems"])

@@ -25,6 +25,7 @@ from replication.models import (
     Outcome,
     ReplicationRule,
     Source,
+    Sweep,
     TokenRole,
     TransferAttempt,
     TransferJob,
@@ -312,6 +313,19 @@ def make_notifications(rule: ReplicationRule, queue: EventQueue) -> None:
     """Two targets without addresses, and the conditions that one of them was notified of."""
     now = timezone.now()
     NotificationTarget.objects.create(name="managers", credential_profile="chat", enabled=False)
+    Sweep.objects.create(
+        rule=rule,
+        kind="scrub",
+        state="completed",
+        rule_version=1,
+        ended_at=now - timedelta(hours=2),
+        source_keys=1000,
+        equal=999,
+        missing=1,
+        lost=1,
+        ordered=1,
+        findings=[{"key": ODD_KEYS[0], "verdict": "missing"}],
+    )
     on_call = NotificationTarget.objects.create(
         name="on-call",
         credential_profile="oncall",

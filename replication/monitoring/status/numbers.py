@@ -17,7 +17,16 @@ from django.db.models.functions import Now
 from replication.cluster.loops import ALIVE_SECONDS
 from replication.intake.signed_calls import lambda_heard_at
 from replication.jobs import PRIORITY_SWEEP, aborting
-from replication.models import Circuit, EventQueue, Heartbeat, LoopKind, NotificationTarget
+from replication.models import (
+    Circuit,
+    EventQueue,
+    Heartbeat,
+    LoopKind,
+    NotificationTarget,
+    Sweep,
+    SweepKind,
+    SweepState,
+)
 from replication.models.collisions import Collision, find_collisions, read_rules
 
 # Beyond this number, more of them help nobody, and take longer to find.
@@ -126,6 +135,7 @@ class Numbers:
     uploads_not_aborted: int  # though they were tried for an hour
     collisions: list[Collision]  # of enabled rules
     open_circuits: list[Circuit]
+    sweeps_to_tell: list[Sweep]  # the last scrub of a rule, if it found lost events or failed
     lambda_heard_at: datetime | None
 
     @property
@@ -138,7 +148,7 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything with seven queries, and one more where jobs are being retried; the numbers of
+    """Read everything with eight queries, and one more where jobs are being retried; the numbers of
     the jobs are of one moment."""
     generated_at, rules = _read_rules()
     hosts = _read_hosts()
@@ -148,6 +158,7 @@ def read_numbers() -> Numbers:
         queues=_read_queues(),
         hosts=hosts,
         open_circuits=_read_open_circuits(hosts),
+        sweeps_to_tell=_read_sweeps_to_tell(),
         failing_targets=_read_failing_targets(),
         uploads_not_aborted=aborting.count_not_aborted(),
         collisions=_read_collisions(),
@@ -243,6 +254,16 @@ def _read_open_circuits(hosts: Iterable[HostStatus]) -> list[Circuit]:
     alive = [host.host for host in hosts if host.lanes]
     opened = Circuit.objects.filter(opened_at__isnull=False, host__in=["", *alive])
     return list(opened.order_by("opened_at"))
+
+
+def _read_sweeps_to_tell() -> list[Sweep]:
+    ended = Sweep.objects.filter(
+        kind=SweepKind.SCRUB,
+        state__in=[SweepState.COMPLETED, SweepState.FAILED],
+        rule__enabled=True,
+    )
+    last = ended.order_by("rule_id", "-pk").distinct("rule_id").select_related("rule")
+    return [sweep for sweep in last if sweep.lost or sweep.state == SweepState.FAILED]
 
 
 def _read_queues() -> list[QueueStatus]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from replication.errors import MEANINGS, Disposition, ErrorCode
-from replication.models import Circuit, CircuitScope
+from replication.models import Circuit, CircuitScope, Sweep, SweepState
 from replication.models.collisions import Collision
 from replication.monitoring.status.numbers import Numbers, QueueStatus, RuleNumbers
 
@@ -71,6 +71,8 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
     for circuit in numbers.open_circuits:
         yield from circuit_problems(circuit, numbers)
     yield from _collision_problems(numbers.collisions)
+    for sweep in numbers.sweeps_to_tell:
+        yield _sweep_problem(sweep, numbers.generated_at)
     for rule in numbers.rules:
         yield from _rule_problems(rule, numbers.generated_at)
 
@@ -128,6 +130,24 @@ def circuit_problems(circuit: Circuit, numbers: Numbers) -> Iterator[Problem]:
         f"{ago(circuit.first_failed_at or circuit.opened_at, numbers.generated_at)}. "
         f"{circuit.error.cause} {circuit.error.hint} ({circuit.detail}){others} It is tried again "
         "by itself, and what waits goes on after a success.",
+    )
+
+
+def _sweep_problem(sweep: Sweep, now: datetime) -> Problem:
+    rule, when = sweep.rule.name, ago(sweep.ended_at or sweep.began_at, now)
+    if sweep.state == SweepState.FAILED:
+        return Problem(
+            "sweep_failed",
+            f"The buckets of rule {rule} could not be compared {when}: {sweep.error}",
+            rule=rule,
+        )
+    return Problem(
+        "events_lost",
+        f"A comparison of the buckets of rule {rule} that ended {when} found "
+        f"{count(sweep.lost, 'change')} that no event told of, and has them copied. Was the "
+        f"bucket's notification off? `manage.py sweeps --report {sweep.pk}` shows the first keys. "
+        "This line goes after the next comparison without such a find.",
+        rule=rule,
     )
 
 

@@ -1,0 +1,54 @@
+"""Sweeps: comparisons of whole buckets, and what they found."""
+
+import json
+
+from django.contrib import admin
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from replication.admin import cells
+from replication.admin.lists import ReadOnlyAdmin
+from replication.models import Sweep
+
+_BADGES = {
+    "running": "running",
+    "completed": "completed",
+    "cancelled": "cancelled",
+    "failed": "failed",
+}
+
+
+@admin.register(Sweep)
+class SweepAdmin(ReadOnlyAdmin):
+    list_display = (
+        *("rule", "kind", "state_badge", "began", "ended", "source_keys", "equal"),
+        *("missing", "different", "extra", "lost", "ordered"),
+    )
+    list_filter = ("kind", "state", "rule")
+    list_select_related = ("rule",)
+    ordering = ("-pk",)
+    fields = (
+        *("rule", "kind", "state_badge", "began", "ended", "error", "cursor"),
+        *("source_keys", "replica_keys", "source_requests", "destination_requests"),
+        *("equal", "plausible", "missing", "different", "extra", "lost", "ordered"),
+        "first_findings",
+    )
+    readonly_fields = fields
+
+    @admin.display(description=_("state"))
+    def state_badge(self, sweep: Sweep) -> SafeString:
+        return cells.badge(_BADGES[sweep.state], sweep.get_state_display())
+
+    @admin.display(description=_("began"))
+    def began(self, sweep: Sweep) -> SafeString:
+        return cells.ago(sweep.began_at)
+
+    @admin.display(description=_("ended"))
+    def ended(self, sweep: Sweep) -> SafeString:
+        return cells.ago(sweep.ended_at)
+
+    @admin.display(description=_("first findings"))
+    def first_findings(self, sweep: Sweep) -> SafeString:
+        lines = json.dumps(sweep.findings, indent=1, ensure_ascii=False)
+        return format_html("<pre>{}</pre>", lines)
