@@ -148,9 +148,14 @@ def is_full_here() -> bool:
 
 
 def is_barred_here() -> bool:
-    """Whether credentials of this host are refused, so that another host does more with a lane."""
-    barred = Circuit.objects.filter(host=settings.S3SYNC.host_name, opened_at__isnull=False)
-    return barred.exists()
+    """Whether credentials of this host are refused, so that another host does more with a lane.
+
+    Not while they are to be tried again, which needs a lane here. Records that the host is alive.
+    """
+    barred = Circuit.objects.filter(
+        host=settings.S3SYNC.host_name, opened_at__isnull=False, probe_at__gt=Now()
+    )
+    return bool(barred.update(host_seen_at=Now()))
 
 
 def has_lane_elsewhere() -> bool:

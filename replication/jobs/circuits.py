@@ -266,6 +266,11 @@ def note_success(circuits: Iterable[Circuit]) -> None:
         log.info("circuit.closed", circuit=str(circuit), code=circuit.code, retried=retried)
 
 
+def begin_anew_on_this_host() -> None:
+    """A cluster starts, and reads its credentials anew: forget that this host's were refused."""
+    note_success(Circuit.objects.filter(host=settings.S3SYNC.host_name))
+
+
 def resume(rules: QuerySet[ReplicationRule]) -> int:
     """Resume rules that a person paused or that are parked. Returns how many were stopped."""
     stopped = rules.filter(Q(paused_at__isnull=False) | Q(parked_at__isnull=False)).count()

@@ -46,6 +46,8 @@ class Circuit(models.Model):
     opened_at = models.DateTimeField(_("open since"), null=True)
     probe_at = models.DateTimeField(_("next probe at"), null=True)
     closed_at = models.DateTimeField(_("closed at"), null=True)  # the last time
+    # When the circuit's host last left a loop to other hosts: it is alive, also without a lane.
+    host_seen_at = models.DateTimeField(_("host last seen"), null=True)
 
     class Meta:
         verbose_name = _("circuit")

@@ -19,7 +19,9 @@ from replication.cluster import loops
 from replication.cluster.loops import Loop
 from replication.intake.matching import look_again
 from replication.models import Circuit, Heartbeat, JobState, LoopKind, TransferJob
+from replication.monitoring.status import read_status
 from sandbox.oss import Fault
+from tests.support.environment import OSS_KEY_SECRET
 from tests.support.processes import eventually, manage
 from tests.support.road import Road
 
@@ -271,3 +273,11 @@ def test_a_host_whose_credentials_are_refused_leaves_the_lanes_to_another(
                 road.put(f"{number}")
                 done = TransferJob.objects.filter(state=JobState.COMPLETED, key=f"{number}")
                 eventually(done.exists, unless_ended=other)
+            # The status tells of the other host, although it has no lane any more.
+            assert "circuit_open" in {problem.code for problem in read_status().problems}
+    right = {**wrong, "OSS_ACCESS_KEY_SECRET": OSS_KEY_SECRET}
+    with manage("qcluster", directory=tmp_path, **right) as mended:
+        road.put("mended")
+        done = TransferJob.objects.filter(state=JobState.COMPLETED, key="mended")
+        eventually(done.exists, unless_ended=mended)
+    assert not Circuit.objects.filter(opened_at__isnull=False).exists()

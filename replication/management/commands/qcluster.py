@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand
 from replication import tasks  # noqa: F401 - imported once, before the forks
 from replication.cluster.database import wait_until_ready
 from replication.cluster.supervisor import Cluster
+from replication.jobs import circuits
 from s3sync.postgresql.base import give_up_statements_after
 
 
@@ -20,4 +21,5 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         give_up_statements_after(settings.S3SYNC.statement_seconds)
         wait_until_ready(lambda reason: self.stderr.write(f"qcluster: {reason}"))
+        circuits.begin_anew_on_this_host()
         Cluster().run()

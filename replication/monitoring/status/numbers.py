@@ -34,6 +34,7 @@ MAX_COLLISIONS = 100
 
 # No object takes as long as this on a healthy road; the parts of large ones are not counted.
 RUNNING_LONG_SECONDS = 3600
+HOST_SEEN_MINUTES = 5
 
 
 @dataclass(frozen=True)
@@ -250,9 +251,12 @@ def _read_retrying(rule_ids: list[int]) -> dict[int, list[Retrying]]:
 
 
 def _read_open_circuits(hosts: Iterable[HostStatus]) -> list[Circuit]:
-    """Return the open circuits; those of a host only while it has lanes."""
+    """Return the open circuits; those of a host only while it is alive."""
     alive = [host.host for host in hosts if host.lanes]
-    opened = Circuit.objects.filter(opened_at__isnull=False, host__in=["", *alive])
+    just_now = Now() - timedelta(minutes=HOST_SEEN_MINUTES)
+    opened = Circuit.objects.filter(
+        Q(host__in=["", *alive]) | Q(host_seen_at__gt=just_now), opened_at__isnull=False
+    )
     return list(opened.order_by("opened_at"))
 
 
