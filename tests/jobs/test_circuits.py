@@ -129,7 +129,7 @@ def test_a_fault_stops_what_it_concerns_and_nothing_beside_it(
 
 
 def test_wrong_credentials_of_a_host_stop_only_its_own_lanes(
-    road: Road, monkeypatch: pytest.MonkeyPatch
+    road: Road, limits: Callable[..., None]
 ) -> None:
     def room() -> int:
         rulebook = Rulebook()
@@ -138,7 +138,7 @@ def test_wrong_credentials_of_a_host_stop_only_its_own_lanes(
 
     assert fail_keys(road.rule, WRONG_SECRET)
     assert room() == 0
-    monkeypatch.setattr(circuits, "this_host", lambda: "another-host")
+    limits(host="another-host")
     assert room() > 0
     enqueue(road.rule, "a")
     assert circuits.claim_probes(LANE, lease_seconds=60) == []
