@@ -15,7 +15,7 @@ NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_K
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 
-.PHONY: help demo test check chaos fidelity bench format migrations openapi sandbox requirements clean
+.PHONY: help demo test check chaos clients fidelity bench format migrations openapi sandbox requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,10 @@ check: $(VENV)/dev.installed ## Check lint, types, the import contract, settings
 
 chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120 CLUSTERS=2 POLLERS=2 EDITS=1 WEATHER=1 REPORT=file
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120) --clusters $(or $(CLUSTERS),2) --pollers $(or $(POLLERS),2) $(if $(EDITS),--edits) $(if $(WEATHER),--weather) $(if $(REPORT),--report $(REPORT))
+
+clients: $(VENV)/dev.installed .venv-gdal/installed ## Test the OSS stand-in with Alibaba's SDK for Node.js and with GDAL
+	@npm install --silent --no-save --no-package-lock --prefix .cache/ali-oss ali-oss@6
+	@$(BIN)/python -m tests.sandbox.clients .cache/ali-oss/node_modules .venv-gdal/bin/python
 
 fidelity: $(VENV)/dev.installed ## Replicate the corpus from two S3 implementations, compare every property, write docs/reports/fidelity.md
 	@$(BIN)/python -m pytest -n auto tests/fidelity/test_corpus.py tests/fidelity/test_parts.py
@@ -63,15 +67,22 @@ requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pypro
 	$(UV_COMPILE) -c requirements/demo.txt --group dev pyproject.toml -o requirements/dev.txt
 	$(UV_COMPILE) requirements/ministack.in -o requirements/ministack.txt
 	$(UV_COMPILE) requirements/moto.in -o requirements/moto.txt
+	$(UV_COMPILE) requirements/gdal.in -o requirements/gdal.txt
 	$(UV_COMPILE) --no-deps requirements/postgres.in -o requirements/postgres.txt
 	$(UV_COMPILE) -c requirements/dev.txt --group bench pyproject.toml requirements/bench.in -o requirements/bench.txt
 
 clean: ## Remove everything that make installed or built here
-	rm -rf $(VENV) .venv-ministack .venv-moto .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
+	rm -rf $(VENV) .venv-ministack .venv-moto .venv-gdal .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
 
 $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing requirements/$*.txt …"
 	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+.venv-gdal/installed: requirements/gdal.txt
+	@echo "Installing $< …"
+	@$(call make_venv,.venv-gdal,$(PYTHONS))
+	@.venv-gdal/bin/pip --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@
 
 # Measure the service as it ships: on a Python compiled with all optimizations. The Pythons of the

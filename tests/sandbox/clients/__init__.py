@@ -1,0 +1,1 @@
+"""`make clients`: tests of the OSS stand-in with clients that are too heavy for the suite."""
