@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 1.0
 # How often to check for tasks that no NOTIFY announced: a schedule made them, or NOTIFY is not
-# passed on. A loop that renews itself overlaps with its successor for twice as long.
-CHECK_SECONDS = 1.25
+# passed on. A loop that renews itself overlaps with its successor for longer than that.
+CHECK_SECONDS = 1.6
 # A host whose credentials are refused gives the other hosts this head start for a new loop.
 HEAD_START_SECONDS = 1.0
 
