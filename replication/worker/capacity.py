@@ -17,7 +17,7 @@ from replication.models import Circuit, CompletedMinute, ReplicationRule
 
 # The copy of the rules is at most this old. A change of what an operator sets is known sooner:
 # jobs are claimed with the version of their rule, and a NOTIFY tells of changes.
-RULES_SECONDS = 5.0
+RULES_SECONDS = 3.0
 # The share of a lane's places that one rule may take where there are several rules: its slow jobs
 # must not keep out those of all others.
 ONE_RULES_SHARE = 0.75

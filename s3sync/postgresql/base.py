@@ -74,20 +74,32 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> DeadlineConnection:
         """Connect as Django does, but without its pool and its choice of an isolation level."""
         self.isolation_level = IsolationLevel.READ_COMMITTED
-        connection = DeadlineConnection.connect(**conn_params)
+        if self.statement_seconds is None:
+            return DeadlineConnection.connect(**conn_params)
+        settings = _session_settings(self.statement_seconds)
+        try:
+            # With the greeting: a statement of its own would cost each connection a round trip.
+            options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+            given = conn_params.get("options", "")
+            connection = DeadlineConnection.connect(
+                **{**conn_params, "options": f"{given} {options}".strip()}
+            )
+        except psycopg.OperationalError as error:
+            if "startup parameter" not in str(error):
+                raise
+            # PgBouncer takes none.
+            connection = DeadlineConnection.connect(**conn_params)
+            calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
+            values = [text for pair in settings.items() for text in pair]
+            connection.execute(f"SELECT {calls}", values)
+            connection.commit()
         connection.statement_seconds = self.statement_seconds
         return connection
 
-    def init_connection_state(self) -> None:
-        """Prepare a new connection."""
-        super().init_connection_state()
-        if self.statement_seconds is None:
-            return
-        silent_ms = int(_SILENT_STATEMENTS * self.statement_seconds * 1000)
-        settings = {"idle_in_transaction_session_timeout": f"{silent_ms}", **_NOTICE_A_DEAD_CLIENT}
-        calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
-        with self.connection.cursor() as cursor:
-            cursor.execute(f"SELECT {calls}", [text for pair in settings.items() for text in pair])
+
+def _session_settings(statement_seconds: float) -> dict[str, str]:
+    silent_ms = int(_SILENT_STATEMENTS * statement_seconds * 1000)
+    return {"idle_in_transaction_session_timeout": f"{silent_ms}", **_NOTICE_A_DEAD_CLIENT}
 
 
 def give_up_statements_after(seconds: float) -> None:
