@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
@@ -122,7 +123,7 @@ def test_a_pooler_that_takes_no_settings_with_the_greeting_gets_them_by_a_statem
 ) -> None:
     connect = DeadlineConnection.connect
 
-    def refuse_options(**params: str) -> DeadlineConnection:
+    def refuse_options(**params: Any) -> DeadlineConnection:
         if "options" in params:
             raise psycopg.OperationalError("FATAL:  unsupported startup parameter: options")
         return connect(**params)
