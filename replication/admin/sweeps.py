@@ -11,13 +11,6 @@ from replication.admin import cells
 from replication.admin.lists import ReadOnlyAdmin
 from replication.models import Sweep
 
-_BADGES = {
-    "running": "running",
-    "completed": "completed",
-    "cancelled": "cancelled",
-    "failed": "failed",
-}
-
 
 @admin.register(Sweep)
 class SweepAdmin(ReadOnlyAdmin):
@@ -38,7 +31,7 @@ class SweepAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("state"))
     def state_badge(self, sweep: Sweep) -> SafeString:
-        return cells.badge(_BADGES[sweep.state], sweep.get_state_display())
+        return cells.badge(sweep.state, sweep.get_state_display())
 
     @admin.display(description=_("began"))
     def began(self, sweep: Sweep) -> SafeString:

@@ -72,6 +72,8 @@ def judge(rule: ReplicationRule, pair: Pair) -> Judgement:
 
 def _by_key(rule: ReplicationRule, pair: Pair) -> Judgement | None:
     """Judge a key whose replica has another place or none; None if it has its own place."""
+    if "\0" in pair.key:
+        return Judgement(pair, Verdict.REFUSED, reason="it has a NUL, which no job can have")
     try:
         planned = plan_key(
             pair.wanted_key, policy=KeyPolicy(rule.key_policy), prefix=rule.destination_prefix

@@ -40,7 +40,7 @@ from replication.sweep.reconciling import DIFFERENCES, MENDED_BY_A_LOOK, MOST_PE
 log = structlog.get_logger(__name__)
 
 HOLD_SECONDS = 120  # a batch takes a second or two
-RETRY_SECONDS = 60  # after a side could not be reached
+RETRY_SECONDS = 60  # after a side could not be reached, or while the lanes are behind
 SCRUB_PAUSE_SECONDS = 0.2  # between batches: nobody waits for a scrub
 MOST_FINDINGS = 100  # kept with the sweep; the counts are of all
 
@@ -156,12 +156,17 @@ def _carry_on(sweep: Sweep, *, ends_at: float) -> None:
         _Lost: the sweep is not ours any more.
         CantCompare, ReplicationError: see `compare`.
     """
-    rule, tally = sweep.rule, Tally()
-    before = Tally()
+    rule, tally, before = sweep.rule, Tally(), Tally()
+    if _has_backlog(rule):
+        _release(sweep, seconds=RETRY_SECONDS)
+        return
     for judged in compare(rule, tally, after=sweep.cursor):
         _record(sweep, judged, requests=_growth(tally, before))
         before = replace(tally)
-        if time.monotonic() > ends_at or loops.are_told_to_stop() or _has_backlog(rule):
+        if _has_backlog(rule):
+            _release(sweep, seconds=RETRY_SECONDS)
+            return
+        if time.monotonic() > ends_at or loops.are_told_to_stop():
             _release(sweep)
             return
         if sweep.kind == SweepKind.SCRUB:
@@ -205,12 +210,17 @@ def _record(sweep: Sweep, judged: Sequence[Judgement], *, requests: dict[str, in
         sweep.findings += [one.as_json() for one in found[: MOST_FINDINGS - len(sweep.findings)]]
         _update(
             sweep,
-            cursor=judged[-1].pair.key,
+            cursor=_last_storable(judged) or sweep.cursor,
             held_until=_held_until(),
             findings=sweep.findings,
             error="",
             **{name: F(name) + number for name, number in counts.items()},
         )
+
+
+def _last_storable(judged: Sequence[Judgement]) -> str:
+    """The last key without a NUL, which PostgreSQL can't store; empty if each has one."""
+    return next((one.pair.key for one in reversed(judged) if "\0" not in one.pair.key), "")
 
 
 def _growth(tally: Tally, before: Tally) -> dict[str, int]:

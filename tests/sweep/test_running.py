@@ -20,6 +20,8 @@ from replication.models import (
     TransferJob,
 )
 from replication.monitoring.status import read_status
+from replication.stores.listing import ListedObject, ListedPage
+from replication.stores.s3.store import S3Store
 from replication.sweep import causes, comparing, running
 from sandbox.oss import Fault
 from tests.support.road import Road, work
@@ -166,3 +168,33 @@ def test_sweeps_are_listed_reported_and_cancelled(road: Road) -> None:
     call_command("sweeps", "--report", str(sweep.pk), stdout=out)
     report = json.loads(out.getvalue())
     assert (report["rule"], report["state"], report["missing"]) == (road.rule.name, "cancelled", 3)
+
+
+def test_a_sweep_waits_while_the_lanes_are_behind(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "MOST_PENDING", 3)
+    put_unannounced(road, *"abcdefghi")
+    scrub()
+    assert TransferJob.objects.count() == 3
+    assert not running.is_due()  # for a minute
+    Sweep.objects.update(held_until=None)
+    scrub()
+    assert TransferJob.objects.count() == 3
+    work()
+    Sweep.objects.update(held_until=None)
+    assert scrub().cursor == "f"
+
+
+@pytest.mark.parametrize("key_policy", ["fail", "rewrite"])
+def test_a_key_that_no_table_can_hold_stops_no_sweep(
+    make_road: Callable[..., Road], monkeypatch: pytest.MonkeyPatch, key_policy: str
+) -> None:
+    make_road(key_policy=key_policy)
+    objects = [
+        ListedObject(key, 7, "", "2026-01-01T00:00:00.000Z", "") for key in ("a", "b\0", "c\0")
+    ]
+    page = ListedPage(objects, is_truncated=False)
+    monkeypatch.setattr(S3Store, "list_page", lambda *_, **__: page)
+    sweep = scrub()
+    assert (sweep.state, sweep.cursor, sweep.missing) == ("completed", "a", 1)
