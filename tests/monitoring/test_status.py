@@ -334,6 +334,13 @@ def test_an_error_that_needs_a_person_is_told_at_once_and_others_when_they_last(
     assert any("min old. The source answers with a server error" in detail for detail in both)
 
 
+def test_a_job_does_not_get_through_while_it_is_tried_again_either():
+    refused = {"attempt": 1, "error_code": ErrorCode.DESTINATION_CREDENTIALS}
+    a_job(a_rule("photos"), "a", JobState.RUNNING, lane=uuid4(), **refused)
+    [one] = details("not_getting_through")
+    assert "Rule photos: 1 job not getting through" in one
+
+
 def test_an_open_circuit_is_told_once_with_what_it_concerns():
     open_circuit("endpoint", "oss.example.com")
     open_circuit("profile", "writer", host="gone")

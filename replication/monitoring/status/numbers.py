@@ -222,14 +222,18 @@ def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
         about_rule: Any = (*columns[:10], OpenJobs(*columns[10:]))
         if columns[0] is not None:  # without any rule, the only row has just the time
             rules.append(RuleNumbers(*about_rule))
-    retrying = _read_retrying([rule.id for rule in rules if rule.jobs.retrying])
+    tried = [rule.id for rule in rules if rule.jobs.retrying or rule.jobs.running]
+    retrying = _read_retrying(tried)
     return rows[0][0], [
         replace(rule, retrying_by_error=retrying.get(rule.id, ())) for rule in rules
     ]
 
 
 def _read_retrying(rule_ids: list[int]) -> dict[int, list[Retrying]]:
-    """Return why the waiting jobs of these rules are being retried, by the rule's id."""
+    """Return why jobs of these rules are being retried, by the rule's id.
+
+    A job whose next attempt runs still counts: its trouble is not over before it succeeds.
+    """
     found: defaultdict[int, list[Retrying]] = defaultdict(list)
     if not rule_ids:
         return found
@@ -239,7 +243,8 @@ def _read_retrying(rule_ids: list[int]) -> dict[int, list[Retrying]]:
             SELECT rule_id, error_code, count(*),
                    extract(epoch FROM now() - min(event_at))::float8
             FROM replication_transferjob
-            WHERE state = 'pending' AND delete_permit <> 'awaited' AND rule_id = ANY(%s)
+            WHERE (state = 'pending' AND delete_permit <> 'awaited' OR state = 'running')
+              AND rule_id = ANY(%s)
               AND attempt > 0 AND error_code <> '' AND error_code <> 'source_restoring'
             GROUP BY rule_id, error_code ORDER BY count(*) DESC, error_code
             """,
