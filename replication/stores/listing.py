@@ -5,7 +5,7 @@ answers in another order is noticed: a comparison of two listings would silently
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from html import unescape
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -52,13 +52,17 @@ class Listable(Protocol):
         """Return the objects with the prefix after the key `after`.
 
         Raises:
-            Unlistable: the answer is no page whose order can be followed.
+            Unlistable: the keys are in no order that can be followed.
             ReplicationError: any other failure.
         """
 
 
 class Unlistable(Exception):
-    """The answer is no page of a listing, or its keys are in no order that can be followed."""
+    """The server lists its keys in no order that can be followed."""
+
+
+class BrokenPage(Exception):
+    """The answer is no complete page of a listing."""
 
 
 def query(*, prefix: str, after: str, limit: int) -> dict[str, str]:
@@ -78,31 +82,42 @@ def parse_page(document: bytes, *, after: str, plus_is_space: bool) -> ListedPag
         plus_is_space: how the server encodes a space: `+`, as S3 does, or `%20`, as OSS does.
 
     Raises:
-        Unlistable: it is no such page, it broke off, or its keys do not rise strictly.
+        BrokenPage: it is no such page, or it broke off.
+        Unlistable: its keys do not rise strictly.
     """
     try:
-        return _parse(document.decode(), after=after, plus_is_space=plus_is_space)
+        page = _parse(document.decode(), plus_is_space=plus_is_space)
     except UnicodeDecodeError as error:
-        raise Unlistable(f"a key is not in UTF-8: {error}") from error
+        raise BrokenPage(f"a key is not in UTF-8: {error}") from error
+    check_order(page.objects, after=after)
+    return page
 
 
-def _parse(text: str, *, after: str, plus_is_space: bool) -> ListedPage:
-    truncated = _TRUNCATED.search(text)
-    if truncated is None or not text.rstrip().endswith("</ListBucketResult>"):
-        raise Unlistable("the answer is no complete page of ListObjectsV2")
-    decode = _decoder(text, plus_is_space=plus_is_space)
-    objects = [
-        ListedObject(decode(key), int(size), _unquoted(etag), modified, storage_class)
-        for key, modified, etag, size, storage_class in _entries(text)
-    ]
+def check_order(objects: Iterable[ListedObject], *, after: str) -> None:
+    """Check that the keys of a page rise strictly, from the key `after` on.
+
+    Raises:
+        Unlistable: they do not.
+    """
     last = after
     for one in objects:
         if one.key <= last:
             raise Unlistable(f"the key {one.key!r} comes after {last!r}, which is out of order")
         last = one.key
+
+
+def _parse(text: str, *, plus_is_space: bool) -> ListedPage:
+    truncated = _TRUNCATED.search(text)
+    if truncated is None or not text.rstrip().endswith("</ListBucketResult>"):
+        raise BrokenPage("the answer is no complete page of ListObjectsV2")
+    decode = _decoder(text, plus_is_space=plus_is_space)
+    objects = [
+        ListedObject(decode(key), int(size), _unquoted(etag), modified, storage_class)
+        for key, modified, etag, size, storage_class in _entries(text)
+    ]
     is_truncated = truncated[1] == "true"
     if is_truncated and not objects:
-        raise Unlistable("the page is empty although more are said to follow")
+        raise BrokenPage("the page is empty although more are said to follow")
     return ListedPage(objects, is_truncated)
 
 
@@ -126,7 +141,7 @@ def _entries(text: str) -> list[tuple[str, ...]]:
         return entries
     found = [dict(_FIELD.findall(entry)) for entry in _ANY_ENTRY.findall(text)]
     if len(found) != count or not all({"Key", "Size"} <= fields.keys() for fields in found):
-        raise Unlistable("the page has objects without a key or a size")
+        raise BrokenPage("the page has objects without a key or a size")
     return [tuple(fields.get(name, "") for name in _FIELDS) for fields in found]
 
 

@@ -18,7 +18,7 @@ from replication.stores.base import (
     ReplicaInfo,
 )
 from replication.stores.credentials import AccessKey, access_key
-from replication.stores.listing import PAGE_KEYS, ListedPage, parse_page, query
+from replication.stores.listing import PAGE_KEYS, BrokenPage, ListedPage, parse_page, query
 from replication.stores.oss.errors import FAILURES, is_missing, raise_translated
 from replication.stores.oss.listing import parts_of_page
 from replication.stores.oss.objects import OssObject, replica_info, request_headers
@@ -151,13 +151,17 @@ class OssStore:
         """List objects in the order of their keys; see stores/listing.py.
 
         Raises:
-            Unlistable: the answer is no page whose order can be followed.
+            Unlistable: the keys are in no order that can be followed.
             ReplicationError: any other failure.
         """
         parameters = query(prefix=prefix, after=after, limit=limit)
         name = self._bucket.bucket_name
         document = _read(lambda: self._bucket._do("GET", name, "", params=parameters).read())
-        return parse_page(bytes(document), after=after, plus_is_space=False)
+        try:
+            return parse_page(bytes(document), after=after, plus_is_space=False)
+        except BrokenPage as error:
+            detail = f"ListObjectsV2: {error}"
+            raise ReplicationError(ErrorCode.DESTINATION_UNREACHABLE, detail) from error
 
     def _parts_page(self, key: str, upload_id: str, marker: int) -> bytes:
         """Return a raw page of ListParts; oss2's parsed result has no checksums."""

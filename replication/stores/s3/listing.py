@@ -2,12 +2,19 @@
 
 from typing import Any
 
-from replication.stores.listing import ListedObject, ListedPage, Unlistable, parse_page, query
+from replication.stores.listing import (
+    ListedObject,
+    ListedPage,
+    Unlistable,
+    check_order,
+    parse_page,
+    query,
+)
 from replication.stores.s3.reads import S3Reads, is_directory_bucket
 
 
 def list_page(reads: S3Reads, *, prefix: str, after: str, limit: int) -> ListedPage:
-    """A page of the bucket. Raises what `S3Reads.get` raises, and Unlistable."""
+    """A page of the bucket. Raises what `S3Reads.get` raises, Unlistable and BrokenPage."""
     document = reads.list_page(query(prefix=prefix, after=after, limit=limit))
     return parse_page(document, after=after, plus_is_space=True)
 
@@ -19,13 +26,12 @@ def list_page_by_boto3(
 
     Raises:
         ClientError, BotoCoreError: S3 refused, or the request could not be sent.
-        Unlistable: a directory bucket, which has no order.
+        Unlistable: the keys are in no order that can be followed, as those of a directory bucket.
     """
     if is_directory_bucket(place["Bucket"]):
         raise Unlistable("a directory bucket lists its keys in no order")
-    answer = client.list_objects_v2(
-        **place, Prefix=prefix, StartAfter=after, MaxKeys=limit, EncodingType="url"
-    )
+    # boto3 asks for URL-encoded keys by itself; it decodes them only if it asked.
+    answer = client.list_objects_v2(**place, Prefix=prefix, StartAfter=after, MaxKeys=limit)
     objects = [
         ListedObject(
             found["Key"],
@@ -36,4 +42,5 @@ def list_page_by_boto3(
         )
         for found in answer.get("Contents", [])
     ]
+    check_order(objects, after=after)
     return ListedPage(objects, answer["IsTruncated"])

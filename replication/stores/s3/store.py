@@ -11,7 +11,7 @@ from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.aws import aws_client, aws_credentials
 from replication.stores.base import ObjectInfo
 from replication.stores.http_headers import check_change, check_range, range_headers
-from replication.stores.listing import PAGE_KEYS, ListedPage
+from replication.stores.listing import PAGE_KEYS, BrokenPage, ListedPage
 from replication.stores.pools import new_pool
 from replication.stores.s3.errors import FAILURES, raise_translated
 from replication.stores.s3.headers import EtagKind, object_info
@@ -222,7 +222,7 @@ class S3Store:
         """List objects in the order of their keys; see stores/listing.py.
 
         Raises:
-            Unlistable: the answer is no page whose order can be followed.
+            Unlistable: the keys are in no order that can be followed.
             ReplicationError: any other failure.
         """
         try:
@@ -237,6 +237,10 @@ class S3Store:
                     self._client, place, prefix=prefix, after=after, limit=limit
                 )
             )
+        except BrokenPage as error:
+            raise ReplicationError(
+                ErrorCode.SOURCE_UNREACHABLE, f"ListObjectsV2: {error}"
+            ) from error
         except FAILURES as error:
             raise_translated(error)
 
