@@ -24,7 +24,13 @@ from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import JobOrder, circuits, delete_brake
 from replication.jobs.circuits import OPEN_AFTER_KEYS
 from replication.jobs.held_deletes import Place
-from replication.models import JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
+from replication.models import (
+    JobOrigin,
+    JobState,
+    Outcome,
+    ReplicationRule,
+    TransferJob,
+)
 from replication.transfer.results import Completion
 from sandbox.child import Child
 from tests.support import processes
@@ -255,6 +261,28 @@ def test_whatever_touches_many_pending_jobs_at_once_never_deadlocks() -> None:
             call()
 
     at_once(*[partial(repeat, call) for call in [*calls, *calls]])  # a deadlock raises
+
+
+def test_the_end_of_a_brake_and_completions_in_doubt_never_deadlock() -> None:
+    """Both touch the minute's count of deletes, and the pending jobs."""
+    rule = a_rule(max_deletes_per_hour=1)
+    braked = ReplicationRule.objects.filter(pk=rule.pk)
+    completed = threading.Event()
+
+    def complete_in_doubt() -> None:
+        for number in range(100):
+            enqueue(rule, [f"{number}"])
+            held = jobs.claim(uuid4(), limit=1, lease_seconds=60)
+            doubtful = [replace(job, write_in_doubt_until=datetime.now(UTC)) for job in held]
+            jobs.complete([(job, Completion(Outcome.DELETED)) for job in doubtful])
+        completed.set()
+
+    def end_brakes() -> None:
+        while not completed.is_set():
+            braked.update(braked_at=Now())
+            delete_brake.end(rule.pk)
+
+    at_once(complete_in_doubt, complete_in_doubt, end_brakes)  # a deadlock raises
 
 
 def test_only_one_of_many_callers_settles_a_job() -> None:

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from replication import jobs
 from replication.jobs import JobOrder
@@ -40,6 +41,17 @@ def test_lanes_are_woken_after_the_commit_and_not_before(heard: Heard) -> None:
         wake_lanes()
         assert heard() == []
     assert heard() == [""]
+
+
+def test_the_transaction_that_makes_jobs_has_no_notify_in_it() -> None:
+    """PostgreSQL commits transactions that NOTIFY one after the other."""
+    orders = [JobOrder(a_rule().pk, "a")]
+    with transaction.atomic(), CaptureQueriesContext(connection) as before_the_commit:
+        jobs.enqueue(orders, origin=JobOrigin.EVENT, priority=0)
+        jobs.cancel(TransferJob.objects.all())
+    statements = [query["sql"].lower() for query in before_the_commit]
+    assert len(statements) > 1
+    assert not any("notify" in statement for statement in statements)
 
 
 def test_lanes_are_not_woken_by_what_is_rolled_back(heard: Heard) -> None:
