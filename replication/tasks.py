@@ -11,10 +11,10 @@ from replication.jobs import aborting
 from replication.models import LoopKind
 from replication.monitoring.notifications.dispatch import notify_targets
 from replication.operations import retention, stale_uploads
-from replication.sweep import running as sweeping
+from replication.sweep import lifecycle, sweeper
 from replication.worker.lane import Lane
 
-SWEEP_SECONDS = 45  # `revive` asks for it again each minute
+SWEEPER_SECONDS = 300
 PRUNE_SECONDS = 10  # short: a loop's successor may have to wait for this worker
 
 
@@ -39,8 +39,8 @@ def revive() -> None:
     loops.revive()
     if aborting.is_due():
         async_task("replication.tasks.abort_uploads")
-    if sweeping.is_due():
-        async_task("replication.tasks.sweep")
+    if lifecycle.is_due():
+        loops.request(LoopKind.SWEEPER)
 
 
 def abort_uploads() -> None:
@@ -48,9 +48,11 @@ def abort_uploads() -> None:
     stale_uploads.abort_due(seconds=PRUNE_SECONDS)
 
 
-def sweep() -> None:
+def run_sweeper(loop_id: str) -> None:
     """Carry on the comparisons of whole buckets. `revive` asks for it when any is due."""
-    sweeping.carry_on(seconds=SWEEP_SECONDS)
+    with loops.running(LoopKind.SWEEPER, UUID(loop_id)) as loop:
+        if loop is not None:
+            sweeper.run(loop, seconds=SWEEPER_SECONDS)
 
 
 def notify() -> None:

@@ -1,9 +1,6 @@
 """Sweeps: comparisons of whole buckets, and what they found."""
 
-import json
-
 from django.contrib import admin
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
@@ -22,10 +19,9 @@ class SweepAdmin(ReadOnlyAdmin):
     list_select_related = ("rule",)
     ordering = ("-pk",)
     fields = (
-        *("rule", "kind", "state_badge", "began", "ended", "error", "cursor"),
+        *("rule", "kind", "state_badge", "began", "ended", "error", "waits_for"),
         *("source_keys", "replica_keys", "source_requests", "destination_requests"),
         *("equal", "plausible", "missing", "different", "extra", "lost", "ordered"),
-        "first_findings",
     )
     readonly_fields = fields
 
@@ -40,8 +36,3 @@ class SweepAdmin(ReadOnlyAdmin):
     @admin.display(description=_("ended"))
     def ended(self, sweep: Sweep) -> SafeString:
         return cells.ago(sweep.ended_at)
-
-    @admin.display(description=_("first findings"))
-    def first_findings(self, sweep: Sweep) -> SafeString:
-        lines = json.dumps(sweep.findings, indent=1, ensure_ascii=False)
-        return format_html("<pre>{}</pre>", lines)

@@ -1,4 +1,4 @@
-"""Keeps the right number of loops (lanes and pollers) running, whatever process dies.
+"""Keeps the right number of loops (lanes, pollers and sweepers) running, whatever process dies.
 
 A loop is a short django-q task. It asks for its successor a little before its time is up, and sends
 heartbeats while it runs. Each loop revives the other kind when that kind has gone silent. The
@@ -41,6 +41,7 @@ LOOPS_CHANNEL = "s3sync_loops"
 TASKS = {
     LoopKind.LANE: "replication.tasks.run_lane",
     LoopKind.POLLER: "replication.tasks.run_poller",
+    LoopKind.SWEEPER: "replication.tasks.run_sweeper",
 }
 
 _told_to_stop = Flag()  # shared by the cluster's processes after a fork
@@ -129,7 +130,9 @@ def _is_alive(pid: int) -> bool:
 
 
 def _wanted_kinds() -> list[LoopKind]:
-    return list(LoopKind) if settings.S3SYNC.poll_in_cluster else [LoopKind.LANE]
+    """The kinds that always run. Sweepers run while there is a sweep."""
+    polls = settings.S3SYNC.poll_in_cluster
+    return [LoopKind.LANE, LoopKind.POLLER] if polls else [LoopKind.LANE]
 
 
 def is_full_here() -> bool:
@@ -145,6 +148,15 @@ def is_full_here() -> bool:
     )
     running_here = here.count()
     return running_here >= settings.S3SYNC.lanes or (running_here >= 1 and is_barred_here())
+
+
+def _has_sweeper_here() -> bool:
+    """Whether this cluster has a sweeper: one takes as many slices as are of use."""
+    return (
+        _alive()
+        .filter(kind=LoopKind.SWEEPER, host=settings.S3SYNC.host_name, cluster_pid=os.getppid())
+        .exists()
+    )
 
 
 def is_barred_here() -> bool:
@@ -169,11 +181,12 @@ def running(kind: LoopKind, loop_id: UUID | None = None) -> Iterator["Loop | Non
     """The life of a loop: registered on entry, deleted on exit.
 
     With `loop_id` it is the loop that was asked for under that id. Yields None if that loop has
-    already started or was given up as lost. Also yields None if this cluster has as many lanes as
-    it may: the lane that asked asks again, and a host with room may take the request.
+    already started or was given up as lost. Also yields None if this cluster has as many loops of
+    the kind as it may: the loop that asked asks again, and a host with room may take the request.
     """
     loop = Loop(kind=kind, id=loop_id or uuid4())
-    if loop_id and kind == LoopKind.LANE and is_full_here():
+    is_full = {LoopKind.LANE: is_full_here, LoopKind.SWEEPER: _has_sweeper_here}.get(kind)
+    if loop_id and is_full is not None and is_full():
         Heartbeat.objects.filter(pk=loop.id, started_at__isnull=True).delete()
         yield None
         return

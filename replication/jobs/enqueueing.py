@@ -76,7 +76,11 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                     AS o (rule_id bigint, key text, event_at timestamptz, not_before timestamptz,
                           ignores_filters boolean, only_tags boolean)
                 ON CONFLICT (rule_id, key) WHERE state = 'pending' DO UPDATE SET
-                    event_at = LEAST(job.event_at, excluded.event_at),
+                    -- Nobody waited for what a comparison of both buckets has found.
+                    origin = CASE WHEN job.origin = 'sweep' THEN excluded.origin
+                        ELSE job.origin END,
+                    event_at = CASE WHEN job.origin = 'sweep' THEN excluded.event_at
+                        ELSE LEAST(job.event_at, excluded.event_at) END,
                     available_at = LEAST(job.available_at, excluded.available_at),
                     write_in_doubt_until =
                         GREATEST(job.write_in_doubt_until, excluded.write_in_doubt_until),

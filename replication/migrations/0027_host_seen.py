@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('replication', '0026_sweeps_table'),
+        ('replication', '0026_rule_created_at'),
     ]
 
     operations = [

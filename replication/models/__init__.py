@@ -46,12 +46,22 @@ from replication.models.rules import (
     UnmarkedPolicy,
 )
 from replication.models.signed_calls import LambdaContact, SignedCall
-from replication.models.sweeps import Sweep, SweepKind, SweepState
+from replication.models.sweeps import (
+    UNENDED,
+    FindingState,
+    Sweep,
+    SweepFinding,
+    SweepKind,
+    SweepLevel,
+    SweepSlice,
+    SweepState,
+)
 from replication.models.uploads import MultipartUpload, UploadPart, UploadToAbort
 
 __all__ = [
     "FINAL_STATES",
     "LAG_BOUNDS_SECONDS",
+    "UNENDED",
     "ActorKind",
     "Addressing",
     "ApiToken",
@@ -72,6 +82,7 @@ __all__ = [
     "EncryptionMethod",
     "EventQueue",
     "FailedJob",
+    "FindingState",
     "Heartbeat",
     "HoldReason",
     "JobOrigin",
@@ -89,7 +100,10 @@ __all__ = [
     "SourceDomain",
     "SourceKind",
     "Sweep",
+    "SweepFinding",
     "SweepKind",
+    "SweepLevel",
+    "SweepSlice",
     "SweepState",
     "Takes",
     "TokenRole",

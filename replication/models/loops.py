@@ -1,4 +1,4 @@
-"""Heartbeats: which lanes and pollers run, and which one is requested."""
+"""Heartbeats: which lanes, pollers and sweepers run, and which one is requested."""
 
 import uuid
 
@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 class LoopKind(models.TextChoices):
     LANE = "lane", _("lane")
     POLLER = "poller", _("poller")
+    SWEEPER = "sweeper", _("sweeper")
 
 
 class Heartbeat(models.Model):

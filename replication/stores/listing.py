@@ -5,9 +5,11 @@ answers in another order is noticed: a comparison of two listings would silently
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import unescape
+from itertools import pairwise
+from operator import lt
 from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote, unquote_plus
 
@@ -99,38 +101,49 @@ def check_order(objects: Iterable[ListedObject], *, after: str) -> None:
     Raises:
         Unlistable: they do not.
     """
-    last = after
-    for one in objects:
-        if one.key <= last:
-            raise Unlistable(f"the key {one.key!r} comes after {last!r}, which is out of order")
-        last = one.key
+    keys = [after, *(one.key for one in objects)]
+    if all(map(lt, keys, keys[1:])):
+        return
+    last, key = next((last, key) for last, key in pairwise(keys) if key <= last)
+    raise Unlistable(f"the key {key!r} comes after {last!r}, which is out of order")
 
 
 def _parse(text: str, *, plus_is_space: bool) -> ListedPage:
     truncated = _TRUNCATED.search(text)
     if truncated is None or not text.rstrip().endswith("</ListBucketResult>"):
         raise BrokenPage("the answer is no complete page of ListObjectsV2")
-    decode = _decoder(text, plus_is_space=plus_is_space)
-    objects = [
-        ListedObject(decode(key), int(size), _unquoted(etag), modified, storage_class)
-        for key, modified, etag, size, storage_class in _entries(text)
-    ]
+    is_url_encoded = bool(_URL_ENCODED.search(text))
+    if is_url_encoded:  # then keys have no quotes, and all of these are of ETags
+        text = _without_quotes(text)
+    keys, modified, etags, sizes, classes = _columns(_entries(text))
+    if is_url_encoded:
+        decoded = _decoded(keys, unquote_plus if plus_is_space else unquote)
+    else:
+        decoded, etags = list(map(unescape, keys)), list(map(_without_quotes, etags))
+    # Column by column: this takes a third of the time of a loop over the rows.
+    rows = zip(decoded, map(int, sizes), etags, modified, classes, strict=True)
+    objects = list(map(ListedObject._make, rows))
     is_truncated = truncated[1] == "true"
     if is_truncated and not objects:
         raise BrokenPage("the page is empty although more are said to follow")
     return ListedPage(objects, is_truncated)
 
 
-def _decoder(text: str, *, plus_is_space: bool) -> Callable[[str], str]:
-    """Return the function that decodes a key of this page."""
-    if not _URL_ENCODED.search(text):
-        return unescape
-    unquoted = unquote_plus if plus_is_space else unquote
+def _decoded(keys: Sequence[str], unquoted: Callable[..., str]) -> Sequence[str]:
+    """Decode all keys in one call, if none has a line break."""
+    decoded = unquoted("\n".join(keys), errors="strict").split("\n")
+    if len(decoded) == len(keys):
+        return decoded
+    return [unquoted(key, errors="strict") for key in keys]
 
-    def decode(raw: str) -> str:
-        return unquoted(raw, errors="strict") if "%" in raw or "+" in raw else raw
 
-    return decode
+def _columns(entries: Sequence[tuple[str, ...]]) -> list[Sequence[str]]:
+    """The columns of a table, in the order of _FIELDS."""
+    return list(zip(*entries, strict=True)) if entries else [()] * len(_FIELDS)
+
+
+def _without_quotes(text: str) -> str:
+    return text.replace("&quot;", "").replace("&#34;", "").replace('"', "")
 
 
 def _entries(text: str) -> list[tuple[str, ...]]:
@@ -143,7 +156,3 @@ def _entries(text: str) -> list[tuple[str, ...]]:
     if len(found) != count or not all({"Key", "Size"} <= fields.keys() for fields in found):
         raise BrokenPage("the page has objects without a key or a size")
     return [tuple(fields.get(name, "") for name in _FIELDS) for fields in found]
-
-
-def _unquoted(etag: str) -> str:
-    return etag.replace("&quot;", "").replace("&#34;", "").strip('"')

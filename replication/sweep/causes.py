@@ -1,14 +1,13 @@
-"""Says why a key differs, by what its jobs tell of it."""
+"""Says why a key differs, by what its jobs and the replica's mark tell of it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from operator import attrgetter
 from typing import NamedTuple
 
 from django.db import connection
 
-from replication.models import JobState, ReplicationRule
+from replication.models import DeletePolicy, JobOrigin, JobState, Outcome, ReplicationRule
 from replication.sweep.judging import CLOCK_SKEW, Judgement, Verdict
 
 # An event may take a minute or more, and the copy some seconds.
@@ -16,62 +15,114 @@ GRACE = timedelta(minutes=5)
 
 
 class Cause(StrEnum):
-    """Why a key is missing, different or extra. The values are printed, and part of the JSON."""
+    """Why a key is missing, different or extra. The values are stored, and part of the JSON."""
 
-    PENDING = "a job is waiting or running"
-    RECENT = "it changed just now"
-    FAILED = "its last job failed"
-    LOST = "no event told of its last change"
-    CHANGED_SINCE = "the replica was changed after it was served"
-    OLDER = "it is older than the rule"
+    PENDING = "pending"
+    RECENT = "recent"
+    FAILED = "failed"
+    LOST = "lost"
+    CHANGED_SINCE = "changed since"
+    OLDER = "older"
+    KEPT = "kept"
+    FOREIGN = "foreign"
 
 
-class _Job(NamedTuple):
+MEANING = {
+    Cause.PENDING: "a job is waiting or running",
+    Cause.RECENT: "it changed just now",
+    Cause.FAILED: "its last job failed",
+    Cause.LOST: "no event told of its last change",
+    Cause.CHANGED_SINCE: "the replica was changed after it was served",
+    Cause.OLDER: "it is older than the rule",
+    Cause.KEPT: "the rule keeps the replicas of deleted objects",
+    Cause.FOREIGN: "another program or another rule wrote it",
+}
+# What no job can make equal, or what one is about to make equal.
+NO_DIFFERENCE = frozenset({Cause.PENDING, Cause.KEPT, Cause.FOREIGN})
+
+
+class LastJob(NamedTuple):
+    """A job of a key: its last one of its state and origin."""
+
     state: str
+    origin: str
+    outcome: str | None
+    source_etag: str
     error_code: str
     enqueued_at: datetime
 
+    @property
+    def is_unfinished(self) -> bool:
+        return self.state in {JobState.PENDING, JobState.RUNNING}
+
 
 def causes_of(rule: ReplicationRule, found: Sequence[Judgement]) -> dict[str, tuple[Cause, str]]:
-    """The cause for each key, and the error's code if its last job failed."""
-    jobs = _last_jobs(rule, [one.pair.key for one in found])
+    """The cause for each key that differs, and the error's code if its last job failed."""
+    jobs = last_jobs(rule, [one.pair.key for one in found])
     now = datetime.now(UTC)
     return {one.pair.key: _cause(rule, one, jobs.get(one.pair.key, []), now) for one in found}
 
 
 def _cause(
-    rule: ReplicationRule, found: Judgement, jobs: list[_Job], now: datetime
+    rule: ReplicationRule, found: Judgement, jobs: list[LastJob], now: datetime
 ) -> tuple[Cause, str]:
-    source = found.pair.source
-    changed_at = datetime.fromisoformat(source.modified) if source is not None else None
-    if any(job.state in {JobState.PENDING, JobState.RUNNING} for job in jobs):
+    if any(job.is_unfinished for job in jobs):
         return Cause.PENDING, ""
+    if found.verdict is Verdict.EXTRA and rule.delete_policy == DeletePolicy.KEEP:
+        return Cause.KEPT, ""
+    changed_at = changed(found)
     if changed_at is not None and now - changed_at < GRACE:
         return Cause.RECENT, ""
     if not jobs:
         is_older = changed_at is None or changed_at < rule.created_at
         return (Cause.OLDER if is_older else Cause.LOST), ""
-    last = max(jobs, key=attrgetter("enqueued_at"))
-    was_told = changed_at is None or last.enqueued_at >= changed_at - CLOCK_SKEW
-    if was_told and last.state == JobState.FAILED:
+    last = max(jobs, key=lambda job: job.enqueued_at)
+    if last.state == JobState.FAILED and _was_after(last, changed_at):
         return Cause.FAILED, last.error_code
-    # A listing does not say when an extra replica's object was deleted.
-    is_served = was_told and found.verdict is not Verdict.EXTRA
-    return (Cause.CHANGED_SINCE if is_served else Cause.LOST), ""
+    return (Cause.CHANGED_SINCE if _has_served(last, found) else Cause.LOST), ""
 
 
-def _last_jobs(rule: ReplicationRule, keys: list[str]) -> dict[str, list[_Job]]:
-    """The last job of each state, by key."""
-    jobs: dict[str, list[_Job]] = {}
+def changed(found: Judgement) -> datetime | None:
+    """When the source's object changed; None where there is none."""
+    source = found.pair.source
+    return None if source is None else datetime.fromisoformat(source.modified)
+
+
+def was_announced_late(jobs: Sequence[LastJob], *, etag: str, since: datetime) -> bool:
+    """Whether an event told of this version of the object after it was found to differ."""
+    return any(
+        job.origin in {JobOrigin.EVENT, JobOrigin.API}
+        and job.enqueued_at >= since
+        and job.source_etag == etag
+        for job in jobs
+    )
+
+
+def _was_after(job: LastJob, changed_at: datetime | None) -> bool:
+    return changed_at is None or job.enqueued_at >= changed_at - CLOCK_SKEW
+
+
+def _has_served(job: LastJob, found: Judgement) -> bool:
+    """Whether the job made the replica equal to the object as it is listed."""
+    source = found.pair.source
+    if source is None:  # a listing does not say when an object was deleted
+        return job.outcome == Outcome.DELETED
+    return job.source_etag == source.etag
+
+
+def last_jobs(rule: ReplicationRule, keys: list[str]) -> dict[str, list[LastJob]]:
+    """The last job of each state and origin, by key."""
+    jobs: dict[str, list[LastJob]] = {}
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT DISTINCT ON (key, state) key, state, error_code, enqueued_at
+            SELECT DISTINCT ON (key, state, origin)
+                   key, state, origin, outcome, source_etag, error_code, enqueued_at
             FROM replication_transferjob WHERE rule_id = %s AND key = ANY(%s)
-            ORDER BY key, state, id DESC
+            ORDER BY key, state, origin, id DESC
             """,
             [rule.pk, keys],
         )
         for key, *job in cursor.fetchall():
-            jobs.setdefault(key, []).append(_Job(*job))
+            jobs.setdefault(key, []).append(LastJob(*job))
     return jobs

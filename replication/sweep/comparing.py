@@ -1,32 +1,40 @@
-"""Lists the two buckets of a rule, judges each key, and looks where listings can't tell."""
+"""Compares a range of a rule's keys: judges each by the listings, and looks where they can't tell.
 
+Each key is judged by the cheapest proof that suffices: the listings, then our records, then a HEAD
+of the replica, then both contents. The level says how far to go for keys that are plausibly equal.
+"""
+
+import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import partial
-from itertools import islice
 
-from replication.mapping.keys import KeyPolicy, PlannedKey, plan_key
-from replication.mapping.metadata import PROVENANCE_ETAG
-from replication.models import ReplicationRule
-from replication.stores.base import DestinationStore
+from replication.models import ReplicationRule, SweepLevel
+from replication.stores.base import DestinationStore, SourceStore
 from replication.stores.factory import destination_store, source_store
-from replication.stores.listing import Listable, ListedPage, Unlistable
+from replication.stores.listing import Listable, Unlistable
+from replication.sweep import verify
 from replication.sweep.judging import Judgement, Proof, Verdict, judge
-from replication.sweep.merging import list_all, merge, replica_prefix
+from replication.sweep.looking import Looker
+from replication.sweep.merging import Merge, Range, Step
+from replication.sweep.records import recorded_copies
+from replication.sweep.verify import Comparison as Full
 
-# So many keys are judged together: their doubts are resolved side by side, and in one statement.
-BATCH = 1000
-LOOKS_AT_ONCE = 16
+# A batch ends after so many pages, keys that need attention, or seconds, whichever comes first.
+BATCH_PAGES = 20
+BATCH_KEYS = 1000
+BATCH_SECONDS = 5.0
 
-
-class Level(StrEnum):
-    """How far a comparison goes to prove that a key is equal. The values are options."""
-
-    LISTING = "listing"  # a newer replica of the same size is taken for a copy
-    HEAD = "head"  # where the listings prove nothing, the replica's provenance must
+_BY_FULL = {
+    Full.EQUAL: Verdict.EQUAL,
+    Full.DIFFERS: Verdict.DIFFERENT,
+    Full.MISSING: Verdict.MISSING,
+    Full.EXTRA: Verdict.EXTRA,
+    Full.ABSENT: Verdict.EQUAL,
+    Full.LEFT_OUT: Verdict.REFUSED,
+    Full.NOT_COMPARED: Verdict.UNKNOWN,
+}
 
 
 class CantCompare(Exception):
@@ -34,106 +42,181 @@ class CantCompare(Exception):
 
 
 @dataclass
-class Tally:
-    """What a comparison has seen, and what it has cost so far. Grows while it runs."""
+class Batch:
+    """Keys that were compared together.
 
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-    plausible: int = 0  # of the equal ones
-    source_keys: int = 0
-    source_bytes: int = 0
-    replica_keys: int = 0
-    source_requests: int = 0
-    destination_requests: int = 0
+    `judged` are those that are not equal. `counts` are by the names of the counters of a sweep.
+    `cursor` is the last key that is done with, and that a table can hold.
+    """
 
-    @property
-    def differ(self) -> int:
-        """How many keys are missing, different or extra."""
-        found = (Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA)
-        return sum(self.verdicts[verdict] for verdict in found)
+    cursor: str
+    counts: Counter[str] = field(default_factory=Counter)
+    judged: list[Judgement] = field(default_factory=list)
+    pages: int = 0
+    is_last: bool = False
 
 
-def compare(
-    rule: ReplicationRule,
-    tally: Tally,
-    *,
-    level: Level = Level.LISTING,
-    prefix: str = "",
-    after: str = "",
-) -> Iterator[list[Judgement]]:
-    """Compare all keys of the rule that begin with `prefix`, in the order of their keys.
+@dataclass(frozen=True)
+class Sides:
+    """The two buckets of a rule, which is loaded with its source and destination."""
 
-    With `after`, begin behind this key of the source.
+    rule: ReplicationRule
+    source: SourceStore
+    destination: DestinationStore
 
-    Yields the judgements of BATCH keys at a time, those of equal and left-out keys too.
+    @classmethod
+    def of(cls, rule: ReplicationRule) -> "Sides":
+        """
+        Raises:
+            ReplicationError: a store can't be opened.
+        """
+        return cls(rule, source_store(rule.source), destination_store(rule.destination))
+
+
+class Comparison:
+    """Compares a range of keys, in their order, batch by batch.
 
     Args:
-        rule: with its source and destination loaded, as threads must not query the database.
+        listers: asks for pages, on two threads of its own for each range.
+        lookers: looks at objects; a range waits for its looks.
 
     Raises:
-        CantCompare: a side can't be listed in the order of its keys.
-        ReplicationError: a side refuses, or can't be reached.
+        CantCompare: a side has no listing.
     """
-    source, destination = source_store(rule.source), destination_store(rule.destination)
-    if not isinstance(source, Listable) or not isinstance(destination, Listable):
-        raise CantCompare("A web server has no listing: compare a list of keys with `verify`.")
-    if not prefix.startswith(rule.source_prefix):
-        prefix = rule.source_prefix
 
-    def note_source(page: ListedPage) -> None:
-        tally.source_requests += 1
-        tally.source_keys += len(page.objects)
-        tally.source_bytes += sum(one.size_bytes for one in page.objects)
-
-    def note_replicas(page: ListedPage) -> None:
-        tally.destination_requests += 1
-        tally.replica_keys += len(page.objects)
-
-    pairs = merge(
-        rule,
-        list_all(source, prefix=prefix, after=after, on_page=note_source),
-        list_all(
+    def __init__(
+        self,
+        sides: Sides,
+        span: Range,
+        *,
+        level: SweepLevel = SweepLevel.LISTING,
+        listers: Executor,
+        lookers: Executor,
+    ) -> None:
+        rule, source, destination = sides.rule, sides.source, sides.destination
+        if not isinstance(source, Listable) or not isinstance(destination, Listable):
+            raise CantCompare("A web server has no listing: compare a list of keys with `verify`.")
+        self._after = span.after
+        self._merge = Merge(
+            rule,
+            source,
             destination,
-            prefix=replica_prefix(rule, prefix),
-            after=rule.destination_key(after) if after else "",
-            on_page=note_replicas,
-        ),
-    )
-    try:
-        with ThreadPoolExecutor(LOOKS_AT_ONCE, "look") as pool:
-            while batch := [judge(rule, pair) for pair in islice(pairs, BATCH)]:
-                doubtful = {one.pair.key: one for one in batch if _needs_a_look(one, level)}
-                looks = pool.map(partial(_look, rule, destination), doubtful.values())
-                tally.destination_requests += len(doubtful)
-                doubtful = dict(zip(doubtful, looks, strict=True))
-                judged = [doubtful.get(one.pair.key, one) for one in batch]
-                tally.verdicts.update(one.verdict for one in judged)
-                tally.plausible += sum(one.proof is Proof.PLAUSIBLE for one in judged)
-                yield judged
-    except Unlistable as error:
-        raise CantCompare(f"A listing can't be followed: {error}.") from error
+            span,
+            executor=listers,
+            skips_equal=_skips_equal(rule, level),
+        )
+        looker = Looker(rule, source, destination, lookers)
+        self._judging = _Judging(rule, looker, level)
+
+    def end_at(self, until: str) -> None:
+        """End the range at this key, which is after the cursor of the last batch."""
+        self._merge.end_at(until)
+
+    def batches(self) -> Iterator[Batch]:
+        """
+        Raises:
+            CantCompare: a side can't be listed in the order of its keys.
+            ReplicationError: a side refuses, or can't be reached.
+        """
+        batch, began = Batch(self._after), time.monotonic()
+        try:
+            for step in self._merge.steps():
+                self._judging.add(step, batch)
+                batch.is_last = self._merge.is_over
+                if (
+                    batch.is_last
+                    or batch.pages >= BATCH_PAGES
+                    or len(batch.judged) >= BATCH_KEYS
+                    or time.monotonic() - began >= BATCH_SECONDS
+                ):
+                    yield batch
+                    batch, began = Batch(batch.cursor), time.monotonic()
+        except Unlistable as error:
+            raise CantCompare(f"A listing can't be followed: {error}.") from error
 
 
-def _needs_a_look(judgement: Judgement, level: Level) -> bool:
-    return judgement.proof is Proof.DOUBTFUL or (
-        level is Level.HEAD and judgement.proof is Proof.PLAUSIBLE
-    )
+def _skips_equal(rule: ReplicationRule, level: SweepLevel) -> Callable[[str], bool] | None:
+    if level == SweepLevel.FULL:
+        return lambda _: False
+    has_filters = bool(rule.source_suffix or rule.include or rule.exclude)
+    return rule.matches if has_filters else None
 
 
-def _look(rule: ReplicationRule, destination: DestinationStore, doubted: Judgement) -> Judgement:
-    """Judge by the replica's provenance: the size and the ETag that its copy had at the source."""
-    pair = doubted.pair
-    assert pair.source is not None
-    planned = plan_key(
-        pair.wanted_key, policy=KeyPolicy(rule.key_policy), prefix=rule.destination_prefix
-    )
-    assert isinstance(planned, PlannedKey)
-    replica = destination.head(planned.key)
-    if replica is None:
-        return Judgement(pair, Verdict.MISSING)
-    is_copy = (
-        replica.size_bytes == pair.source.size_bytes
-        and replica.user_metadata.get(PROVENANCE_ETAG) == pair.source.etag
-    )
-    if is_copy:
-        return Judgement(pair, Verdict.EQUAL)
-    return Judgement(pair, Verdict.DIFFERENT, reason="the replica is a copy of another object")
+class _Judging:
+    """Judges the pairs of a range, at one level."""
+
+    def __init__(self, rule: ReplicationRule, looker: Looker, level: SweepLevel) -> None:
+        self._rule = rule
+        self._looker = looker
+        self._level = level
+        self._seen_requests = (0, 0)
+
+    def add(self, step: Step, batch: Batch) -> None:
+        """Judge a step, and add it to the batch."""
+        counts = batch.counts
+        counts["equal"] += step.equal
+        counts["source_requests"] += step.source.pages
+        counts["source_keys"] += step.source.keys
+        counts["source_bytes"] += step.source.bytes
+        counts["destination_requests"] += step.replicas.pages
+        counts["replica_keys"] += step.replicas.keys
+        batch.pages += step.source.pages + step.replicas.pages
+        judged = self._resolve([judge(self._rule, pair) for pair in step.pairs])
+        judged += self._looker.owners(step.rewritten)
+        for one in judged:
+            self._count(one, counts)
+            if one.verdict not in {Verdict.EQUAL, Verdict.LEFT_OUT}:
+                batch.judged.append(one)
+        self._count_requests(counts)
+        if "\0" not in step.last_key:  # PostgreSQL has no such text
+            batch.cursor = max(batch.cursor, step.last_key)
+
+    @staticmethod
+    def _count(one: Judgement, counts: Counter[str]) -> None:
+        counts[one.verdict.replace(" ", "_")] += 1
+        if one.verdict is Verdict.EQUAL:
+            counts["plausible"] += one.proof is Proof.PLAUSIBLE
+        elif one.verdict in {Verdict.MISSING, Verdict.DIFFERENT} and one.pair.source is not None:
+            counts["missing_bytes"] += one.pair.source.size_bytes
+
+    def _count_requests(self, counts: Counter[str]) -> None:
+        looker = self._looker
+        requests = (looker.source_requests, looker.destination_requests)
+        counts["source_requests"] += requests[0] - self._seen_requests[0]
+        counts["destination_requests"] += requests[1] - self._seen_requests[1]
+        self._seen_requests = requests
+
+    def _resolve(self, judged: list[Judgement]) -> list[Judgement]:
+        """Look where the listings prove too little."""
+        escalates = self._level != SweepLevel.LISTING
+        doubted = {
+            at: one
+            for at, one in enumerate(judged)
+            if one.proof is Proof.DOUBTFUL or (escalates and one.proof is Proof.PLAUSIBLE)
+        }
+        if not doubted:
+            return list(self._read(judged)) if self._level == SweepLevel.FULL else judged
+        recorded = recorded_copies(self._rule, [one.pair for one in doubted.values()])
+        for at, one in list(doubted.items()):
+            if one.pair.key in recorded:
+                judged[at] = Judgement(one.pair, Verdict.EQUAL)
+                del doubted[at]
+            elif one.proof is Proof.PLAUSIBLE and self._level == SweepLevel.RECORDS:
+                del doubted[at]
+        looked = self._looker.resolve(doubted.values())
+        for at, found in zip(doubted, looked, strict=True):
+            judged[at] = found
+        if self._level == SweepLevel.FULL:
+            return list(self._read(judged))
+        return judged
+
+    def _read(self, judged: list[Judgement]) -> Iterator[Judgement]:
+        """Read both sides of what seems equal."""
+        seem_equal = [one.pair.key for one in judged if one.verdict is Verdict.EQUAL]
+        read = verify.verify(self._rule, seem_equal, threads=4)
+        for one in judged:
+            if one.verdict is not Verdict.EQUAL:
+                yield one
+                continue
+            found = next(read)
+            yield Judgement(one.pair, _BY_FULL[found.verdict], reason="; ".join(found.reasons))

@@ -34,10 +34,15 @@ class Verdict(StrEnum):
     LEFT_OUT = "left out"  # by the rule's filters
     REFUSED = "refused"  # OSS can't have the key, and the rule does not rewrite it
     ARCHIVED = "archived"  # not readable until somebody restores it
+    UNKNOWN = "unknown"  # it could not be compared
+
+
+# What a sweep is there to find.
+DIFFERENCES = frozenset({Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA})
 
 
 class Proof(StrEnum):
-    """What a verdict rests on."""
+    """How good the evidence for a verdict is."""
 
     PROVED = "proved"
     PLAUSIBLE = "plausible"
@@ -79,7 +84,7 @@ def _by_key(rule: ReplicationRule, pair: Pair) -> Judgement | None:
             pair.wanted_key, policy=KeyPolicy(rule.key_policy), prefix=rule.destination_prefix
         )
     except ReplicationError as error:
-        return Judgement(pair, Verdict.REFUSED, reason=error.detail)
+        return Judgement(pair, Verdict.REFUSED, reason=error.detail)  # under the policy "fail"
     if isinstance(planned, SkippedKey):
         return Judgement(pair, Verdict.REFUSED, reason=planned.reason)
     if planned.is_rewritten:

@@ -28,7 +28,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.stores.checksums import CRC64
-from replication.tools.verify import Comparison, Verified, verify
+from replication.sweep.verify import Comparison, Verified, verify
 from replication.transfer.tags import TAGS_SET
 from sandbox.aws import AwsServer
 from sandbox.environment import connect_bucket_to_queue

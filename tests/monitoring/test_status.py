@@ -336,7 +336,8 @@ def test_an_error_that_needs_a_person_is_told_at_once_and_others_when_they_last(
 
 def test_a_job_does_not_get_through_while_it_is_tried_again_either():
     refused = {"attempt": 1, "error_code": ErrorCode.DESTINATION_CREDENTIALS}
-    a_job(a_rule("photos"), "a", JobState.RUNNING, lane=uuid4(), **refused)
+    leased = {"lease_expires_at": ago(seconds=-60), "claimed_by": uuid4()}
+    a_job(a_rule("photos"), "a", state=JobState.RUNNING, **leased, **refused)
     [one] = details("not_getting_through")
     assert "Rule photos: 1 job not getting through" in one
 

@@ -26,6 +26,8 @@ from replication.models import (
     ReplicationRule,
     Source,
     Sweep,
+    SweepFinding,
+    SweepSlice,
     TokenRole,
     TransferAttempt,
     TransferJob,
@@ -313,7 +315,7 @@ def make_notifications(rule: ReplicationRule, queue: EventQueue) -> None:
     """Two targets without addresses, and the conditions that one of them was notified of."""
     now = timezone.now()
     NotificationTarget.objects.create(name="managers", credential_profile="chat", enabled=False)
-    Sweep.objects.create(
+    sweep = Sweep.objects.create(
         rule=rule,
         kind="scrub",
         state="completed",
@@ -324,7 +326,18 @@ def make_notifications(rule: ReplicationRule, queue: EventQueue) -> None:
         missing=1,
         lost=1,
         ordered=1,
-        findings=[{"key": ODD_KEYS[0], "verdict": "missing"}],
+    )
+    SweepSlice.objects.create(sweep=sweep, is_done=True, keys=1000)
+    SweepFinding.objects.create(
+        sweep=sweep,
+        key=ODD_KEYS[0],
+        verdict="missing",
+        cause="lost",
+        state="mended",
+        is_ordered=True,
+        source_size=7,
+        source_etag="9a0364b9e99bb480dd25e1f0284c8555",
+        source_modified=(now - timedelta(hours=3)).isoformat(),
     )
     on_call = NotificationTarget.objects.create(
         name="on-call",

@@ -11,24 +11,24 @@ import oss2
 import pytest
 from botocore.exceptions import ClientError
 from django.core.management import call_command
-from django.db.models import F
 from django.db.models.functions import Now
 
+from replication import jobs
 from replication.intake.matching import look_again
 from replication.jobs import delete_brake
 from replication.models import (
     CompletedMinute,
     JobOrigin,
-    JobState,
     ReplicationRule,
     Source,
     TransferJob,
 )
 from replication.monitoring.status import read_status
-from replication.sweep import causes
+from replication.sweep import causes, slices
 from sandbox.aws import AwsServer
 from sandbox.oss import Fault
 from tests.fidelity import keys as samples
+from tests.support.lanes import lanes
 from tests.support.road import Road, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,13 +47,15 @@ def reconcile(rule: ReplicationRule, *options: str) -> tuple[dict[str, Any], int
     """Run the command; returns its JSON and its exit status."""
     out, err = io.StringIO(), io.StringIO()
     with pytest.raises(SystemExit) as ended:
-        call_command("reconcile", rule.name, "--json", *options, stdout=out, stderr=err)
-    report = json.loads(out.getvalue()) if out.getvalue() else {"error": err.getvalue()}
-    return report, int(ended.value.code or 0)
+        call_command(
+            "reconcile", rule.name, "--json", "--settle=0", *options, stdout=out, stderr=err
+        )
+    report = json.loads(out.getvalue())
+    return report | {"stderr": err.getvalue()}, int(ended.value.code or 0)
 
 
 def verdicts(report: dict[str, Any]) -> dict[str, str]:
-    return {one["key"]: one["verdict"] for one in report["findings"]}
+    return {one["key"]: one["verdict"] for one in report["findings"] if one["state"] != "gone"}
 
 
 def oracle(road: Road, s3: Any) -> dict[str, str]:
@@ -109,7 +111,7 @@ def server(request: pytest.FixtureRequest) -> AwsServer:
 def test_a_bucket_of_odd_keys_is_judged_like_by_an_independent_comparison(
     make_road: Callable[..., Road], server: AwsServer, fields: dict[str, Any]
 ) -> None:
-    road = make_road(**fields)
+    road = make_road(delete_policy="mirror", **fields)
     Source.objects.filter(pk=road.source.pk).update(endpoint_url=server.endpoint_url)
     road.rule.refresh_from_db()
     s3 = server.client("s3")
@@ -138,8 +140,8 @@ def test_equal_buckets_end_with_status_0_and_cost_one_request_a_page(road: Road)
     work()
     report, status = reconcile(road.rule)
     assert (report["findings"], status) == ([], 0)
-    assert report["verdicts"]["equal"] == 20
-    assert report["requests"] == {"source": 1, "destination": 1}
+    assert report["counts"]["equal"] == 20
+    assert report["requests"] == {"source": 1, "destination": 1, "throttled": 0}
 
 
 def test_a_listing_of_many_pages_is_followed(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,29 +159,31 @@ def test_a_listing_of_many_pages_is_followed(road: Road, monkeypatch: pytest.Mon
         road.put(f"key {number}")
     work()
     report, status = reconcile(road.rule)
-    assert (report["verdicts"]["equal"], status) == (10, 0)
-    assert report["requests"] == {"source": 4, "destination": 4}
+    assert (report["counts"]["equal"], status) == (10, 0)
+    assert report["requests"] == {"source": 4, "destination": 4, "throttled": 0}
 
 
-def test_what_differs_is_mended_by_jobs_below_the_priority_of_events(road: Road) -> None:
+def test_what_differs_is_mended_by_jobs_below_the_priority_of_events(
+    make_road: Callable[..., Road],
+) -> None:
+    road = make_road(delete_policy="mirror")
     for key in ("missing", "different", "equal"):
         road.put(key)
     work()
     road.replicas.delete_object("missing")
     road.replicas.put_object("different", b"something else")
     road.replicas.put_object("extra", b"nobody's")
-    report, _ = reconcile(road.rule, "--mend")
-    assert {one["key"]: one["is_ordered"] for one in report["findings"]} == {
-        "missing": True,
-        "different": True,
-        "extra": False,
+    with lanes():
+        report, status = reconcile(road.rule, "--mend")
+    assert {one["key"]: (one["state"], one["cause"]) for one in report["findings"]} == {
+        "missing": ("mended", "changed since"),
+        "different": ("mended", "changed since"),
+        "extra": ("confirmed", "foreign"),  # it has no mark of ours
     }
-    ordered = TransferJob.objects.filter(state=JobState.PENDING)
-    assert set(ordered.values_list("origin", "priority")) == {(JobOrigin.SWEEP, 20)}
-    work()
+    assert (status, report["is_equal"], report["counts"]["foreign"]) == (0, True, 1)
+    ordered = TransferJob.objects.filter(origin=JobOrigin.SWEEP)
+    assert set(ordered.values_list("key", "priority")) == {("missing", 20), ("different", 20)}
     assert road.replica("missing") == road.replica("different") == b"content"
-    report, status = reconcile(road.rule)
-    assert (verdicts(report), status) == ({"extra": "extra"}, 1)
 
 
 def test_a_waiting_job_is_left_as_it_is_and_its_key_is_no_difference(road: Road) -> None:
@@ -190,32 +194,32 @@ def test_a_waiting_job_is_left_as_it_is_and_its_key_is_no_difference(road: Road)
     later = datetime.now(UTC) + timedelta(hours=1)
     waiting = TransferJob.objects.filter(pk=job_id)
     waiting.update(available_at=later, attempt_limit=3)
-    report, status = reconcile(road.rule, "--mend")
-    [finding] = report["findings"]
-    assert (finding["cause"], finding["is_difference"], status) == (
-        "a job is waiting or running",
-        False,
-        0,
-    )
+    report, status = reconcile(road.rule)
+    assert (report["findings"], report["counts"]["under_way"], status) == ([], 1, 0)
     job = waiting.get()
     assert (job.available_at, job.attempt_limit, job.origin) == (later, 3, JobOrigin.ADMIN)
 
 
 def test_a_change_that_no_event_told_of_is_told_from_others(road: Road) -> None:
-    road.put("lost")
-    work()
-    TransferJob.objects.update(enqueued_at=F("enqueued_at") - timedelta(days=1))
-    road.replicas.delete_object("lost")
-    road.put("never", b"unannounced")
-    road.put("failed")
+    for key in ("changed", "overwritten", "failed"):
+        road.put(key)
     road.oss.add_fault(Fault(status=400, code="InvalidArgument", key_prefix="failed", times=None))
-    TransferJob.objects.exclude(key="lost").delete()
+    work()
+    road.oss.clear_faults()
+    road.put("changed", b"a new version, which no event tells of")
+    road.put("never", b"unannounced")
+    road.replicas.put_object("overwritten", b"by somebody in OSS")
     report, _ = reconcile(road.rule)
-    assert {one["key"]: one["cause"] for one in report["findings"]} == {
-        "lost": "no event told of its last change",
-        "never": "no event told of its last change",
-        "failed": "no event told of its last change",
+    assert {one["key"]: (one["cause"], one["code"]) for one in report["findings"]} == {
+        "changed": ("lost", ""),
+        "never": ("lost", ""),
+        "overwritten": ("changed since", ""),
+        "failed": ("failed", "destination_refused"),
     }
+    assert (report["counts"]["lost"], report["lost"]["by_folder"]) == (
+        2,
+        {"changed": 1, "never": 1},
+    )
 
 
 def test_a_plausible_copy_is_proved_by_its_provenance_at_the_level_head(road: Road) -> None:
@@ -235,9 +239,9 @@ def test_a_plausible_copy_is_proved_by_its_provenance_at_the_level_head(road: Ro
     )
     work()
     report, status = reconcile(road.rule)
-    assert (report["plausible"], status) == (1, 0)
+    assert (report["counts"]["plausible"], status) == (1, 0)
     report, status = reconcile(road.rule, "--level", "head")
-    assert (report["plausible"], status) == (0, 0)
+    assert (report["counts"]["plausible"], status) == (0, 0)
     road.replicas.put_object("parts", b"CONTENT")
     report, status = reconcile(road.rule, "--level", "head")
     assert (verdicts(report), status) == ({"parts": "different"}, 1)
@@ -251,7 +255,7 @@ def test_rewritten_and_refused_keys_are_compared_where_they_belong(
         road.put(key)
     work()
     report, status = reconcile(road.rule)
-    assert (report["verdicts"]["equal"], status) == (2, 0)
+    assert (report["counts"]["equal"], status) == (2, 0)
     ReplicationRule.objects.update(key_policy="fail")
     report, status = reconcile(road.rule)
     assert (verdicts(report), status) == ({"/leading": "refused"}, 0)
@@ -263,14 +267,17 @@ def test_what_the_filters_leave_out_is_no_difference(make_road: Callable[..., Ro
         road.put(key)
     work()
     report, status = reconcile(road.rule)
-    assert (report["verdicts"]["left out"], report["findings"], status) == (1, [], 0)
+    assert (report["counts"]["left_out"], report["findings"], status) == (1, [], 0)
 
 
-def test_a_side_that_cannot_be_listed_ends_with_status_2(road: Road) -> None:
+def test_a_side_that_cannot_be_listed_ends_with_status_2(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "RETRY_SECONDS", (0, 0))
     road.oss.add_fault(Fault(operation="ListObjectsV2", status=503, times=None))
     report, status = reconcile(road.rule)
-    assert status == 2
-    assert "destination_unavailable" in report["error"]
+    assert (status, report["state"], report["is_equal"]) == (2, "failed", None)
+    assert "The comparison is failed: destination_unavailable" in report["stderr"]
 
 
 def test_what_a_comparison_asks_for_counts_neither_for_the_brake_nor_as_lag(road: Road) -> None:
@@ -281,7 +288,11 @@ def test_what_a_comparison_asks_for_counts_neither_for_the_brake_nor_as_lag(road
     for key in "abc":
         road.replicas.delete_object(key)
     CompletedMinute.objects.all().delete()
-    reconcile(road.rule, "--mend")
+    jobs.enqueue_if_idle(
+        [jobs.JobOrder(road.rule.pk, key) for key in "abc"],
+        origin=JobOrigin.SWEEP,
+        priority=jobs.PRIORITY_SWEEP,
+    )
     TransferJob.objects.update(event_at=Now() - timedelta(hours=1))
     [status] = read_status().rules
     assert status.jobs.oldest_pending_seconds is None

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from replication.errors import ErrorCode
 from replication.models import Destination, JobState, Outcome, Takes, TransferJob
-from replication.tools.verify import Comparison, verify
+from replication.sweep.verify import Comparison, verify
 from sandbox.oss import Denial, Fault
 from tests.support.road import Road, work
 from tests.support.sqs import put_event, send

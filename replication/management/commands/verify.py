@@ -16,8 +16,9 @@ from replication.cluster.database import why_not_ready
 from replication.errors import MEANINGS, ErrorCode, ReplicationError
 from replication.intake.matching import KeysOutsideRule, look_again
 from replication.intake.message_fields import UnparseableMessage, check_key
+from replication.management.rules import rule_named
 from replication.models import ReplicationRule
-from replication.tools.verify import Comparison, Verified, verify, would_be_repaired
+from replication.sweep.verify import Comparison, Verified, verify, would_be_repaired
 
 ENQUEUE_BATCH = 100
 
@@ -64,7 +65,7 @@ class Command(BaseCommand):
             raise CommandError(not_ready.reason, returncode=_COULD_NOT_COMPARE)
         if options["threads"] < 1:
             raise CommandError("--threads must be at least 1", returncode=_COULD_NOT_COMPARE)
-        rule = _rule(options["rule"])
+        rule = rule_named(options["rule"])
         counts: Counter[Comparison] = Counter()
         codes: set[ErrorCode] = set()
         to_enqueue: list[str] = []
@@ -96,17 +97,6 @@ class Command(BaseCommand):
         if set(counts) - {Comparison.EQUAL}:
             raise CommandError(summary, returncode=1)
         self.stderr.write(summary or "no keys")
-
-
-def _rule(name: str) -> ReplicationRule:
-    rules = ReplicationRule.objects.select_related("source", "destination")
-    rule = rules.filter(name=name).first()
-    if rule is None:
-        names = ", ".join(rules.values_list("name", flat=True)) or "none"
-        raise CommandError(
-            f"there is no rule named {name!r}; there are: {names}", returncode=_COULD_NOT_COMPARE
-        )
-    return rule
 
 
 @contextmanager

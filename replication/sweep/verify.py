@@ -31,7 +31,7 @@ READ_BYTES = 256 * 1024
 _UNFINISHED = [JobState.PENDING, JobState.RUNNING]
 
 # Errors of a whole side, which the next key would meet too. Other errors may concern one object.
-_SIDE_ERRORS = {
+SIDE_ERRORS = {
     ErrorCode.SOURCE_UNREACHABLE,
     ErrorCode.SOURCE_BUCKET_MISSING,
     ErrorCode.SOURCE_CREDENTIALS,
@@ -121,7 +121,7 @@ class _Verifier:
         try:
             return self._compare_with_retry(key)
         except ReplicationError as error:
-            if error.code in _SIDE_ERRORS:
+            if error.code in SIDE_ERRORS:
                 raise
             return Verified(key, Comparison.NOT_COMPARED, reasons=(str(error),), code=error.code)
 

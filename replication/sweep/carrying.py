@@ -1,0 +1,199 @@
+"""Carries sweeps on: takes slices, compares them, and records each batch in one transaction.
+
+A process compares several slices at a time, each on a thread with a database connection of its own.
+A worker with nothing to do asks another one, of whatever host, for the rest of its slice. A worker
+that is killed costs the next one a batch.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+from django.db import connection
+
+from replication.errors import ReplicationError
+from replication.models import Sweep, SweepLevel, SweepSlice, SweepState
+from replication.stores.listing import Listable, Unlistable
+from replication.sweep import lifecycle, progress, recording, settling, slices, splitting
+from replication.sweep.comparing import CantCompare, Comparison, Sides
+from replication.sweep.looking import LOOKS_AT_ONCE
+from replication.sweep.merging import Range
+
+log = structlog.get_logger(__name__)
+
+PLACES = 4  # slices at a time; listing waits for the network most of the time
+LOOK_SECONDS = 0.5  # how soon a free place notices a slice
+RENEW_SECONDS = 10.0
+NOT_SPLIT_SECONDS = 2.0  # before the same slice is asked again
+
+
+@dataclass
+class Carrier:
+    """Carries sweeps on until it is told to stop, or nothing is left to do.
+
+    Args:
+        sweep_id: only this sweep; None for all that run.
+        should_stop: asked between batches.
+        gives_up: end a sweep as failed where a side can't be reached for minutes; otherwise it is
+            tried for as long as that lasts.
+        on_look: called at least once a second.
+    """
+
+    should_stop: Callable[[], bool]
+    sweep_id: int | None = None
+    gives_up: bool = False
+    on_look: Callable[[], None] = lambda: None
+    _held: dict[int, SweepSlice] = field(default_factory=dict)  # by id
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _hint: int = 0  # see find_split
+    _asked: dict[int, float] = field(default_factory=dict)  # when each slice was asked for its rest
+
+    def run(self) -> None:
+        """Carry on until `should_stop`, or until no slice and no second look is left to do now."""
+        renewed_at = time.monotonic()
+        with (
+            ThreadPoolExecutor(PLACES, "slice") as places,
+            ThreadPoolExecutor(2 * PLACES, "listing") as listers,
+            ThreadPoolExecutor(LOOKS_AT_ONCE, "look") as lookers,
+        ):
+            running: set[Future[None]] = set()
+            carry = partial(self._carry, listers=listers, lookers=lookers)
+            while not self.should_stop():
+                self.on_look()
+                while len(running) < PLACES and (held := slices.hold_one(self.sweep_id)):
+                    with self._lock:
+                        self._held[held.pk] = held
+                    running.add(places.submit(carry, held))
+                may_get_more = len(running) < PLACES and self._ask_for_rest()
+                is_time = time.monotonic() - renewed_at > RENEW_SECONDS
+                if is_time:
+                    slices.renew(self._all_held())
+                    progress.sample()
+                    renewed_at = time.monotonic()
+                if is_time or not running:
+                    more_is_due = settling.settle(
+                        self.sweep_id, lookers=lookers, gives_up=self.gives_up
+                    )
+                    if not running and not more_is_due and not may_get_more:
+                        return
+                if not running:
+                    time.sleep(LOOK_SECONDS)
+                    continue
+                done, running = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                for one in done:
+                    one.result()
+
+    def _all_held(self) -> list[SweepSlice]:
+        with self._lock:
+            return list(self._held.values())
+
+    # -- a slice, on a thread of its own -------------------------------------------------------
+
+    def _carry(
+        self, held: SweepSlice, *, listers: ThreadPoolExecutor, lookers: ThreadPoolExecutor
+    ) -> None:
+        try:
+            with closing(connection):
+                self._compare(held, listers, lookers)
+        finally:
+            with self._lock:
+                del self._held[held.pk]
+
+    def _compare(
+        self, held: SweepSlice, listers: ThreadPoolExecutor, lookers: ThreadPoolExecutor
+    ) -> None:
+        """Compare the slice until its end, or until this worker must leave it."""
+        sweep = held.sweep
+        try:
+            if lifecycle.restart_if_changed(sweep):
+                return
+            if slices.are_lanes_behind(sweep):
+                slices.release(held, seconds=slices.BEHIND_SECONDS)
+                return
+            comparison = Comparison(
+                Sides.of(sweep.rule),
+                Range(_prefix(sweep), held.cursor, held.until_key),
+                level=SweepLevel(sweep.level),
+                listers=listers,
+                lookers=lookers,
+            )
+            for batch in comparison.batches():
+                recorded = recording.record(held, batch)
+                if recorded.ends_at is not None:
+                    comparison.end_at(recorded.ends_at)
+                if not batch.is_last and not self._may_go_on(held, recorded):
+                    return
+            recording.end_slice(held)
+        except slices.Lost:
+            log.info("slice.lost", sweep=sweep.pk, slice=held.pk)
+            slices.release(held)  # if it is still ours, its sweep was paused or ended
+        except ReplicationError as error:
+            slices.fail(held, error, gives_up=self.gives_up)
+        except CantCompare as error:
+            slices.end_sweep(sweep.pk, SweepState.FAILED, error=str(error))
+
+    def _may_go_on(self, held: SweepSlice, recorded: recording.Recorded) -> bool:
+        """Whether to read on, after the pause that the sweep's rate asks for."""
+        if recorded.is_behind:
+            slices.release(held, seconds=slices.BEHIND_SECONDS)
+            return False
+        resume_at = time.monotonic() + recorded.wait_seconds
+        while not self.should_stop():
+            if (rest := resume_at - time.monotonic()) <= 0:
+                return True
+            time.sleep(min(rest, LOOK_SECONDS))
+        slices.release(held)
+        return False
+
+    # -- sharing -------------------------------------------------------------------------------
+
+    def _ask_for_rest(self) -> bool:
+        """Ask whoever holds a large slice to leave its rest to us. Returns whether there is one."""
+        large = list(
+            slices.splittable(self.sweep_id).select_related(
+                "sweep__rule__source", "sweep__rule__destination"
+            )
+        )
+        now = time.monotonic()
+        unasked = [
+            one
+            for one in large
+            if not one.split_at and now - self._asked.get(one.pk, -math.inf) >= NOT_SPLIT_SECONDS
+        ]
+        if unasked:
+            widest = min(unasked, key=_shared_beginning)
+            self._asked[widest.pk] = now
+            with suppress(ReplicationError, Unlistable):  # whoever holds the slice meets it too
+                self._split(widest)
+        return bool(large)
+
+    def _split(self, large: SweepSlice) -> None:
+        source = Sides.of(large.sweep.rule).source
+        assert isinstance(source, Listable)
+        split_at = splitting.find_split(
+            source,
+            prefix=_prefix(large.sweep),
+            cursor=large.cursor,
+            until=large.until_key,
+            hint=self._hint,
+        )
+        if split_at is not None:
+            self._hint = len(split_at) - 1
+            slices.ask_for_rest(large.pk, split_at)
+
+
+def _prefix(sweep: Sweep) -> str:
+    """What all keys of the sweep begin with."""
+    within = sweep.prefix.startswith(sweep.rule.source_prefix)
+    return sweep.prefix if within else sweep.rule.source_prefix
+
+
+def _shared_beginning(one: SweepSlice) -> tuple[int, int]:
+    """How many characters all keys of the rest of a slice share; of such, the one just begun."""
+    return splitting.shared_beginning(one.cursor, one.until_key or ""), one.pages

@@ -1,0 +1,182 @@
+"""The report of a sweep, for machines: format s3sync-sweep/1."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from django.db.models import Sum
+
+from replication.models import (
+    CompletedMinute,
+    FindingState,
+    JobOrigin,
+    JobState,
+    Sweep,
+    SweepFinding,
+    SweepLevel,
+    TransferJob,
+)
+from replication.sweep.causes import Cause
+
+FORMAT = "s3sync-sweep/1"
+# List prices of 2026, the standard classes. Egress is not in it.
+DOLLARS_PER_LIST = 0.005 / 1000
+YUAN_PER_LIST = 0.01 / 10_000
+
+CANT_SEE = {
+    SweepLevel.LISTING: "An object that was overwritten by another of the same size before its "
+    "copy ended, unless both ETags are MD5s; headers, metadata and tags.",
+    SweepLevel.RECORDS: "Headers, metadata and tags. Keys without a record are compared by the "
+    "listings.",
+    SweepLevel.HEAD: "Bytes that somebody changed in OSS but left with our metadata; headers, "
+    "metadata and tags.",
+    SweepLevel.FULL: "Nothing: both sides were read.",
+}
+COUNTS = (
+    *("equal", "plausible", "missing", "different", "extra", "left_out", "refused", "archived"),
+    *("unknown", "under_way", "kept", "foreign", "ordered", "lost", "found_again"),
+    *("unkept_findings", "missing_bytes"),
+)
+CSV_FIELDS = (
+    *("Bucket", "Key", "Verdict", "Cause", "State", "ErrorCode", "Reason"),
+    *("SourceSize", "SourceETag", "SourceModified"),
+    *("ReplicaSize", "ReplicaETag", "ReplicaModified"),
+)
+
+
+def as_json(sweep: Sweep) -> dict[str, Any]:
+    """All of a sweep but its findings."""
+    return {
+        "format": FORMAT,
+        "sweep": sweep.pk,
+        "rule": sweep.rule.name,
+        "rule_version": sweep.rule_version,
+        "source": sweep.rule.source.bucket,
+        "destination": sweep.rule.destination.bucket,
+        "kind": sweep.kind,
+        "level": sweep.level,
+        "cannot_see": CANT_SEE[SweepLevel(sweep.level)],
+        "prefix": sweep.prefix,
+        "mends": sweep.mends,
+        "mends_extras": sweep.mends_extras,
+        "state": sweep.state,
+        "is_equal": is_equal(sweep),
+        "waits_for": sweep.waits_for,
+        "error": sweep.error,
+        "began_at": sweep.began_at.isoformat(),
+        "listed_at": sweep.listed_at.isoformat() if sweep.listed_at else None,
+        "ended_at": sweep.ended_at.isoformat() if sweep.ended_at else None,
+        "keys": {"source": sweep.source_keys, "destination": sweep.replica_keys},
+        "bytes": sweep.source_bytes,
+        "counts": {name: getattr(sweep, name) for name in COUNTS},
+        "requests": {
+            "source": sweep.source_requests,
+            "destination": sweep.destination_requests,
+            "throttled": sweep.throttles,
+        },
+        "cost": cost(sweep),
+        "slices": {
+            "done": sweep.slices.filter(is_done=True).count(),
+            "open": sweep.slices.filter(is_done=False).count(),
+        },
+        "lost": lost_by(sweep),
+    }
+
+
+def is_equal(sweep: Sweep) -> bool | None:
+    """Whether both sides are equal now, as far as the sweep says; None while it is not over."""
+    if sweep.state != "completed":
+        return None
+    if sweep.unknown:
+        return None
+    return not open_differences(sweep)
+
+
+def open_differences(sweep: Sweep) -> int:
+    """How many keys differed and were not mended."""
+    mended = sweep.findings.filter(state=FindingState.MENDED).count()
+    # Keys without a finding are mended by their jobs, unless these failed.
+    failed = TransferJob.objects.filter(
+        rule=sweep.rule_id,
+        state=JobState.FAILED,
+        origin=JobOrigin.SWEEP,
+        enqueued_at__gte=sweep.began_at,
+    ).count()
+    return max(0, sweep.differ - mended - sweep.ordered_unkept) + (
+        min(failed, sweep.ordered_unkept)
+    )
+
+
+def cost(sweep: Sweep) -> dict[str, float]:
+    """What the requests cost so far at list prices, in dollars and yuan."""
+    return {
+        "source_usd": round(sweep.source_requests * DOLLARS_PER_LIST, 6),
+        "destination_cny": round(sweep.destination_requests * YUAN_PER_LIST, 6),
+    }
+
+
+def lost_by(sweep: Sweep) -> dict[str, Any]:
+    """The changes that no event told of, by hour and by first folder, the most first; beside each
+    hour, how many jobs ended in it: an outage shows as a spike, a hole in a filter as a folder.
+    """
+    lost = sweep.findings.filter(
+        cause=Cause.LOST, state__in=[FindingState.MENDED, FindingState.CONFIRMED]
+    )
+    hours, folders = Counter[str](), Counter[str]()
+    for key, modified in lost.values_list("key", "source_modified").iterator():
+        hours[f"{modified[:13]}:00" if modified else "deleted, unknown when"] += 1
+        rest = key.removeprefix(sweep.rule.source_prefix)
+        folders[sweep.rule.source_prefix + rest.split("/")[0] + "/" * ("/" in rest)] += 1
+    return {
+        "by_hour": {
+            hour: {"lost": number, "announced": _announced_in(sweep, hour)}
+            for hour, number in sorted(hours.items())
+        },
+        "by_folder": dict(folders.most_common(20)),
+    }
+
+
+def _announced_in(sweep: Sweep, hour: str) -> int | None:
+    try:
+        began = datetime.fromisoformat(f"{hour}:00+00:00")
+    except ValueError:
+        return None
+    minutes = CompletedMinute.objects.filter(
+        rule=sweep.rule_id, minute__gte=began, minute__lt=began + timedelta(hours=1)
+    )
+    sums = minutes.aggregate(jobs=Sum("jobs", default=0), swept=Sum("swept_jobs", default=0))
+    return int(sums["jobs"] - sums["swept"])
+
+
+def findings_as_rows(sweep: Sweep) -> Iterator[list[str | int | None]]:
+    """The findings as rows of CSV_FIELDS; keys are URL-encoded, as in S3 Batch Operations."""
+    bucket = sweep.rule.source.bucket
+    for one in sweep.findings.order_by("key").iterator():
+        yield [
+            bucket,
+            quote(one.key, safe="/"),
+            *(one.verdict, one.cause, one.state, one.code, one.reason),
+            *(one.source_size, one.source_etag, one.source_modified),
+            *(one.replica_size, one.replica_etag, one.replica_modified),
+        ]
+
+
+def finding_as_json(one: SweepFinding) -> dict[str, Any]:
+    """A finding for machines."""
+    return {
+        "key": one.key,
+        "verdict": one.verdict,
+        "cause": one.cause or None,
+        "state": one.state,
+        "reason": one.reason,
+        "code": one.code,
+        "is_ordered": one.is_ordered,
+        "source": _side(one.source_size, one.source_etag, one.source_modified),
+        "replica": _side(one.replica_size, one.replica_etag, one.replica_modified),
+    }
+
+
+def _side(size: int | None, etag: str, modified: str) -> dict[str, Any] | None:
+    return None if size is None else {"bytes": size, "etag": etag, "modified": modified}

@@ -1,0 +1,244 @@
+"""Looks again at what differed, and ends sweeps.
+
+A listing is of the past: an event may have been about to mend what it showed. Only what still
+differs later, by a look at both objects, while no job works on the key, is called a difference.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from replication.errors import MEANINGS, ReplicationError
+from replication.models import (
+    DeletePolicy,
+    FindingState,
+    Sweep,
+    SweepFinding,
+    SweepState,
+)
+from replication.sweep import recording, slices
+from replication.sweep.causes import (
+    Cause,
+    LastJob,
+    causes_of,
+    last_jobs,
+    was_announced_late,
+)
+from replication.sweep.comparing import Sides
+from replication.sweep.judging import DIFFERENCES, Judgement, Verdict
+from replication.sweep.looking import Looker
+
+log = structlog.get_logger(__name__)
+
+LOOKS = 200  # at a time
+AGAIN_SECONDS = 5  # while a job works on the key
+MOST_LOOKS = 200  # then the key's job does not get through, which the status page tells
+MOST_ORDERS = 5  # looks, after which an ordered key that still differs is not ordered again
+LOOK_HOLDS_SECONDS = 60
+
+# More extra keys than these are left to a person: a source that lost its objects is no reason to
+# delete all replicas.
+MOST_EXTRAS = 10
+MOST_EXTRAS_SHARE = 0.01
+MOST_EXTRAS_AT_ALL = 10_000
+
+_CHANGED = (
+    *("verdict", "reason", "cause", "code", "state", "is_ordered", "look_at"),
+    *("source_size", "source_etag", "source_modified"),
+    *("replica_size", "replica_etag", "replica_modified"),
+)
+
+
+def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = False) -> bool:
+    """Look again at some findings that are due, and end sweeps that are settled.
+
+    With `gives_up`, a sweep fails where a side can't be reached for minutes. Returns whether more
+    will be due soon: always while the one sweep that is named is unended.
+    """
+    chosen = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
+    if sweep_id is not None:
+        chosen = chosen.filter(pk=sweep_id)
+    looked = False
+    for sweep in chosen.select_related("rule__source", "rule__destination").order_by("pk"):
+        found = _take_due(sweep)
+        if found:
+            try:
+                _look_again(sweep, found, lookers)
+            except ReplicationError as error:  # they are due again in a minute
+                text = f"{error} {MEANINGS[error.code].hint}"
+                chosen.filter(pk=sweep.pk).update(error=text)
+                if gives_up and max(one.looks for one in found) >= MOST_ORDERS:
+                    slices.end_sweep(sweep.pk, SweepState.FAILED, error=text)
+                continue
+            looked = True
+        elif sweep.state == SweepState.SETTLING:
+            _end_if_settled(sweep)
+    return looked or (sweep_id is not None and chosen.exists())
+
+
+def _take_due(sweep: Sweep) -> list[SweepFinding]:
+    """Take findings whose second look is due; no other worker takes them meanwhile."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_sweepfinding
+            SET look_at = now() + make_interval(secs => %s), looks = looks + 1
+            WHERE id IN (
+                SELECT id FROM replication_sweepfinding
+                WHERE sweep_id = %s AND state = 'seen' AND look_at <= now()
+                ORDER BY look_at LIMIT %s FOR UPDATE SKIP LOCKED)
+            RETURNING id
+            """,
+            [LOOK_HOLDS_SECONDS, sweep.pk, LOOKS],
+        )
+        ids = [pk for (pk,) in cursor.fetchall()]
+    return list(SweepFinding.objects.filter(pk__in=ids).order_by("key"))
+
+
+def _look_again(sweep: Sweep, found: Sequence[SweepFinding], lookers: Executor) -> None:
+    """
+    Raises:
+        ReplicationError: a side refuses, or can't be reached.
+    """
+    jobs = last_jobs(sweep.rule, [one.key for one in found])
+    idle = [one for one in found if not any(job.is_unfinished for job in jobs.get(one.key, []))]
+    sides = Sides.of(sweep.rule)
+    looker = Looker(sweep.rule, sides.source, sides.destination, lookers)
+    looked = {one.pair.key: one for one in looker.look([one.key for one in idle])}
+    differing = [one for one in looked.values() if one.verdict in DIFFERENCES]
+    extra = [one.pair.key for one in differing if one.verdict is Verdict.EXTRA]
+    settling = _Settling(
+        sweep,
+        causes=causes_of(sweep.rule, differing) if differing else {},
+        foreign=set(extra) - looker.ours(extra),
+    )
+    settling.counts["source_requests"] += looker.source_requests
+    settling.counts["destination_requests"] += looker.destination_requests
+    for one in found:
+        if one.key in looked:
+            settling.settle(one, looked[one.key], jobs.get(one.key, []))
+        else:
+            settling.wait_for_job(one)
+    with transaction.atomic():
+        settling.counts["ordered"] += recording.order(sweep, settling.to_order)
+        SweepFinding.objects.bulk_update(found, _CHANGED)
+        Sweep.objects.filter(pk=sweep.pk).update(
+            **{name: F(name) + number for name, number in settling.counts.items()}
+        )
+
+
+class _Settling:
+    """Settles findings of a sweep, one by one, and collects what to count and to order."""
+
+    def __init__(
+        self, sweep: Sweep, *, causes: Mapping[str, tuple[Cause, str]], foreign: Collection[str]
+    ) -> None:
+        self._sweep = sweep
+        self._causes = causes
+        self._foreign = foreign
+        self.counts = Counter[str]()
+        self.to_order: list[str] = []
+
+    def wait_for_job(self, finding: SweepFinding) -> None:
+        """Look once more, unless the key's job does not get through."""
+        if finding.looks < MOST_LOOKS:
+            finding.look_at = datetime.now(UTC) + timedelta(seconds=AGAIN_SECONDS)
+            return
+        finding.state, finding.cause = FindingState.GONE, Cause.PENDING
+        self._move(finding, "under_way")
+
+    def settle(self, finding: SweepFinding, judgement: Judgement, jobs: Sequence[LastJob]) -> None:
+        """Settle a finding by a look at both sides, while no job works on its key."""
+        came_late = was_announced_late(jobs, etag=finding.source_etag, since=finding.found_at)
+        recording.describe(finding, judgement)
+        if judgement.verdict is Verdict.EQUAL:
+            if finding.is_ordered and not came_late:
+                finding.state = FindingState.MENDED
+                self.counts["lost"] += finding.cause == Cause.LOST
+            else:
+                finding.state = FindingState.GONE
+                self._move(finding, "found_again")
+            return
+        self._move(finding, judgement.verdict)
+        finding.verdict = judgement.verdict.value
+        if finding.key in self._foreign:
+            finding.state, finding.cause = FindingState.CONFIRMED, Cause.FOREIGN
+            self._move(finding, "foreign")
+        elif self._may_order(finding, judgement):
+            self.to_order.append(finding.key)
+            finding.is_ordered = True
+            finding.cause, finding.code = self._causes[finding.key]
+            finding.look_at = datetime.now(UTC) + timedelta(seconds=AGAIN_SECONDS)
+        else:
+            finding.state = FindingState.CONFIRMED
+            cause, finding.code = self._causes.get(finding.key, (None, ""))
+            if finding.cause != Cause.LOST or came_late:
+                finding.cause = cause.value if cause else ""
+            self.counts["lost"] += finding.cause == Cause.LOST
+
+    def _may_order(self, finding: SweepFinding, judgement: Judgement) -> bool:
+        """Whether a job is to look at the key: it has not yet, or the object changed since."""
+        if not recording.is_mended(self._sweep, judgement, self._causes):
+            return False
+        return not finding.is_ordered or (
+            self._causes[finding.key][0] is not Cause.FAILED and finding.looks < MOST_ORDERS
+        )
+
+    def _move(self, finding: SweepFinding, to: str) -> None:
+        """Count the finding as something else."""
+        self.counts[finding.verdict] -= 1
+        self.counts[to] += 1
+
+
+# -- the end ---------------------------------------------------------------------------------------
+
+
+def _end_if_settled(sweep: Sweep) -> None:
+    """End the sweep if nothing is left to look at, and no job of it is left."""
+    if sweep.findings.filter(state=FindingState.SEEN).exists():
+        return
+    if sweep.mends and not slices.pending_at_most(sweep.rule_id, 0):
+        return
+    if sweep.mends_extras and _order_extras(sweep):
+        return
+    settled = Sweep.objects.filter(pk=sweep.pk, state=SweepState.SETTLING)
+    if settled.update(state=SweepState.COMPLETED, ended_at=Now()):
+        log.info("sweep.completed", rule=sweep.rule.name, kind=sweep.kind, sweep=sweep.pk)
+
+
+def _order_extras(sweep: Sweep) -> bool:
+    """Have the replicas looked at whose objects are gone; returns whether any is. The jobs delete
+    what the rule deletes, by a look of their own, with its marks and its brake.
+    """
+    extras = sweep.findings.filter(
+        verdict=Verdict.EXTRA, state=FindingState.CONFIRMED, is_ordered=False
+    ).exclude(cause__in=[Cause.FOREIGN, Cause.KEPT])
+    keys = list(extras.values_list("key", flat=True)[: MOST_EXTRAS_AT_ALL + 1])
+    if not keys or sweep.rule.delete_policy == DeletePolicy.KEEP:
+        return False
+    limit = max(MOST_EXTRAS, min(MOST_EXTRAS_AT_ALL, int(sweep.replica_keys * MOST_EXTRAS_SHARE)))
+    if sweep.extra > limit or not sweep.source_keys:
+        held = (
+            f"{sweep.extra:,} extra keys are left to a person: they are more than {limit:,} (1 % "
+            "of the destination's keys)"
+            if sweep.source_keys
+            else f"{sweep.extra:,} extra keys are left to a person: the source is empty"
+        )
+        Sweep.objects.filter(pk=sweep.pk).update(
+            error=f"{held}. If the objects are to be deleted in OSS too, select the findings in "
+            "the admin and have them looked at."
+        )
+        return False
+    with transaction.atomic():
+        ordered = recording.order(sweep, keys)
+        Sweep.objects.filter(pk=sweep.pk).update(ordered=F("ordered") + ordered)
+        sweep.findings.filter(key__in=keys).update(
+            is_ordered=True, state=FindingState.SEEN, look_at=Now()
+        )
+    return True
