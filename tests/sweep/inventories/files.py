@@ -83,7 +83,8 @@ def write_oss(folder: Path, entries: list[Entry], *, with_versions: bool = True)
     columns += ["StorageClass", "LastModifiedDate", "EncryptionStatus", "CRC64"]
     rows = [
         [
-            *(DESTINATION_BUCKET, quote(each.key, safe=""), ""),
+            # OSS does not document whether it escapes a plus.
+            *(DESTINATION_BUCKET, quote(each.key, safe="+" if len(each.key) % 2 else ""), ""),
             *(str(each.is_latest).lower(), str(each.is_delete_marker).lower()),
             *(("", "") if each.is_delete_marker else (each.etag, each.size)),
             each.storage_class,
@@ -117,6 +118,7 @@ def write_manifest(folder: Path, schema: str, files: list[Path], **fields: str) 
     """Write manifest.json with its checksum, as S3 does; `fields` replace its fields."""
     manifest = folder / "2026-11-29T01-00Z" / "manifest.json"
     manifest.parent.mkdir(parents=True, exist_ok=True)
+    in_case = str.upper if "version" in fields else str.lower  # OSS writes MD5 sums in capitals
     document = {
         "sourceBucket": SOURCE_BUCKET,
         "destinationBucket": "arn:aws:s3:::reports",
@@ -128,15 +130,12 @@ def write_manifest(folder: Path, schema: str, files: list[Path], **fields: str) 
             {
                 "key": f"prefix/{SOURCE_BUCKET}/daily/data/{file.name}",
                 "size": file.stat().st_size,
-                "MD5checksum": hashlib.md5(file.read_bytes()).hexdigest(),
+                "MD5checksum": in_case(hashlib.md5(file.read_bytes()).hexdigest()),
             }
             for file in files
         ],
         **fields,
     }
-    if "version" in fields:  # OSS writes MD5 sums in capitals
-        for each in document["files"]:
-            each["MD5checksum"] = each["MD5checksum"].upper()
     content = json.dumps(document)
     manifest.write_text(content)
     manifest.with_name("manifest.checksum").write_text(md5(content) + "\n")

@@ -1,18 +1,19 @@
 """Two inventories are joined like by an independent comparison, within the stated memory."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from replication.models import ReplicationRule
 from replication.stores.listing import ListedObject, ListedPage
-from replication.sweep.inventories import joining
 from replication.sweep.inventories.errors import InventoryError
-from replication.sweep.inventories.joining import Comparison, compared
+from replication.sweep.inventories.joining import DEFAULT_MEMORY, Comparison, compared
 from replication.sweep.inventories.manifests import (
     FileFormat,
     Inventory,
@@ -58,16 +59,14 @@ def test_20_000_odd_keys_are_compared_like_by_plain_python(
 ) -> None:
     rule = rule_of()
     sources, replicas = two_buckets(rule, keys=20_000, with_versions=True)
-    inventories = {
-        "source": s3(write(tmp_path / "s3", sources)),
-        "destination": oss(write_oss(tmp_path / "oss", replicas)),
-    }
+    source = s3(write(tmp_path / "s3", sources))
+    destination = oss(write_oss(tmp_path / "oss", replicas))
     expected = expect(rule, sources, replicas)
     assert set(expected.reasons.values()) == {"missing", "size", "older", "etag"}
     assert expected.archived
     assert expected.extra
     assert expected.refused
-    with compared(rule, **inventories, folder=tmp_path) as comparison:
+    with compared(rule, source=source, destination=destination, folder=tmp_path) as comparison:
         assert_as_expected(comparison, expected)
 
 
@@ -113,6 +112,17 @@ def test_a_key_with_a_nul_is_refused(tmp_path: Path) -> None:
         folder=tmp_path,
     ) as comparison:
         assert_as_expected(comparison, Expected(refused={"a\0b"}))
+
+
+def test_replicas_with_rewritten_keys_are_not_extra(tmp_path: Path) -> None:
+    replicas = [Entry("q/.s3sync-key/escaped/bell%07"), Entry("q/b"), Entry("elsewhere")]
+    with compared(
+        rule_of(key_policy="rewrite", destination_prefix="q/"),
+        source=s3(write_s3_csv(tmp_path / "s3", [Entry("bell\x07")])),
+        destination=oss(write_oss(tmp_path / "oss", replicas)),
+        folder=tmp_path,
+    ) as comparison:
+        assert_as_expected(comparison, Expected(reasons={"bell\x07": "rewritten"}, extra={"q/b"}))
 
 
 def test_times_in_milliseconds_are_understood(tmp_path: Path) -> None:
@@ -175,11 +185,30 @@ def test_a_listing_stands_for_the_inventory_of_one_side(tmp_path: Path, listed_s
         assert_as_expected(comparison, expected)
 
 
+@dataclass(frozen=True)
+class Sides:
+    """Two inventories of a rule without prefixes and filters."""
+
+    source: Inventory
+    destination: Inventory
+
+    def compared(
+        self, *, folder: Path, memory: str = DEFAULT_MEMORY
+    ) -> AbstractContextManager[Comparison]:
+        return compared(
+            rule_of(),
+            source=self.source,
+            destination=self.destination,
+            folder=folder,
+            memory=memory,
+        )
+
+
 # -- memory ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def large(tmp_path: Path) -> dict[str, Inventory]:
+def large(tmp_path: Path) -> Sides:
     """The inventories of 60,000 long keys, of which every second one has a replica."""
 
     def write(name: str, step: int) -> Inventory:
@@ -199,38 +228,34 @@ def large(tmp_path: Path) -> dict[str, Inventory]:
             files=(path,),
         )
 
-    return {"source": write("source", 1), "destination": write("destination", 2)}
+    return Sides(write("source", 1), write("destination", 2))
 
 
-def test_what_does_not_fit_into_memory_is_spilled(
-    tmp_path: Path, large: dict[str, Inventory]
-) -> None:
+def test_what_does_not_fit_into_memory_is_spilled(tmp_path: Path, large: Sides) -> None:
     (tmp_path / "spilled").write_text("a file where the folder would be")
     with (
         pytest.raises(InventoryError, match=r"can't spill to the folder of --temp"),
-        compared(rule_of(), **large, folder=tmp_path, memory="64MB"),
+        large.compared(folder=tmp_path, memory="64MB"),
     ):
         pass
     folder = tmp_path / "roomy"
     folder.mkdir()
-    with compared(rule_of(), **large, folder=folder, memory="64MB") as comparison:
+    with large.compared(folder=folder, memory="64MB") as comparison:
         assert sum(1 for _ in comparison.candidates()) == 30_000
 
 
 # -- errors ------------------------------------------------------------------------------------
 
 
-def one_each(tmp_path: Path) -> dict[str, Inventory]:
-    return {
-        "source": s3(write_s3_csv(tmp_path / "s3", [Entry("a")])),
-        "destination": oss(write_oss(tmp_path / "oss", [])),
-    }
+def one_each(tmp_path: Path) -> Sides:
+    source = s3(write_s3_csv(tmp_path / "s3", [Entry("a")]))
+    return Sides(source, oss(write_oss(tmp_path / "oss", [])))
 
 
 def test_a_memory_that_is_no_size_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(InventoryError, match=r"DuckDB can't compare the inventories: .*bananas"),
-        compared(rule_of(), **one_each(tmp_path), folder=tmp_path, memory="12 bananas"),
+        one_each(tmp_path).compared(folder=tmp_path, memory="12 bananas"),
     ):
         pass
 
@@ -239,31 +264,32 @@ def test_without_duckdb_it_is_said_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sides = one_each(tmp_path)
-    monkeypatch.setitem(joining.importlib.import_module("sys").modules, "duckdb", None)
+    monkeypatch.setitem(sys.modules, "duckdb", None)
     with (
         pytest.raises(InventoryError, match=r"not installed: run .*requirements/inventory\.txt"),
-        compared(rule_of(), **sides, folder=tmp_path),
+        sides.compared(folder=tmp_path),
     ):
         pass
 
 
 def test_a_data_file_with_too_few_columns_is_an_error(tmp_path: Path) -> None:
     sides = one_each(tmp_path)
-    fewer = Inventory(**{**vars(sides["source"]), "columns": sides["source"].columns[:-1]})
+    fewer = replace(sides.source, columns=sides.source.columns[:-1])
     with (
         pytest.raises(InventoryError, match="DuckDB can't compare the inventories"),
-        compared(rule_of(), source=fewer, destination=sides["destination"], folder=tmp_path),
+        Sides(fewer, sides.destination).compared(folder=tmp_path),
     ):
         pass
 
 
-def test_nothing_is_downloaded_at_run_time(tmp_path: Path) -> None:
-    rule: ReplicationRule = rule_of()
-    with compared(rule, **one_each(tmp_path), folder=tmp_path) as comparison:
-        settings = dict(
-            comparison._connection.execute(
-                "SELECT name, value FROM duckdb_settings() WHERE name LIKE 'auto%known_extensions'"
-            ).fetchall()
-        )
-    assert set(settings.values()) == {"false"}
-    assert duckdb.__version__ >= "2"
+def test_it_depends_neither_on_the_network_nor_on_the_machines_time_zone(tmp_path: Path) -> None:
+    with one_each(tmp_path).compared(folder=tmp_path) as comparison:
+        rows = comparison._connection.execute(
+            "SELECT name, value FROM duckdb_settings() WHERE name = 'TimeZone' "
+            "OR name IN ('autoinstall_known_extensions', 'autoload_known_extensions')"
+        ).fetchall()
+    assert dict(rows) == {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "TimeZone": "UTC",
+    }

@@ -23,6 +23,7 @@ from tests.sweep.inventories.oracle import expect
 from tests.sweep.inventories.samples import (
     DESTINATION_BUCKET,
     SOURCE_BUCKET,
+    Entry,
     rule_of,
     two_buckets,
 )
@@ -113,7 +114,8 @@ def test_athena_finds_the_keys_that_our_own_join_finds(
         source_columns=columns,
         destination_columns=VERSIONS,
     )
-    with compared(rule, **sides, folder=tmp_path) as comparison:
+    source, destination = sides["source"], sides["destination"]
+    with compared(rule, source=source, destination=destination, folder=tmp_path) as comparison:
         joined = {key: str(reason) for key, reason in comparison.candidates()}
     # The SQL does not know which keys OSS refuses.
     expected = expect(
@@ -137,6 +139,20 @@ def test_a_partition_is_read_alone(tmp_path: Path, athena: duckdb.DuckDBPyConnec
     athena.execute("DELETE FROM destination WHERE dt = '2026-11-29-01-00'")
     sides = {"source_dt": "2026-11-29-01-00", "destination_dt": "2026-11-29-01-00"}
     assert run(athena, rule_of(), tmp_path / "result.csv", **sides) == {"new": "missing"}
+
+
+def test_a_key_with_a_nul_is_not_in_the_list(
+    tmp_path: Path, athena: duckdb.DuckDBPyConnection
+) -> None:
+    source = read_inventory(
+        write_s3_csv(tmp_path / "s3", [Entry("a\0b"), Entry("c")]),
+        provider=Provider.S3,
+        bucket=SOURCE_BUCKET,
+    )
+    create_table(athena, "source", source)
+    athena.execute("CREATE TABLE destination AS SELECT * FROM source LIMIT 0")
+    found = run(athena, rule_of(), tmp_path / "result.csv", source_format=FileFormat.CSV)
+    assert found == {"c": "missing"}
 
 
 @pytest.mark.parametrize(
