@@ -151,10 +151,11 @@ def literal(text: str) -> str:
 def _listed(table: Table) -> str:
     """Select the current objects of an inventory, in one form for all kinds of tables."""
     conditions = ["TRUE"]
+    # A bucket without versions may leave both empty.
     if "is_latest" in table.columns:
-        conditions.append("lower(CAST(is_latest AS varchar)) = 'true'")
+        conditions.append("coalesce(lower(CAST(is_latest AS varchar)), '') <> 'false'")
     if "is_delete_marker" in table.columns:
-        conditions.append("lower(CAST(is_delete_marker AS varchar)) <> 'true'")
+        conditions.append("coalesce(lower(CAST(is_delete_marker AS varchar)), '') <> 'true'")
     storage_class = "storage_class" if "storage_class" in table.columns else "NULL"
     etag = "lower(replace(e_tag, '\"', ''))"
     is_md5 = f"regexp_like({etag}, '\\A[0-9a-f]{{32}}\\z')"

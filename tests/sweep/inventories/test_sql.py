@@ -141,6 +141,18 @@ def test_a_partition_is_read_alone(tmp_path: Path, athena: duckdb.DuckDBPyConnec
     assert run(athena, rule_of(), tmp_path / "result.csv", **sides) == {"new": "missing"}
 
 
+def test_a_bucket_without_versions_may_leave_their_columns_empty(
+    tmp_path: Path, athena: duckdb.DuckDBPyConnection
+) -> None:
+    for name in ("source", "destination"):
+        athena.execute(
+            f"CREATE TABLE {name} AS SELECT 'a' AS key, len('{name}') AS size, '' AS e_tag, "
+            "NULL AS last_modified_date, NULL AS is_latest, NULL AS is_delete_marker"
+        )
+    columns = {"source_columns": VERSIONS, "destination_columns": VERSIONS}
+    assert run(athena, rule_of(), tmp_path / "result.csv", **columns) == {"a": "size"}
+
+
 def test_a_key_with_a_nul_is_not_in_the_list(
     tmp_path: Path, athena: duckdb.DuckDBPyConnection
 ) -> None:
