@@ -1,7 +1,6 @@
 """Reads and writes lists of keys: a key on each line, or CSV with a column of keys."""
 
 import csv
-import io
 import re
 from collections.abc import Iterator
 from enum import StrEnum
@@ -11,8 +10,8 @@ from urllib.parse import quote, unquote_to_bytes
 from replication.sweep.inventories.errors import KeyListError
 
 MAX_KEY_BYTES = 1024  # of S3
-# A key has at most 3 characters a byte when it is URL-encoded; the rest is for the line's end.
-_MAX_LINE_BYTES = 3 * MAX_KEY_BYTES + 16
+# A URL-encoded key takes up to 3 KiB, the other columns of a report less.
+_MAX_LINE_BYTES = 64 * 1024
 
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -52,24 +51,13 @@ def read_keys(stream: BinaryIO, list_format: KeyListFormat, *, bucket: str = "")
 
 
 def _lines(stream: BinaryIO) -> Iterator[tuple[int, str]]:
-    number = 0
-    while line := stream.readline(_MAX_LINE_BYTES):
-        number += 1
-        if len(line) == _MAX_LINE_BYTES and not line.endswith(b"\n"):
-            raise KeyListError(f"line {number} is longer than any key")
-        if number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
-        try:
-            text = line.removesuffix(b"\n").removesuffix(b"\r").decode()
-        except UnicodeDecodeError as error:
-            raise KeyListError(f"line {number} is not UTF-8") from error
-        if text:
+    for number, line in enumerate(_text(stream), start=1):
+        if text := line.removesuffix("\n").removesuffix("\r"):
             yield number, text
 
 
 def _rows(stream: BinaryIO, bucket: str) -> Iterator[tuple[int, str]]:
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, strict=True)
+    reader = csv.reader(_text(stream), strict=True)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         if "key" not in header:
@@ -88,10 +76,21 @@ def _rows(stream: BinaryIO, bucket: str) -> Iterator[tuple[int, str]]:
             yield reader.line_num, fields["key"]
     except csv.Error as error:
         raise KeyListError(f"line {reader.line_num} is no CSV: {error}") from error
-    except UnicodeDecodeError as error:
-        raise KeyListError(f"line {reader.line_num + 1} or a later one is not UTF-8") from error
-    finally:
-        text.detach()  # the stream is its owner's to close
+
+
+def _text(stream: BinaryIO) -> Iterator[str]:
+    """The lines with their ends, but without a byte order mark."""
+    number = 0
+    while line := stream.readline(_MAX_LINE_BYTES):
+        number += 1
+        if len(line) == _MAX_LINE_BYTES:
+            raise KeyListError(f"line {number} is longer than any key")
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise KeyListError(f"line {number} is not UTF-8") from error
 
 
 def _decoded(text: str, number: int) -> str:

@@ -67,7 +67,7 @@ def test_the_report_of_a_batch_operation_is_a_list_of_keys() -> None:
         ("Bucket,Key\nphotos,a\nphotos,\n", CSV, "line 3: the key is empty"),
         ('Bucket,Key\nphotos,a\nphotos,"b"c\n', CSV, "line 3 is no CSV"),
         ('Bucket,Key\nphotos,a\nphotos,"b\n', CSV, "line 3 is no CSV"),
-        (b"Bucket,Key\nphotos,\xff\n", CSV, "is not UTF-8"),
+        (b"Bucket,Key\nphotos,\xff\n", CSV, "line 2 is not UTF-8"),
     ],
 )
 def test_a_bad_line_is_refused_with_its_number(
@@ -98,4 +98,5 @@ def test_a_list_is_read_as_it_is_used(list_format: KeyListFormat) -> None:
     endless = Endless()
     keys = read_keys(io.BufferedReader(endless), list_format)
     assert list(islice(keys, 1000)) == ["key"] * 1000
+    endless.close()  # its owner may close it before the list is read
     assert endless.given < 100_000
