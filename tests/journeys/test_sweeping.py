@@ -78,6 +78,5 @@ def test_clusters_that_were_killed_in_a_backfill_go_on_with_it_and_miss_no_key(
     assert source.digest(SOURCE_BUCKET) == destination.digest(DESTINATION_BUCKET)
     again = comparing.BATCH_PAGES // 2
     splits = SweepSlice.objects.count()
-    print(source.requests())
     requests = sum(number for kind, number in source.requests().items() if "ist" in kind)
     assert left // PAGE_KEYS <= requests <= left // PAGE_KEYS + again * splits
