@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from django.conf import settings
 from django.db import connection
 
 from replication.models import DeletePolicy, JobOrigin, JobState, Outcome, ReplicationRule
@@ -23,6 +24,7 @@ class Cause(StrEnum):
     LOST = "lost"
     CHANGED_SINCE = "changed since"
     OLDER = "older"
+    FORGOTTEN = "forgotten"
     KEPT = "kept"
     FOREIGN = "foreign"
 
@@ -34,6 +36,7 @@ MEANING = {
     Cause.LOST: "no event told of its last change",
     Cause.CHANGED_SINCE: "the replica was changed after it was served",
     Cause.OLDER: "it is older than the rule",
+    Cause.FORGOTTEN: "its last change is older than the history of jobs that is kept",
     Cause.KEPT: "the rule keeps the replicas of deleted objects",
     Cause.FOREIGN: "another program or another rule wrote it",
 }
@@ -89,12 +92,23 @@ def _cause(
     if changed_at is not None and datetime.now(UTC) - changed_at < GRACE:
         return Cause.RECENT, ""
     if not jobs:
-        is_older = changed_at is None or changed_at < rule.created_at
-        return (Cause.OLDER if is_older else Cause.LOST), ""
+        return _cause_without_jobs(rule, changed_at), ""
     last = max(jobs, key=lambda job: job.enqueued_at)
     if last.state == JobState.FAILED and _was_after(last, changed_at):
         return Cause.FAILED, last.error_code
     return (Cause.CHANGED_SINCE if _has_served(last, found) else Cause.LOST), ""
+
+
+def _cause_without_jobs(rule: ReplicationRule, changed_at: datetime | None) -> Cause:
+    if changed_at is None or changed_at < rule.created_at:
+        return Cause.OLDER
+    return Cause.FORGOTTEN if _is_forgotten(changed_at) else Cause.LOST
+
+
+def _is_forgotten(changed_at: datetime) -> bool:
+    """Whether a job for the change would have been deleted from the history by now."""
+    days = settings.S3SYNC.keep_jobs_days
+    return changed_at < datetime.now(UTC) - timedelta(days=days) + GRACE
 
 
 def changed(found: Judgement) -> datetime | None:

@@ -15,7 +15,6 @@ from replication.models import (
     ReplicationRule,
     SourceKind,
     Sweep,
-    SweepFinding,
     SweepKind,
     SweepSlice,
     SweepState,
@@ -179,10 +178,3 @@ def rules_to_scrub() -> QuerySet[ReplicationRule]:
         .select_related("source")
         .order_by(F("scrubbed_at").asc(nulls_first=True))
     )
-
-
-def prune(*, days: int) -> int:
-    """Delete the findings of sweeps that ended so long ago. Returns how many."""
-    old = SweepFinding.objects.filter(sweep__ended_at__lt=Now() - timedelta(days=days))
-    deleted, _ = old.delete()
-    return deleted

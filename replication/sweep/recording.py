@@ -29,8 +29,8 @@ MOST_FINDINGS = 100_000  # kept of a sweep; the counts are of all
 
 _MENDED_BY_KIND = {
     # What a person has seen and left alone is not for a scrub to copy.
-    SweepKind.SCRUB: {Cause.LOST, Cause.CHANGED_SINCE},
-    SweepKind.BACKFILL: {Cause.OLDER, Cause.LOST, Cause.CHANGED_SINCE, Cause.RECENT},
+    SweepKind.SCRUB: {Cause.LOST, Cause.CHANGED_SINCE, Cause.FORGOTTEN},
+    SweepKind.BACKFILL: {*Cause} - NO_DIFFERENCE - {Cause.FAILED},
     SweepKind.RECONCILE: {*Cause} - NO_DIFFERENCE,
 }
 

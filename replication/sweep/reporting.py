@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +23,7 @@ from replication.sweep.causes import Cause
 FORMAT = "s3sync-sweep/1"
 # List prices of 2026, the standard classes. Egress is not in it.
 DOLLARS_PER_LIST = 0.005 / 1000
+KEPT_MINUTES_DAYS = 2  # see operations/retention.py
 YUAN_PER_LIST = 0.01 / 10_000
 
 CANT_SEE = {
@@ -139,9 +140,12 @@ def lost_by(sweep: Sweep) -> dict[str, Any]:
 
 
 def _announced_in(sweep: Sweep, hour: str) -> int | None:
+    """How many jobs ended in the hour; None if that is not known any more."""
     try:
         began = datetime.fromisoformat(f"{hour}:00+00:00")
     except ValueError:
+        return None
+    if began < datetime.now(UTC) - timedelta(days=KEPT_MINUTES_DAYS):
         return None
     minutes = CompletedMinute.objects.filter(
         rule=sweep.rule_id, minute__gte=began, minute__lt=began + timedelta(hours=1)
