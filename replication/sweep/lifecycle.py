@@ -39,13 +39,7 @@ def start(rule: ReplicationRule, kind: SweepKind, **options: Any) -> Sweep:
     Raises:
         CantStart: another sweep of the rule is under way, or the rule can't be swept.
     """
-    if rule.source.kind != SourceKind.S3:
-        raise CantStart(
-            f"The source of rule {rule.name} is a web server, which has no listing: compare a "
-            "list of keys with `manage.py verify`."
-        )
-    if kind == SweepKind.BACKFILL and not rule.enabled:
-        raise CantStart(f"Rule {rule.name} is disabled: enable it first.")
+    check(rule, kind, prefix=options.get("prefix", ""))
     with transaction.atomic():
         if kind != SweepKind.SCRUB:
             cancel(Sweep.objects.filter(rule=rule, kind=SweepKind.SCRUB), why=GAVE_WAY)
@@ -61,6 +55,27 @@ def start(rule: ReplicationRule, kind: SweepKind, **options: Any) -> Sweep:
                 f"{other.pk}): wait for its end, or cancel it with `manage.py sweeps --cancel "
                 f"{other.pk}`."
             ) from error
+
+
+def check(rule: ReplicationRule, kind: SweepKind, *, prefix: str = "") -> None:
+    """Refuse a sweep that could not start even if no other one were under way.
+
+    Raises:
+        CantStart: the rule can't be swept, or has no keys that begin with the prefix.
+    """
+    if rule.source.kind != SourceKind.S3:
+        raise CantStart(
+            f"The source of rule {rule.name} is a web server, which has no listing: compare a "
+            "list of keys with `manage.py verify`."
+        )
+    if kind == SweepKind.BACKFILL and not rule.enabled:
+        raise CantStart(f"Rule {rule.name} is disabled: enable it first.")
+    within = rule.source_prefix
+    if not (prefix.startswith(within) or within.startswith(prefix)):
+        raise CantStart(
+            f"Rule {rule.name} is for keys that begin with {within!r}, so none begins with "
+            f"{prefix!r}: name a prefix as keys have it in the source bucket."
+        )
 
 
 def _create(rule: ReplicationRule, **options: Any) -> Sweep:
