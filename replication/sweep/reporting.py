@@ -61,6 +61,11 @@ def as_json(sweep: Sweep) -> dict[str, Any]:
         "prefix": sweep.prefix,
         "mends": sweep.mends,
         "mends_extras": sweep.mends_extras,
+        "limits": {
+            "requests_per_second": sweep.requests_per_second,
+            "window": window(sweep),
+            "most_requests": sweep.most_requests,
+        },
         "state": sweep.state,
         "is_equal": is_equal(sweep),
         "waits_for": sweep.waits_for,
@@ -83,6 +88,13 @@ def as_json(sweep: Sweep) -> dict[str, Any]:
         },
         "lost": lost_by(sweep),
     }
+
+
+def window(sweep: Sweep) -> str | None:
+    """When the sweep may run, in UTC, such as 22:00-06:00; None: always."""
+    if sweep.window_from is None or sweep.window_until is None:
+        return None
+    return f"{sweep.window_from:%H:%M}-{sweep.window_until:%H:%M}"
 
 
 def is_equal(sweep: Sweep) -> bool | None:
