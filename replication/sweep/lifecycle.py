@@ -1,11 +1,12 @@
 """Starts, pauses, resumes and ends sweeps, and says which scrub is due."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from replication.models import (
@@ -154,9 +155,31 @@ def limit(sweeps: QuerySet[Sweep], **limits: Any) -> int:
 
 
 def is_due() -> bool:
-    """Whether a sweep can be carried on, or a scrub should start."""
+    """Whether a sweep can be carried on, or one should start by itself."""
     unended = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
-    return unended.exists() or bool(rules_to_scrub()[:1])
+    return unended.exists() or rules_to_backfill().exists() or bool(rules_to_scrub()[:1])
+
+
+def start_backfills() -> int:
+    """Start the backfills that rules ask for. Returns how many."""
+    started = 0
+    for rule in rules_to_backfill().select_related("source"):
+        with suppress(CantStart):  # somebody has just started another one, or disabled the rule
+            start(rule, SweepKind.BACKFILL, mends=True)
+            started += 1
+    return started
+
+
+def rules_to_backfill() -> QuerySet[ReplicationRule]:
+    """The rules that are to copy what was there before, and have never done so; without those that
+    a sweep compares now, other than a scrub, which gives way.
+    """
+    sweeps = Sweep.objects.filter(rule=OuterRef("pk"))
+    had_one = sweeps.filter(kind=SweepKind.BACKFILL)
+    other = sweeps.filter(state__in=UNENDED).exclude(kind=SweepKind.SCRUB)
+    return ReplicationRule.objects.filter(
+        ~Exists(had_one), ~Exists(other), backfill=True, enabled=True, source__kind=SourceKind.S3
+    )
 
 
 def start_scrub() -> Sweep | None:
