@@ -67,7 +67,7 @@ def check(rule: ReplicationRule, kind: SweepKind, *, prefix: str = "") -> None:
     if rule.source.kind != SourceKind.S3:
         raise CantStart(
             f"The source of rule {rule.name} is a web server, which has no listing: compare a "
-            f"list of keys with `manage.py reconcile {rule.name} --keys FILE`."
+            "list of keys with `manage.py verify`."
         )
     if kind == SweepKind.BACKFILL and not rule.enabled:
         raise CantStart(f"Rule {rule.name} is disabled: enable it first.")

@@ -48,6 +48,18 @@ CSV_FIELDS = (
 
 def as_json(sweep: Sweep) -> dict[str, Any]:
     """All of a sweep but its findings."""
+    return facts(sweep) | {
+        "is_equal": is_equal(sweep),
+        "slices": {
+            "done": sweep.slices.filter(is_done=True).count(),
+            "open": sweep.slices.filter(is_done=False).count(),
+        },
+        "lost": lost_by(sweep),
+    }
+
+
+def facts(sweep: Sweep) -> dict[str, Any]:
+    """What the row of a sweep tells by itself."""
     return {
         "format": FORMAT,
         "sweep": sweep.pk,
@@ -67,7 +79,6 @@ def as_json(sweep: Sweep) -> dict[str, Any]:
             "most_requests": sweep.most_requests,
         },
         "state": sweep.state,
-        "is_equal": is_equal(sweep),
         "waits_for": sweep.waits_for,
         "error": sweep.error,
         "began_at": sweep.began_at.isoformat(),
@@ -82,11 +93,6 @@ def as_json(sweep: Sweep) -> dict[str, Any]:
             "throttled": sweep.throttles,
         },
         "cost": cost(sweep),
-        "slices": {
-            "done": sweep.slices.filter(is_done=True).count(),
-            "open": sweep.slices.filter(is_done=False).count(),
-        },
-        "lost": lost_by(sweep),
     }
 
 
