@@ -1,11 +1,12 @@
 """Starts, pauses, resumes and ends sweeps, and says which scrub is due."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from replication.cluster import loops
@@ -23,10 +24,8 @@ from replication.models import (
 SCRUB_REQUESTS_PER_SECOND = 10.0  # to each side: ten million keys in 17 minutes
 GAVE_WAY = "It gave way to a sweep that a person asked for, and starts anew after that one."
 # What a sweep is to do, and a new one after an edit of its rule too.
-OPTIONS = (
-    *("kind", "level", "prefix", "mends", "mends_extras", "settle_seconds"),
-    *("requests_per_second", "window_from", "window_until", "most_requests"),
-)
+LIMITS = ("requests_per_second", "window_from", "window_until", "most_requests")
+OPTIONS = ("kind", "level", "prefix", "mends", "mends_extras", "settle_seconds", *LIMITS)
 
 
 class CantStart(Exception):
@@ -42,13 +41,7 @@ def start(rule: ReplicationRule, kind: SweepKind, **options: Any) -> Sweep:
     Raises:
         CantStart: another sweep of the rule is under way, or the rule can't be swept.
     """
-    if rule.source.kind != SourceKind.S3:
-        raise CantStart(
-            f"The source of rule {rule.name} is a web server, which has no listing: compare a "
-            "list of keys with `manage.py verify`."
-        )
-    if kind == SweepKind.BACKFILL and not rule.enabled:
-        raise CantStart(f"Rule {rule.name} is disabled: enable it first.")
+    check(rule, kind, prefix=options.get("prefix", ""))
     with transaction.atomic():
         if kind != SweepKind.SCRUB:
             cancel(Sweep.objects.filter(rule=rule, kind=SweepKind.SCRUB), why=GAVE_WAY)
@@ -64,6 +57,27 @@ def start(rule: ReplicationRule, kind: SweepKind, **options: Any) -> Sweep:
                 f"{other.pk}): wait for its end, or cancel it with `manage.py sweeps --cancel "
                 f"{other.pk}`."
             ) from error
+
+
+def check(rule: ReplicationRule, kind: SweepKind, *, prefix: str = "") -> None:
+    """Refuse a sweep that could not start even if no other one were under way.
+
+    Raises:
+        CantStart: the rule can't be swept, or has no keys that begin with the prefix.
+    """
+    if rule.source.kind != SourceKind.S3:
+        raise CantStart(
+            f"The source of rule {rule.name} is a web server, which has no listing: compare a "
+            "list of keys with `manage.py verify`."
+        )
+    if kind == SweepKind.BACKFILL and not rule.enabled:
+        raise CantStart(f"Rule {rule.name} is disabled: enable it first.")
+    within = rule.source_prefix
+    if not (prefix.startswith(within) or within.startswith(prefix)):
+        raise CantStart(
+            f"Rule {rule.name} is for keys that begin with {within!r}, so none begins with "
+            f"{prefix!r}: name a prefix as keys have it in the source bucket."
+        )
 
 
 def _create(rule: ReplicationRule, **options: Any) -> Sweep:
@@ -138,10 +152,42 @@ def cancel(sweeps: QuerySet[Sweep], *, why: str = "") -> int:
     )
 
 
+def limit(sweeps: QuerySet[Sweep], **limits: Any) -> int:
+    """Change limits of sweeps that are not over, from the next batch on. Returns how many.
+
+    Args:
+        limits: of LIMITS; the others stay.
+    """
+    # A low rate may have put off the next request for minutes.
+    return sweeps.filter(state__in=UNENDED).update(**limits, paced_until=Now())
+
+
 def is_due() -> bool:
-    """Whether a sweep can be carried on, or a scrub should start."""
+    """Whether a sweep can be carried on, or one should start by itself."""
     unended = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
-    return unended.exists() or bool(rules_to_scrub()[:1])
+    return unended.exists() or rules_to_backfill().exists() or bool(rules_to_scrub()[:1])
+
+
+def start_backfills() -> int:
+    """Start the backfills that rules ask for. Returns how many."""
+    started = 0
+    for rule in rules_to_backfill().select_related("source"):
+        with suppress(CantStart):  # somebody has just started another one, or disabled the rule
+            start(rule, SweepKind.BACKFILL, mends=True)
+            started += 1
+    return started
+
+
+def rules_to_backfill() -> QuerySet[ReplicationRule]:
+    """The rules that are to copy what was there before, and have never done so; without those that
+    a sweep compares now, other than a scrub, which gives way.
+    """
+    sweeps = Sweep.objects.filter(rule=OuterRef("pk"))
+    had_one = sweeps.filter(kind=SweepKind.BACKFILL)
+    other = sweeps.filter(state__in=UNENDED).exclude(kind=SweepKind.SCRUB)
+    return ReplicationRule.objects.filter(
+        ~Exists(had_one), ~Exists(other), backfill=True, enabled=True, source__kind=SourceKind.S3
+    )
 
 
 def start_scrub() -> Sweep | None:

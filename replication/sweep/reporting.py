@@ -49,6 +49,18 @@ CSV_FIELDS = (
 
 def as_json(sweep: Sweep) -> dict[str, Any]:
     """All of a sweep but its findings."""
+    return facts(sweep) | {
+        "is_equal": is_equal(sweep),
+        "slices": {
+            "done": sweep.slices.filter(is_done=True).count(),
+            "open": sweep.slices.filter(is_done=False).count(),
+        },
+        "lost": lost_by(sweep),
+    }
+
+
+def facts(sweep: Sweep) -> dict[str, Any]:
+    """What the row of a sweep tells by itself."""
     return {
         "format": FORMAT,
         "sweep": sweep.pk,
@@ -62,8 +74,12 @@ def as_json(sweep: Sweep) -> dict[str, Any]:
         "prefix": sweep.prefix,
         "mends": sweep.mends,
         "mends_extras": sweep.mends_extras,
+        "limits": {
+            "requests_per_second": sweep.requests_per_second,
+            "window": window(sweep),
+            "most_requests": sweep.most_requests,
+        },
         "state": sweep.state,
-        "is_equal": is_equal(sweep),
         "waits_for": sweep.waits_for,
         "error": sweep.error,
         "began_at": sweep.began_at.isoformat(),
@@ -78,12 +94,14 @@ def as_json(sweep: Sweep) -> dict[str, Any]:
             "throttled": sweep.throttles,
         },
         "cost": cost(sweep),
-        "slices": {
-            "done": sweep.slices.filter(is_done=True).count(),
-            "open": sweep.slices.filter(is_done=False).count(),
-        },
-        "lost": lost_by(sweep),
     }
+
+
+def window(sweep: Sweep) -> str | None:
+    """When the sweep may run, in UTC, such as 22:00-06:00; None: always."""
+    if sweep.window_from is None or sweep.window_until is None:
+        return None
+    return f"{sweep.window_from:%H:%M}-{sweep.window_until:%H:%M}"
 
 
 def is_equal(sweep: Sweep) -> bool | None:

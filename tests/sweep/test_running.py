@@ -325,3 +325,15 @@ def _utc_time(moment: Any) -> Any:
     from django.db.models.functions import Cast
 
     return Cast(moment, TimeField())
+
+
+def test_a_prefix_outside_the_rule_starts_no_sweep_of_the_whole_rule(
+    make_road: Callable[..., Road],
+) -> None:
+    rule = make_road(source_prefix="p/").rule
+    with pytest.raises(lifecycle.CantStart, match="begin with 'p/', so none begins with 'q/'"):
+        lifecycle.start(rule, SweepKind.RECONCILE, prefix="q/", mends=True)
+    for prefix in ("", "p", "p/", "p/2026/"):
+        lifecycle.cancel(
+            Sweep.objects.filter(pk=lifecycle.start(rule, SweepKind.RECONCILE, prefix=prefix).pk)
+        )
