@@ -1,17 +1,12 @@
-"""Sweeps that people start, pause, resume, cancel and limit; each action is audited.
-
-A sweep that may go on asks for a sweeper at once: the scheduled look would come within a minute.
-"""
+"""Sweeps that people start, pause, resume, cancel and limit; each action is audited."""
 
 from collections import defaultdict
 from typing import Any
 
 from django.db.models import QuerySet
 
-from replication.cluster import loops
 from replication.models import (
     AuditAction,
-    LoopKind,
     ReplicationRule,
     Sweep,
     SweepFinding,
@@ -35,7 +30,6 @@ def start(rule: ReplicationRule, kind: SweepKind, *, by: Actor, **options: Any) 
             record.affected, refused = 0, error
         else:
             record.affected = 1
-            loops.request(LoopKind.SWEEPER)
             return sweep
     raise refused
 
@@ -51,8 +45,6 @@ def resume(sweeps: QuerySet[Sweep], *, by: Actor) -> int:
     """Go on with those that are paused or failed, where they were. Returns how many."""
     with recorded(by, AuditAction.SWEEPS_RESUMED, about=_sweeps(sweeps)) as record:
         record.affected = resumed = lifecycle.resume(sweeps)
-    if resumed:
-        loops.request(LoopKind.SWEEPER)
     return resumed
 
 

@@ -59,21 +59,20 @@ class LastJob(NamedTuple):
     def is_unfinished(self) -> bool:
         return self.state in {JobState.PENDING, JobState.RUNNING}
 
-    def ended_since(self, moment: datetime | None) -> bool:
-        """Whether the job was completed after a moment, if there is one."""
-        if moment is None or self.finalized_at is None or self.state != JobState.COMPLETED:
-            return False
-        return self.finalized_at >= moment
+    def ended_since(self, moment: datetime) -> bool:
+        """Whether the job was completed after this moment."""
+        is_completed = self.state == JobState.COMPLETED and self.finalized_at is not None
+        return is_completed and self.finalized_at >= moment
 
 
 def causes_of(
-    rule: ReplicationRule, found: Sequence[Judgement], *, listed_since: datetime | None = None
+    rule: ReplicationRule, found: Sequence[Judgement], *, listed_since: datetime
 ) -> dict[str, tuple[Cause, str]]:
     """The cause for each key that differs, and the error's code if its last job failed.
 
     Args:
-        listed_since: no page is older, by the database's clock; None if both sides were just looked
-            at. A job that ended later may have made equal what the page shows as different.
+        listed_since: no page or look is older, by the database's clock. A job that ended later may
+            have made equal what it shows as different.
     """
     jobs = last_jobs(rule, [one.pair.key for one in found])
     return {
@@ -82,7 +81,7 @@ def causes_of(
 
 
 def _cause(
-    rule: ReplicationRule, found: Judgement, jobs: list[LastJob], listed_since: datetime | None
+    rule: ReplicationRule, found: Judgement, jobs: list[LastJob], listed_since: datetime
 ) -> tuple[Cause, str]:
     if any(job.is_unfinished or job.ended_since(listed_since) for job in jobs):
         return Cause.PENDING, ""
@@ -137,6 +136,14 @@ def _has_served(job: LastJob, found: Judgement) -> bool:
     if source is None:  # a listing does not say when an object was deleted
         return job.outcome == Outcome.DELETED
     return job.source_etag == source.etag
+
+
+def database_now() -> datetime:
+    """The time of the database, whose clock dates jobs."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
 
 
 def last_jobs(rule: ReplicationRule, keys: list[str]) -> dict[str, list[LastJob]]:

@@ -9,7 +9,14 @@ from typing import TypeVar
 from replication.errors import Disposition, ReplicationError
 from replication.models import ReplicationRule
 from replication.sweep import slices
-from replication.sweep.causes import NO_DIFFERENCE, Cause, LastJob, causes_of, last_jobs
+from replication.sweep.causes import (
+    NO_DIFFERENCE,
+    Cause,
+    LastJob,
+    causes_of,
+    database_now,
+    last_jobs,
+)
 from replication.sweep.comparing import Sides
 from replication.sweep.judging import DIFFERENCES, Judgement, Verdict
 from replication.sweep.looking import Looker
@@ -71,9 +78,10 @@ class KeyLooks:
         version = ReplicationRule.objects.filter(pk=self._rule.pk).values_list("version", flat=True)
         if version.first() != self._rule.version:
             raise RuleChanged
+        since = database_now()
         judged = self._patiently(lambda: list(self._looker.look(keys)))
         differing = [one for one in judged if one.verdict in DIFFERENCES]
-        causes = causes_of(self._rule, differing) if differing else {}
+        causes = causes_of(self._rule, differing, listed_since=since) if differing else {}
         extra = [
             one.pair.key
             for one in differing

@@ -27,6 +27,7 @@ from replication.sweep.causes import (
     Cause,
     LastJob,
     causes_of,
+    database_now,
     last_jobs,
     was_announced_late,
 )
@@ -113,6 +114,7 @@ def _look_again(sweep: Sweep, found: Sequence[SweepFinding], lookers: Executor) 
     Raises:
         ReplicationError: a side refuses, or can't be reached.
     """
+    since = database_now()
     jobs = last_jobs(sweep.rule, [one.key for one in found])
     idle = [one for one in found if not any(job.is_unfinished for job in jobs.get(one.key, []))]
     sides = Sides.of(sweep.rule)
@@ -120,15 +122,17 @@ def _look_again(sweep: Sweep, found: Sequence[SweepFinding], lookers: Executor) 
     looked = {one.pair.key: one for one in looker.look([one.key for one in idle])}
     differing = [one for one in looked.values() if one.verdict in DIFFERENCES]
     extra = [one.pair.key for one in differing if one.verdict is Verdict.EXTRA]
+    causes = causes_of(sweep.rule, differing, listed_since=since) if differing else {}
     settling = _Settling(
         sweep,
-        causes=causes_of(sweep.rule, differing) if differing else {},
+        causes=causes,
         foreign=set(extra) - looker.ours(extra),
     )
     settling.counts["source_requests"] += looker.source_requests
     settling.counts["destination_requests"] += looker.destination_requests
+    under_way = {key for key, (cause, _) in causes.items() if cause is Cause.PENDING}
     for one in found:
-        if one.key in looked:
+        if one.key in looked and one.key not in under_way:
             settling.settle(one, looked[one.key], jobs.get(one.key, []))
         else:
             settling.wait_for_job(one)

@@ -314,6 +314,7 @@ def test_a_dry_run_counts_and_changes_nothing(rule: ReplicationRule) -> None:
         "Would delete failed jobs older than 90 days: 1",
         "Would delete their unsuccessful tries: 8",
         "Would delete dead letters older than 90 days: 1",
+        "Would delete findings of sweeps that ended over 14 days ago: 0",
         "Dry run: nothing was deleted.",
     ]
     assert left() == before
@@ -330,6 +331,7 @@ def test_the_command_says_what_it_deleted(rule: ReplicationRule) -> None:
         "Deleted failed jobs older than 90 days: 1",
         "Deleted their unsuccessful tries: 1",
         "Deleted dead letters older than 90 days: 0",
+        "Deleted findings of sweeps that ended over 14 days ago: 0",
     ]
 
 

@@ -49,5 +49,6 @@ class Command(BaseCommand):
             f"{verb} finished jobs older than {jobs_days} days: {rows.finished_jobs:,}\n"
             f"{verb} failed jobs older than {failures_days} days: {rows.failed_jobs:,}\n"
             f"{verb} their unsuccessful tries: {rows.attempts:,}\n"
-            f"{verb} dead letters older than {failures_days} days: {rows.dead_letters:,}"
+            f"{verb} dead letters older than {failures_days} days: {rows.dead_letters:,}\n"
+            f"{verb} findings of sweeps that ended over {jobs_days} days ago: {rows.findings:,}"
         )
