@@ -25,6 +25,7 @@ _ANY_ENTRY = re.compile("<Contents>(.*?)</Contents>", re.DOTALL)
 _FIELD = re.compile("<(Key|LastModified|ETag|Size|StorageClass)>([^<]*)</")
 _FIELDS = ("Key", "LastModified", "ETag", "Size", "StorageClass")
 _TRUNCATED = re.compile(r"<IsTruncated>\s*(true|false)\s*</IsTruncated>")
+_NEXT_TOKEN = re.compile("<NextContinuationToken>([^<]*)</NextContinuationToken>")
 _URL_ENCODED = re.compile(r"<EncodingType>\s*url\s*</EncodingType>")
 
 
@@ -40,10 +41,14 @@ class ListedObject(NamedTuple):
 
 @dataclass(frozen=True)
 class ListedPage:
-    """Objects in the order of their keys, and whether more follow."""
+    """Objects in the order of their keys, and whether more follow.
+
+    A page of a listing without an order has the token of the next page, if more follow.
+    """
 
     objects: list[ListedObject]
     is_truncated: bool
+    next_token: str = ""
 
 
 @runtime_checkable
@@ -58,6 +63,13 @@ class Listable(Protocol):
             ReplicationError: any other failure.
         """
 
+    def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
+        """Return a page in the server's own order: the first one, or the one of a token.
+
+        Raises:
+            ReplicationError: it failed.
+        """
+
 
 class Unlistable(Exception):
     """The server lists its keys in no order that can be followed."""
@@ -67,20 +79,25 @@ class BrokenPage(Exception):
     """The answer is no complete page of a listing."""
 
 
-def query(*, prefix: str, after: str, limit: int) -> dict[str, str]:
-    """The query parameters of a page that begins after the key `after`."""
+def query(
+    *, prefix: str, after: str = "", limit: int = PAGE_KEYS, token: str = ""
+) -> dict[str, str]:
+    """The query parameters of a page that begins after the key `after`, or of a token's page."""
     parameters = {"list-type": "2", "encoding-type": "url", "max-keys": str(limit)}
     if prefix:
         parameters["prefix"] = prefix
     if after:
         parameters["start-after"] = after
+    if token:
+        parameters["continuation-token"] = token
     return parameters
 
 
-def parse_page(document: bytes, *, after: str, plus_is_space: bool) -> ListedPage:
+def parse_page(document: bytes, *, after: str | None, plus_is_space: bool) -> ListedPage:
     """Parse a page that was asked for after the key `after`.
 
     Args:
+        after: None for a page in any order.
         plus_is_space: how the server encodes a space: `+`, as S3 does, or `%20`, as OSS does.
 
     Raises:
@@ -91,7 +108,8 @@ def parse_page(document: bytes, *, after: str, plus_is_space: bool) -> ListedPag
         page = _parse(document.decode(), plus_is_space=plus_is_space)
     except UnicodeDecodeError as error:
         raise BrokenPage(f"a key is not in UTF-8: {error}") from error
-    check_order(page.objects, after=after)
+    if after is not None:
+        check_order(page.objects, after=after)
     return page
 
 
@@ -126,7 +144,8 @@ def _parse(text: str, *, plus_is_space: bool) -> ListedPage:
     is_truncated = truncated[1] == "true"
     if is_truncated and not objects:
         raise BrokenPage("the page is empty although more are said to follow")
-    return ListedPage(objects, is_truncated)
+    token = _NEXT_TOKEN.search(text)
+    return ListedPage(objects, is_truncated, unescape(token[1]) if token else "")
 
 
 def _decoded(keys: Sequence[str], unquoted: Callable[..., str]) -> Sequence[str]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,7 +24,8 @@ from replication.stores.listing import Listable, Unlistable
 from replication.sweep import lifecycle, progress, recording, settling, slices, splitting
 from replication.sweep.comparing import CantCompare, Comparison, Sides
 from replication.sweep.looking import LOOKS_AT_ONCE
-from replication.sweep.merging import Range
+from replication.sweep.merging import Range, Unordered
+from replication.sweep.sorting import sorted_listing
 
 log = structlog.get_logger(__name__)
 
@@ -116,20 +117,15 @@ class Carrier:
             if slices.are_lanes_behind(sweep):
                 slices.release(held, seconds=slices.BEHIND_SECONDS)
                 return
-            comparison = Comparison(
-                Sides.of(sweep.rule),
-                Range(_prefix(sweep), held.cursor, held.until_key),
-                level=SweepLevel(sweep.level),
-                listers=listers,
-                lookers=lookers,
-            )
-            for batch in comparison.batches():
-                recorded = recording.record(held, batch)
-                if recorded.ends_at is not None:
-                    comparison.end_at(recorded.ends_at)
-                if not batch.is_last and not self._may_go_on(held, recorded):
-                    return
-            recording.end_slice(held)
+            compare = partial(self._compare_batches, held, listers=listers, lookers=lookers)
+            with ExitStack() as sorting:
+                sides = Sides.of(sweep.rule)
+                while (unordered := compare(sides)) is not None:
+                    log.info("sweep.sorting", rule=sweep.rule.name, why=str(unordered))
+                    listing = sorted_listing(
+                        unordered.side, prefix=_prefix(sweep), on_page=self._stop_if_told
+                    )
+                    sides = sides.listed_by(unordered.side, sorting.enter_context(listing))
         except slices.Lost:
             log.info("slice.lost", sweep=sweep.pk, slice=held.pk)
             slices.release(held)  # if it is still ours, its sweep was paused or ended
@@ -137,6 +133,38 @@ class Carrier:
             slices.fail(held, error, gives_up=self.gives_up)
         except CantCompare as error:
             slices.end_sweep(sweep.pk, SweepState.FAILED, error=str(error))
+
+    def _compare_batches(
+        self,
+        held: SweepSlice,
+        sides: Sides,
+        *,
+        listers: ThreadPoolExecutor,
+        lookers: ThreadPoolExecutor,
+    ) -> Unordered | None:
+        """Compare from the cursor on. Returns what says which side must be sorted first, if any."""
+        comparison = Comparison(
+            sides,
+            Range(_prefix(held.sweep), held.cursor, held.until_key),
+            level=SweepLevel(held.sweep.level),
+            listers=listers,
+            lookers=lookers,
+        )
+        try:
+            for batch in comparison.batches():
+                recorded = recording.record(held, batch)
+                if recorded.ends_at is not None:
+                    comparison.end_at(recorded.ends_at)
+                if not batch.is_last and not self._may_go_on(held, recorded):
+                    return None
+        except Unordered as unordered:
+            return unordered
+        recording.end_slice(held)
+        return None
+
+    def _stop_if_told(self) -> None:
+        if self.should_stop():
+            raise slices.Lost
 
     def _may_go_on(self, held: SweepSlice, recorded: recording.Recorded) -> bool:
         """Whether to read on, after the pause that the sweep's rate asks for."""

@@ -61,8 +61,8 @@ class LastJob(NamedTuple):
 
     def ended_since(self, moment: datetime) -> bool:
         """Whether the job was completed after this moment."""
-        is_completed = self.state == JobState.COMPLETED and self.finalized_at is not None
-        return is_completed and self.finalized_at >= moment
+        ended_at = self.finalized_at if self.state == JobState.COMPLETED else None
+        return ended_at is not None and ended_at >= moment
 
 
 def causes_of(

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from replication.models import ReplicationRule, SweepLevel
 from replication.stores.base import DestinationStore, SourceStore
 from replication.stores.factory import destination_store, source_store
-from replication.stores.listing import Listable, Unlistable
+from replication.stores.listing import Listable
 from replication.sweep import verify
 from replication.sweep.judging import Judgement, Proof, Verdict, judge
 from replication.sweep.looking import Looker
@@ -58,11 +58,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sides:
-    """The two buckets of a rule, which is loaded with its source and destination."""
+    """The two buckets of a rule, which is loaded with its source and destination.
+
+    A bucket that lists its keys in no order is listed by what sorts them in its place.
+    """
 
     rule: ReplicationRule
     source: SourceStore
     destination: DestinationStore
+    source_listing: Listable | None = None
+    destination_listing: Listable | None = None
 
     @classmethod
     def of(cls, rule: ReplicationRule) -> "Sides":
@@ -71,6 +76,12 @@ class Sides:
             ReplicationError: a store can't be opened.
         """
         return cls(rule, source_store(rule.source), destination_store(rule.destination))
+
+    def listed_by(self, side: Listable, listing: Listable) -> "Sides":
+        """The same sides, of which one is listed by another listing."""
+        if side is self.source:
+            return replace(self, source_listing=listing)
+        return replace(self, destination_listing=listing)
 
 
 class Comparison:
@@ -94,13 +105,14 @@ class Comparison:
         lookers: Executor,
     ) -> None:
         rule, source, destination = sides.rule, sides.source, sides.destination
-        if not isinstance(source, Listable) or not isinstance(destination, Listable):
+        ours, theirs = sides.source_listing or source, sides.destination_listing or destination
+        if not isinstance(ours, Listable) or not isinstance(theirs, Listable):
             raise CantCompare("A web server has no listing: compare a list of keys with `verify`.")
         self._after = span.after
         self._merge = Merge(
             rule,
-            source,
-            destination,
+            ours,
+            theirs,
             span,
             executor=listers,
             skips_equal=_skips_equal(rule, level),
@@ -115,24 +127,21 @@ class Comparison:
     def batches(self) -> Iterator[Batch]:
         """
         Raises:
-            CantCompare: a side can't be listed in the order of its keys.
+            Unordered: a side must be sorted first; see sweep/sorting.py.
             ReplicationError: a side refuses, or can't be reached.
         """
         batch, began = Batch(self._after), time.monotonic()
-        try:
-            for step in self._merge.steps():
-                self._judging.add(step, batch)
-                batch.is_last = self._merge.is_over
-                if (
-                    batch.is_last
-                    or batch.pages >= BATCH_PAGES
-                    or len(batch.judged) >= BATCH_KEYS
-                    or time.monotonic() - began >= BATCH_SECONDS
-                ):
-                    yield batch
-                    batch, began = Batch(batch.cursor), time.monotonic()
-        except Unlistable as error:
-            raise CantCompare(f"A listing can't be followed: {error}.") from error
+        for step in self._merge.steps():
+            self._judging.add(step, batch)
+            batch.is_last = self._merge.is_over
+            if (
+                batch.is_last
+                or batch.pages >= BATCH_PAGES
+                or len(batch.judged) >= BATCH_KEYS
+                or time.monotonic() - began >= BATCH_SECONDS
+            ):
+                yield batch
+                batch, began = Batch(batch.cursor), time.monotonic()
 
 
 def _skips_equal(rule: ReplicationRule, level: SweepLevel) -> Callable[[str], bool] | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from replication.mapping.keys import KeyPolicy, rewritten_prefix
 from replication.models import ReplicationRule
-from replication.stores.listing import Listable, ListedObject, ListedPage
+from replication.stores.listing import Listable, ListedObject, ListedPage, Unlistable
 
 MD5_LENGTH = 32
 
@@ -81,6 +81,14 @@ class KeyMap:
         return self.stripped + wanted_key[len(self.prefix) :]
 
 
+class Unordered(Exception):
+    """A side lists its keys in no order that can be followed."""
+
+    def __init__(self, side: Listable, why: str) -> None:
+        super().__init__(why)
+        self.side = side
+
+
 class _Side:
     """A listing that is read page by page; the next page is asked for while one is read."""
 
@@ -109,11 +117,15 @@ class _Side:
         """Read the next page, if this one is used up and more follow.
 
         Raises:
-            Unlistable, ReplicationError: see `list_page` of the stores.
+            Unordered: see there.
+            ReplicationError: see `list_page` of the stores.
         """
         if not self.is_exhausted or self._next is None:
             return
-        page = self._next.result()
+        try:
+            page = self._next.result()
+        except Unlistable as error:
+            raise Unordered(self._store, str(error)) from error
         self._pages += 1
         objects = page.objects
         is_last = not page.is_truncated
@@ -182,7 +194,8 @@ class Merge:
     def steps(self) -> Iterator[Step]:
         """
         Raises:
-            Unlistable, ReplicationError: see `list_page` of the stores.
+            Unordered: see there.
+            ReplicationError: see `list_page` of the stores.
         """
         while not self.is_over:
             yield self._step()

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from replication.mapping.keys import KeyPolicy, PlannedKey, plan_key
-from replication.models import DeletePolicy, ReplicationRule, SweepLevel
-from replication.sweep.comparing import Batch, Comparison, Sides
+from replication.models import DeletePolicy, ReplicationRule
+from replication.sweep.comparing import Batch, CantCompare, Comparison, Sides
 from replication.sweep.judging import Verdict
 from replication.sweep.looking import LOOKS_AT_ONCE
-from replication.sweep.merging import Range
+from replication.sweep.merging import Range, Unordered
 from replication.sweep.reporting import DOLLARS_PER_LIST, YUAN_PER_LIST
 
 DOLLARS_PER_GET = 0.0004 / 1000
@@ -48,16 +48,19 @@ def simulate(rule: ReplicationRule, *, prefix: str = "") -> Simulation:
     """
     simulation = Simulation()
     within = prefix if prefix.startswith(rule.source_prefix) else rule.source_prefix
-    with ThreadPoolExecutor(2, "listing") as listers, ThreadPoolExecutor(LOOKS_AT_ONCE) as lookers:
-        comparison = Comparison(
-            Sides.of(rule),
-            Range(within),
-            level=SweepLevel.LISTING,
-            listers=listers,
-            lookers=lookers,
-        )
-        for batch in comparison.batches():
-            _add(simulation, rule, batch)
+    with (
+        ThreadPoolExecutor(2, "listing") as listers,
+        ThreadPoolExecutor(LOOKS_AT_ONCE, "look") as lookers,
+    ):
+        comparison = Comparison(Sides.of(rule), Range(within), listers=listers, lookers=lookers)
+        try:
+            for batch in comparison.batches():
+                _add(simulation, rule, batch)
+        except Unordered as error:
+            raise CantCompare(
+                f"A bucket lists its keys in no order ({error}): save the rule without enabling "
+                "it, and compare with `manage.py reconcile`, which sorts them."
+            ) from error
     return simulation
 
 

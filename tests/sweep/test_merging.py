@@ -33,6 +33,9 @@ class Listing:
         check_order(page, after=after)
         return ListedPage(page, is_truncated=len(found) > limit)
 
+    def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
+        raise NotImplementedError
+
 
 def a_rule(**fields: str | bool) -> ReplicationRule:
     values = {"source_prefix": "", "destination_prefix": "", **fields}

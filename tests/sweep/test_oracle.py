@@ -85,12 +85,16 @@ def _server(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
     if request.param == "neutral":
         aws: AwsServer = request.getfixturevalue("aws")
         with Neutral() as neutral:
-            keys = {
-                "aws_access_key_id": aws.access_key_id,
-                "aws_secret_access_key": aws.secret_access_key,
-                "region_name": aws.region,
-            }
-            yield neutral.url, boto3.client("s3", endpoint_url=neutral.url, **keys)
+            yield (
+                neutral.url,
+                boto3.client(
+                    "s3",
+                    endpoint_url=neutral.url,
+                    aws_access_key_id=aws.access_key_id,
+                    aws_secret_access_key=aws.secret_access_key,
+                    region_name=aws.region,
+                ),
+            )
     else:
         server: AwsServer = request.getfixturevalue(request.param)
         yield server.endpoint_url, server.client("s3")

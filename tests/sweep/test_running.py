@@ -18,10 +18,12 @@ from replication.models import (
     TransferJob,
 )
 from replication.monitoring.status import read_status
+from replication.stores import listing
 from replication.stores.listing import ListedObject, ListedPage, Unlistable
 from replication.stores.s3.store import S3Store
 from replication.sweep import causes, comparing, lifecycle, recording, slices
 from replication.sweep.comparing import Batch
+from replication.sweep.sorting import sorted_listing
 from sandbox.oss import Fault
 from tests.support.road import Road, work
 from tests.support.sweeping import carry_on, later, scrub, settled
@@ -191,17 +193,43 @@ def test_a_side_that_is_away_delays_a_sweep_for_as_long_as_that_lasts(road: Road
     assert settled(scrub()).equal == 1
 
 
-def test_a_listing_without_order_ends_a_sweep(road: Road, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise Unlistable("out of order")
-
-    monkeypatch.setattr(S3Store, "list_page", refuse)
+def test_a_listing_without_order_is_sorted(
+    road: Road, monkeypatch: pytest.MonkeyPatch, three_a_page: None
+) -> None:
+    """Neither side has an order here, as directory buckets and some gateways have none."""
+    for number in range(10):
+        road.put(f"{number} é")
+    work()
+    put_unannounced(road, "lost")
+    road.replicas.delete_object("7 é")
+    entries = listing._entries
+    monkeypatch.setattr(listing, "_entries", lambda text: entries(text)[::-1])
     sweep = scrub()
-    assert (sweep.state, sweep.error) == (
-        "failed",
-        "A listing can't be followed: out of order.",
-    )
-    assert "sweep_failed" in {each.code for each in read_status().problems}
+    assert (sweep.state, sweep.equal, sweep.missing, sweep.ordered) == ("settling", 9, 2, 2)
+    assert set(sweep.findings.values_list("key", flat=True)) == {"lost", "7 é"}
+    work()
+    assert settled(sweep).findings.filter(state="mended").count() == 2
+
+
+def test_a_sorted_listing_is_in_the_order_of_bytes() -> None:
+    keys = ["b", "a", "\ue000", "\U0001f600", "\ufffd", "a\0", "a ", "中", "é"]
+
+    class Shuffled:
+        def list_page(self, **_: Any) -> ListedPage:
+            raise Unlistable("no order")
+
+        def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
+            at = int(token or 0)
+            page = [ListedObject(key, 1, "e", "", "") for key in keys[at : at + 2]]
+            return ListedPage(page, at + 2 < len(keys), str(at + 2))
+
+    with sorted_listing(Shuffled(), prefix="", on_page=lambda: None) as found:
+        assert [one.key for one in found.list_page(prefix="", after="").objects] == sorted(keys)
+        page = found.list_page(prefix="", after="a", limit=2)
+        assert ([one.key for one in page.objects], page.is_truncated) == (["a\0", "a "], True)
+        assert [one.key for one in found.list_page(prefix="a", after="").objects] == [
+            *("a", "a\0", "a ")
+        ]
 
 
 def test_denied_looks_are_told_and_do_not_stop_a_scrub(road: Road) -> None:

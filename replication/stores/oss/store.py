@@ -154,7 +154,13 @@ class OssStore:
             Unlistable: the keys are in no order that can be followed.
             ReplicationError: any other failure.
         """
-        parameters = query(prefix=prefix, after=after, limit=limit)
+        return self._list(query(prefix=prefix, after=after, limit=limit), after=after)
+
+    def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
+        """List objects in the server's own order; see stores/listing.py."""
+        return self._list(query(prefix=prefix, token=token), after=None)
+
+    def _list(self, parameters: dict[str, str], *, after: str | None) -> ListedPage:
         name = self._bucket.bucket_name
         document = _read(lambda: self._bucket._do("GET", name, "", params=parameters).read())
         try:

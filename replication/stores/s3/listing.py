@@ -13,14 +13,25 @@ from replication.stores.listing import (
 from replication.stores.s3.reads import S3Reads, is_directory_bucket
 
 
-def list_page(reads: S3Reads, *, prefix: str, after: str, limit: int) -> ListedPage:
-    """A page of the bucket. Raises what `S3Reads.get` raises, Unlistable and BrokenPage."""
-    document = reads.list_page(query(prefix=prefix, after=after, limit=limit))
-    return parse_page(document, after=after, plus_is_space=True)
+def list_page(
+    reads: S3Reads, *, prefix: str, after: str | None, limit: int, token: str
+) -> ListedPage:
+    """A page of the bucket; in any order if `after` is None.
+
+    Raises what `S3Reads.get` raises, Unlistable and BrokenPage.
+    """
+    asked = query(prefix=prefix, after=after or "", limit=limit, token=token)
+    return parse_page(reads.list_page(asked), after=after, plus_is_space=True)
 
 
 def list_page_by_boto3(
-    client: Any, place: dict[str, str], *, prefix: str, after: str, limit: int
+    client: Any,
+    place: dict[str, str],
+    *,
+    prefix: str,
+    after: str | None,
+    limit: int,
+    token: str,
 ) -> ListedPage:
     """A page of a bucket that our own requests can't reach: of an access point or another region.
 
@@ -28,10 +39,14 @@ def list_page_by_boto3(
         ClientError, BotoCoreError: S3 refused, or the request could not be sent.
         Unlistable: the keys are in no order that can be followed, as those of a directory bucket.
     """
-    if is_directory_bucket(place["Bucket"]):
+    is_directory = is_directory_bucket(place["Bucket"])
+    if is_directory and after is not None:
         raise Unlistable("a directory bucket lists its keys in no order")
+    # A directory bucket takes whole folders as a prefix only.
+    folder = prefix[: prefix.rfind("/") + 1] if is_directory else prefix
+    begin = {"ContinuationToken": token} if token else {"StartAfter": after} if after else {}
     # boto3 asks for URL-encoded keys by itself; it decodes them only if it asked.
-    answer = client.list_objects_v2(**place, Prefix=prefix, StartAfter=after, MaxKeys=limit)
+    answer = client.list_objects_v2(**place, Prefix=folder, MaxKeys=limit, **begin)
     objects = [
         ListedObject(
             found["Key"],
@@ -41,6 +56,8 @@ def list_page_by_boto3(
             found.get("StorageClass", ""),
         )
         for found in answer.get("Contents", [])
+        if found["Key"].startswith(prefix)
     ]
-    check_order(objects, after=after)
-    return ListedPage(objects, answer["IsTruncated"])
+    if after is not None:
+        check_order(objects, after=after)
+    return ListedPage(objects, answer["IsTruncated"], answer.get("NextContinuationToken", ""))

@@ -225,22 +225,25 @@ class S3Store:
             Unlistable: the keys are in no order that can be followed.
             ReplicationError: any other failure.
         """
+        return self._list(prefix=prefix, after=after, limit=limit, token="")
+
+    def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
+        """List objects in the server's own order; see stores/listing.py."""
+        return self._list(prefix=prefix, after=None, limit=PAGE_KEYS, token=token)
+
+    def _list(self, *, prefix: str, after: str | None, limit: int, token: str) -> ListedPage:
+        page: Any = {"prefix": prefix, "after": after, "limit": limit, "token": token}
         try:
             if not self._uses_boto3:
                 try:
-                    return list_page(self._reads, prefix=prefix, after=after, limit=limit)
+                    return list_page(self._reads, **page)
                 except ClientError as error:
                     self._follow_region(error)
             place = {"Bucket": self._bucket, **self._payer}
-            return run_blocking(
-                lambda: list_page_by_boto3(
-                    self._client, place, prefix=prefix, after=after, limit=limit
-                )
-            )
+            return run_blocking(lambda: list_page_by_boto3(self._client, place, **page))
         except BrokenPage as error:
-            raise ReplicationError(
-                ErrorCode.SOURCE_UNREACHABLE, f"ListObjectsV2: {error}"
-            ) from error
+            detail = f"ListObjectsV2: {error}"
+            raise ReplicationError(ErrorCode.SOURCE_UNREACHABLE, detail) from error
         except FAILURES as error:
             raise_translated(error)
 

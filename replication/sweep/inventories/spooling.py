@@ -14,18 +14,18 @@ COLUMNS = ("key", "size", "e_tag", "last_modified_date", "storage_class")
 
 
 def listed(store: Listable, *, prefix: str) -> Iterator[ListedObject]:
-    """All objects of the bucket with the prefix.
+    """All objects of the bucket with the prefix, in the server's own order.
 
     Raises:
-        Unlistable, ReplicationError: see `list_page` of the stores.
+        ReplicationError: see `list_page_in_any_order` of the stores.
     """
-    after = ""
+    token = ""
     while True:
-        page = store.list_page(prefix=prefix, after=after)
+        page = store.list_page_in_any_order(prefix=prefix, token=token)
         yield from page.objects
         if not page.is_truncated:
             return
-        after = page.objects[-1].key
+        token = page.next_token
 
 
 def spool(objects: Iterable[ListedObject], path: Path, *, bucket: str) -> Inventory:

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from replication.stores.listing import ListedObject, ListedPage
+from replication.stores.listing import ListedObject, ListedPage, Unlistable
 from replication.sweep.inventories.errors import InventoryError
 from replication.sweep.inventories.joining import DEFAULT_MEMORY, Comparison, compared
 from replication.sweep.inventories.manifests import (
@@ -150,10 +150,10 @@ def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
 
 
 class Pages:
-    """A bucket with a page for each ten keys."""
+    """A bucket with a page for each ten keys, in no order."""
 
     def __init__(self, entries: list[Entry]) -> None:
-        self._objects = sorted(
+        self._objects = list(
             ListedObject(
                 each.key,
                 each.size,
@@ -165,8 +165,12 @@ class Pages:
         )
 
     def list_page(self, *, prefix: str, after: str, limit: int = 10) -> ListedPage:
-        found = [one for one in self._objects if one.key > after and one.key.startswith(prefix)]
-        return ListedPage(found[:limit], is_truncated=len(found) > limit)
+        raise Unlistable("no order")
+
+    def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
+        found = [one for one in self._objects if one.key.startswith(prefix)]
+        end = int(token or 0) + 10
+        return ListedPage(found[end - 10 : end], end < len(found), str(end))
 
 
 @pytest.mark.parametrize("listed_side", ["source", "destination"])
