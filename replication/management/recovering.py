@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from replication.management.sweeping import DIFFERENT, EQUAL, UNKNOWN, finding_line, summary
 from replication.models import FindingState, Sweep, SweepFinding, SweepState
@@ -36,7 +36,8 @@ class Recovered:
             state=FindingState.CONFIRMED,
             verdict__in=[Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA],
         )
-        return left.exclude(cause__in=[Cause.OLDER, Cause.FOREIGN, Cause.KEPT]).order_by("key")
+        left = left.exclude(cause__in=[Cause.FOREIGN, Cause.KEPT])
+        return left.exclude(~Q(verdict=Verdict.EXTRA), cause=Cause.OLDER).order_by("key")
 
     @property
     def older(self) -> int:

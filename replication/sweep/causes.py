@@ -33,7 +33,7 @@ MEANING = {
     Cause.FAILED: "its last job failed",
     Cause.LOST: "no event told of its last change",
     Cause.CHANGED_SINCE: "the replica was changed after it was served",
-    Cause.OLDER: "it is older than the rule",
+    Cause.OLDER: "it is older than the rule, or than the history that is kept",
     Cause.KEPT: "the rule keeps the replicas of deleted objects",
     Cause.FOREIGN: "another program or another rule wrote it",
 }
