@@ -7,8 +7,11 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from replication.errors import ReplicationError
+from replication.jobs import aborting
 from replication.management.sweeping import DIFFERENT, EQUAL, UNKNOWN, finding_line, summary
 from replication.models import FindingState, Sweep, SweepFinding, SweepState
+from replication.operations import stale_uploads
 from replication.sweep import reporting
 from replication.sweep.causes import Cause
 from replication.sweep.judging import Verdict
@@ -21,6 +24,7 @@ class Recovered:
     """A recovery of a rule that has ended, or waits for a person; its sweep has the rule loaded."""
 
     sweep: Sweep
+    uploads: str  # what is to be said of unfinished uploads; empty if there are none
 
     @property
     def status(self) -> int:
@@ -54,6 +58,7 @@ class Recovered:
             "since": self.sweep.since.isoformat() if self.sweep.since else None,
             "mended": dict(self._mended()),
             "older_than_the_rule": self.older,
+            "uploads": self.uploads,
             "not_mended": [reporting.finding_as_json(one) for one in self.not_mended.iterator()],
         }
 
@@ -89,11 +94,41 @@ class Recovered:
             )
         elif sweep.error:
             yield f"  {sweep.error}"
+        if self.uploads:
+            yield f"  {self.uploads}"
         yield f"  {summary(sweep, reporting.open_differences(sweep))}"
 
     def _mended(self) -> Counter[str]:
         mended = self.sweep.findings.filter(state=FindingState.MENDED)
         return Counter(mended.values_list("verdict", flat=True))
+
+
+def unrecorded_uploads(sweep: Sweep, *, aborts: bool) -> str:
+    """What is to be said of unfinished uploads that the database has lost; with `aborts`, they are
+    left to the clusters to abort.
+    """
+    assert sweep.since is not None
+    rule = sweep.rule
+    try:
+        found = stale_uploads.unrecorded(rule, began_from=sweep.since, began_until=sweep.began_at)
+    except ReplicationError as error:
+        return (
+            f"Unfinished uploads in {rule.destination.bucket} could not be listed: {error} Their "
+            "parts are billed. Grant oss:ListMultipartUploads, or see docs/guides/restore.md."
+        )
+    if not found:
+        return ""
+    if aborts:
+        for one in found:
+            aborting.note(rule.destination, destination_key=one.key, upload_id=one.upload_id)
+        return (
+            f"{len(found):,} unfinished uploads are aborted within minutes: see Uploads to abort."
+        )
+    keys = ", ".join(repr(one.key) for one in found[:SHOWN])
+    return (
+        f"{len(found):,} unfinished uploads in {rule.destination.bucket} began since the backup, "
+        f"and are of no job; their parts are billed: {keys}. See docs/guides/restore.md."
+    )
 
 
 def _counted(numbers: dict[str, int]) -> str:

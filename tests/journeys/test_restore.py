@@ -17,6 +17,7 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
+from replication import jobs
 from replication.models import FindingState, Heartbeat, JobState, SweepFinding, TransferJob
 from sandbox.oss import Fault
 from sandbox.postgres_binaries import find_binaries
@@ -172,8 +173,9 @@ def test_after_a_restore_under_load_one_command_makes_both_buckets_equal_and_say
 
     with recover("--json", "--settle=2", f"--since={backed_up_at.isoformat()}") as command:
         ordered = TransferJob.objects.filter(key="lost/1", state=JobState.PENDING)
-        first = eventually(ordered.first)
-        assert (first.priority, first.pk > newest_id) == (15, True)
+        eventually(ordered.exists)
+        first = ordered.get()
+        assert (first.priority, first.pk > newest_id) == (jobs.PRIORITY_SWEEP_FIRST, True)
         with manage("qcluster", directory=tmp_path) as cluster:
             road.put("live", b"while the command works")
             eventually(lambda: road.replica("live") is not None, unless_ended=cluster)

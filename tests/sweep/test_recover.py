@@ -23,9 +23,11 @@ from replication.models import (
     SweepKind,
     SweepState,
     TransferJob,
+    UploadToAbort,
 )
 from replication.operations import recovery
 from replication.sweep import causes, lifecycle, recording
+from sandbox.oss import Fault
 from tests.support.lanes import lanes
 from tests.support.processes import eventually
 from tests.support.road import Road, work
@@ -174,6 +176,7 @@ def test_it_refuses_while_a_lane_runs_even_one_without_a_heartbeat(road: Road) -
 def test_it_goes_on_with_a_recovery_that_is_under_way(road: Road) -> None:
     recovery.start([road.rule], since=AN_HOUR_AGO, settle_seconds=0)
     with lanes():
+        eventually(recovery.where_clusters_run)
         _, said, status = recover()
     assert ("Going on with the recovery" in said, status) == (True, 0)
     assert Sweep.objects.count() == 1
@@ -201,6 +204,21 @@ def test_a_rule_that_cannot_be_compared_is_named_and_the_status_is_2(road: Road)
     Source.objects.update(kind=SourceKind.HTTP, bucket="", endpoint_url="http://example.com")
     _, said, status = recover()
     assert ("its source is a web server" in said, "verify" in said, status) == (True, True, 2)
+
+
+def test_unfinished_uploads_that_no_record_names_are_told_and_aborted_on_request(
+    road: Road,
+) -> None:
+    upload_id = road.replicas.init_multipart_upload("large").upload_id
+    printed, _, status = recover()
+    assert ("their parts are billed: 'large'" in printed, status) == (True, 0)
+    assert not UploadToAbort.objects.exists()
+    printed, _, _ = recover("--abort-uploads")
+    assert "1 unfinished uploads are aborted within minutes" in printed
+    assert UploadToAbort.objects.get().upload_id == upload_id
+    road.oss.add_fault(Fault(operation="ListMultipartUploads", status=403, code="AccessDenied"))
+    printed, _, _ = recover()
+    assert "Grant oss:ListMultipartUploads" in printed
 
 
 def test_a_database_that_knows_of_nothing_is_asked_for_the_time(road: Road) -> None:

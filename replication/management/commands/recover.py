@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from replication.cluster.database import why_not_ready
 from replication.cluster.loops import ALIVE_SECONDS
-from replication.management.recovering import Recovered
+from replication.management.recovering import Recovered, unrecorded_uploads
 from replication.management.rules import rule_named
 from replication.management.sweeping import DIFFERENT, EQUAL, STATUSES, UNKNOWN, progress_line
 from replication.models import ReplicationRule, Sweep, SweepKind, SweepState
@@ -57,6 +57,13 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="how long after a change a key is looked at once more (default: 900)",
         )
+        parser.add_argument(
+            "--abort-uploads",
+            action="store_true",
+            help="have unfinished uploads aborted that began since the backup where a rule writes, "
+            "and that the database does not name. Otherwise they are only counted. Only if no "
+            "other program uploads there",
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -83,7 +90,11 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self.stderr.write("\nThe clusters go on. Run `manage.py recover` again to watch.")
             sys.exit(UNKNOWN)
-        self._report(_latest(sweeps), left_out, is_json=options["json"])
+        found = [
+            Recovered(sweep, unrecorded_uploads(sweep, aborts=options["abort_uploads"]))
+            for sweep in _latest(sweeps)
+        ]
+        self._report(found, left_out, is_json=options["json"])
 
     def _await_no_cluster(self) -> None:
         """Wait until the last heartbeats of a cluster that was killed just now are old.
@@ -113,9 +124,9 @@ class Command(BaseCommand):
             settle_seconds=options["settle"],
         )
         self.stderr.write(
-            f"Comparing the buckets of {len(sweeps)} rules; changes since {since:%Y-%m-%d %H:%M:%S}"
-            " UTC are mended first. Start the clusters now: they copy what is found, and serve new "
-            "events meanwhile."
+            f"Rules to compare: {len(sweeps)}. Changes since {since:%Y-%m-%d %H:%M:%S} UTC are "
+            "mended first. Start the clusters now: they copy what is found, and serve new events "
+            "meanwhile."
         )
         return sweeps
 
@@ -131,12 +142,13 @@ class Command(BaseCommand):
                     self.stderr.write(f"{sweep.rule.name}: {progress_line(sweep)}")
 
         while _unended(sweeps):
-            Carrier(should_stop=lambda: not _unended(sweeps), gives_up=True, on_look=tell).run()
+            Carrier(should_stop=lambda: not _unended(sweeps), on_look=tell).run()
             tell()
             time.sleep(LOOK_SECONDS)
 
-    def _report(self, sweeps: Sequence[Sweep], left_out: dict[str, str], *, is_json: bool) -> None:
-        found = [Recovered(sweep) for sweep in sweeps]
+    def _report(
+        self, found: Sequence[Recovered], left_out: dict[str, str], *, is_json: bool
+    ) -> None:
         statuses = {one.status for one in found} | ({UNKNOWN} if left_out else set())
         status = max(statuses, default=EQUAL)
         if is_json:
@@ -168,7 +180,7 @@ def _unended(sweeps: Sequence[Sweep]) -> list[Sweep]:
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _still_run(hosts: Sequence[str]) -> str:
