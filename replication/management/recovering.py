@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 
 from replication.errors import ReplicationError
 from replication.jobs import aborting
-from replication.management.sweeping import DIFFERENT, EQUAL, UNKNOWN, finding_line, summary
+from replication.management.sweeping import DIFFERENT, EQUAL, UNKNOWN, finding_line
 from replication.models import FindingState, Sweep, SweepFinding, SweepState
 from replication.operations import stale_uploads
 from replication.sweep import reporting
@@ -67,36 +67,46 @@ class Recovered:
         sweep, name = self.sweep, self.sweep.rule.name
         lost, mended = reporting.lost_by(sweep), self._mended()
         yield (
-            f"Rule {name}: {lost['keys']:,} changes had been lost. Copied: "
-            f"{mended[Verdict.MISSING] + mended[Verdict.DIFFERENT]:,} objects; looked at, and "
-            f"deleted if the rule says so: {mended[Verdict.EXTRA]:,} replicas."
+            f"Rule {name}. Changes that had been lost: {lost['keys']:,}. Copied since: "
+            f"{mended[Verdict.MISSING] + mended[Verdict.DIFFERENT]:,}, deleted since: "
+            f"{mended[Verdict.EXTRA]:,}."
         )
         if lost["keys"]:
             by_hour = {hour: one["lost"] for hour, one in lost["by_hour"].items()}
             yield f"  changed at (UTC): {_counted(by_hour)}"
             yield f"  in: {_counted(lost['by_folder'])}"
         if left := self.not_mended.count():
-            yield f"  {left:,} keys still differ; look at **Failures** in the admin:"
+            yield f"  Keys that still differ: {left:,}"
             yield from (f"    {finding_line(one)}" for one in self.not_mended[:SHOWN])
             if left > SHOWN:
                 yield f"    ... all of them: `manage.py sweeps --findings {sweep.pk}`"
         if older := self.older:
             yield (
-                f"  {older:,} keys are older than the rule. If they are to be copied: `manage.py "
-                f"backfill {name}`"
+                f"  Keys that differ and are older than the rule: {older:,}. If they are to be "
+                f"copied: `manage.py backfill {name}`"
             )
         if sweep.unknown:
-            yield f"  {sweep.unknown:,} keys could not be compared."
+            yield f"  Keys that could not be compared: {sweep.unknown:,}"
         if sweep.state != SweepState.COMPLETED:
             yield (
                 f"  The comparison is {sweep.get_state_display()}: {sweep.error or sweep.waits_for}"
-                f" Then go on: `manage.py sweeps --resume {sweep.pk}`"
+                f" Once that is mended, go on: `manage.py sweeps --resume {sweep.pk}`"
             )
         elif sweep.error:
             yield f"  {sweep.error}"
         if self.uploads:
             yield f"  {self.uploads}"
-        yield f"  {summary(sweep, reporting.open_differences(sweep))}"
+        plausible = (
+            f" Plausible ones among the equal: {sweep.plausible:,}; `manage.py reconcile {name} "
+            "--level head` proves them."
+            if sweep.plausible
+            else ""
+        )
+        yield (
+            f"  Compared: {sweep.source_keys:,} keys at the source, {sweep.replica_keys:,} at the "
+            f"destination. Differences that are left: {reporting.open_differences(sweep):,}."
+            f"{plausible}"
+        )
 
     def _mended(self) -> Counter[str]:
         mended = self.sweep.findings.filter(state=FindingState.MENDED)
@@ -108,26 +118,24 @@ def unrecorded_uploads(sweep: Sweep, *, aborts: bool) -> str:
     left to the clusters to abort.
     """
     assert sweep.since is not None
-    rule = sweep.rule
+    rule, bucket = sweep.rule, sweep.rule.destination.bucket
     try:
         found = stale_uploads.unrecorded(rule, began_from=sweep.since, began_until=sweep.began_at)
     except ReplicationError as error:
         return (
-            f"Unfinished uploads in {rule.destination.bucket} could not be listed: {error} Their "
-            "parts are billed. Grant oss:ListMultipartUploads, or see docs/guides/restore.md."
+            f"Unfinished uploads in the bucket {bucket} could not be listed: {error} OSS bills "
+            "their parts. Grant oss:ListMultipartUploads, or see docs/guides/restore.md."
         )
     if not found:
         return ""
     if aborts:
         for one in found:
             aborting.note(rule.destination, destination_key=one.key, upload_id=one.upload_id)
-        return (
-            f"{len(found):,} unfinished uploads are aborted within minutes: see Uploads to abort."
-        )
+        return f"Unfinished uploads that are aborted within minutes: {len(found):,}"
     keys = ", ".join(repr(one.key) for one in found[:SHOWN])
     return (
-        f"{len(found):,} unfinished uploads in {rule.destination.bucket} began since the backup, "
-        f"and are of no job; their parts are billed: {keys}. See docs/guides/restore.md."
+        f"Unfinished uploads in the bucket {bucket} that began since the backup and are of no job; "
+        f"OSS bills their parts: {len(found):,} ({keys}). See docs/guides/restore.md."
     )
 
 

@@ -94,8 +94,7 @@ def test_what_the_database_lost_is_mended_and_told(mirroring: Road) -> None:
     lost_hour(mirroring)
     printed, said, status = recover()
     assert "Start the clusters now" in said
-    assert "3 changes had been lost. Copied: 2 objects" in printed
-    assert "deleted if the rule says so: 1 replicas" in printed
+    assert "Changes that had been lost: 3. Copied since: 2, deleted since: 1." in printed
     assert "in: b/ 2, a/ 1" in printed
     assert "deleted, unknown when 1" in printed
     assert status == 0
@@ -124,7 +123,7 @@ def test_replicas_of_deleted_objects_are_only_reported_on_request(mirroring: Roa
     lost_hour(mirroring)
     printed, _, status = recover("--keep-extras")
     assert (status, mirroring.replica("b/deleted")) == (1, b"content")
-    assert "1 keys still differ" in printed
+    assert "Keys that still differ: 1" in printed
     assert "extra      'b/deleted'" in printed
 
 
@@ -211,10 +210,10 @@ def test_unfinished_uploads_that_no_record_names_are_told_and_aborted_on_request
 ) -> None:
     upload_id = road.replicas.init_multipart_upload("large").upload_id
     printed, _, status = recover()
-    assert ("their parts are billed: 'large'" in printed, status) == (True, 0)
+    assert ("OSS bills their parts: 1 ('large')" in printed, status) == (True, 0)
     assert not UploadToAbort.objects.exists()
     printed, _, _ = recover("--abort-uploads")
-    assert "1 unfinished uploads are aborted within minutes" in printed
+    assert "Unfinished uploads that are aborted within minutes: 1" in printed
     assert UploadToAbort.objects.get().upload_id == upload_id
     road.oss.add_fault(Fault(operation="ListMultipartUploads", status=403, code="AccessDenied"))
     printed, _, _ = recover()
