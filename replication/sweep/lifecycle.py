@@ -8,8 +8,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Max, Q, QuerySet
 from django.db.models.functions import Now
 
+from replication.cluster import loops
 from replication.models import (
     UNENDED,
+    LoopKind,
     ReplicationRule,
     SourceKind,
     Sweep,
@@ -71,7 +73,13 @@ def _create(rule: ReplicationRule, **options: Any) -> Sweep:
     sweep.save()
     SweepSlice.objects.create(sweep=sweep)
     sweep.refresh_from_db()
+    _ask_for_a_sweeper()
     return sweep
+
+
+def _ask_for_a_sweeper() -> None:
+    """Have a cluster begin now, not within a minute."""
+    transaction.on_commit(lambda: loops.request(LoopKind.SWEEPER), robust=True)
 
 
 def restart_if_changed(sweep: Sweep) -> bool:
@@ -118,6 +126,7 @@ def resume(sweeps: QuerySet[Sweep]) -> int:
                             spent + budget if budget is not None and spent >= budget else budget
                         ),
                     )
+                _ask_for_a_sweeper()
             except IntegrityError:
                 continue  # a newer sweep of the rule is under way
     return resumed
