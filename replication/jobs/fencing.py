@@ -15,12 +15,14 @@ CLAIMS = 1_000_000
 def fence_off_claims() -> None:
     """Raise the tokens of all jobs and parts that can be claimed above those that were given out.
 
-    A running job is taken from its lane: it is tried again once its lease has ended.
+    No lane may run. A running job is taken from its lane of before, and rescued at once.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE replication_transferjob SET token = token + %s
+            UPDATE replication_transferjob
+            SET token = token + %s,
+                lease_expires_at = CASE WHEN state = 'running' THEN now() END
             WHERE state IN ('pending', 'running', 'failed')
             """,
             [CLAIMS],

@@ -29,7 +29,8 @@ class Recovered:
     @property
     def status(self) -> int:
         """The exit status of this rule alone."""
-        if self.sweep.state != SweepState.COMPLETED or self.sweep.unknown:
+        is_open = self.sweep.unknown or self.sweep.under_way
+        if self.sweep.state != SweepState.COMPLETED or is_open:
             return UNKNOWN
         return DIFFERENT if reporting.open_differences(self.sweep) else EQUAL
 
@@ -84,6 +85,11 @@ class Recovered:
             yield (
                 f"  Keys that differ and are older than the rule: {older:,}. If they are to be "
                 f"copied: `manage.py backfill {name}`"
+            )
+        if sweep.under_way:
+            yield (
+                f"  Keys that differ and whose job does not get through, or waits for a person: "
+                f"{sweep.under_way:,}. See /status/"
             )
         if sweep.unknown:
             yield f"  Keys that could not be compared: {sweep.unknown:,}"

@@ -59,9 +59,9 @@ def record(held: SweepSlice, batch: Batch) -> Recorded:
     counts = Counter(batch.counts)
     for one in differing:
         cause, _ = causes[one.pair.key]
-        if cause in NO_DIFFERENCE:
+        if _is_none(sweep, cause):
             recount(counts, one, to="kept" if cause is Cause.KEPT else "under_way")
-    found = [one for one in batch.judged if _is_finding(one, causes)]
+    found = [one for one in batch.judged if _is_finding(sweep, one, causes)]
     to_mend = {one.pair.key: one for one in found if is_mended(sweep, one, causes)}
     with transaction.atomic():
         ends_at, now = slices.advance(
@@ -144,11 +144,20 @@ def second_look_at(sweep: Sweep, one: Judgement, cause: Cause) -> datetime:
     return max(now, changed_at + settles_in)
 
 
-def _is_finding(one: Judgement, causes: Mapping[str, tuple[Cause, str]]) -> bool:
+def _is_none(sweep: Sweep, cause: Cause) -> bool:
+    """Whether the cause makes a difference none. A recovery waits for the jobs that it finds: of
+    the backup too, and it is to say whether both sides are equal in the end.
+    """
+    return cause in NO_DIFFERENCE and not (
+        sweep.kind == SweepKind.RECOVERY and cause is Cause.PENDING
+    )
+
+
+def _is_finding(sweep: Sweep, one: Judgement, causes: Mapping[str, tuple[Cause, str]]) -> bool:
     """Whether the key is a finding at all. PostgreSQL has no text with a NUL."""
     if "\0" in one.pair.key:
         return False
-    return one.verdict not in DIFFERENCES or causes[one.pair.key][0] not in NO_DIFFERENCE
+    return one.verdict not in DIFFERENCES or not _is_none(sweep, causes[one.pair.key][0])
 
 
 def _keep(

@@ -2,9 +2,12 @@
 
 import io
 import json
+import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -16,6 +19,7 @@ from replication.jobs.listener import NotifyListener
 from replication.management.commands import recover as command
 from replication.models import (
     JobOrigin,
+    JobState,
     ReplicationRule,
     Source,
     SourceKind,
@@ -29,6 +33,7 @@ from replication.operations import recovery
 from replication.sweep import causes, lifecycle, recording
 from sandbox.oss import Fault
 from tests.support.lanes import lanes
+from tests.support.pollers import poll_until_empty
 from tests.support.processes import eventually
 from tests.support.road import Road, work
 from tests.support.sweeping import carry_on
@@ -117,6 +122,24 @@ def test_the_json_has_the_report_of_each_rule(mirroring: Road) -> None:
         3,
     )
     assert rule["mended"] == {"different": 1, "missing": 1, "extra": 1}
+
+
+def test_a_job_that_ran_at_the_backup_is_tried_at_once_and_awaited(
+    road: Road, limits: Callable[..., None]
+) -> None:
+    limits(read_timeout_seconds=1, retry_base_seconds=0.01)  # its write may still land
+    road.put("a")
+    poll_until_empty(road.queue)
+    [ran] = jobs.claim(uuid4(), limit=1, lease_seconds=3600)
+    road.oss.add_fault(Fault(hold=True, method="PUT"))
+    release = threading.Timer(1.5, road.oss.clear_faults)
+    release.start()
+    printed, _, status = recover()
+    assert ("Changes that had been lost: 0." in printed, status) == (True, 0)
+    assert "Differences that are left: 0." in printed
+    assert TransferJob.objects.get(pk=ran.id).state == JobState.COMPLETED
+    assert road.replica("a") == b"content"
+    release.join()
 
 
 def test_replicas_of_deleted_objects_are_only_reported_on_request(mirroring: Road) -> None:
