@@ -15,6 +15,7 @@ from replication.operations import stale_uploads
 from replication.sweep import reporting
 from replication.sweep.causes import Cause
 from replication.sweep.judging import Verdict
+from replication.sweep.recording import MOST_FINDINGS
 
 SHOWN = 20  # keys that were not mended
 
@@ -76,6 +77,11 @@ class Recovered:
             by_hour = {hour: one["lost"] for hour, one in lost["by_hour"].items()}
             yield f"  changed at (UTC): {_counted(by_hour)}"
             yield f"  in: {_counted(lost['by_folder'])}"
+        if sweep.unkept_findings:
+            yield (
+                f"  Keys that differed beyond the first {MOST_FINDINGS:,}, and are not in these "
+                f"numbers: {sweep.unkept_findings:,}"
+            )
         if left := self.not_mended.count():
             yield f"  Keys that still differ: {left:,}"
             yield from (f"    {finding_line(one)}" for one in self.not_mended[:SHOWN])
