@@ -291,6 +291,11 @@ class Loop:
             return bool(cursor.fetchone()[0])
 
 
+def hosts_alive() -> set[str]:
+    """The hosts with a loop that has sent a heartbeat in the last ALIVE_SECONDS."""
+    return set(_alive().values_list("host", flat=True))
+
+
 def _alive() -> QuerySet[Heartbeat]:
     """The loops with a heartbeat in the last ALIVE_SECONDS."""
     return Heartbeat.objects.filter(beat_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS))

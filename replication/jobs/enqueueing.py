@@ -1,7 +1,7 @@
 """→ pending: a key that a rule must look at becomes a job, or joins the key's pending job."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from replication.models import JobOrigin
 # Fresh events go before keys that an operator asked to look at again.
 PRIORITY_EVENT = 0
 PRIORITY_BULK = 10
+PRIORITY_SWEEP_FIRST = 15  # keys of a sweep that go before its others
 PRIORITY_SWEEP = 20
 
 
@@ -127,8 +128,12 @@ def _merged(one: JobOrder, other: JobOrder) -> JobOrder:
     )
 
 
-def enqueue_if_idle(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> int:
+def enqueue_if_idle(
+    orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int, first: Collection[str] = ()
+) -> int:
     """Create a pending job for each key that has none, and wake the lanes. Returns how many.
+
+    The keys of `first` go before all others of sweeps.
 
     A key that has a pending job is left alone: it will be looked at, and must not be looked at
     sooner, more often or without a person's confirmation because somebody compared the buckets.
@@ -144,18 +149,26 @@ def enqueue_if_idle(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: 
                  source_etag, source_version_id, source_crc64, source_request_id,
                  destination_etag, destination_crc64, destination_request_id,
                  error_code, error_detail)
-            SELECT rule_id, key, 'pending', %s, %s, 0, %s,
+            SELECT rule_id, key, 'pending', %s, priority, 0, %s,
                    now(), now(), now(), false, false,
                    '', '', '', '', '', '', '', '', ''
-            FROM locked, json_to_recordset(%s) AS o (rule_id bigint, key text)
+            FROM locked, json_to_recordset(%s) AS o (rule_id bigint, key text, priority int)
             ON CONFLICT (rule_id, key) WHERE state = 'pending' DO NOTHING
             """,
             [
                 PENDING_LOCK,
                 origin,
-                priority,
                 settings.S3SYNC.max_attempts,
-                json.dumps([{"rule_id": rule_id, "key": key} for rule_id, key in ordered]),
+                json.dumps(
+                    [
+                        {
+                            "rule_id": rule_id,
+                            "key": key,
+                            "priority": PRIORITY_SWEEP_FIRST if key in first else priority,
+                        }
+                        for rule_id, key in ordered
+                    ]
+                ),
             ],
         )
         created = cursor.rowcount

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 from django.db.models.functions import Now
 
 from replication.errors import ErrorCode, ReplicationError
@@ -27,6 +27,7 @@ from replication.models import (
     MultipartUpload,
     ReplicationRule,
     TransferJob,
+    UploadPart,
 )
 from replication.stores.base import ObjectInfo, PartReceipt
 from replication.stores.checksums import SourceChecksum, source_checksum
@@ -130,6 +131,11 @@ def begin(
         )
     wake_lanes(PARTS)
     return upload
+
+
+def fence_off_claims(claims: int) -> None:
+    """Raise the tokens of all parts by so much, above those that a lost commit gave out."""
+    UploadPart.objects.update(attempt=F("attempt") + claims)
 
 
 def progress(upload_pks: Collection[int]) -> dict[int, Progress]:

@@ -15,6 +15,7 @@ class SweepKind(models.TextChoices):
     SCRUB = "scrub", _("scrub: find what no event told of")
     BACKFILL = "backfill", _("backfill: copy what was there before")
     RECONCILE = "reconcile", _("reconcile: compare, and mend on request")
+    RECOVERY = "recovery", _("recovery: mend what a restored database does not know of")
 
 
 class SweepLevel(models.TextChoices):
@@ -55,6 +56,7 @@ class Sweep(models.Model):
         _("level"), max_length=8, choices=SweepLevel, db_default=SweepLevel.LISTING
     )
     prefix = models.TextField(_("prefix"), db_default="", blank=True)
+    since = models.DateTimeField(_("changes since then are mended first"), null=True)
     mends = models.BooleanField(_("mends missing and different keys"), db_default=False)
     mends_extras = models.BooleanField(_("mends extra keys"), db_default=False)
     state = models.CharField(

@@ -1,18 +1,19 @@
 """Aborts multipart uploads that no job will complete: their parts cost money at OSS.
 
-Only uploads that our own tables name are aborted. Another program's upload is never looked for.
+Only uploads that our own tables name are aborted. OSS does not say whose an upload is, so what a
+restored database does not name is listed for a person, and aborted if that person says so.
 """
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from replication.cluster import loops
 from replication.errors import ErrorCode, ReplicationError, Scope
 from replication.jobs import aborting, uploads
-from replication.models import Destination, UploadToAbort
-from replication.stores.base import DestinationStore
+from replication.models import Destination, MultipartUpload, ReplicationRule, UploadToAbort
+from replication.stores.base import DestinationStore, UnfinishedUpload
 from replication.stores.factory import destination_store
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,28 @@ def give_up_stale() -> None:
     """Give up the uploads of keys that have had no job for a day; they are aborted when due."""
     if given_up := uploads.give_up_stale(older_than=STALE_AFTER):
         log.info("upload.given_up", uploads=given_up)
+
+
+def unrecorded(
+    rule: ReplicationRule, *, began_from: datetime, began_until: datetime
+) -> list[UnfinishedUpload]:
+    """The uploads where the rule writes that began in this time and that no table of ours names.
+
+    Raises:
+        ReplicationError: OSS does not list them.
+    """
+    at = rule.destination
+    listed = [
+        one
+        for one in destination_store(at).list_uploads(rule.destination_prefix)
+        if began_from <= one.began_at < began_until
+    ]
+    ids = [one.upload_id for one in listed]
+    recorded = {
+        *MultipartUpload.objects.filter(upload_id__in=ids).values_list("upload_id", flat=True),
+        *UploadToAbort.objects.filter(upload_id__in=ids).values_list("upload_id", flat=True),
+    }
+    return [one for one in listed if one.upload_id not in recorded]
 
 
 def abort_due(*, seconds: float) -> int:

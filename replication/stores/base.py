@@ -1,6 +1,6 @@
 """The protocols of sources and destinations that every kind of store implements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -223,6 +223,15 @@ class PartReceipt:
 
 
 @dataclass(frozen=True)
+class UnfinishedUpload:
+    """A multipart upload that the destination has, whoever began it."""
+
+    key: str
+    upload_id: str
+    began_at: datetime
+
+
+@dataclass(frozen=True)
 class ReplicaInfo:
     """What the destination says about an object; headers and metadata as in ObjectInfo."""
 
@@ -300,6 +309,13 @@ class DestinationStore(Protocol):
         """Discard an upload and its parts; no error if there is none.
 
         A part that is in flight may survive this: `list_parts` shows it; abort again.
+
+        Raises:
+            ReplicationError: the request failed.
+        """
+
+    def list_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """List the unfinished uploads of keys with this prefix, in the order of the keys.
 
         Raises:
             ReplicationError: the request failed.

@@ -77,7 +77,7 @@ class Sides:
         """
         return cls(rule, source_store(rule.source), destination_store(rule.destination))
 
-    def listed_by(self, side: Listable, listing: Listable) -> "Sides":
+    def listed_by(self, side: object, listing: Listable) -> "Sides":
         """The same sides, of which one is listed by another listing."""
         if side is self.source:
             return replace(self, source_listing=listing)

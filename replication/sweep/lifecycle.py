@@ -25,7 +25,10 @@ SCRUB_REQUESTS_PER_SECOND = 10.0  # to each side: ten million keys in 17 minutes
 GAVE_WAY = "It gave way to a sweep that a person asked for, and starts anew after that one."
 # What a sweep is to do, and a new one after an edit of its rule too.
 LIMITS = ("requests_per_second", "window_from", "window_until", "most_requests")
-OPTIONS = ("kind", "level", "prefix", "mends", "mends_extras", "settle_seconds", *LIMITS)
+OPTIONS = (
+    *("kind", "level", "prefix", "since", "mends", "mends_extras", "settle_seconds"),
+    *LIMITS,
+)
 
 
 class CantStart(Exception):
@@ -70,7 +73,7 @@ def check(rule: ReplicationRule, kind: SweepKind, *, prefix: str = "") -> None:
             f"The source of rule {rule.name} is a web server, which has no listing: compare a "
             "list of keys with `manage.py verify`."
         )
-    if kind == SweepKind.BACKFILL and not rule.enabled:
+    if kind in {SweepKind.BACKFILL, SweepKind.RECOVERY} and not rule.enabled:
         raise CantStart(f"Rule {rule.name} is disabled: enable it first.")
     within = rule.source_prefix
     if not (prefix.startswith(within) or within.startswith(prefix)):

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from django.db import connection
 
+from replication.jobs import PRIORITY_SWEEP_FIRST
 from replication.models import JobOrigin, JobState, Sweep, SweepState, TransferJob
 
 SAMPLE_SECONDS = 10
@@ -61,7 +62,9 @@ def progress_of(sweep: Sweep) -> Progress:
         rates[0],
         rates[1],
         _eta(sweep, total, share, [rate for rate in rates if rate]),
-        waiting_jobs=jobs.filter(state=JobState.PENDING, priority=20).count(),
+        waiting_jobs=jobs.filter(
+            state=JobState.PENDING, priority__gte=PRIORITY_SWEEP_FIRST
+        ).count(),
         running_jobs=jobs.filter(state=JobState.RUNNING).count(),
     )
 

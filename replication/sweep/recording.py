@@ -23,7 +23,7 @@ from replication.models import (
 from replication.sweep import slices
 from replication.sweep.causes import NO_DIFFERENCE, Cause, causes_of, changed
 from replication.sweep.comparing import Batch
-from replication.sweep.judging import DIFFERENCES, Judgement, Verdict
+from replication.sweep.judging import CLOCK_SKEW, DIFFERENCES, Judgement, Verdict
 
 MOST_FINDINGS = 100_000  # kept of a sweep; the counts are of all
 
@@ -32,6 +32,8 @@ _MENDED_BY_KIND = {
     SweepKind.SCRUB: {Cause.LOST, Cause.CHANGED_SINCE, Cause.FORGOTTEN},
     SweepKind.BACKFILL: {*Cause} - NO_DIFFERENCE - {Cause.FAILED},
     SweepKind.RECONCILE: {*Cause} - NO_DIFFERENCE,
+    # A restored database is no reason to copy what was in the bucket before the rule.
+    SweepKind.RECOVERY: {*Cause} - NO_DIFFERENCE - {Cause.OLDER},
 }
 
 
@@ -57,15 +59,15 @@ def record(held: SweepSlice, batch: Batch) -> Recorded:
     counts = Counter(batch.counts)
     for one in differing:
         cause, _ = causes[one.pair.key]
-        if cause in NO_DIFFERENCE:
+        if _is_none(sweep, cause):
             recount(counts, one, to="kept" if cause is Cause.KEPT else "under_way")
-    found = [one for one in batch.judged if _is_finding(one, causes)]
-    to_mend = {one.pair.key for one in found if is_mended(sweep, one, causes)}
+    found = [one for one in batch.judged if _is_finding(sweep, one, causes)]
+    to_mend = {one.pair.key: one for one in found if is_mended(sweep, one, causes)}
     with transaction.atomic():
         ends_at, now = slices.advance(
             held, cursor=batch.cursor, keys=counts["source_keys"], pages=batch.pages
         )
-        counts["ordered"] = order(sweep, to_mend)
+        counts["ordered"] = order_found(sweep, to_mend.values())
         counts.update(_keep(sweep, found, causes, to_mend))
         requests = counts["source_requests"] + counts["destination_requests"]
         wait_seconds = slices.count(sweep, counts, requests=requests)
@@ -108,12 +110,27 @@ def is_mended(sweep: Sweep, one: Judgement, causes: Mapping[str, tuple[Cause, st
     return cause in _MENDED_BY_KIND[SweepKind(sweep.kind)]
 
 
-def order(sweep: Sweep, keys: Collection[str]) -> int:
+def order_found(sweep: Sweep, found: Collection[Judgement]) -> int:
+    """Have these keys looked at by jobs, first those that changed since the time that the sweep
+    names. Returns how many jobs were made.
+    """
+    first = {one.pair.key for one in found if sweep.since and _is_changed(one, sweep.since)}
+    return order(sweep, {one.pair.key for one in found}, first=first)
+
+
+def _is_changed(one: Judgement, since: datetime) -> bool:
+    changed_at = changed(one)
+    return changed_at is not None and changed_at >= since - CLOCK_SKEW
+
+
+def order(sweep: Sweep, keys: Collection[str], *, first: Collection[str] = ()) -> int:
     """Have these keys looked at by jobs. Returns how many jobs were made."""
     if not keys:
         return 0
     orders = [JobOrder(sweep.rule_id, key) for key in keys]
-    return jobs.enqueue_if_idle(orders, origin=JobOrigin.SWEEP, priority=jobs.PRIORITY_SWEEP)
+    return jobs.enqueue_if_idle(
+        orders, origin=JobOrigin.SWEEP, priority=jobs.PRIORITY_SWEEP, first=first
+    )
 
 
 def second_look_at(sweep: Sweep, one: Judgement, cause: Cause) -> datetime:
@@ -127,11 +144,20 @@ def second_look_at(sweep: Sweep, one: Judgement, cause: Cause) -> datetime:
     return max(now, changed_at + settles_in)
 
 
-def _is_finding(one: Judgement, causes: Mapping[str, tuple[Cause, str]]) -> bool:
+def _is_none(sweep: Sweep, cause: Cause) -> bool:
+    """Whether the cause makes a difference none. A recovery waits for the jobs that it finds: of
+    the backup too, and it is to say whether both sides are equal in the end.
+    """
+    return cause in NO_DIFFERENCE and not (
+        sweep.kind == SweepKind.RECOVERY and cause is Cause.PENDING
+    )
+
+
+def _is_finding(sweep: Sweep, one: Judgement, causes: Mapping[str, tuple[Cause, str]]) -> bool:
     """Whether the key is a finding at all. PostgreSQL has no text with a NUL."""
     if "\0" in one.pair.key:
         return False
-    return one.verdict not in DIFFERENCES or causes[one.pair.key][0] not in NO_DIFFERENCE
+    return one.verdict not in DIFFERENCES or not _is_none(sweep, causes[one.pair.key][0])
 
 
 def _keep(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 
 from replication.models import (
     CompletedMinute,
@@ -15,6 +15,7 @@ from replication.models import (
     JobState,
     Sweep,
     SweepFinding,
+    SweepKind,
     SweepLevel,
     TransferJob,
 )
@@ -140,15 +141,18 @@ def lost_by(sweep: Sweep) -> dict[str, Any]:
     """The changes that no event told of, by hour and by first folder, the most first; beside each
     hour, how many jobs ended in it: an outage shows as a spike, a hole in a filter as a folder.
     """
-    lost = sweep.findings.filter(
-        cause=Cause.LOST, state__in=[FindingState.MENDED, FindingState.CONFIRMED]
-    )
+    is_lost = Q(cause=Cause.LOST, state__in=[FindingState.MENDED, FindingState.CONFIRMED])
+    if sweep.kind == SweepKind.RECOVERY:
+        # The records that tell a lost event from other causes may be lost as well.
+        is_lost |= Q(state=FindingState.MENDED)
+    lost = sweep.findings.filter(is_lost)
     hours, folders = Counter[str](), Counter[str]()
     for key, modified in lost.values_list("key", "source_modified").iterator():
         hours[f"{modified[:13]}:00" if modified else "deleted, unknown when"] += 1
         rest = key.removeprefix(sweep.rule.source_prefix)
         folders[sweep.rule.source_prefix + rest.split("/")[0] + "/" * ("/" in rest)] += 1
     return {
+        "keys": hours.total(),
         "by_hour": {
             hour: {"lost": number, "announced": _announced_in(sweep, hour)}
             for hour, number in sorted(hours.items())

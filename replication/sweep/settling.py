@@ -249,8 +249,10 @@ def _order_extras(sweep: Sweep) -> bool:
         return False
     with transaction.atomic():
         ordered = recording.order(sweep, keys)
-        Sweep.objects.filter(pk=sweep.pk).update(ordered=F("ordered") + ordered)
-        sweep.findings.filter(key__in=keys).update(
-            is_ordered=True, state=FindingState.SEEN, look_at=Now()
+        found = sweep.findings.filter(key__in=keys)
+        Sweep.objects.filter(pk=sweep.pk).update(
+            ordered=F("ordered") + ordered,
+            lost=F("lost") - found.filter(cause=Cause.LOST).count(),  # they are settled once more
         )
+        found.update(is_ordered=True, state=FindingState.SEEN, look_at=Now())
     return True

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet
 
 from replication.errors import MEANINGS, Disposition, ReplicationError
+from replication.jobs import PRIORITY_SWEEP_FIRST
 from replication.models import Sweep, SweepSlice, SweepState
 
 SPLIT_PAGES = 20  # of both sides, after which a slice is worth splitting
@@ -273,9 +274,9 @@ def pending_at_most(rule_id: int, limit: int) -> bool:
             SELECT count(*) FROM (
                 SELECT FROM replication_transferjob
                 WHERE rule_id = %s AND state = 'pending' AND delete_permit <> 'awaited'
-                  AND priority = 20
+                  AND priority >= %s
                 LIMIT %s) AS first
             """,
-            [rule_id, limit + 1],
+            [rule_id, PRIORITY_SWEEP_FIRST, limit + 1],
         )
         return bool(cursor.fetchone()[0] <= limit)

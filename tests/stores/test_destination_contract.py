@@ -4,6 +4,7 @@ import gzip
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -284,6 +285,21 @@ def test_a_completed_upload_is_gone(destination: OssStore) -> None:
         with failing(ErrorCode.UPLOAD_GONE):
             ask()
     assert read_back(destination) == b"content"
+
+
+def test_the_unfinished_uploads_of_a_prefix_are_listed_page_by_page(
+    destination: OssStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = ["p/a+b%20", "p/日本", "p/日本", "p/😀"]
+    begun = [(key, destination.create_upload(key, PLAIN)) for key in keys]
+    destination.create_upload("other", PLAIN)
+    whole = destination._bucket.list_multipart_uploads
+    monkeypatch.setattr(
+        destination._bucket, "list_multipart_uploads", partial(whole, max_uploads=2)
+    )
+    listed = list(destination.list_uploads("p/"))
+    assert [(one.key, one.upload_id) for one in listed] == sorted(begun)
+    assert abs(listed[0].began_at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 def test_an_aborted_upload_is_gone_and_can_be_aborted_again(destination: OssStore) -> None:

@@ -186,6 +186,20 @@ def test_what_differs_is_mended_by_jobs_below_the_priority_of_events(
     assert road.replica("missing") == road.replica("different") == b"content"
 
 
+def test_a_delete_that_no_event_told_of_is_counted_as_lost_once(
+    make_road: Callable[..., Road],
+) -> None:
+    road = make_road(delete_policy="mirror")
+    for key in ("kept", "deleted"):
+        road.put(key)
+    work()
+    road.s3.delete_object(Bucket=road.source.bucket, Key="deleted")
+    with lanes():
+        report, status = reconcile(road.rule, "--mend-extras")
+    assert (report["counts"]["lost"], report["counts"]["extra"], status) == (1, 1, 0)
+    assert road.replica("deleted") is None
+
+
 def test_a_waiting_job_is_left_as_it_is_and_its_key_is_no_difference(road: Road) -> None:
     road.put("a")
     work()

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 
 from replication.cluster.loops import ALIVE_SECONDS
 from replication.intake.signed_calls import lambda_heard_at
-from replication.jobs import PRIORITY_SWEEP, aborting
+from replication.jobs import PRIORITY_SWEEP_FIRST, aborting
 from replication.models import (
     Circuit,
     EventQueue,
@@ -213,7 +213,7 @@ def _read_rules() -> tuple[datetime, list[RuleNumbers]]:
             LEFT JOIN failed ON failed.rule_id = rule.id
             ORDER BY rule.name
             """,
-            [PRIORITY_SWEEP, RUNNING_LONG_SECONDS],
+            [PRIORITY_SWEEP_FIRST, RUNNING_LONG_SECONDS],
         )
         rows = cursor.fetchall()
     rules = []

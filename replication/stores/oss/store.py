@@ -1,7 +1,8 @@
 """Writes objects to OSS, and reads them back."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from replication.stores.base import (
     Receipt,
     ReplicaAttributes,
     ReplicaInfo,
+    UnfinishedUpload,
 )
 from replication.stores.credentials import AccessKey, access_key
 from replication.stores.listing import PAGE_KEYS, BrokenPage, ListedPage, parse_page, query
@@ -120,6 +122,16 @@ class OssStore:
         except ReplicationError as error:
             if error.code != ErrorCode.UPLOAD_GONE:
                 raise
+
+    def list_uploads(self, prefix: str) -> Iterator[UnfinishedUpload]:
+        """List unfinished uploads; see DestinationStore."""
+        page = None
+        while page is None or page.is_truncated:
+            after = (page.next_key_marker, page.next_upload_id_marker) if page else ("", "")
+            page = _read(partial(self._bucket.list_multipart_uploads, prefix, "", *after))
+            for one in page.upload_list:
+                began_at = datetime.fromtimestamp(one.initiation_date, UTC)
+                yield UnfinishedUpload(one.key, one.upload_id, began_at)
 
     def list_parts(self, key: str, upload_id: str) -> list[PartReceipt]:
         """List the parts of an upload; see DestinationStore."""

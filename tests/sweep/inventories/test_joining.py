@@ -153,7 +153,7 @@ class Pages:
     """A bucket with a page for each ten keys, in no order."""
 
     def __init__(self, entries: list[Entry]) -> None:
-        self._objects = list(
+        self._objects = [
             ListedObject(
                 each.key,
                 each.size,
@@ -162,7 +162,7 @@ class Pages:
                 each.storage_class,
             )
             for each in entries
-        )
+        ]
 
     def list_page(self, *, prefix: str, after: str, limit: int = 10) -> ListedPage:
         raise Unlistable("no order")
