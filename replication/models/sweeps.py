@@ -124,7 +124,7 @@ class Sweep(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} of rule {self.rule_id}"
+        return f"{self.kind} of {self.rule}"
 
     @property
     def differ(self) -> int:

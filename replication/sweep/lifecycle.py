@@ -22,10 +22,8 @@ from replication.models import (
 SCRUB_REQUESTS_PER_SECOND = 10.0  # to each side: ten million keys in 17 minutes
 GAVE_WAY = "It gave way to a sweep that a person asked for, and starts anew after that one."
 # What a sweep is to do, and a new one after an edit of its rule too.
-OPTIONS = (
-    *("kind", "level", "prefix", "mends", "mends_extras", "settle_seconds"),
-    *("requests_per_second", "window_from", "window_until", "most_requests"),
-)
+LIMITS = ("requests_per_second", "window_from", "window_until", "most_requests")
+OPTIONS = ("kind", "level", "prefix", "mends", "mends_extras", "settle_seconds", *LIMITS)
 
 
 class CantStart(Exception):
@@ -128,6 +126,16 @@ def cancel(sweeps: QuerySet[Sweep], *, why: str = "") -> int:
     return sweeps.filter(state__in=UNENDED).update(
         state=SweepState.CANCELLED, ended_at=Now(), waits_for="", error=why
     )
+
+
+def limit(sweeps: QuerySet[Sweep], **limits: Any) -> int:
+    """Change limits of sweeps that are not over, from the next batch on. Returns how many.
+
+    Args:
+        limits: of LIMITS; the others stay.
+    """
+    # A low rate may have put off the next request for minutes.
+    return sweeps.filter(state__in=UNENDED).update(**limits, paced_until=Now())
 
 
 def is_due() -> bool:
