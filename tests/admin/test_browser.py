@@ -15,6 +15,8 @@ from replication.models import (
     FailedJob,
     JobState,
     ReplicationRule,
+    Sweep,
+    SweepFinding,
     TransferJob,
 )
 from replication.operations import confirmations
@@ -58,6 +60,10 @@ def every_page(service: Service) -> list[str]:
         change_url("source", rule.source_id),
         change_url("destination", rule.destination_id),
         change_url("eventqueue", service.queue.pk),
+        *(change_url("sweep", sweep.pk) for sweep in Sweep.objects.all()),
+        *(change_url("sweepfinding", finding.pk) for finding in SweepFinding.objects.all()[:3]),
+        *(f"{list_url('sweepfinding')}?sweep={sweep.pk}" for sweep in Sweep.objects.all()),
+        reverse("admin:replication_replicationrule_sweep", args=[rule.pk]),
         reverse("admin:replication_replicationrule_look_again", args=[rule.pk]),
         reverse("admin:replication_replicationrule_confirm_deletes", args=[rule.pk]),
         reverse("admin:replication_replicationrule_delete", args=[rule.pk]),

@@ -36,7 +36,7 @@ MODELS: list[type[Model]] = [
     *(Group, Permission, Group.permissions.through),
 ]
 # Pages that only show something, or redirect to a page, whatever is posted to them.
-ONLY_SHOW = re.compile(r"_(changelist|history|proof|csv)$|failedjob_change$|^None$")
+ONLY_SHOW = re.compile(r"_(changelist|history|proof|report|csv)$|failedjob_change$|^None$")
 
 pytestmark = pytest.mark.django_db
 
@@ -118,7 +118,7 @@ def test_each_admin_action_works_for_an_operator_and_is_audited(story: None) -> 
             tried.add(action)
     assert tried == {
         *("retry", "cancel", "pause", "resume", "replay"),
-        *("delete_selected", "revoke", "send_test"),
+        *("delete_selected", "revoke", "send_test", "look_again"),
     }
 
 
