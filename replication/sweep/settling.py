@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from replication.errors import MEANINGS, ReplicationError
@@ -80,6 +80,14 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
         elif sweep.state == SweepState.SETTLING:
             _end_if_settled(sweep)
     return looked or (sweep_id is not None and chosen.exists())
+
+
+def is_due_soon(*, seconds: float) -> bool:
+    """Whether a second look is due within so many seconds, or a sweep waits for its jobs alone."""
+    chosen = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
+    seen = SweepFinding.objects.filter(sweep=OuterRef("pk"), state=FindingState.SEEN)
+    due = seen.filter(look_at__lt=Now() + timedelta(seconds=seconds))
+    return chosen.filter(Exists(due) | Q(state=SweepState.SETTLING) & ~Exists(seen)).exists()
 
 
 def _take_due(sweep: Sweep) -> list[SweepFinding]:
