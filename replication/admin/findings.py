@@ -62,7 +62,7 @@ class SweepFilter(admin.SimpleListFilter):
         known = {pk for pk, _label in self.lookup_choices}
         if self.value() not in known:
             return queryset.none()
-        return queryset.filter(sweep=int(self.value() or 0)).order_by("key")
+        return queryset.filter(sweep=int(self.value() or 0))
 
 
 class VerdictFilter(admin.SimpleListFilter):
@@ -114,7 +114,6 @@ class FindingAdmin(ReadOnlyAdmin):
     list_display = ("key_cell", "verdict", "why", "state_badge", "size", "replica", "sweep")
     list_filter = (SweepFilter, VerdictFilter, CauseFilter, "state")
     list_select_related = ("sweep__rule",)
-    ordering = ("-pk",)
     actions = (look_again,)
     search_fields = ("key",)  # see get_search_results
     search_help_text = gettext_lazy("Enter the beginning of a key.")
@@ -127,6 +126,9 @@ class FindingAdmin(ReadOnlyAdmin):
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("replication.operate_sweep")
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        return ("key",) if request.GET.get("sweep") else ("-pk",)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet, search_term: str

@@ -95,7 +95,7 @@ class StartForm(LimitsForm):
 
     class Meta(LimitsForm.Meta):
         fields = ("level", "prefix", "mends_extras", *LIMITS)  # type: ignore[assignment]
-        widgets = LimitsForm.Meta.widgets | {
+        widgets = LimitsForm.Meta.widgets | {  # type: ignore[assignment]
             "level": RADIOS,
             "prefix": forms.TextInput(attrs={"class": "vTextField", "spellcheck": "false"}),
         }

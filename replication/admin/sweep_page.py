@@ -216,8 +216,10 @@ def _live_lag(sweep: Sweep) -> tuple[float | None, float | None]:
 
 def _others(sweep: Sweep) -> list[tuple[str, int]]:
     """The counts of keys that are neither equal nor a difference."""
-    names = ("left_out", "refused", "archived", "unknown", "under_way", "kept", "foreign")
-    names += ("found_again", "unkept_findings")
+    names = [
+        *("left_out", "refused", "archived", "unknown", "under_way", "kept", "foreign"),
+        *("found_again", "unkept_findings"),
+    ]
     labels = {name: Sweep._meta.get_field(name).verbose_name for name in names}  # type: ignore[union-attr]
     return [(str(labels[name]), getattr(sweep, name)) for name in names if getattr(sweep, name)]
 

@@ -177,7 +177,7 @@ class SweepAdmin(ReadOnlyAdmin):
             text = _("The limits were changed. They hold from the next pages on.")
             _tell(request, done, text, otherwise=_("Nothing was changed: the sweep is over."))
         for name, errors in form.errors.items():
-            messages.error(request, f"{form.fields[name].label}: {' '.join(errors)}")
+            messages.error(request, f"{form.fields[name].label}: {' '.join(map(str, errors))}")
         return redirect("admin:replication_sweep_change", sweep_id)
 
     def _operable(self, request: HttpRequest, sweep_id: int) -> QuerySet[Sweep]:
