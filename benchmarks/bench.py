@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import peers, report
 from benchmarks.report import Row
-from benchmarks.rows import freshness, growth, intake, large, one_change, small
+from benchmarks.rows import freshness, growth, intake, large, one_change, small, sweeps
 from benchmarks.sitting import Sitting
 from sandbox.postgres_binaries import find_binaries
 
@@ -29,6 +29,12 @@ ROWS: dict[str, Callable[[Sitting], Row]] = {
     "freshness": freshness.measure,
     "intake": intake.measure,
     "growth": growth.measure,
+    "compare": sweeps.measure_compare,
+    "compare_wan": sweeps.measure_compare_wan,
+    "compare_large": sweeps.measure_growth,
+    "backfill": sweeps.measure_backfill,
+    "lost_change": sweeps.measure_lost_change,
+    "shared_sweep": sweeps.measure_shared,
 }
 
 

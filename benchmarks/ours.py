@@ -15,7 +15,8 @@ from typing import Any, Self
 import psycopg
 
 from benchmarks.idle import cpu_seconds
-from benchmarks.processes import Group
+from benchmarks.processes import Group, run_to_end
+from benchmarks.processes import Run as CommandRun
 from benchmarks.stand_ins import DESTINATION_BUCKET, SOURCE_BUCKET, Keys, Neutral
 from sandbox.bootstrap import REPOSITORY
 from sandbox.child import Child
@@ -66,6 +67,7 @@ class Installation:
                 "AWS_EC2_METADATA_DISABLED": "true",
                 "OSS_ACCESS_KEY_ID": "id",
                 "OSS_ACCESS_KEY_SECRET": "secret",
+                "S3SYNC_SCRUB_DAYS": "0",  # only what a row asks for is measured
             }
             manage("migrate", "--verbosity", "0", environment=self.environment)
             rules = json.dumps(_rules(source, destination, queue))
@@ -98,6 +100,25 @@ class Installation:
             # A stop waits for the long poll, up to 25 s. Nothing is in flight by now.
             process.stop(grace_seconds=1)
 
+    @contextmanager
+    def cluster_on(self, host: str) -> Iterator[None]:
+        """Run one `qcluster` of several, as on a host of this name."""
+        process = self.start("qcluster", {"S3SYNC_HOST": host})
+        try:
+            process.await_ready(
+                lambda: bool(
+                    self._one(
+                        "SELECT count(*) FROM replication_heartbeat WHERE pid IS NOT NULL "
+                        f"AND host = '{host}'"
+                    )[0]
+                ),
+                advice="See its log.",
+                timeout_seconds=60,
+            )
+            yield
+        finally:
+            process.stop(grace_seconds=1)
+
     def start(self, command: str, settings: dict[str, str]) -> Child:
         """Start `manage.py COMMAND` as a process."""
         return Child(
@@ -105,6 +126,16 @@ class Installation:
             log=self.postgres.directory / f"{command}.log",
             env={**self.environment, **settings},
             cwd=REPOSITORY,
+        )
+
+    def run(self, *arguments: str, timeout_seconds: float = 900) -> CommandRun:
+        """Run `manage.py ARGUMENTS` to its end, which must be a success."""
+        return run_to_end(
+            [sys.executable, REPOSITORY / "manage.py", *arguments],
+            name=arguments[0],
+            environment=self.environment,
+            log=self.postgres.directory / f"{arguments[0]}.log",
+            timeout_seconds=timeout_seconds,
         )
 
     def mark(self) -> None:

@@ -9,36 +9,22 @@ import ctypes
 import os
 import re
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import Run, run_to_end
 from benchmarks.stand_ins import DESTINATION_BUCKET, SOURCE_BUCKET, Neutral
 from sandbox.bootstrap import REPOSITORY
 
 IN_FLIGHT = 64
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 900
 
 _BIN = REPOSITORY / ".venv-bench" / "bin"
 _OSS_HOST = f"{DESTINATION_BUCKET}.oss-cn-hangzhou.aliyuncs.com"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNS = 0x00020000
 _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
-
-
-class PeerError(RuntimeError):
-    """A peer failed or was too slow; the message has the end of its output."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """The figures of one run of a peer, from its start to its end."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_bytes: int
 
 
 @dataclass(frozen=True)
@@ -54,36 +40,16 @@ class Peer:
         """Run it once.
 
         Raises:
-            PeerError: it failed, or did not finish in time.
+            ProgramError: it failed, or did not finish in time.
         """
-        with log.open("wb") as sink:
-            began = time.monotonic()
-            process = subprocess.Popen(
-                [*self.command, *flags],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                preexec_fn=self._in_namespace(),  # noqa: PLW1509  it only calls libc
-            )
-            limit = threading.Timer(TIMEOUT_SECONDS, process.kill)
-            limit.start()
-            try:
-                _, status, used = os.wait4(process.pid, 0)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
-            finally:
-                limit.cancel()
-            process.returncode = os.waitstatus_to_exitcode(status)
-            seconds = time.monotonic() - began
-        if process.returncode:
-            raise PeerError(
-                f"{self.name} exited with {process.returncode} after {seconds:.0f} s:\n"
-                f"{log.read_text(errors='replace')[-2000:]}"
-            )
-        return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+        return run_to_end(
+            [*self.command, *flags],
+            name=self.name,
+            environment=self.environment,
+            log=log,
+            timeout_seconds=TIMEOUT_SECONDS,
+            in_child=self._in_namespace(),
+        )
 
     def _in_namespace(self) -> Callable[[], None] | None:
         hosts = self.hosts

@@ -1,7 +1,10 @@
-"""Reads the CPU time and the peak memory of processes from /proc."""
+"""Measures the CPU time and the peak memory of processes."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,63 @@ class Usage:
     name: str
     cpu_seconds: float
     peak_bytes: int
+
+
+class ProgramError(RuntimeError):
+    """A program failed or was too slow; the message has the end of its output."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The figures of one run of a program, from its start to its end."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+
+
+def run_to_end(
+    command: Sequence[str | Path],
+    *,
+    name: str,
+    environment: dict[str, str],
+    log: Path,
+    timeout_seconds: float,
+    in_child: Callable[[], None] | None = None,
+) -> Run:
+    """Run a program once, with its output in the log.
+
+    Raises:
+        ProgramError: it failed, or did not finish in time.
+    """
+    with log.open("wb") as sink:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            preexec_fn=in_child,  # noqa: PLW1509  it only calls libc
+        )
+        limit = threading.Timer(timeout_seconds, process.kill)
+        limit.start()
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            limit.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.monotonic() - began
+    if process.returncode:
+        raise ProgramError(
+            f"{name} exited with {process.returncode} after {seconds:.0f} s:\n"
+            f"{log.read_text(errors='replace')[-2000:]}"
+        )
+    return Run(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
 class Group:

@@ -26,7 +26,10 @@ FIELDSETS: tuple[tuple[Any, Any], ...] = (
     (
         gettext_lazy("Which objects"),
         {
-            "fields": ("source", "source_prefix", "source_suffix", "include", "exclude"),
+            "fields": (
+                *("source", "source_prefix", "source_suffix", "include", "exclude"),
+                "backfill",
+            ),
             "description": gettext_lazy(
                 "Empty fields select every object of the source. A key must match every field that "
                 "you fill in. Upper and lower case matter; in prefix and suffix, spaces too."

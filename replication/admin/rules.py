@@ -94,7 +94,8 @@ class RuleAdmin(KeptForHistoryAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         is_new = not change or "enabled" in form.changed_data
-        if is_new and obj.enabled and may_start(request):
+        # A backfill that the rule asks for starts by itself.
+        if is_new and obj.enabled and not obj.backfill and may_start(request):
             # After the commit: no transaction waits for the network.
             transaction.on_commit(partial(offer_backfill, request, obj))
 

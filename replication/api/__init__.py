@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from ninja import NinjaAPI, Router
 
-from replication.api import dead_letters, events, jobs, rules
+from replication.api import dead_letters, events, jobs, rules, sweeps
 from replication.api.authentication import BearerToken
 from replication.api.limits import CallLimit
 from replication.api.refusals import Refused, add_error_handlers, refusals
@@ -23,6 +23,12 @@ router = Router(tags=["status"])
 def status(request: HttpRequest) -> Status:
     """Return the state of replication: the numbers, and the problems in words."""
     return read_status()
+
+
+ROUTERS = (
+    *(events.router, router, rules.router, sweeps.router),
+    *(jobs.router, dead_letters.router),
+)
 
 
 def _refuse_other_methods(router: Router) -> None:
@@ -54,7 +60,7 @@ def _make_api() -> NinjaAPI:
         docs_url=None,  # Swagger UI comes from a CDN, which our Content-Security-Policy forbids
     )
     add_error_handlers(api)
-    for each in (events.router, router, rules.router, jobs.router, dead_letters.router):
+    for each in ROUTERS:
         _refuse_other_methods(each)
         api.add_router("", each)
     return api

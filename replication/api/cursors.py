@@ -36,17 +36,18 @@ def read_cursor(text: str, *, has_time: bool) -> Cursor:
         at, row_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         cursor = Cursor(None if at is None else datetime.fromisoformat(at), row_id)
     except (ValueError, TypeError, binascii.Error, RecursionError):
-        raise _invalid() from None
+        raise invalid_cursor() from None
     is_id = type(cursor.id) is int and 0 <= cursor.id <= MAX_ID
     is_time = cursor.at is not None and cursor.at.tzinfo is not None
     if not is_id or is_time != has_time or (cursor.at is None) == has_time:
-        raise _invalid()
+        raise invalid_cursor()
     return cursor
 
 
-def _invalid() -> Refused:
+def invalid_cursor() -> Refused:
+    """The refusal of a cursor that is not from this list."""
     return Refused(
         422,
         "invalid_cursor",
-        "The cursor is not a next_cursor of this list with this state. Start without a cursor.",
+        "The cursor is not a next_cursor of this list and its filters. Start without a cursor.",
     )

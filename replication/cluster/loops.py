@@ -242,7 +242,8 @@ class Loop:
             return bool(cursor.rowcount)
 
     def beat_if_due(self, *, in_flight: int = 0) -> bool:
-        """Every BEAT_SECONDS: send a heartbeat, and revive the other kind if none of it is alive.
+        """Every BEAT_SECONDS: send a heartbeat, and revive the other kind if none of it is alive,
+        and a sweeper if one has died.
 
         Each call pats the watchdog. Returns whether a heartbeat was due.
         """
@@ -254,14 +255,18 @@ class Loop:
                 """
                 WITH beat AS (
                     UPDATE replication_heartbeat SET beat_at = now(), in_flight = %s WHERE id = %s)
-                SELECT DISTINCT kind FROM replication_heartbeat
-                WHERE beat_at > now() - make_interval(secs => %s)
+                SELECT array_agg(DISTINCT kind), EXISTS (
+                    SELECT FROM replication_sweepslice
+                    WHERE NOT is_done AND held_by <> '' AND held_until < now())
+                FROM replication_heartbeat WHERE beat_at > now() - make_interval(secs => %s)
                 """,
                 [in_flight, self.id, ALIVE_SECONDS],
             )
-            # The SELECT does not see the UPDATE of the same statement.
-            alive = {self.kind.value, *(kind for (kind,) in cursor.fetchall())}
-        _request_missing(alive)
+            kinds, has_orphaned_slice = cursor.fetchone()
+        # The SELECT does not see the UPDATE of the same statement.
+        _request_missing({self.kind.value, *(kinds or [])})
+        if has_orphaned_slice:  # its sweeper is dead
+            request(LoopKind.SWEEPER)
         self._last_beat = time.monotonic()
         return True
 

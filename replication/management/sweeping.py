@@ -100,9 +100,8 @@ def run(command: BaseCommand, kind: SweepKind, options: dict[str, Any], **more: 
         raise CommandError(str(error), returncode=UNKNOWN) from error
     if options["detach"]:
         command.stdout.write(
-            f"Sweep {sweep.pk} ({kind} of rule {rule.name}) begins within a minute, if a cluster "
-            f"runs. Follow it with `manage.py sweeps`, end it with `manage.py sweeps --cancel "
-            f"{sweep.pk}`."
+            f"Sweep {sweep.pk} ({kind} of rule {rule.name}) begins now, if a cluster runs. Follow "
+            f"it with `manage.py sweeps`, end it with `manage.py sweeps --cancel {sweep.pk}`."
         )
         return EQUAL
     gc.freeze()  # a garbage collection need not go through all of Django for each page

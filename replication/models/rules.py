@@ -1,5 +1,6 @@
 """Replication rules: which objects of a source are copied to a destination, and how."""
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -11,7 +12,7 @@ from replication.mapping.filters import key_filter
 from replication.mapping.keys import KeyPolicy
 from replication.mapping.metadata import MetadataPolicy
 from replication.mapping.tags import TagPolicy
-from replication.models.locations import Destination, Source
+from replication.models.locations import Destination, Source, SourceKind
 from replication.models.validators import NAME, validate_globs, validate_storage_classes
 
 
@@ -173,6 +174,15 @@ class ReplicationRule(models.Model):
         default=True,
         help_text=_("Events for a disabled rule are counted and dropped."),
     )
+    backfill = models.BooleanField(
+        _("copy what is there already"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Once: the first backfill of the rule starts by itself. Without it, only what changes "
+            "from now on is copied."
+        ),
+    )
     max_concurrency = models.PositiveIntegerField(
         _("maximum concurrent transfers"),
         null=True,
@@ -262,6 +272,13 @@ class ReplicationRule(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse a backfill from a web server: nothing lists what is there."""
+        super().clean()
+        if self.backfill and self.source_id is not None and self.source.kind == SourceKind.HTTP:
+            message = _("A web server can't be listed, so there is nothing to copy at once.")
+            raise ValidationError({"backfill": message})
 
     def matches(self, key: str) -> bool:
         """Whether the rule covers this key of its source."""

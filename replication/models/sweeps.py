@@ -1,5 +1,7 @@
 """Sweeps: comparisons of a rule's two buckets, in slices of the key range that clusters share."""
 
+from datetime import datetime
+
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -141,6 +143,9 @@ class SweepSlice(models.Model):
 
     id: int
     sweep_id: int
+    # Of a slice that is carried on: when the pages of the next batch were asked for at the earliest
+    # (one is asked for ahead), and those of the batch after it.
+    read_since: tuple[datetime, datetime]
     sweep = models.ForeignKey(Sweep, models.CASCADE, related_name="slices")
     after_key = models.TextField(db_default="", db_collation="C")
     until_key = models.TextField(null=True, db_collation="C")  # noqa: DJ001 - no key is the last

@@ -17,6 +17,7 @@ from replication.intake import signed_calls
 from replication.models import (
     DeadLetter,
     JobState,
+    SweepFinding,
     TransferAttempt,
     TransferJob,
 )
@@ -37,6 +38,7 @@ class Rows:
     failed_jobs: int = 0
     attempts: int = 0
     dead_letters: int = 0
+    findings: int = 0  # of sweeps
 
     def __add__(self, other: "Rows") -> "Rows":
         names = [field.name for field in fields(self)]
@@ -88,6 +90,7 @@ def count_due() -> Rows:
             TransferAttempt.objects.filter(job__in=jobs).count() for jobs in finished + failed
         ),
         dead_letters=_dead_letters().count(),
+        findings=_findings().count(),
     )
 
 
@@ -113,6 +116,13 @@ def _dead_letters() -> QuerySet[DeadLetter]:
     return DeadLetter.objects.filter(received_at__lt=_days_ago(settings.S3SYNC.keep_failures_days))
 
 
+def _findings() -> QuerySet[SweepFinding]:
+    """Those of sweeps that ended long ago; the sweeps themselves are few, and stay."""
+    return SweepFinding.objects.filter(
+        sweep__ended_at__lt=_days_ago(settings.S3SYNC.keep_jobs_days)
+    )
+
+
 def _days_ago(days: int) -> CombinedExpression:
     return Now() - timedelta(days=days)
 
@@ -131,6 +141,10 @@ def _batches() -> Iterator[Rows]:
     while letters == BATCH_ROWS:
         letters = _delete_letters()
         yield Rows(dead_letters=letters)
+    findings = BATCH_ROWS
+    while findings == BATCH_ROWS:
+        findings = _delete_findings()
+        yield Rows(findings=findings)
     signatures = BATCH_ROWS
     while signatures == BATCH_ROWS:
         signatures = signed_calls.delete_expired(limit=BATCH_ROWS)
@@ -161,6 +175,14 @@ def _delete_letters() -> int:
         letter_ids = _lock_batch(_dead_letters().order_by("received_at"))
         DeadLetter.objects.filter(id__in=letter_ids).delete()
     return len(letter_ids)
+
+
+def _delete_findings() -> int:
+    with transaction.atomic():
+        ids = list(_findings().values_list("id", flat=True)[:BATCH_ROWS])
+        if ids:
+            SweepFinding.objects.filter(id__in=ids).delete()
+    return len(ids)
 
 
 def _delete_minutes() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
+from django.conf import settings
 from django.db import connection
 
 from replication.errors import ReplicationError
@@ -29,7 +30,6 @@ log = structlog.get_logger(__name__)
 
 PLACES = 4  # slices at a time; listing waits for the network most of the time
 LOOK_SECONDS = 0.5  # how soon a free place notices a slice
-RENEW_SECONDS = 10.0
 NOT_SPLIT_SECONDS = 2.0  # before the same slice is asked again
 
 
@@ -71,7 +71,7 @@ class Carrier:
                         self._held[held.pk] = held
                     running.add(places.submit(carry, held))
                 may_get_more = len(running) < PLACES and self._ask_for_rest()
-                is_time = time.monotonic() - renewed_at > RENEW_SECONDS
+                is_time = time.monotonic() - renewed_at > settings.S3SYNC.lease_seconds / 6
                 if is_time:
                     slices.renew(self._all_held())
                     progress.sample()

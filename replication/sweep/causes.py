@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from django.conf import settings
 from django.db import connection
 
 from replication.models import DeletePolicy, JobOrigin, JobState, Outcome, ReplicationRule
@@ -23,6 +24,7 @@ class Cause(StrEnum):
     LOST = "lost"
     CHANGED_SINCE = "changed since"
     OLDER = "older"
+    FORGOTTEN = "forgotten"
     KEPT = "kept"
     FOREIGN = "foreign"
 
@@ -34,6 +36,7 @@ MEANING = {
     Cause.LOST: "no event told of its last change",
     Cause.CHANGED_SINCE: "the replica was changed after it was served",
     Cause.OLDER: "it is older than the rule",
+    Cause.FORGOTTEN: "its last change is older than the history of jobs that is kept",
     Cause.KEPT: "the rule keeps the replicas of deleted objects",
     Cause.FOREIGN: "another program or another rule wrote it",
 }
@@ -50,36 +53,62 @@ class LastJob(NamedTuple):
     source_etag: str
     error_code: str
     enqueued_at: datetime
+    finalized_at: datetime | None
 
     @property
     def is_unfinished(self) -> bool:
         return self.state in {JobState.PENDING, JobState.RUNNING}
 
+    def ended_since(self, moment: datetime | None) -> bool:
+        """Whether the job was completed after a moment, if there is one."""
+        if moment is None or self.finalized_at is None or self.state != JobState.COMPLETED:
+            return False
+        return self.finalized_at >= moment
 
-def causes_of(rule: ReplicationRule, found: Sequence[Judgement]) -> dict[str, tuple[Cause, str]]:
-    """The cause for each key that differs, and the error's code if its last job failed."""
+
+def causes_of(
+    rule: ReplicationRule, found: Sequence[Judgement], *, listed_since: datetime | None = None
+) -> dict[str, tuple[Cause, str]]:
+    """The cause for each key that differs, and the error's code if its last job failed.
+
+    Args:
+        listed_since: no page is older, by the database's clock; None if both sides were just looked
+            at. A job that ended later may have made equal what the page shows as different.
+    """
     jobs = last_jobs(rule, [one.pair.key for one in found])
-    now = datetime.now(UTC)
-    return {one.pair.key: _cause(rule, one, jobs.get(one.pair.key, []), now) for one in found}
+    return {
+        one.pair.key: _cause(rule, one, jobs.get(one.pair.key, []), listed_since) for one in found
+    }
 
 
 def _cause(
-    rule: ReplicationRule, found: Judgement, jobs: list[LastJob], now: datetime
+    rule: ReplicationRule, found: Judgement, jobs: list[LastJob], listed_since: datetime | None
 ) -> tuple[Cause, str]:
-    if any(job.is_unfinished for job in jobs):
+    if any(job.is_unfinished or job.ended_since(listed_since) for job in jobs):
         return Cause.PENDING, ""
     if found.verdict is Verdict.EXTRA and rule.delete_policy == DeletePolicy.KEEP:
         return Cause.KEPT, ""
     changed_at = changed(found)
-    if changed_at is not None and now - changed_at < GRACE:
+    if changed_at is not None and datetime.now(UTC) - changed_at < GRACE:
         return Cause.RECENT, ""
     if not jobs:
-        is_older = changed_at is None or changed_at < rule.created_at
-        return (Cause.OLDER if is_older else Cause.LOST), ""
+        return _cause_without_jobs(rule, changed_at), ""
     last = max(jobs, key=lambda job: job.enqueued_at)
     if last.state == JobState.FAILED and _was_after(last, changed_at):
         return Cause.FAILED, last.error_code
     return (Cause.CHANGED_SINCE if _has_served(last, found) else Cause.LOST), ""
+
+
+def _cause_without_jobs(rule: ReplicationRule, changed_at: datetime | None) -> Cause:
+    if changed_at is None or changed_at < rule.created_at:
+        return Cause.OLDER
+    return Cause.FORGOTTEN if _is_forgotten(changed_at) else Cause.LOST
+
+
+def _is_forgotten(changed_at: datetime) -> bool:
+    """Whether a job for the change would have been deleted from the history by now."""
+    days = settings.S3SYNC.keep_jobs_days
+    return changed_at < datetime.now(UTC) - timedelta(days=days) + GRACE
 
 
 def changed(found: Judgement) -> datetime | None:
@@ -117,7 +146,8 @@ def last_jobs(rule: ReplicationRule, keys: list[str]) -> dict[str, list[LastJob]
         cursor.execute(
             """
             SELECT DISTINCT ON (key, state, origin)
-                   key, state, origin, outcome, source_etag, error_code, enqueued_at
+                   key, state, origin, outcome, source_etag, error_code, enqueued_at,
+                   finalized_at
             FROM replication_transferjob WHERE rule_id = %s AND key = ANY(%s)
             ORDER BY key, state, origin, id DESC
             """,

@@ -1,19 +1,21 @@
 """Starts, pauses, resumes and ends sweeps, and says which scrub is due."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
+from replication.cluster import loops
 from replication.models import (
     UNENDED,
+    LoopKind,
     ReplicationRule,
     SourceKind,
     Sweep,
-    SweepFinding,
     SweepKind,
     SweepSlice,
     SweepState,
@@ -39,13 +41,7 @@ def start(rule: ReplicationRule, kind: SweepKind, **options: Any) -> Sweep:
     Raises:
         CantStart: another sweep of the rule is under way, or the rule can't be swept.
     """
-    if rule.source.kind != SourceKind.S3:
-        raise CantStart(
-            f"The source of rule {rule.name} is a web server, which has no listing: compare a "
-            "list of keys with `manage.py verify`."
-        )
-    if kind == SweepKind.BACKFILL and not rule.enabled:
-        raise CantStart(f"Rule {rule.name} is disabled: enable it first.")
+    check(rule, kind, prefix=options.get("prefix", ""))
     with transaction.atomic():
         if kind != SweepKind.SCRUB:
             cancel(Sweep.objects.filter(rule=rule, kind=SweepKind.SCRUB), why=GAVE_WAY)
@@ -63,13 +59,40 @@ def start(rule: ReplicationRule, kind: SweepKind, **options: Any) -> Sweep:
             ) from error
 
 
+def check(rule: ReplicationRule, kind: SweepKind, *, prefix: str = "") -> None:
+    """Refuse a sweep that could not start even if no other one were under way.
+
+    Raises:
+        CantStart: the rule can't be swept, or has no keys that begin with the prefix.
+    """
+    if rule.source.kind != SourceKind.S3:
+        raise CantStart(
+            f"The source of rule {rule.name} is a web server, which has no listing: compare a "
+            "list of keys with `manage.py verify`."
+        )
+    if kind == SweepKind.BACKFILL and not rule.enabled:
+        raise CantStart(f"Rule {rule.name} is disabled: enable it first.")
+    within = rule.source_prefix
+    if not (prefix.startswith(within) or within.startswith(prefix)):
+        raise CantStart(
+            f"Rule {rule.name} is for keys that begin with {within!r}, so none begins with "
+            f"{prefix!r}: name a prefix as keys have it in the source bucket."
+        )
+
+
 def _create(rule: ReplicationRule, **options: Any) -> Sweep:
     version = ReplicationRule.objects.values_list("version", flat=True).get(pk=rule.pk)
     sweep = Sweep(rule=rule, rule_version=version, **options)
     sweep.save()
     SweepSlice.objects.create(sweep=sweep)
     sweep.refresh_from_db()
+    _ask_for_a_sweeper()
     return sweep
+
+
+def _ask_for_a_sweeper() -> None:
+    """Have a cluster begin now, not within a minute."""
+    transaction.on_commit(lambda: loops.request(LoopKind.SWEEPER), robust=True)
 
 
 def restart_if_changed(sweep: Sweep) -> bool:
@@ -116,6 +139,7 @@ def resume(sweeps: QuerySet[Sweep]) -> int:
                             spent + budget if budget is not None and spent >= budget else budget
                         ),
                     )
+                _ask_for_a_sweeper()
             except IntegrityError:
                 continue  # a newer sweep of the rule is under way
     return resumed
@@ -139,9 +163,31 @@ def limit(sweeps: QuerySet[Sweep], **limits: Any) -> int:
 
 
 def is_due() -> bool:
-    """Whether a sweep can be carried on, or a scrub should start."""
+    """Whether a sweep can be carried on, or one should start by itself."""
     unended = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
-    return unended.exists() or bool(rules_to_scrub()[:1])
+    return unended.exists() or rules_to_backfill().exists() or bool(rules_to_scrub()[:1])
+
+
+def start_backfills() -> int:
+    """Start the backfills that rules ask for. Returns how many."""
+    started = 0
+    for rule in rules_to_backfill().select_related("source"):
+        with suppress(CantStart):  # somebody has just started another one, or disabled the rule
+            start(rule, SweepKind.BACKFILL, mends=True)
+            started += 1
+    return started
+
+
+def rules_to_backfill() -> QuerySet[ReplicationRule]:
+    """The rules that are to copy what was there before, and have never done so; without those that
+    a sweep compares now, other than a scrub, which gives way.
+    """
+    sweeps = Sweep.objects.filter(rule=OuterRef("pk"))
+    had_one = sweeps.filter(kind=SweepKind.BACKFILL)
+    other = sweeps.filter(state__in=UNENDED).exclude(kind=SweepKind.SCRUB)
+    return ReplicationRule.objects.filter(
+        ~Exists(had_one), ~Exists(other), backfill=True, enabled=True, source__kind=SourceKind.S3
+    )
 
 
 def start_scrub() -> Sweep | None:
@@ -178,10 +224,3 @@ def rules_to_scrub() -> QuerySet[ReplicationRule]:
         .select_related("source")
         .order_by(F("scrubbed_at").asc(nulls_first=True))
     )
-
-
-def prune(*, days: int) -> int:
-    """Delete the findings of sweeps that ended so long ago. Returns how many."""
-    old = SweepFinding.objects.filter(sweep__ended_at__lt=Now() - timedelta(days=days))
-    deleted, _ = old.delete()
-    return deleted

@@ -29,8 +29,8 @@ MOST_FINDINGS = 100_000  # kept of a sweep; the counts are of all
 
 _MENDED_BY_KIND = {
     # What a person has seen and left alone is not for a scrub to copy.
-    SweepKind.SCRUB: {Cause.LOST, Cause.CHANGED_SINCE},
-    SweepKind.BACKFILL: {Cause.OLDER, Cause.LOST, Cause.CHANGED_SINCE, Cause.RECENT},
+    SweepKind.SCRUB: {Cause.LOST, Cause.CHANGED_SINCE, Cause.FORGOTTEN},
+    SweepKind.BACKFILL: {*Cause} - NO_DIFFERENCE - {Cause.FAILED},
     SweepKind.RECONCILE: {*Cause} - NO_DIFFERENCE,
 }
 
@@ -52,7 +52,8 @@ def record(held: SweepSlice, batch: Batch) -> Recorded:
     """
     sweep = held.sweep
     differing = [one for one in batch.judged if one.verdict in DIFFERENCES]
-    causes = causes_of(sweep.rule, differing) if differing else {}
+    listed_since, next_since = held.read_since
+    causes = causes_of(sweep.rule, differing, listed_since=listed_since) if differing else {}
     counts = Counter(batch.counts)
     for one in differing:
         cause, _ = causes[one.pair.key]
@@ -61,14 +62,14 @@ def record(held: SweepSlice, batch: Batch) -> Recorded:
     found = [one for one in batch.judged if _is_finding(one, causes)]
     to_mend = {one.pair.key for one in found if is_mended(sweep, one, causes)}
     with transaction.atomic():
-        ends_at = slices.advance(
+        ends_at, now = slices.advance(
             held, cursor=batch.cursor, keys=counts["source_keys"], pages=batch.pages
         )
         counts["ordered"] = order(sweep, to_mend)
         counts.update(_keep(sweep, found, causes, to_mend))
         requests = counts["source_requests"] + counts["destination_requests"]
         pace = slices.count(sweep, counts, requests=requests)
-    held.cursor, held.failures = batch.cursor, 0
+    held.cursor, held.failures, held.read_since = batch.cursor, 0, (next_since, now)
     is_behind = bool(to_mend) and not slices.pending_at_most(sweep.rule_id, slices.MOST_PENDING)
     if is_behind:
         Sweep.objects.filter(pk=sweep.pk).update(waits_for=slices.WAITS_FOR_LANES)

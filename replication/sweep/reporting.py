@@ -23,6 +23,7 @@ from replication.sweep.causes import Cause
 FORMAT = "s3sync-sweep/1"
 # List prices of 2026, the standard classes. Egress is not in it.
 DOLLARS_PER_LIST = 0.005 / 1000
+KEPT_MINUTES_DAYS = 2  # see operations/retention.py
 YUAN_PER_LIST = 0.01 / 10_000
 
 CANT_SEE = {
@@ -48,6 +49,18 @@ CSV_FIELDS = (
 
 def as_json(sweep: Sweep) -> dict[str, Any]:
     """All of a sweep but its findings."""
+    return facts(sweep) | {
+        "is_equal": is_equal(sweep),
+        "slices": {
+            "done": sweep.slices.filter(is_done=True).count(),
+            "open": sweep.slices.filter(is_done=False).count(),
+        },
+        "lost": lost_by(sweep),
+    }
+
+
+def facts(sweep: Sweep) -> dict[str, Any]:
+    """What the row of a sweep tells by itself."""
     return {
         "format": FORMAT,
         "sweep": sweep.pk,
@@ -61,8 +74,12 @@ def as_json(sweep: Sweep) -> dict[str, Any]:
         "prefix": sweep.prefix,
         "mends": sweep.mends,
         "mends_extras": sweep.mends_extras,
+        "limits": {
+            "requests_per_second": sweep.requests_per_second,
+            "window": window(sweep),
+            "most_requests": sweep.most_requests,
+        },
         "state": sweep.state,
-        "is_equal": is_equal(sweep),
         "waits_for": sweep.waits_for,
         "error": sweep.error,
         "began_at": sweep.began_at.isoformat(),
@@ -77,12 +94,14 @@ def as_json(sweep: Sweep) -> dict[str, Any]:
             "throttled": sweep.throttles,
         },
         "cost": cost(sweep),
-        "slices": {
-            "done": sweep.slices.filter(is_done=True).count(),
-            "open": sweep.slices.filter(is_done=False).count(),
-        },
-        "lost": lost_by(sweep),
     }
+
+
+def window(sweep: Sweep) -> str | None:
+    """When the sweep may run, in UTC, such as 22:00-06:00; None: always."""
+    if sweep.window_from is None or sweep.window_until is None:
+        return None
+    return f"{sweep.window_from:%H:%M}-{sweep.window_until:%H:%M}"
 
 
 def is_equal(sweep: Sweep) -> bool | None:
@@ -136,12 +155,14 @@ def lost_by(sweep: Sweep) -> dict[str, Any]:
         .annotate(number=Count("pk"))
         .order_by("-number", "folder")
     )
-    announced = _announced_in(sweep, [hour for hour in by_hour if hour])
+    forgotten = datetime.now(UTC) - timedelta(days=KEPT_MINUTES_DAYS)
+    known = [hour for hour in by_hour if hour > f"{forgotten:%Y-%m-%dT%H}"]
+    announced = dict.fromkeys(known, 0) | _announced_in(sweep, known)
     return {
         "by_hour": {
             f"{hour}:00" if hour else "deleted, unknown when": {
                 "lost": number,
-                "announced": announced.get(hour, 0) if hour else None,
+                "announced": announced.get(hour),
             }
             for hour, number in sorted(by_hour.items(), key=lambda each: each[0] or "z")
         },

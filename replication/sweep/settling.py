@@ -64,7 +64,7 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
     chosen = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
     if sweep_id is not None:
         chosen = chosen.filter(pk=sweep_id)
-    looked = False
+    more_is_due = False
     for sweep in chosen.select_related("rule__source", "rule__destination").order_by("pk"):
         found = _take_due(sweep)
         if found:
@@ -76,10 +76,17 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
                 if gives_up and max(one.looks for one in found) >= MOST_ORDERS:
                     slices.end_sweep(sweep.pk, SweepState.FAILED, error=text)
                 continue
-            looked = True
-        elif sweep.state == SweepState.SETTLING:
-            _end_if_settled(sweep)
-    return looked or (sweep_id is not None and chosen.exists())
+            more_is_due = True
+        elif sweep.state == SweepState.SETTLING and not _end_if_settled(sweep):
+            more_is_due |= not _waits_long(sweep)
+    return more_is_due or (sweep_id is not None and chosen.exists())
+
+
+def _waits_long(sweep: Sweep) -> bool:
+    """Whether nothing is to be looked at again within a minute; the lanes may end any moment."""
+    seen = sweep.findings.filter(state=FindingState.SEEN)
+    in_a_minute = Now() + timedelta(seconds=LOOK_HOLDS_SECONDS)
+    return seen.exists() and not seen.filter(look_at__lt=in_a_minute).exists()
 
 
 def is_due_soon(*, seconds: float) -> bool:
@@ -207,17 +214,18 @@ class _Settling:
 # -- the end ---------------------------------------------------------------------------------------
 
 
-def _end_if_settled(sweep: Sweep) -> None:
-    """End the sweep if nothing is left to look at, and no job of it is left."""
+def _end_if_settled(sweep: Sweep) -> bool:
+    """End the sweep if nothing is left to look at, and no job of it is left. Returns whether."""
     if sweep.findings.filter(state=FindingState.SEEN).exists():
-        return
+        return False
     if sweep.mends and not slices.pending_at_most(sweep.rule_id, 0):
-        return
+        return False
     if sweep.mends_extras and _order_extras(sweep):
-        return
+        return False
     settled = Sweep.objects.filter(pk=sweep.pk, state=SweepState.SETTLING)
     if settled.update(state=SweepState.COMPLETED, ended_at=Now()):
         log.info("sweep.completed", rule=sweep.rule.name, kind=sweep.kind, sweep=sweep.pk)
+    return True
 
 
 def _order_extras(sweep: Sweep) -> bool:

@@ -5,6 +5,7 @@ dead. The sweep's row is locked last, so that workers of one sweep wait for each
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from django.conf import settings
@@ -15,7 +16,6 @@ from replication.errors import MEANINGS, Disposition, ReplicationError
 from replication.models import Sweep, SweepSlice, SweepState
 
 SPLIT_PAGES = 20  # of both sides, after which a slice is worth splitting
-HOLD_SECONDS = 60  # renewed while the slice is carried on
 RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the slice has failed
 
 # The queue must not grow with the bucket: listing waits while so many of its jobs are pending.
@@ -83,15 +83,21 @@ def hold_one(sweep_id: int | None = None) -> SweepSlice | None:
             SET token = token + 1, held_until = now() + make_interval(secs => %(hold)s),
                 held_by = %(host)s
             FROM free WHERE slice.id = free.id
-            RETURNING slice.id
+            RETURNING slice.id, clock_timestamp()
             """,  # noqa: S608 - made of constants
-            {"sweep": sweep_id, "hold": HOLD_SECONDS, "host": settings.S3SYNC.host_name},
+            {
+                "sweep": sweep_id,
+                "hold": settings.S3SYNC.lease_seconds,
+                "host": settings.S3SYNC.host_name,
+            },
         )
         row = cursor.fetchone()
     if row is None:
         return None
     with_rule = SweepSlice.objects.select_related("sweep__rule__source", "sweep__rule__destination")
-    return with_rule.get(pk=row[0])
+    found = with_rule.get(pk=row[0])
+    found.read_since = (row[1], row[1])
+    return found
 
 
 def renew(held: Sequence[SweepSlice]) -> None:
@@ -104,13 +110,13 @@ def renew(held: Sequence[SweepSlice]) -> None:
             FROM unnest(%s::bigint[], %s::int[]) AS mine (id, token)
             WHERE slice.id = mine.id AND slice.token = mine.token AND held_by <> ''
             """,
-            [HOLD_SECONDS, [one.pk for one in held], [one.token for one in held]],
+            [settings.S3SYNC.lease_seconds, [one.pk for one in held], [one.token for one in held]],
         )
 
 
-def advance(held: SweepSlice, *, cursor: str, keys: int, pages: int) -> str | None:
+def advance(held: SweepSlice, *, cursor: str, keys: int, pages: int) -> tuple[str | None, datetime]:
     """Move the cursor, in the caller's transaction. Returns where the slice ends from now on, if
-    another worker asked for its rest.
+    another worker asked for its rest, and the database's time.
 
     Raises:
         Lost: the slice is not ours any more.
@@ -129,7 +135,7 @@ def advance(held: SweepSlice, *, cursor: str, keys: int, pages: int) -> str | No
                 FOR UPDATE
             ) AS was
             WHERE slice.id = was.id
-            RETURNING was.is_split, was.split_at, was.until_key
+            RETURNING was.is_split, was.split_at, was.until_key, clock_timestamp()
             """,
             {
                 "cursor": cursor,
@@ -142,13 +148,13 @@ def advance(held: SweepSlice, *, cursor: str, keys: int, pages: int) -> str | No
         row = database.fetchone()
         if row is None:
             raise Lost
-        is_split, split_at, until_key = row
+        is_split, split_at, until_key, now = row
         if not is_split:
-            return None
+            return None, now
         SweepSlice.objects.create(
             sweep_id=held.sweep_id, after_key=split_at, cursor=split_at, until_key=until_key
         )
-        return str(split_at)
+        return str(split_at), now
 
 
 def splittable(sweep_id: int | None = None) -> QuerySet[SweepSlice]:

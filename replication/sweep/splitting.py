@@ -30,7 +30,7 @@ def find_split(
 
     def goes_on_behind(length: int) -> bool:
         after = cursor[:length] + _HIGHEST
-        if len(after.encode()) > MAX_START_AFTER_BYTES:
+        if after <= cursor or len(after.encode()) > MAX_START_AFTER_BYTES:
             return False
         page = source.list_page(prefix=prefix, after=after, limit=1)
         return any(until is None or one.key <= until for one in page.objects)

@@ -14,7 +14,8 @@ STAY_SECONDS = 20.0
 
 
 def run(loop: Loop, *, seconds: float) -> None:
-    """Start the scrub that is due, if any, and carry sweeps on, for up to so many seconds."""
+    """Start the sweeps that are due, and carry sweeps on, for up to so many seconds."""
+    lifecycle.start_backfills()
     lifecycle.start_scrub()
     ends_at = time.monotonic() + seconds
 

@@ -22,6 +22,7 @@ from replication.models import (
     Takes,
     TransferJob,
 )
+from replication.sweep import lifecycle
 from replication.tools.rules_file.sections import section_of
 from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url
 from tests.support.story import Service, make_job, make_story
@@ -166,6 +167,7 @@ def test_a_rule_is_added_with_every_field_of_its_form(
         encryption="KMS",
         kms_key_id="9468da86",
         max_concurrency="8",
+        backfill="on",
     )
     rule = ReplicationRule.objects.get(name="scans")
     assert (rule.include, rule.exclude) == ("**/*.jpg\n**/*.png\n", "tmp/**")
@@ -173,6 +175,13 @@ def test_a_rule_is_added_with_every_field_of_its_form(
     assert rule.storage_classes == "natural,\nGLACIER=IA"
     assert (rule.acl, rule.encryption, rule.kms_key_id) == ("private", "KMS", "9468da86")
     assert rule.max_concurrency == 8
+    assert list(lifecycle.rules_to_backfill()) == [rule]
+
+
+def test_a_web_server_has_no_backfill(operator_client: Client, service: Service) -> None:
+    Source.objects.update(kind="http", bucket="", endpoint_url="https://www.example.com")
+    page = add_rule(operator_client, service, destination_prefix="scans/", backfill="on")
+    assert "be listed, so there is nothing to copy at once." in page.content.decode()
 
 
 @pytest.mark.parametrize(

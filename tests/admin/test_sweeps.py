@@ -139,12 +139,15 @@ def test_lost_changes_are_shown_by_hour_and_folder(
     operator_client: Client, service: Service
 ) -> None:
     sweep = make_scrub(service.rule, odd_key="a")
+    hour = f"{timezone.now() - timedelta(hours=20):%Y-%m-%dT%H}"
     for number in range(3):
-        make_finding(sweep, f"photos/2025/{number}", modified="2026-11-29T23:59:00.000Z")
+        make_finding(sweep, f"photos/2025/{number}", modified=f"{hour}:59:00.000Z")
+    make_finding(sweep, "photos/2024/", modified="2024-11-29T23:59:00.000Z")  # nobody knows now
     make_finding(sweep, "photos/gone", Verdict.EXTRA)
     context = operator_client.get(change_url("sweep", sweep.pk)).context
     hours = {each["hour"]: (each["lost"], each["announced"]) for each in context["lost_hours"]}
-    assert hours["2026-11-29 23:00"] == (3, 0)
+    assert hours[hour.replace("T", " ") + ":00"] == (3, 0)
+    assert hours["2024-11-29 23:00"] == (1, None)
     assert hours["deleted, unknown when"] == (1, None)
     assert dict(context["lost_folders"])["photos/2025/"] == 3
     assert dict(context["lost_folders"])["photos/gone"] == 1

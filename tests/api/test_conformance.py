@@ -25,7 +25,17 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from replication.models import DeadLetter, JobState, ReplicationRule, TransferJob
+from replication.models import (
+    DeadLetter,
+    JobState,
+    ReplicationRule,
+    Sweep,
+    SweepFinding,
+    SweepKind,
+    SweepState,
+    TransferJob,
+)
+from replication.sweep import lifecycle
 from tests.support.story import make_story
 
 CHECKS: list[Any] = [
@@ -45,6 +55,8 @@ def test_the_api_answers_as_its_description_says(live_server: LiveServer) -> Non
     # No key that is made up would begin with a prefix.
     ReplicationRule.objects.filter(name="photos").update(source_prefix="")
     job = TransferJob.objects.filter(state=JobState.FAILED).latest("pk")
+    sweep = lifecycle.start(service.other_rule, SweepKind.RECONCILE)
+    SweepFinding.objects.create(sweep=sweep, key="a", verdict="missing", cause="lost")
 
     def known_values(*, is_failed: bool) -> dict[str, Any]:
         """Names and ids of rows that exist; the job is failed or pending."""
@@ -54,7 +66,12 @@ def test_the_api_answers_as_its_description_says(live_server: LiveServer) -> Non
         letter, _ = DeadLetter.objects.get_or_create(
             message_id="again", queue=service.queue, defaults={"body": "?", "received_at": Now()}
         )
-        return {"name": "photos", "job_id": job.pk, "letter_id": letter.pk}
+        # A rule without a sweep can start one; the sweep of another rule is paused, or runs.
+        Sweep.objects.filter(rule__name="photos").update(state=SweepState.CANCELLED)
+        sweep_state = SweepState.PAUSED if is_failed else SweepState.RUNNING
+        Sweep.objects.filter(pk=sweep.pk).update(state=sweep_state)
+        names = {"name": "photos", "job_id": job.pk, "letter_id": letter.pk}
+        return names | {"sweep_id": sweep.pk}
 
     reached: dict[str, set[int]] = defaultdict(set)
     token = settings.S3SYNC.api_tokens[0]

@@ -28,6 +28,8 @@ from replication.models import (
     JobState,
     Outcome,
     ReplicationRule,
+    Sweep,
+    SweepFinding,
     TransferAttempt,
     TransferJob,
 )
@@ -183,9 +185,9 @@ def test_each_transaction_deletes_one_batch_at_most(
     deletes = [sql for sql in statements if "DELETE FROM replication_transferjob" in sql]
     sizes = [len(re.findall(r"\d+", sql.partition("'{")[2].partition("}'")[0])) for sql in deletes]
     assert sizes == [10, 10, 5]
-    # The four other transactions fold the minutes, and look for dropped jobs, failed jobs and dead
-    # letters; they delete nothing.
-    assert statements.count("BEGIN") == statements.count("COMMIT") == len(deletes) + 4
+    # The five other transactions fold the minutes, and look for dropped jobs, failed jobs, dead
+    # letters and findings; they delete nothing.
+    assert statements.count("BEGIN") == statements.count("COMMIT") == len(deletes) + 5
     assert not any("'{}'" in sql for sql in statements)
 
 
@@ -375,3 +377,19 @@ def test_migrating_schedules_pruning_and_migrating_back_unschedules_it(
         eventually(lambda: old.id not in left(), unless_ended=cluster)
     schedule.refresh_from_db()
     assert schedule.next_run > datetime.now(UTC) + timedelta(minutes=50)
+
+
+def test_findings_of_old_sweeps_go_and_the_sweeps_stay(
+    rule: ReplicationRule, batches_of_10: None
+) -> None:
+    now = datetime.now(UTC)
+    for state, ended_at in (("completed", now - LONG_AGO), ("failed", now), ("settling", None)):
+        sweep = Sweep.objects.create(
+            rule=rule, kind="scrub", rule_version=1, state=state, ended_at=ended_at
+        )
+        SweepFinding.objects.bulk_create(
+            [SweepFinding(sweep=sweep, key=f"{number}", verdict="missing") for number in range(25)]
+        )
+    assert count_due() == Rows(findings=25)
+    assert prune(seconds=60).rows == Rows(findings=25)
+    assert (Sweep.objects.count(), SweepFinding.objects.count()) == (3, 50)

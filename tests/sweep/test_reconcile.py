@@ -222,6 +222,17 @@ def test_a_change_that_no_event_told_of_is_told_from_others(road: Road) -> None:
     )
 
 
+def test_a_change_of_before_the_history_is_not_called_lost(
+    road: Road, limits: Callable[..., None]
+) -> None:
+    limits(keep_jobs_days=0)
+    ReplicationRule.objects.update(created_at=Now() - timedelta(days=1))
+    road.put("a")
+    report, _ = reconcile(road.rule)
+    assert [(one["key"], one["cause"]) for one in report["findings"]] == [("a", "forgotten")]
+    assert report["counts"]["lost"] == 0
+
+
 def test_a_plausible_copy_is_proved_by_its_provenance_at_the_level_head(road: Road) -> None:
     upload = road.s3.create_multipart_upload(Bucket=road.source.bucket, Key="parts")
     part = road.s3.upload_part(

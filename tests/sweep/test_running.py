@@ -94,6 +94,23 @@ def test_an_event_that_comes_late_is_no_lost_one(road: Road) -> None:
     assert "events_lost" not in {each.code for each in read_status().problems}
 
 
+def test_what_a_job_copies_between_the_listing_and_the_record_is_not_copied_again(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road.put("a")
+    record = recording.record
+
+    def after_the_event(held: SweepSlice, batch: Batch) -> recording.Recorded:
+        assert [one.verdict for one in batch.judged] == ["missing"]
+        work()
+        return record(held, batch)
+
+    monkeypatch.setattr(recording, "record", after_the_event)
+    sweep = scrub()
+    assert (sweep.state, sweep.under_way, sweep.ordered) == ("completed", 1, 0)
+    assert TransferJob.objects.count() == 1
+
+
 def test_a_scrub_leaves_alone_what_is_older_than_the_rule_and_a_backfill_copies_it(
     road: Road,
 ) -> None:
@@ -308,3 +325,15 @@ def _utc_time(moment: Any) -> Any:
     from django.db.models.functions import Cast
 
     return Cast(moment, TimeField())
+
+
+def test_a_prefix_outside_the_rule_starts_no_sweep_of_the_whole_rule(
+    make_road: Callable[..., Road],
+) -> None:
+    rule = make_road(source_prefix="p/").rule
+    with pytest.raises(lifecycle.CantStart, match="begin with 'p/', so none begins with 'q/'"):
+        lifecycle.start(rule, SweepKind.RECONCILE, prefix="q/", mends=True)
+    for prefix in ("", "p", "p/", "p/2026/"):
+        lifecycle.cancel(
+            Sweep.objects.filter(pk=lifecycle.start(rule, SweepKind.RECONCILE, prefix=prefix).pk)
+        )

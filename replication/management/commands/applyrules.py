@@ -66,6 +66,7 @@ def _read(name: str) -> str:
 
 def _report(applied: Applied) -> list[str]:
     lines = [_describe(change) for change in applied.changes]
+    lines += [f"starts    backfill of rule {name}" for name in applied.backfills]
     lines += [f"kept      {noun} {name}: not in the file" for noun, name in applied.absent]
     return lines or ["Neither the file nor the database has entries."]
 

@@ -1,11 +1,11 @@
-"""`manage.py reconcile RULE`: compares the two buckets of a rule, whole, and mends on request."""
+"""`manage.py reconcile RULE`: compares the two buckets of a rule, and mends on request."""
 
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from replication.management import sweeping
+from replication.management import key_lists, sweeping
 from replication.models import SweepKind
 
 
@@ -13,7 +13,8 @@ class Command(BaseCommand):
     help = (
         "Compares all keys of a rule by listing both buckets, and prints each difference with its "
         f"cause. {sweeping.STATUSES} A key is called different only after a second look, while no "
-        "job works on it. Clusters help with the work, and go on with it if this is stopped."
+        "job works on it. Clusters help with the work, and go on with it if this is stopped. With "
+        "--keys, looks at the keys of a list instead, without their help."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,7 +31,13 @@ class Command(BaseCommand):
             "rule deletes. Left to a person if they are more than 1 %% or the source is empty",
         )
 
+        key_lists.add_options(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["keys"] is not None:
+            sys.exit(key_lists.run(self, options))
+        if options["keys_format"] is not None:
+            raise CommandError("--keys-format needs --keys", returncode=sweeping.UNKNOWN)
         mends = {"mends": options["mend"] or options["mend_extras"]}
         mends["mends_extras"] = options["mend_extras"]
         sys.exit(sweeping.run(self, SweepKind.RECONCILE, options, **mends))

@@ -24,7 +24,6 @@ from replication.models import (
     LoopKind,
     NotificationTarget,
     Sweep,
-    SweepKind,
     SweepState,
 )
 from replication.models.collisions import Collision, find_collisions, read_rules
@@ -267,7 +266,7 @@ def _read_open_circuits(hosts: Iterable[HostStatus]) -> list[Circuit]:
 
 def _read_sweeps_to_tell() -> list[Sweep]:
     ended = Sweep.objects.filter(
-        kind=SweepKind.SCRUB,
+        prefix="",  # of the whole bucket
         state__in=[SweepState.COMPLETED, SweepState.FAILED],
         rule__enabled=True,
     )

@@ -30,7 +30,16 @@ def encode_key(key: str) -> str:
     return quote(key, safe="/")
 
 
-def read_keys(stream: BinaryIO, list_format: KeyListFormat, *, bucket: str = "") -> Iterator[str]:
+def format_of(name: str) -> KeyListFormat:
+    """The format of a file, by its name: CSV if it ends with .csv, else URL-encoded, which is what
+    `manage.py inventories` writes.
+    """
+    return KeyListFormat.CSV if name.lower().endswith(".csv") else KeyListFormat.URL
+
+
+def read_keys(
+    stream: BinaryIO, list_format: KeyListFormat, *, bucket: str = "", prefix: str = ""
+) -> Iterator[str]:
     """Yield the keys of a list, in constant memory. Empty lines are skipped.
 
     CSV is what Athena and S3 Batch Operations write: its keys are URL-encoded, and other columns
@@ -38,6 +47,7 @@ def read_keys(stream: BinaryIO, list_format: KeyListFormat, *, bucket: str = "")
 
     Args:
         bucket: refuse a line of CSV that names another bucket.
+        prefix: refuse a key that does not begin with it.
 
     Raises:
         KeyListError: a line is no key. The keys of the lines before it were yielded.
@@ -45,7 +55,7 @@ def read_keys(stream: BinaryIO, list_format: KeyListFormat, *, bucket: str = "")
     lines = _rows(stream, bucket) if list_format is KeyListFormat.CSV else _lines(stream)
     for number, text in lines:
         key = text if list_format is KeyListFormat.PLAIN else _decoded(text, number)
-        if problem := _problem(key):
+        if problem := _problem(key, prefix):
             raise KeyListError(f"line {number}: {problem}")
         yield key
 
@@ -102,11 +112,13 @@ def _decoded(text: str, number: int) -> str:
         raise KeyListError(f"line {number} is not UTF-8 once it is URL-decoded") from error
 
 
-def _problem(key: str) -> str:
+def _problem(key: str, prefix: str) -> str:
     if not key:
         return "the key is empty"
     if "\0" in key:
         return "the key has a NUL, which no job can have"
     if len(key.encode()) > MAX_KEY_BYTES:
         return f"the key is longer than {MAX_KEY_BYTES} bytes, so S3 can't have it"
+    if not key.startswith(prefix):
+        return f"the key {key!r} does not begin with {prefix!r}, so the rule is not for it"
     return ""

@@ -21,6 +21,7 @@ from replication.models.collisions import (
     lock_and_read_rules,
     read_rules,
 )
+from replication.sweep import lifecycle
 from replication.tools.rules_file.reading import Entry, Mistake, RulesFileError, read_entries
 from replication.tools.rules_file.sections import (
     DOMAINS,
@@ -58,10 +59,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Applied:
-    """The changes; `absent` has (noun, name) of each row that the file does not mention."""
+    """The changes; `absent` has (noun, name) of each row that the file does not mention, and
+    `backfills` the rules whose first backfill begins because of that.
+    """
 
     changes: list[Change]
     absent: list[tuple[str, str]]
+    backfills: list[str] = field(default_factory=list)
 
 
 def apply_rules(text: str, *, dry_run: bool = False) -> Applied:
@@ -80,7 +84,12 @@ def apply_rules(text: str, *, dry_run: bool = False) -> Applied:
             application.refuse_collisions(applied, before=rules_before)
         if application.mistakes:
             raise RulesFileError(application.mistakes)
+        rules_to_backfill = lifecycle.rules_to_backfill().order_by("name")
+        applied.backfills.extend(rules_to_backfill.values_list("name", flat=True))
         transaction.set_rollback(dry_run)
+    if not dry_run:
+        # After the commit: what can't start now, the cluster starts later.
+        lifecycle.start_backfills()
     return applied
 
 

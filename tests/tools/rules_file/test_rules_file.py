@@ -17,7 +17,10 @@ from replication.models import (
     ReplicationRule,
     Source,
     SourceDomain,
+    Sweep,
+    SweepKind,
 )
+from replication.sweep import lifecycle
 from replication.tools.rules_file import (
     MAX_FILE_BYTES,
     FieldChange,
@@ -396,6 +399,56 @@ def test_a_file_made_to_exhaust_memory_is_refused_quickly(text):
     assert mistakes(text)
 
 
+# -- a first backfill --------------------------------------------------------------------------
+
+
+WITHOUT_BACKFILL = EXAMPLE.replace("    backfill: true\n", "")
+
+
+def test_a_rule_that_asks_for_a_backfill_gets_one_and_never_a_second():
+    apply_rules(WITHOUT_BACKFILL)
+    assert not Sweep.objects.exists()
+    assert apply_rules(EXAMPLE, dry_run=True).backfills == ["documents"]
+    assert not Sweep.objects.exists()
+    assert apply_rules(EXAMPLE).backfills == ["documents"]
+    sweep = Sweep.objects.get()
+    assert (sweep.rule.name, sweep.kind, sweep.mends) == ("documents", SweepKind.BACKFILL, True)
+    assert apply_rules(EXAMPLE).backfills == []
+    lifecycle.cancel(Sweep.objects.all())
+    apply_rules(WITHOUT_BACKFILL)
+    apply_rules(EXAMPLE)
+    assert Sweep.objects.count() == 1
+
+
+def test_a_backfill_is_started_for_a_new_rule_and_survives_the_round_trip():
+    assert apply_rules(EXAMPLE).backfills == ["documents"]
+    exported = export_rules()
+    assert exported.count("    backfill: true\n") == 1
+    assert apply_rules(exported).backfills == []
+    assert ReplicationRule.objects.get(backfill=True).name == "documents"
+
+
+def test_a_backfill_that_can_not_start_yet_starts_later():
+    disabled = EXAMPLE.replace("backfill: true", "backfill: true\n    enabled: false")
+    assert apply_rules(disabled).backfills == []
+    assert not Sweep.objects.exists()
+    ReplicationRule.objects.filter(name="documents").update(enabled=True)
+    reconcile = lifecycle.start(ReplicationRule.objects.get(name="documents"), SweepKind.RECONCILE)
+    assert lifecycle.start_backfills() == 0
+    lifecycle.cancel(Sweep.objects.filter(pk=reconcile.pk))
+    assert lifecycle.start_backfills() == 1
+    assert lifecycle.start_backfills() == 0
+
+
+def test_a_web_server_has_no_backfill():
+    edited = EXAMPLE.replace("enabled: false", "backfill: true")
+    line = len(edited[: edited.rindex("backfill: true")].splitlines())
+    assert mistakes(edited) == [
+        f"{line}: rules[2].backfill: A web server can't be listed, so there is nothing to copy at "
+        "once."
+    ]
+
+
 # -- the round trip ----------------------------------------------------------------------------
 
 
@@ -646,3 +699,12 @@ queues:
     region: us-east-1
 """)
     assert found.startswith("4: queues[0].region: The queue's URL is in eu-west-1")
+
+
+def test_applyrules_says_which_backfill_starts(tmp_path: Path):
+    file = tmp_path / "rules.yaml"
+    file.write_text(EXAMPLE)
+    line = "starts    backfill of rule documents\n"
+    assert line in run("applyrules", str(file), "--dry-run")
+    assert line in run("applyrules", str(file))
+    assert line not in run("applyrules", str(file))

@@ -1,0 +1,33 @@
+"""A cluster starts the backfill that a rule asks for, once."""
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from replication.cluster import loops
+from replication.models import LoopKind, ReplicationRule, Sweep, SweepKind, TransferJob
+from replication.sweep import lifecycle, sweeper
+from tests.support.road import Road
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def sweep_once() -> None:
+    with loops.running(LoopKind.SWEEPER) as loop:
+        assert loop is not None
+        sweeper.run(loop, seconds=60)  # ends as soon as nothing is left to do
+
+
+def test_what_is_older_than_the_rule_is_copied_if_the_rule_asks_for_that(road: Road) -> None:
+    road.put("old")
+    ReplicationRule.objects.update(created_at=Now() + timedelta(minutes=5))
+    sweep_once()  # a scrub, which leaves it alone
+    assert not TransferJob.objects.exists()
+    ReplicationRule.objects.update(backfill=True)
+    assert lifecycle.is_due()
+    sweep_once()
+    assert TransferJob.objects.get().key == "old"
+    lifecycle.cancel(Sweep.objects.all())
+    sweep_once()
+    assert Sweep.objects.filter(kind=SweepKind.BACKFILL).count() == 1
