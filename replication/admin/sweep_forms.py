@@ -134,8 +134,8 @@ class StartForm(LimitsForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
-        if cleaned.get("mends_extras") and cleaned.get("purpose") == Purpose.COMPARE:
-            self.add_error("mends_extras", _("Choose to mend too: “Compare” only reports."))
+        if cleaned.get("mends_extras") and cleaned.get("purpose") != Purpose.MEND:
+            self.add_error("mends_extras", _("Only “Compare and mend” looks at extra keys."))
         return cleaned
 
     @property

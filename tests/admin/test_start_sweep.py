@@ -45,12 +45,11 @@ def errors_of(response: Any) -> dict[str, list[str]]:
 # -- the form --------------------------------------------------------------------------------------
 
 
-def test_a_backfill_is_started_with_all_its_options(
-    operator_client: Client, service: Service
-) -> None:
+def test_a_sweep_is_started_with_all_its_options(operator_client: Client, service: Service) -> None:
     response = start(
         operator_client,
         service.rule,
+        purpose="mend",
         level="head",
         prefix="photos/ 2026",
         mends_extras="on",
@@ -62,14 +61,26 @@ def test_a_backfill_is_started_with_all_its_options(
     sweep = Sweep.objects.get()
     assert response.redirect_chain == [(change_url("sweep", sweep.pk), 302)]
     assert (sweep.kind, sweep.level, sweep.prefix) == (
-        *(SweepKind.BACKFILL, SweepLevel.HEAD),
+        *(SweepKind.RECONCILE, SweepLevel.HEAD),
         "photos/ 2026",
     )
     assert (sweep.mends, sweep.mends_extras, sweep.settle_seconds) == (True, True, 120)
     assert (sweep.requests_per_second, sweep.most_requests) == (5.0, 1000)
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.affected) == (AuditAction.SWEEP_STARTED, 1)
-    assert entry.about.startswith("backfill of rule photos: level head, prefix photos/ 2026, mends")
+    assert entry.about.startswith(
+        "reconcile of rule photos: level head, prefix photos/ 2026, mends"
+    )
+
+
+def test_only_a_comparison_that_mends_looks_at_extra_keys(
+    operator_client: Client, service: Service
+) -> None:
+    for purpose in ("backfill", "compare"):
+        response = start(operator_client, service.rule, purpose=purpose, mends_extras="on")
+        assert errors_of(response) == {
+            "mends_extras": ["Only “Compare and mend” looks at extra keys."]
+        }
 
 
 @pytest.mark.parametrize(
@@ -210,12 +221,13 @@ def test_only_some_pages_are_counted(
     assert "At least 10 objects are in" in made(road.rule)
 
 
-def test_nothing_is_offered_for_an_empty_bucket_or_a_disabled_rule(
+def test_nothing_is_offered_where_nothing_is_or_is_copied_yet_or_a_backfill_starts_by_itself(
     road: Road, made: Callable[..., str]
 ) -> None:
     assert "already" not in made(road.rule)
     road.put("a")
     assert "already" not in made(road.rule, name="off", destination_prefix="off/", enabled=False)
+    assert "already" not in made(road.rule, name="own", destination_prefix="own/", backfill=True)
 
 
 @pytest.mark.django_db(transaction=True)
