@@ -1,9 +1,11 @@
 """Rules: the mapping from sources to destinations."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import Field, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -23,6 +25,7 @@ from replication.admin.confirm_deletes import (
 from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.look_again import look_again_view
 from replication.admin.rule_form import FIELDSETS, NOT_STRIPPED, RuleForm
+from replication.admin.start_sweep import may_start, offer_backfill, start_sweep_view
 from replication.mapping.filters import parse_globs
 from replication.models import ReplicationRule
 from replication.operations import actions
@@ -81,12 +84,25 @@ class RuleAdmin(KeptForHistoryAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        context = {"may_operate": self.has_operate_permission(request), **(extra_context or {})}
+        context = {
+            "may_operate": self.has_operate_permission(request),
+            "may_start_sweeps": may_start(request),
+            **(extra_context or {}),
+        }
         return super().change_view(request, object_id, form_url, context)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        is_new = not change or "enabled" in form.changed_data
+        # A backfill that the rule asks for starts by itself.
+        if is_new and obj.enabled and not obj.backfill and may_start(request):
+            # After the commit: no transaction waits for the network.
+            transaction.on_commit(partial(offer_backfill, request, obj))
 
     def get_urls(self) -> list[URLPattern]:
         pages: list[tuple[str, Callable[..., HttpResponseBase], str]] = [
             ("look-again/", look_again_view, "look_again"),
+            ("sweep/", start_sweep_view, "sweep"),
             ("confirm-deletes/", confirm_deletes_view, "confirm_deletes"),
             ("confirm-deletes/<str:token>/", confirmation_view, "confirmation"),
             ("held-deletes.csv", held_deletes_csv, "held_deletes_csv"),

@@ -171,8 +171,8 @@ class Carrier:
         if recorded.is_behind:
             slices.release(held, seconds=slices.BEHIND_SECONDS)
             return False
-        resume_at = time.monotonic() + recorded.wait_seconds
-        while not self.should_stop():
+        resume_at = time.monotonic() + recorded.pace.wait_seconds
+        while recorded.pace.is_in_window and not self.should_stop():
             if (rest := resume_at - time.monotonic()) <= 0:
                 return True
             time.sleep(min(rest, LOOK_SECONDS))

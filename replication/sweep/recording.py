@@ -42,7 +42,7 @@ class Recorded:
     """What a worker must know after a batch."""
 
     ends_at: str | None  # where the slice ends from now on; None if that has not changed
-    wait_seconds: float  # before the next request, to keep to the sweep's rate
+    pace: slices.Pace
     is_behind: bool  # the lanes can't follow
 
 
@@ -70,12 +70,12 @@ def record(held: SweepSlice, batch: Batch) -> Recorded:
         counts["ordered"] = order_found(sweep, to_mend.values())
         counts.update(_keep(sweep, found, causes, to_mend))
         requests = counts["source_requests"] + counts["destination_requests"]
-        wait_seconds = slices.count(sweep, counts, requests=requests)
+        pace = slices.count(sweep, counts, requests=requests)
     held.cursor, held.failures, held.read_since = batch.cursor, 0, (next_since, now)
     is_behind = bool(to_mend) and not slices.pending_at_most(sweep.rule_id, slices.MOST_PENDING)
     if is_behind:
         Sweep.objects.filter(pk=sweep.pk).update(waits_for=slices.WAITS_FOR_LANES)
-    return Recorded(ends_at, wait_seconds, is_behind)
+    return Recorded(ends_at, pace, is_behind)
 
 
 def end_slice(held: SweepSlice) -> None:

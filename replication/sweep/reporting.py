@@ -1,12 +1,12 @@
 """The report of a sweep, for machines: format s3sync-sweep/1."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from django.db.models import Q, Sum
+from django.db.models import Count, Func, Q, Sum, Value
+from django.db.models.functions import Left, Substr, TruncHour
 
 from replication.models import (
     CompletedMinute,
@@ -118,15 +118,18 @@ def open_differences(sweep: Sweep) -> int:
     """How many keys differed and were not mended."""
     mended = sweep.findings.filter(state=FindingState.MENDED).count()
     # Keys without a finding are mended by their jobs, unless these failed.
-    failed = TransferJob.objects.filter(
+    failed = min(failed_jobs(sweep), sweep.ordered_unkept)
+    return max(0, sweep.differ - mended - sweep.ordered_unkept) + failed
+
+
+def failed_jobs(sweep: Sweep) -> int:
+    """How many jobs of sweeps of the rule failed since this one began."""
+    return TransferJob.objects.filter(
         rule=sweep.rule_id,
         state=JobState.FAILED,
         origin=JobOrigin.SWEEP,
         enqueued_at__gte=sweep.began_at,
     ).count()
-    return max(0, sweep.differ - mended - sweep.ordered_unkept) + (
-        min(failed, sweep.ordered_unkept)
-    )
 
 
 def cost(sweep: Sweep) -> dict[str, float]:
@@ -146,34 +149,43 @@ def lost_by(sweep: Sweep) -> dict[str, Any]:
         # The records that tell a lost event from other causes may be lost as well.
         is_lost |= Q(state=FindingState.MENDED)
     lost = sweep.findings.filter(is_lost)
-    hours, folders = Counter[str](), Counter[str]()
-    for key, modified in lost.values_list("key", "source_modified").iterator():
-        hours[f"{modified[:13]}:00" if modified else "deleted, unknown when"] += 1
-        rest = key.removeprefix(sweep.rule.source_prefix)
-        folders[sweep.rule.source_prefix + rest.split("/")[0] + "/" * ("/" in rest)] += 1
+    prefix = sweep.rule.source_prefix
+    folder = Func(Substr("key", len(prefix) + 1), Value("^[^/]*/?"), function="substring")
+    by_hour = dict(lost.values_list(Left("source_modified", 13)).annotate(Count("pk")))
+    by_folder = (
+        lost.annotate(folder=folder)
+        .values_list("folder")
+        .annotate(number=Count("pk"))
+        .order_by("-number", "folder")
+    )
+    forgotten = datetime.now(UTC) - timedelta(days=KEPT_MINUTES_DAYS)
+    known = [hour for hour in by_hour if hour > f"{forgotten:%Y-%m-%dT%H}"]
+    announced = dict.fromkeys(known, 0) | _announced_in(sweep, known)
     return {
-        "keys": hours.total(),
+        "keys": sum(by_hour.values()),
         "by_hour": {
-            hour: {"lost": number, "announced": _announced_in(sweep, hour)}
-            for hour, number in sorted(hours.items())
+            f"{hour}:00" if hour else "deleted, unknown when": {
+                "lost": number,
+                "announced": announced.get(hour),
+            }
+            for hour, number in sorted(by_hour.items(), key=lambda each: each[0] or "z")
         },
-        "by_folder": dict(folders.most_common(20)),
+        "by_folder": {prefix + name: number for name, number in by_folder[:20]},
     }
 
 
-def _announced_in(sweep: Sweep, hour: str) -> int | None:
-    """How many jobs ended in the hour; None if that is not known any more."""
-    try:
-        began = datetime.fromisoformat(f"{hour}:00+00:00")
-    except ValueError:
-        return None
-    if began < datetime.now(UTC) - timedelta(days=KEPT_MINUTES_DAYS):
-        return None
+def _announced_in(sweep: Sweep, hours: Collection[str]) -> dict[str, int]:
+    """How many jobs of events ended in each of these hours, which are like 2026-11-30T08."""
+    if not hours:
+        return {}
+    first, last = (datetime.fromisoformat(f"{hour}:00+00:00") for hour in (min(hours), max(hours)))
     minutes = CompletedMinute.objects.filter(
-        rule=sweep.rule_id, minute__gte=began, minute__lt=began + timedelta(hours=1)
+        rule=sweep.rule_id, minute__gte=first, minute__lt=last + timedelta(hours=1)
     )
-    sums = minutes.aggregate(jobs=Sum("jobs", default=0), swept=Sum("swept_jobs", default=0))
-    return int(sums["jobs"] - sums["swept"])
+    sums = minutes.values_list(TruncHour("minute", tzinfo=UTC)).annotate(
+        announced=Sum("jobs") - Sum("swept_jobs")
+    )
+    return {f"{hour:%Y-%m-%dT%H}": number for hour, number in sums}
 
 
 def findings_as_rows(sweep: Sweep) -> Iterator[list[str | int | None]]:
@@ -182,11 +194,17 @@ def findings_as_rows(sweep: Sweep) -> Iterator[list[str | int | None]]:
     for one in sweep.findings.order_by("key").iterator():
         yield [
             bucket,
-            quote(one.key, safe="/"),
+            _url_encoded(one.key),
             *(one.verdict, one.cause, one.state, one.code, one.reason),
             *(one.source_size, one.source_etag, one.source_modified),
             *(one.replica_size, one.replica_etag, one.replica_modified),
         ]
+
+
+def _url_encoded(key: str) -> str:
+    """The key as an S3 Inventory has it; a spreadsheet takes none of these for a formula."""
+    encoded = quote(key, safe="/")
+    return f"%2D{encoded[1:]}" if encoded.startswith("-") else encoded
 
 
 def finding_as_json(one: SweepFinding) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
 
 from replication.errors import MEANINGS, ReplicationError
@@ -88,6 +88,14 @@ def _waits_long(sweep: Sweep) -> bool:
     seen = sweep.findings.filter(state=FindingState.SEEN)
     in_a_minute = Now() + timedelta(seconds=LOOK_HOLDS_SECONDS)
     return seen.exists() and not seen.filter(look_at__lt=in_a_minute).exists()
+
+
+def is_due_soon(*, seconds: float) -> bool:
+    """Whether a second look is due within so many seconds, or a sweep waits for its jobs alone."""
+    chosen = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
+    seen = SweepFinding.objects.filter(sweep=OuterRef("pk"), state=FindingState.SEEN)
+    due = seen.filter(look_at__lt=Now() + timedelta(seconds=seconds))
+    return chosen.filter(Exists(due) | Q(state=SweepState.SETTLING) & ~Exists(seen)).exists()
 
 
 def _take_due(sweep: Sweep) -> list[SweepFinding]:

@@ -6,6 +6,7 @@ dead. The sweep's row is locked last, so that workers of one sweep wait for each
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -26,8 +27,20 @@ BEHIND_SECONDS = 10  # between two counts of what is pending
 WAITS_FOR_LANES = "the lanes, which are behind with the keys that it found"
 WAITS_FOR_A_PERSON = "a person: its budget of requests is spent"
 
+# It is the sweep's time of the day.
+_IN_WINDOW = """
+    CASE
+    WHEN window_from IS NULL OR window_until IS NULL THEN true
+    WHEN window_from <= window_until
+        THEN (now() AT TIME ZONE 'UTC')::time >= window_from
+             AND (now() AT TIME ZONE 'UTC')::time < window_until
+    ELSE (now() AT TIME ZONE 'UTC')::time >= window_from
+         OR (now() AT TIME ZONE 'UTC')::time < window_until
+    END
+"""
+
 # A slice that may be taken now. What only reports may look at the buckets of a rule at rest.
-_FREE = """
+_FREE = f"""
     FROM replication_sweepslice AS slice
     JOIN replication_sweep AS sweep ON sweep.id = slice.sweep_id
     JOIN replication_replicationrule AS rule ON rule.id = sweep.rule_id
@@ -35,15 +48,15 @@ _FREE = """
       AND sweep.state = 'running' AND (sweep.id = %(sweep)s OR %(sweep)s IS NULL)
       AND (NOT sweep.mends
            OR rule.enabled AND rule.paused_at IS NULL AND rule.parked_at IS NULL)
-      AND CASE
-          WHEN window_from IS NULL OR window_until IS NULL THEN true
-          WHEN window_from <= window_until
-              THEN (now() AT TIME ZONE 'UTC')::time >= window_from
-                   AND (now() AT TIME ZONE 'UTC')::time < window_until
-          ELSE (now() AT TIME ZONE 'UTC')::time >= window_from
-               OR (now() AT TIME ZONE 'UTC')::time < window_until
-      END
+      AND {_IN_WINDOW}
 """
+
+
+class Pace(NamedTuple):
+    """How a sweep goes on after a batch."""
+
+    wait_seconds: float  # before the next request, to keep to its rate
+    is_in_window: bool  # whether it is its time of the day
 
 
 class Lost(Exception):
@@ -161,8 +174,8 @@ def ask_for_rest(slice_id: int, split_at: str) -> None:
     SweepSlice.objects.filter(pk=slice_id, is_done=False, split_at="").update(split_at=split_at)
 
 
-def count(sweep: Sweep, counts: Mapping[str, int], *, requests: int) -> float:
-    """Add to the counters of the sweep. Returns how many seconds its rate asks to wait.
+def count(sweep: Sweep, counts: Mapping[str, int], *, requests: int) -> Pace:
+    """Add to the counters of the sweep. Returns how it goes on.
 
     Raises:
         Lost: the sweep is not running any more.
@@ -180,19 +193,20 @@ def count(sweep: Sweep, counts: Mapping[str, int], *, requests: int) -> float:
                         + make_interval(secs => %(requests)s / 2.0 / requests_per_second) END
             WHERE id = %(id)s AND state = 'running'
             RETURNING extract(epoch FROM paced_until - now())::float8,
-                      source_requests + destination_requests >= most_requests
+                      source_requests + destination_requests >= most_requests,
+                      {_IN_WINDOW}
             """,  # noqa: S608 - the names are those of fields
             {**counts, "lanes": WAITS_FOR_LANES, "requests": requests, "id": sweep.pk},
         )
         row = cursor.fetchone()
         if row is None:
             raise Lost
-        wait_seconds, is_spent = row
+        wait_seconds, is_spent, is_in_window = row
     if is_spent:
         Sweep.objects.filter(pk=sweep.pk).update(
             state=SweepState.PAUSED, waits_for=WAITS_FOR_A_PERSON
         )
-    return float(wait_seconds or 0)
+    return Pace(float(wait_seconds or 0), is_in_window)
 
 
 def end(held: SweepSlice) -> None:

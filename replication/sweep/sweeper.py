@@ -5,8 +5,12 @@ import time
 from replication.cluster import loops
 from replication.cluster.loops import Loop
 from replication.models import LoopKind
-from replication.sweep import lifecycle, slices
-from replication.sweep.carrying import Carrier
+from replication.sweep import lifecycle, settling, slices
+from replication.sweep.carrying import LOOK_SECONDS, Carrier
+
+# A short sweep ends while its reader watches; a long wait takes no place of the cluster, which
+# looks again each minute.
+STAY_SECONDS = 20.0
 
 
 def run(loop: Loop, *, seconds: float) -> None:
@@ -20,9 +24,18 @@ def run(loop: Loop, *, seconds: float) -> None:
         if loop.beat_if_due() and (slices.are_any_free() or slices.splittable().exists()):
             loops.request(LoopKind.SWEEPER)
 
-    Carrier(
-        should_stop=lambda: loops.are_told_to_stop() or time.monotonic() >= ends_at,
-        on_look=beat,
-    ).run()
+    def should_stop() -> bool:
+        return loops.are_told_to_stop() or time.monotonic() >= ends_at
+
+    carrier = Carrier(should_stop=should_stop, on_look=beat)
+    carrier.run()
+    stays_until = time.monotonic() + STAY_SECONDS
+    while (
+        not should_stop()
+        and time.monotonic() < stays_until
+        and settling.is_due_soon(seconds=STAY_SECONDS)
+    ):
+        time.sleep(LOOK_SECONDS)
+        carrier.run()
     if time.monotonic() >= ends_at and not loops.are_told_to_stop():
         loop.renew()

@@ -8,7 +8,7 @@ from django.urls import reverse
 LISTS = [
     *("transferjob", "failedjob", "replicationrule", "source", "destination"),
     *("eventqueue", "deadletter", "heartbeat", "apitoken", "auditentry"),
-    *("notificationtarget", "condition", "uploadtoabort", "sweep"),
+    *("notificationtarget", "condition", "uploadtoabort", "sweep", "sweepfinding"),
 ]
 FORMS = [
     *("replicationrule", "source", "destination", "eventqueue", "apitoken"),

@@ -15,6 +15,10 @@ from replication.models import (
     FailedJob,
     JobState,
     ReplicationRule,
+    Sweep,
+    SweepFinding,
+    SweepSlice,
+    SweepState,
     TransferJob,
 )
 from replication.operations import confirmations
@@ -58,6 +62,10 @@ def every_page(service: Service) -> list[str]:
         change_url("source", rule.source_id),
         change_url("destination", rule.destination_id),
         change_url("eventqueue", service.queue.pk),
+        *(change_url("sweep", sweep.pk) for sweep in Sweep.objects.all()),
+        *(change_url("sweepfinding", finding.pk) for finding in SweepFinding.objects.all()[:3]),
+        *(f"{list_url('sweepfinding')}?sweep={sweep.pk}" for sweep in Sweep.objects.all()),
+        reverse("admin:replication_replicationrule_sweep", args=[rule.pk]),
         reverse("admin:replication_replicationrule_look_again", args=[rule.pk]),
         reverse("admin:replication_replicationrule_confirm_deletes", args=[rule.pk]),
         reverse("admin:replication_replicationrule_delete", args=[rule.pk]),
@@ -238,3 +246,50 @@ def test_enter_in_a_field_of_a_braked_rule_saves_the_rule_and_confirms_no_delete
     visit.page.get_by_label("Name").press("Enter")
     expect(visit.page.get_by_text("was changed successfully")).to_be_visible()
     assert rules.get().braked_at is not None
+
+
+def test_the_page_of_a_sweep_follows_it_and_leaves_the_reader_alone(
+    story: Service, log_in_page: Callable[..., Visit]
+) -> None:
+    sweep = Sweep.objects.get(state=SweepState.RUNNING)
+    visit = log_in_page()
+    page = visit.page
+    page.clock.install()
+    page.goto(change_url("sweep", sweep.pk))
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#live-slices h2'))")
+    page.evaluate("scrollTo(0, 300)")
+    page.locator("#id_requests_per_second").evaluate("input => { input.value = '7'; }")
+
+    def five_seconds_later(**changed: object) -> None:
+        Sweep.objects.filter(pk=sweep.pk).update(**changed)
+        SweepSlice.objects.filter(sweep=sweep, held_by="").update(is_done=True)
+        page.clock.run_for(5_500)
+
+    five_seconds_later(equal=1_890_000)
+    expect(page.locator("#live-progress")).to_contain_text("1,890,000")
+    assert page.evaluate("getSelection().toString()").startswith("Slices 24 of 40 done")
+    assert page.evaluate("scrollY") == 300
+    assert page.input_value("#id_requests_per_second") == "7"  # not sent yet
+    page.evaluate("getSelection().removeAllRanges()")
+    page.evaluate("document.activeElement.blur()")
+    five_seconds_later(state=SweepState.COMPLETED, ended_at=Now())
+    expect(page.locator("h1 .badge")).to_have_text("completed")
+    expect(page.locator("#live-slices")).to_contain_text("36 of 40 done")
+    expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+    expect(page.locator("#live-limits")).to_be_empty()
+    assert visit.complaints == []
+
+
+def test_the_page_of_a_sweep_says_when_it_may_be_old(
+    story: Service, log_in_page: Callable[..., Visit]
+) -> None:
+    sweep = Sweep.objects.get(state=SweepState.RUNNING)
+    page = log_in_page().page
+    page.clock.install()
+    page.goto(change_url("sweep", sweep.pk))
+    page.route("**/change/", _cut)
+    page.clock.run_for(5_500)
+    expect(page.get_by_text("The server did not answer as expected")).to_be_visible()
+    page.unroute("**/change/")
+    page.clock.run_for(5_500)
+    expect(page.get_by_text("The server did not answer as expected")).to_be_hidden()

@@ -24,6 +24,8 @@ from replication.models import (
     DeadLetter,
     JobState,
     ReplicationRule,
+    Sweep,
+    SweepState,
     TokenRole,
     TransferJob,
 )
@@ -36,7 +38,7 @@ MODELS: list[type[Model]] = [
     *(Group, Permission, Group.permissions.through),
 ]
 # Pages that only show something, or redirect to a page, whatever is posted to them.
-ONLY_SHOW = re.compile(r"_(changelist|history|proof|csv)$|failedjob_change$|^None$")
+ONLY_SHOW = re.compile(r"_(changelist|history|proof|report|csv)$|failedjob_change$|^None$")
 
 pytestmark = pytest.mark.django_db
 
@@ -118,7 +120,7 @@ def test_each_admin_action_works_for_an_operator_and_is_audited(story: None) -> 
             tried.add(action)
     assert tried == {
         *("retry", "cancel", "pause", "resume", "replay"),
-        *("delete_selected", "revoke", "send_test"),
+        *("delete_selected", "revoke", "send_test", "look_again"),
     }
 
 
@@ -150,6 +152,8 @@ def test_each_changing_api_call_works_for_an_operate_token_and_is_audited(story:
     bodies = {
         "/look-again": '{"keys": ["photos/a"]}',
         "/jobs/retry": '{"rule": "photos"}',
+        "/rules/photos/sweeps": '{"kind": "reconcile"}',
+        f"/sweeps/{sweep_under_way().pk}": '{"requests_per_second": 5}',
     }
     # Each call needs a job in the state that it changes.
     failed, pending = (
@@ -159,6 +163,10 @@ def test_each_changing_api_call_works_for_an_operate_token_and_is_audited(story:
     for method, template in operations(documented=True):
         if method in SAFE_METHODS or template.endswith("/events"):
             continue  # events are too many to audit; their jobs are the record
+        resumes = template.endswith("/resume")
+        Sweep.objects.filter(pk=sweep_under_way().pk).update(
+            state=SweepState.PAUSED if resumes else SweepState.RUNNING
+        )
         job = pending if template.endswith("/cancel") else failed
         path = re.sub(r"/jobs/\d+", f"/jobs/{job}", template)
         body = next((body for end, body in bodies.items() if path.endswith(end)), "{}")
@@ -168,11 +176,16 @@ def test_each_changing_api_call_works_for_an_operate_token_and_is_audited(story:
         assert AuditEntry.objects.filter(actor="operator").count() == recorded + 1, path
 
 
+def sweep_under_way() -> Sweep:
+    return Sweep.objects.filter(rule__name="invoices").latest("pk")
+
+
 def operations(*, documented: bool = False) -> list[tuple[str, str]]:
     """Every method and path of the API's routers, with ids of rows that exist."""
     ids = {
         "job_id": TransferJob.objects.filter(state=JobState.FAILED).latest("pk").pk,
         "letter_id": DeadLetter.objects.latest("pk").pk,
+        "sweep_id": sweep_under_way().pk,
         "name": "photos",
     }
     found = [

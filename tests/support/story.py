@@ -25,9 +25,6 @@ from replication.models import (
     Outcome,
     ReplicationRule,
     Source,
-    Sweep,
-    SweepFinding,
-    SweepSlice,
     TokenRole,
     TransferAttempt,
     TransferJob,
@@ -36,6 +33,7 @@ from replication.models import (
 )
 from replication.operations import api_tokens
 from replication.operations.audit import Actor
+from tests.support.sweep_story import make_backfill, make_scrub
 
 ODD_KEYS = [
     "<script>alert(1)</script>/<b>bold</b>.html",
@@ -306,6 +304,8 @@ def make_story() -> Service:
             in_flight=3,
         )
     make_notifications(rule, service.queue)
+    make_scrub(rule, odd_key=ODD_KEYS[0])
+    make_backfill(other, keys=[*ODD_KEYS, "2026/lost.pdf"])
     make_upload_to_abort(ODD_KEYS[0])
     api_tokens.create("deploy", role=TokenRole.OPERATE, by=Actor(ActorKind.USER, "story"))
     return service
@@ -315,30 +315,6 @@ def make_notifications(rule: ReplicationRule, queue: EventQueue) -> None:
     """Two targets without addresses, and the conditions that one of them was notified of."""
     now = timezone.now()
     NotificationTarget.objects.create(name="managers", credential_profile="chat", enabled=False)
-    sweep = Sweep.objects.create(
-        rule=rule,
-        kind="scrub",
-        state="completed",
-        rule_version=1,
-        ended_at=now - timedelta(hours=2),
-        source_keys=1000,
-        equal=999,
-        missing=1,
-        lost=1,
-        ordered=1,
-    )
-    SweepSlice.objects.create(sweep=sweep, is_done=True, keys=1000)
-    SweepFinding.objects.create(
-        sweep=sweep,
-        key=ODD_KEYS[0],
-        verdict="missing",
-        cause="lost",
-        state="mended",
-        is_ordered=True,
-        source_size=7,
-        source_etag="9a0364b9e99bb480dd25e1f0284c8555",
-        source_modified=(now - timedelta(hours=3)).isoformat(),
-    )
     on_call = NotificationTarget.objects.create(
         name="on-call",
         credential_profile="oncall",

@@ -145,7 +145,7 @@ def _sweep_problem(sweep: Sweep, now: datetime) -> Problem:
         "events_lost",
         f"A comparison of the buckets of rule {rule} that ended {when} found "
         f"{count(sweep.lost, 'change')} that no event told of, and has them copied. Was the "
-        f"bucket's notification off? `manage.py sweeps --report {sweep.pk}` shows the first keys. "
+        f"bucket's notification off? Sweep {sweep.pk} in the admin has the keys, and the hours. "
         "This line goes after the next comparison without such a find.",
         rule=rule,
     )
