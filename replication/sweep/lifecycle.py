@@ -5,11 +5,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import F, Max, Q, QuerySet
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from replication.models import (
     UNENDED,
+    FindingState,
     ReplicationRule,
     SourceKind,
     Sweep,
@@ -20,6 +21,7 @@ from replication.models import (
 )
 
 SCRUB_REQUESTS_PER_SECOND = 10.0  # to each side: ten million keys in 17 minutes
+TOLD_AFTER_END = timedelta(days=2)  # longer than the longest time until a second look
 GAVE_WAY = "It gave way to a sweep that a person asked for, and starts anew after that one."
 # What a sweep is to do, and a new one after an edit of its rule too.
 OPTIONS = (
@@ -131,9 +133,27 @@ def cancel(sweeps: QuerySet[Sweep], *, why: str = "") -> int:
 
 
 def is_due() -> bool:
-    """Whether a sweep can be carried on, or a scrub should start."""
-    unended = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
-    return unended.exists() or bool(rules_to_scrub()[:1])
+    """Whether there is something to do for a sweep, or a scrub should start."""
+    return under_way().exists() or ended_early().exists() or bool(rules_to_scrub()[:1])
+
+
+def under_way() -> QuerySet[Sweep]:
+    """The sweeps that any worker carries on."""
+    return Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
+
+
+def ended_early() -> QuerySet[Sweep]:
+    """The sweeps that ended early, and whose jobs' keys must still be looked at again: a lost event
+    must be told although its key has been mended.
+    """
+    ordered = SweepFinding.objects.filter(
+        sweep=OuterRef("pk"), state=FindingState.SEEN, is_ordered=True
+    )
+    return Sweep.objects.filter(
+        Exists(ordered),
+        state__in=[SweepState.CANCELLED, SweepState.FAILED],
+        ended_at__gt=Now() - TOLD_AFTER_END,
+    )
 
 
 def start_scrub() -> Sweep | None:

@@ -22,7 +22,7 @@ from replication.models import (
     SweepFinding,
     SweepState,
 )
-from replication.sweep import recording, slices
+from replication.sweep import lifecycle, recording, slices
 from replication.sweep.causes import (
     Cause,
     LastJob,
@@ -61,9 +61,9 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
     With `gives_up`, a sweep fails where a side can't be reached for minutes. Returns whether more
     will be due soon: always while the one sweep that is named is unended.
     """
-    chosen = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
+    chosen = lifecycle.under_way() | lifecycle.ended_early()
     if sweep_id is not None:
-        chosen = chosen.filter(pk=sweep_id)
+        chosen = lifecycle.under_way().filter(pk=sweep_id)
     looked = False
     for sweep in chosen.select_related("rule__source", "rule__destination").order_by("pk"):
         found = _take_due(sweep)
@@ -82,8 +82,14 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
     return looked or (sweep_id is not None and chosen.exists())
 
 
+def _is_under_way(sweep: Sweep) -> bool:
+    return sweep.state in {SweepState.RUNNING, SweepState.SETTLING}
+
+
 def _take_due(sweep: Sweep) -> list[SweepFinding]:
-    """Take findings whose second look is due; no other worker takes them meanwhile."""
+    """Take findings whose second look is due; no other worker takes them meanwhile. Of a sweep that
+    ended early, they are those that it has ordered.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -92,10 +98,11 @@ def _take_due(sweep: Sweep) -> list[SweepFinding]:
             WHERE id IN (
                 SELECT id FROM replication_sweepfinding
                 WHERE sweep_id = %s AND state = 'seen' AND look_at <= now()
+                  AND (is_ordered OR %s)
                 ORDER BY look_at LIMIT %s FOR UPDATE SKIP LOCKED)
             RETURNING id
             """,
-            [LOOK_HOLDS_SECONDS, sweep.pk, LOOKS],
+            [LOOK_HOLDS_SECONDS, sweep.pk, _is_under_way(sweep), LOOKS],
         )
         ids = [pk for (pk,) in cursor.fetchall()]
     return list(SweepFinding.objects.filter(pk__in=ids).order_by("key"))
@@ -184,6 +191,8 @@ class _Settling:
 
     def _may_order(self, finding: SweepFinding, judgement: Judgement) -> bool:
         """Whether a job is to look at the key: it has not yet, or the object changed since."""
+        if not _is_under_way(self._sweep):
+            return False
         if not recording.is_mended(self._sweep, judgement, self._causes):
             return False
         return not finding.is_ordered or (
