@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 PLACES = 4  # slices at a time; listing waits for the network most of the time
 LOOK_SECONDS = 0.5  # how soon a free place notices a slice
-RENEW_SECONDS = 10.0
+RENEW_SECONDS = slices.HOLD_SECONDS / 6
 NOT_SPLIT_SECONDS = 2.0  # before the same slice is asked again
 
 

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from django.conf import settings
 from django.db import connection
 
 from replication.models import DeletePolicy, JobOrigin, JobState, Outcome, ReplicationRule
 from replication.sweep.judging import CLOCK_SKEW, Judgement, Verdict
 
 # An event may take a minute or more, and the copy some seconds.
-GRACE = timedelta(minutes=5)
+GRACE = timedelta(seconds=settings.S3SYNC.sweep_grace_seconds)
 
 
 class Cause(StrEnum):

@@ -38,7 +38,8 @@ def start(rule: ReplicationRule, kind: SweepKind, **options: Any) -> Sweep:
     """Start a sweep. A scrub of the rule gives way to it.
 
     Args:
-        options: of OPTIONS; the others have their defaults.
+        options: of OPTIONS; the others have their defaults, which the settings say for
+            `settle_seconds`.
 
     Raises:
         CantStart: another sweep of the rule is under way, or the rule can't be swept.
@@ -69,6 +70,7 @@ def start(rule: ReplicationRule, kind: SweepKind, **options: Any) -> Sweep:
 
 def _create(rule: ReplicationRule, **options: Any) -> Sweep:
     version = ReplicationRule.objects.values_list("version", flat=True).get(pk=rule.pk)
+    options.setdefault("settle_seconds", settings.S3SYNC.sweep_settle_seconds)
     sweep = Sweep(rule=rule, rule_version=version, **options)
     sweep.save()
     SweepSlice.objects.create(sweep=sweep)

@@ -14,7 +14,7 @@ from replication.errors import MEANINGS, Disposition, ReplicationError
 from replication.models import Sweep, SweepSlice, SweepState
 
 SPLIT_PAGES = 20  # of both sides, after which a slice is worth splitting
-HOLD_SECONDS = 60  # renewed while the slice is carried on
+HOLD_SECONDS = settings.S3SYNC.lease_seconds  # renewed while the slice is carried on
 RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the slice has failed
 
 # The queue must not grow with the bucket: listing waits while so many of its jobs are pending.
@@ -213,6 +213,7 @@ def fail(held: SweepSlice, error: ReplicationError, *, gives_up: bool) -> None:
     is_last = failures > len(RETRY_SECONDS) and (gives_up or not is_transient)
     text = f"{error} {MEANINGS[error.code].hint}"
     seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
+    seconds = min(seconds, settings.S3SYNC.retry_cap_seconds)
     with transaction.atomic():
         _release(held, seconds=seconds, error=text, failures=failures)
         is_throttled = error.disposition is Disposition.SLOW_DOWN
