@@ -25,10 +25,10 @@ from replication.models import (
 from replication.sweep import lifecycle, recording, slices
 from replication.sweep.causes import (
     Cause,
-    LastJob,
+    announced,
     causes_of,
+    is_recent,
     last_jobs,
-    was_announced_late,
 )
 from replication.sweep.comparing import Sides
 from replication.sweep.judging import DIFFERENCES, Judgement, Verdict
@@ -40,7 +40,6 @@ LOOKS = 200  # at a time
 AGAIN_SECONDS = 5  # while a job works on the key
 MOST_LOOKS = 200  # then the key's job does not get through, which the status page tells
 MOST_ORDERS = 5  # looks, after which an ordered key that still differs is not ordered again
-LOOK_HOLDS_SECONDS = 60
 
 # More extra keys than these are left to a person: a source that lost its objects is no reason to
 # delete all replicas.
@@ -70,7 +69,7 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
         if found:
             try:
                 _look_again(sweep, found, lookers)
-            except ReplicationError as error:  # they are due again in a minute
+            except ReplicationError as error:  # they are due again when nobody holds them
                 text = f"{error} {MEANINGS[error.code].hint}"
                 chosen.filter(pk=sweep.pk).update(error=text)
                 if gives_up and max(one.looks for one in found) >= MOST_ORDERS:
@@ -87,8 +86,9 @@ def _is_under_way(sweep: Sweep) -> bool:
 
 
 def _take_due(sweep: Sweep) -> list[SweepFinding]:
-    """Take findings whose second look is due; no other worker takes them meanwhile. Of a sweep that
-    ended early, they are those that it has ordered.
+    """Take findings whose second look is due. If that takes too long, another worker takes them:
+    their number of looks fences off the first one. Of a sweep that ended early, they are those that
+    it has ordered.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -102,7 +102,7 @@ def _take_due(sweep: Sweep) -> list[SweepFinding]:
                 ORDER BY look_at LIMIT %s FOR UPDATE SKIP LOCKED)
             RETURNING id
             """,
-            [LOOK_HOLDS_SECONDS, sweep.pk, _is_under_way(sweep), LOOKS],
+            [slices.HOLD_SECONDS, sweep.pk, _is_under_way(sweep), LOOKS],
         )
         ids = [pk for (pk,) in cursor.fetchall()]
     return list(SweepFinding.objects.filter(pk__in=ids).order_by("key"))
@@ -124,15 +124,21 @@ def _look_again(sweep: Sweep, found: Sequence[SweepFinding], lookers: Executor) 
         sweep,
         causes=causes_of(sweep.rule, differing) if differing else {},
         foreign=set(extra) - looker.ours(extra),
+        announced=announced(sweep.rule, idle),
     )
     settling.counts["source_requests"] += looker.source_requests
     settling.counts["destination_requests"] += looker.destination_requests
-    for one in found:
-        if one.key in looked:
-            settling.settle(one, looked[one.key], jobs.get(one.key, []))
-        else:
-            settling.wait_for_job(one)
     with transaction.atomic():
+        held = SweepFinding.objects.select_for_update().filter(
+            pk__in=[one.pk for one in found], state=FindingState.SEEN
+        )
+        looks = dict(held.order_by("pk").values_list("pk", "looks"))
+        found = [one for one in found if looks.get(one.pk) == one.looks]
+        for one in found:
+            if one.key in looked:
+                settling.settle(one, looked[one.key])
+            else:
+                settling.wait_for_job(one)
         settling.counts["ordered"] += recording.order(sweep, settling.to_order)
         SweepFinding.objects.bulk_update(found, _CHANGED)
         Sweep.objects.filter(pk=sweep.pk).update(
@@ -140,13 +146,24 @@ def _look_again(sweep: Sweep, found: Sequence[SweepFinding], lookers: Executor) 
         )
 
 
+def _may_be_told(finding: SweepFinding) -> bool:
+    """Whether the event of the change that was found may still come."""
+    return is_recent(datetime.fromisoformat(finding.source_modified), datetime.now(UTC))
+
+
 class _Settling:
     """Settles findings of a sweep, one by one, and collects what to count and to order."""
 
     def __init__(
-        self, sweep: Sweep, *, causes: Mapping[str, tuple[Cause, str]], foreign: Collection[str]
+        self,
+        sweep: Sweep,
+        *,
+        causes: Mapping[str, tuple[Cause, str]],
+        foreign: Collection[str],
+        announced: Collection[str],
     ) -> None:
         self._sweep = sweep
+        self._announced = announced
         self._causes = causes
         self._foreign = foreign
         self.counts = Counter[str]()
@@ -160,9 +177,12 @@ class _Settling:
         finding.state, finding.cause = FindingState.GONE, Cause.PENDING
         self._move(finding, "under_way")
 
-    def settle(self, finding: SweepFinding, judgement: Judgement, jobs: Sequence[LastJob]) -> None:
+    def settle(self, finding: SweepFinding, judgement: Judgement) -> None:
         """Settle a finding by a look at both sides, while no job works on its key."""
-        came_late = was_announced_late(jobs, etag=finding.source_etag, since=finding.found_at)
+        # Of other causes an event has told long ago.
+        came_late = finding.key in self._announced and finding.cause in {Cause.LOST, Cause.RECENT}
+        if finding.is_ordered and finding.cause == Cause.RECENT and not _may_be_told(finding):
+            finding.cause = Cause.LOST
         recording.describe(finding, judgement)
         if judgement.verdict is Verdict.EQUAL:
             if finding.is_ordered and not came_late:
@@ -180,7 +200,9 @@ class _Settling:
         elif self._may_order(finding, judgement):
             self.to_order.append(finding.key)
             finding.is_ordered = True
-            finding.cause, finding.code = self._causes[finding.key]
+            cause, finding.code = self._causes[finding.key]
+            if finding.cause != Cause.LOST or came_late:
+                finding.cause = cause.value
             finding.look_at = datetime.now(UTC) + timedelta(seconds=AGAIN_SECONDS)
         else:
             finding.state = FindingState.CONFIRMED
