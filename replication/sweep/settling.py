@@ -200,16 +200,18 @@ class _Settling:
         elif self._may_order(finding, judgement):
             self.to_order.append(finding.key)
             finding.is_ordered = True
-            cause, finding.code = self._causes[finding.key]
-            if finding.cause != Cause.LOST or came_late:
-                finding.cause = cause.value
+            self._note_cause(finding, came_late=came_late)
             finding.look_at = datetime.now(UTC) + timedelta(seconds=AGAIN_SECONDS)
         else:
             finding.state = FindingState.CONFIRMED
-            cause, finding.code = self._causes.get(finding.key, (None, ""))
-            if finding.cause != Cause.LOST or came_late:
-                finding.cause = cause.value if cause else ""
+            self._note_cause(finding, came_late=came_late)
             self.counts["lost"] += finding.cause == Cause.LOST
+
+    def _note_cause(self, finding: SweepFinding, *, came_late: bool) -> None:
+        """Note why the key still differs. A lost event stays lost, whatever its job has done."""
+        cause, finding.code = self._causes.get(finding.key, (None, ""))
+        if finding.cause != Cause.LOST or came_late:
+            finding.cause = cause.value if cause else ""
 
     def _may_order(self, finding: SweepFinding, judgement: Judgement) -> bool:
         """Whether a job is to look at the key: it has not yet, or the object changed since."""

@@ -48,7 +48,10 @@ class Strikes:
         self._oss = oss
         self._proxy = proxy
         self._say = say
-        self._kinds = {name: partial(kind, self) for name, kind in KINDS.items()} | others
+        self._kinds: dict[str, Callable[[random.Random], str]] = {
+            **{name: partial(kind, self) for name, kind in KINDS.items()},
+            **others,
+        }
 
     def schedule(self, chance: random.Random, *, seconds: float) -> list[Strike]:
         """Rounds of strikes: each round has every kind once, in a new random order."""
