@@ -34,8 +34,8 @@ check: $(VENV)/dev.installed ## Check lint, types, the import contract, settings
 	@$(NO_DATABASE) $(BIN)/python manage.py check
 	@$(NO_DATABASE) $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
 
-chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120 CLUSTERS=2 POLLERS=2 EDITS=1 WEATHER=1 REPORT=file
-	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120) --clusters $(or $(CLUSTERS),2) --pollers $(or $(POLLERS),2) $(if $(EDITS),--edits) $(if $(WEATHER),--weather) $(if $(REPORT),--report $(REPORT))
+chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120 CLUSTERS=2 POLLERS=2 EDITS=1 SWEEP=1 WEATHER=1 REPORT=file
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120) --clusters $(or $(CLUSTERS),2) --pollers $(or $(POLLERS),2) $(if $(EDITS),--edits) $(if $(SWEEP),--sweep) $(if $(WEATHER),--weather) $(if $(REPORT),--report $(REPORT))
 
 clients: $(VENV)/dev.installed .venv-gdal/installed ## Test the OSS stand-in with Alibaba's SDK for Node.js and with GDAL
 	@npm install --silent --no-save --no-package-lock --prefix .cache/ali-oss ali-oss@6

@@ -135,7 +135,8 @@ class Environment(BaseSettings):
         default=60,
         ge=5,
         le=3600,
-        description="Seconds after which another lane may take over the jobs of a silent lane",
+        description="Seconds after which another lane may take over the jobs of a silent lane, "
+        "and another cluster its slices of sweeps",
     )
     multipart_threshold_bytes: int = Field(
         default=32 * 1024**2,
@@ -193,6 +194,19 @@ class Environment(BaseSettings):
         ge=0,
         le=3650,
         description="Days until both buckets of a rule are compared again; 0: never",
+    )
+    sweep_grace_seconds: float = Field(
+        default=300,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds after a change before a sweep calls an event that has not come lost",
+    )
+    sweep_settle_seconds: int = Field(
+        default=900,
+        ge=0,
+        le=86_400,
+        description="Seconds after a change, or after it was found missing, until a sweep looks at "
+        "the key once more before it calls it a difference",
     )
     keep_audit_days: int = Field(
         default=400, ge=1, le=36_500, description="Days until an audit entry is deleted"

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from replication.cluster.database import why_not_ready
@@ -62,10 +63,10 @@ def add_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--settle",
         type=int,
-        default=900,
+        default=settings.S3SYNC.sweep_settle_seconds,
         metavar="SECONDS",
         help="how long after a change, or after it was found missing, a key is looked at once "
-        "more before it is called a difference (default: 900)",
+        "more before it is called a difference (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(

@@ -1,5 +1,6 @@
 """Says why a key differs, by what its jobs and the replica's mark tell of it."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -8,11 +9,20 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import connection
 
-from replication.models import DeletePolicy, JobOrigin, JobState, Outcome, ReplicationRule
+from replication.models import (
+    DeletePolicy,
+    JobOrigin,
+    JobState,
+    Outcome,
+    ReplicationRule,
+    SweepFinding,
+)
 from replication.sweep.judging import CLOCK_SKEW, Judgement, Verdict
 
 # An event may take a minute or more, and the copy some seconds.
-GRACE = timedelta(minutes=5)
+GRACE = timedelta(seconds=settings.S3SYNC.sweep_grace_seconds)
+# S3 gives an object's time in seconds, and its event's in milliseconds.
+EVENT_SKEW = timedelta(seconds=2)
 
 
 class Cause(StrEnum):
@@ -88,7 +98,7 @@ def _cause(
     if found.verdict is Verdict.EXTRA and rule.delete_policy == DeletePolicy.KEEP:
         return Cause.KEPT, ""
     changed_at = changed(found)
-    if changed_at is not None and datetime.now(UTC) - changed_at < GRACE:
+    if is_recent(changed_at):
         return Cause.RECENT, ""
     if not jobs:
         return _cause_without_jobs(rule, changed_at), ""
@@ -110,20 +120,20 @@ def _is_forgotten(changed_at: datetime) -> bool:
     return changed_at < datetime.now(UTC) - timedelta(days=days) + GRACE
 
 
+def is_recent(changed_at: datetime | None) -> bool:
+    """Whether the event of a change may still come."""
+    return changed_at is not None and datetime.now(UTC) - changed_at < GRACE
+
+
+def may_be_told(finding: SweepFinding) -> bool:
+    """Whether the event of the change that was found may still come."""
+    return is_recent(datetime.fromisoformat(finding.source_modified))
+
+
 def changed(found: Judgement) -> datetime | None:
     """When the source's object changed; None where there is none."""
     source = found.pair.source
     return None if source is None else datetime.fromisoformat(source.modified)
-
-
-def was_announced_late(jobs: Sequence[LastJob], *, etag: str, since: datetime) -> bool:
-    """Whether an event told of this version of the object after it was found to differ."""
-    return any(
-        job.origin in {JobOrigin.EVENT, JobOrigin.API}
-        and job.enqueued_at >= since
-        and job.source_etag == etag
-        for job in jobs
-    )
 
 
 def _was_after(job: LastJob, changed_at: datetime | None) -> bool:
@@ -163,3 +173,42 @@ def last_jobs(rule: ReplicationRule, keys: list[str]) -> dict[str, list[LastJob]
         for key, *job in cursor.fetchall():
             jobs.setdefault(key, []).append(LastJob(*job))
     return jobs
+
+
+def announced(rule: ReplicationRule, findings: Sequence[SweepFinding]) -> set[str]:
+    """The keys whose found version, or deletion, an event told of, however late.
+
+    Such an event had the key looked at: its job copied that version, or a later one if that was
+    there already. In the latter case the event is no younger than the version, and its job ended
+    after the change. A later version has an event of its own, which proves nothing.
+    """
+    found = [
+        {
+            "key": one.key,
+            "etag": one.source_etag,
+            "since": one.source_modified or one.found_at.isoformat(),
+            # An object that was uploaded in parts has the time when its upload began.
+            "told_by": None
+            if "-" in one.source_etag or not one.source_modified
+            else (datetime.fromisoformat(one.source_modified) + EVENT_SKEW).isoformat(),
+        }
+        for one in findings
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT DISTINCT found.key
+            FROM json_to_recordset(%s)
+                AS found (key text, etag text, since timestamptz, told_by timestamptz)
+            JOIN replication_transferjob AS job
+                ON job.rule_id = %s AND job.key = found.key AND job.finalized_at IS NOT NULL
+            WHERE job.origin = ANY(%s)
+              AND (found.etag <> '' AND job.source_etag = found.etag
+                   OR found.etag = '' AND job.source_etag = '' AND job.finalized_at >= found.since
+                   OR found.etag <> '' AND job.finalized_at >= found.since
+                      AND (job.event_at <= found.told_by
+                           OR job.event_at IS NULL OR found.told_by IS NULL))
+            """,
+            [json.dumps(found), rule.pk, [JobOrigin.EVENT, JobOrigin.API]],
+        )
+        return {key for (key,) in cursor.fetchall()}

@@ -21,7 +21,7 @@ from replication.models import (
     SweepState,
 )
 from replication.sweep import recording, reporting
-from replication.sweep.causes import NO_DIFFERENCE, Cause, LastJob, was_announced_late
+from replication.sweep.causes import NO_DIFFERENCE, Cause, announced, may_be_told
 from replication.sweep.comparing import Sides
 from replication.sweep.judging import DIFFERENCES, Judgement, Verdict
 from replication.sweep.key_looks import KeyLooks, Seen
@@ -138,7 +138,7 @@ class KeyListComparison:
         found = [self._waiting.popleft() for _ in range(min(LOOKS, len(self._waiting)))]
         look_at = max(one.look_at for one in found if one.look_at)
         self._looks.sleep((look_at - datetime.now(UTC)).total_seconds())
-        jobs = self._looks.wait_for_jobs([one.key for one in found])
+        self._looks.wait_for_jobs([one.key for one in found])
         seen = self._see([one.key for one in found])
         again = [one for one in found if self._may_order(one.key, seen)]
         if again:
@@ -146,10 +146,11 @@ class KeyListComparison:
             self._order(keys)
             for one in again:
                 one.is_ordered = True
-            jobs |= self._looks.wait_for_jobs(keys)
+            self._looks.wait_for_jobs(keys)
             seen = seen.updated(self._see(keys))
+        told = announced(self.sweep.rule, found)
         for one in found:
-            self._settle(one, seen, jobs.get(one.key, []))
+            self._settle(one, seen, is_announced=one.key in told)
             yield one
 
     def _see(self, keys: Sequence[str]) -> Seen:
@@ -158,10 +159,12 @@ class KeyListComparison:
         self.sweep.throttles = self._looks.throttles
         return seen
 
-    def _settle(self, finding: SweepFinding, seen: Seen, jobs: Sequence[LastJob]) -> None:
+    def _settle(self, finding: SweepFinding, seen: Seen, *, is_announced: bool) -> None:
         """Settle a finding by its second look."""
         judgement, cause = seen.judged[finding.key], seen.cause(finding.key)
-        came_late = was_announced_late(jobs, etag=finding.source_etag, since=finding.found_at)
+        came_late = is_announced and finding.cause in {Cause.LOST, Cause.RECENT}
+        if finding.is_ordered and finding.cause == Cause.RECENT and not may_be_told(finding):
+            finding.cause = Cause.LOST
         recording.describe(finding, judgement)
         if judgement.verdict is Verdict.EQUAL and finding.is_ordered and not came_late:
             finding.state = FindingState.MENDED

@@ -12,7 +12,6 @@ from replication.sweep import slices
 from replication.sweep.causes import (
     NO_DIFFERENCE,
     Cause,
-    LastJob,
     causes_of,
     database_now,
     last_jobs,
@@ -91,10 +90,8 @@ class KeyLooks:
         causes |= {key: (Cause.FOREIGN, "") for key in extra if key not in ours}
         return Seen({one.pair.key: one for one in judged}, causes)
 
-    def wait_for_jobs(self, keys: list[str]) -> dict[str, list[LastJob]]:
-        """Wait until no job of the keys is waiting or running, or the jobs do not get through.
-        Returns the last jobs of each key.
-        """
+    def wait_for_jobs(self, keys: list[str]) -> None:
+        """Wait until no job of the keys is waiting or running, or the jobs do not get through."""
         # Waited for once, not for each of many keys whose destination is away.
         ends_at = time.monotonic() + (0 if self._are_jobs_stuck else JOBS_SECONDS)
         while True:
@@ -102,7 +99,7 @@ class KeyLooks:
             is_any_left = any(job.is_unfinished for of_key in jobs.values() for job in of_key)
             if not is_any_left or time.monotonic() >= ends_at:
                 self._are_jobs_stuck = is_any_left
-                return jobs
+                return
             self.sleep(POLL_SECONDS)
 
     def sleep(self, seconds: float) -> None:

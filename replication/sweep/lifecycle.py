@@ -12,16 +12,19 @@ from django.db.models.functions import Now
 from replication.cluster import loops
 from replication.models import (
     UNENDED,
+    FindingState,
     LoopKind,
     ReplicationRule,
     SourceKind,
     Sweep,
+    SweepFinding,
     SweepKind,
     SweepSlice,
     SweepState,
 )
 
 SCRUB_REQUESTS_PER_SECOND = 10.0  # to each side: ten million keys in 17 minutes
+TOLD_AFTER_END = timedelta(days=2)  # longer than the longest time until a second look
 GAVE_WAY = "It gave way to a sweep that a person asked for, and starts anew after that one."
 # What a sweep is to do, and a new one after an edit of its rule too.
 LIMITS = ("requests_per_second", "window_from", "window_until", "most_requests")
@@ -39,7 +42,8 @@ def start(rule: ReplicationRule, kind: SweepKind, **options: Any) -> Sweep:
     """Start a sweep. A scrub of the rule gives way to it.
 
     Args:
-        options: of OPTIONS; the others have their defaults.
+        options: of OPTIONS; the others have their defaults, which the settings say for
+            `settle_seconds`.
 
     Raises:
         CantStart: another sweep of the rule is under way, or the rule can't be swept.
@@ -85,6 +89,7 @@ def check(rule: ReplicationRule, kind: SweepKind, *, prefix: str = "") -> None:
 
 def _create(rule: ReplicationRule, **options: Any) -> Sweep:
     version = ReplicationRule.objects.values_list("version", flat=True).get(pk=rule.pk)
+    options.setdefault("settle_seconds", settings.S3SYNC.sweep_settle_seconds)
     sweep = Sweep(rule=rule, rule_version=version, **options)
     sweep.save()
     SweepSlice.objects.create(sweep=sweep)
@@ -166,9 +171,32 @@ def limit(sweeps: QuerySet[Sweep], **limits: Any) -> int:
 
 
 def is_due() -> bool:
-    """Whether a sweep can be carried on, or one should start by itself."""
-    unended = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
-    return unended.exists() or rules_to_backfill().exists() or bool(rules_to_scrub()[:1])
+    """Whether there is something to do for a sweep, or one should start by itself."""
+    return (
+        under_way().exists()
+        or ended_early().exists()
+        or rules_to_backfill().exists()
+        or bool(rules_to_scrub()[:1])
+    )
+
+
+def under_way() -> QuerySet[Sweep]:
+    """The sweeps that any worker carries on."""
+    return Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
+
+
+def ended_early() -> QuerySet[Sweep]:
+    """The sweeps that ended early, and whose jobs' keys must still be looked at again: a lost event
+    must be told although its key has been mended.
+    """
+    ordered = SweepFinding.objects.filter(
+        sweep=OuterRef("pk"), state=FindingState.SEEN, is_ordered=True
+    )
+    return Sweep.objects.filter(
+        Exists(ordered),
+        state__in=[SweepState.CANCELLED, SweepState.FAILED],
+        ended_at__gt=Now() - TOLD_AFTER_END,
+    )
 
 
 def start_backfills() -> int:

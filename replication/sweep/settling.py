@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.db.models.functions import Now
@@ -22,14 +23,14 @@ from replication.models import (
     SweepFinding,
     SweepState,
 )
-from replication.sweep import recording, slices
+from replication.sweep import lifecycle, recording, slices
 from replication.sweep.causes import (
     Cause,
-    LastJob,
+    announced,
     causes_of,
     database_now,
     last_jobs,
-    was_announced_late,
+    may_be_told,
 )
 from replication.sweep.comparing import Sides
 from replication.sweep.judging import DIFFERENCES, Judgement, Verdict
@@ -41,7 +42,6 @@ LOOKS = 200  # at a time
 AGAIN_SECONDS = 5  # while a job works on the key
 MOST_LOOKS = 200  # then the key's job does not get through, which the status page tells
 MOST_ORDERS = 5  # looks, after which an ordered key that still differs is not ordered again
-LOOK_HOLDS_SECONDS = 60
 
 # More extra keys than these are left to a person: a source that lost its objects is no reason to
 # delete all replicas.
@@ -62,16 +62,16 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
     With `gives_up`, a sweep fails where a side can't be reached for minutes. Returns whether more
     will be due soon: always while the one sweep that is named is unended.
     """
-    chosen = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
+    chosen = lifecycle.under_way() | lifecycle.ended_early()
     if sweep_id is not None:
-        chosen = chosen.filter(pk=sweep_id)
+        chosen = lifecycle.under_way().filter(pk=sweep_id)
     more_is_due = False
     for sweep in chosen.select_related("rule__source", "rule__destination").order_by("pk"):
         found = _take_due(sweep)
         if found:
             try:
                 _look_again(sweep, found, lookers)
-            except ReplicationError as error:  # they are due again in a minute
+            except ReplicationError as error:  # they are due again when nobody holds them
                 text = f"{error} {MEANINGS[error.code].hint}"
                 chosen.filter(pk=sweep.pk).update(error=text)
                 if gives_up and max(one.looks for one in found) >= MOST_ORDERS:
@@ -86,20 +86,27 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
 def _waits_long(sweep: Sweep) -> bool:
     """Whether nothing is to be looked at again within a minute; the lanes may end any moment."""
     seen = sweep.findings.filter(state=FindingState.SEEN)
-    in_a_minute = Now() + timedelta(seconds=LOOK_HOLDS_SECONDS)
+    in_a_minute = Now() + timedelta(minutes=1)
     return seen.exists() and not seen.filter(look_at__lt=in_a_minute).exists()
 
 
 def is_due_soon(*, seconds: float) -> bool:
     """Whether a second look is due within so many seconds, or a sweep waits for its jobs alone."""
-    chosen = Sweep.objects.filter(state__in=[SweepState.RUNNING, SweepState.SETTLING])
+    chosen = lifecycle.under_way()
     seen = SweepFinding.objects.filter(sweep=OuterRef("pk"), state=FindingState.SEEN)
     due = seen.filter(look_at__lt=Now() + timedelta(seconds=seconds))
     return chosen.filter(Exists(due) | Q(state=SweepState.SETTLING) & ~Exists(seen)).exists()
 
 
+def _is_under_way(sweep: Sweep) -> bool:
+    return sweep.state in {SweepState.RUNNING, SweepState.SETTLING}
+
+
 def _take_due(sweep: Sweep) -> list[SweepFinding]:
-    """Take findings whose second look is due; no other worker takes them meanwhile."""
+    """Take findings whose second look is due. If that takes too long, another worker takes them:
+    their number of looks fences off the first one. Of a sweep that ended early, they are those that
+    it has ordered.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -108,10 +115,11 @@ def _take_due(sweep: Sweep) -> list[SweepFinding]:
             WHERE id IN (
                 SELECT id FROM replication_sweepfinding
                 WHERE sweep_id = %s AND state = 'seen' AND look_at <= now()
+                  AND (is_ordered OR %s)
                 ORDER BY look_at LIMIT %s FOR UPDATE SKIP LOCKED)
             RETURNING id
             """,
-            [LOOK_HOLDS_SECONDS, sweep.pk, LOOKS],
+            [settings.S3SYNC.lease_seconds, sweep.pk, _is_under_way(sweep), LOOKS],
         )
         ids = [pk for (pk,) in cursor.fetchall()]
     return list(SweepFinding.objects.filter(pk__in=ids).order_by("key"))
@@ -135,16 +143,22 @@ def _look_again(sweep: Sweep, found: Sequence[SweepFinding], lookers: Executor) 
         sweep,
         causes=causes,
         foreign=set(extra) - looker.ours(extra),
+        announced=announced(sweep.rule, idle),
     )
     settling.counts["source_requests"] += looker.source_requests
     settling.counts["destination_requests"] += looker.destination_requests
     under_way = {key for key, (cause, _) in causes.items() if cause is Cause.PENDING}
-    for one in found:
-        if one.key in looked and one.key not in under_way:
-            settling.settle(one, looked[one.key], jobs.get(one.key, []))
-        else:
-            settling.wait_for_job(one)
     with transaction.atomic():
+        held = SweepFinding.objects.select_for_update().filter(
+            pk__in=[one.pk for one in found], state=FindingState.SEEN
+        )
+        looks = dict(held.order_by("pk").values_list("pk", "looks"))
+        found = [one for one in found if looks.get(one.pk) == one.looks]
+        for one in found:
+            if one.key in looked and one.key not in under_way:
+                settling.settle(one, looked[one.key])
+            else:
+                settling.wait_for_job(one)
         settling.counts["ordered"] += recording.order(sweep, settling.to_order)
         SweepFinding.objects.bulk_update(found, _CHANGED)
         Sweep.objects.filter(pk=sweep.pk).update(
@@ -156,9 +170,15 @@ class _Settling:
     """Settles findings of a sweep, one by one, and collects what to count and to order."""
 
     def __init__(
-        self, sweep: Sweep, *, causes: Mapping[str, tuple[Cause, str]], foreign: Collection[str]
+        self,
+        sweep: Sweep,
+        *,
+        causes: Mapping[str, tuple[Cause, str]],
+        foreign: Collection[str],
+        announced: Collection[str],
     ) -> None:
         self._sweep = sweep
+        self._announced = announced
         self._causes = causes
         self._foreign = foreign
         self.counts = Counter[str]()
@@ -172,9 +192,12 @@ class _Settling:
         finding.state, finding.cause = FindingState.GONE, Cause.PENDING
         self._move(finding, "under_way")
 
-    def settle(self, finding: SweepFinding, judgement: Judgement, jobs: Sequence[LastJob]) -> None:
+    def settle(self, finding: SweepFinding, judgement: Judgement) -> None:
         """Settle a finding by a look at both sides, while no job works on its key."""
-        came_late = was_announced_late(jobs, etag=finding.source_etag, since=finding.found_at)
+        # Of other causes an event has told long ago.
+        came_late = finding.key in self._announced and finding.cause in {Cause.LOST, Cause.RECENT}
+        if finding.is_ordered and finding.cause == Cause.RECENT and not may_be_told(finding):
+            finding.cause = Cause.LOST
         recording.describe(finding, judgement)
         if judgement.verdict is Verdict.EQUAL:
             if finding.is_ordered and not came_late:
@@ -192,17 +215,23 @@ class _Settling:
         elif self._may_order(finding, judgement):
             self.to_order.append(finding.key)
             finding.is_ordered = True
-            finding.cause, finding.code = self._causes[finding.key]
+            self._note_cause(finding, came_late=came_late)
             finding.look_at = datetime.now(UTC) + timedelta(seconds=AGAIN_SECONDS)
         else:
             finding.state = FindingState.CONFIRMED
-            cause, finding.code = self._causes.get(finding.key, (None, ""))
-            if finding.cause != Cause.LOST or came_late:
-                finding.cause = cause.value if cause else ""
+            self._note_cause(finding, came_late=came_late)
             self.counts["lost"] += finding.cause == Cause.LOST
+
+    def _note_cause(self, finding: SweepFinding, *, came_late: bool) -> None:
+        """Note why the key still differs. A lost event stays lost, whatever its job has done."""
+        cause, finding.code = self._causes.get(finding.key, (None, ""))
+        if finding.cause != Cause.LOST or came_late:
+            finding.cause = cause.value if cause else ""
 
     def _may_order(self, finding: SweepFinding, judgement: Judgement) -> bool:
         """Whether a job is to look at the key: it has not yet, or the object changed since."""
+        if not _is_under_way(self._sweep):
+            return False
         if not recording.is_mended(self._sweep, judgement, self._causes):
             return False
         return not finding.is_ordered or (

@@ -233,7 +233,8 @@ def fail(held: SweepSlice, error: ReplicationError, *, gives_up: bool) -> None:
     is_transient = error.disposition in {Disposition.RETRY, Disposition.SLOW_DOWN}
     is_last = failures > len(RETRY_SECONDS) and (gives_up or not is_transient)
     text = f"{error} {MEANINGS[error.code].hint}"
-    seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
+    backoff_seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
+    seconds = min(backoff_seconds, settings.S3SYNC.retry_cap_seconds)
     with transaction.atomic():
         _release(held, seconds=seconds, error=text, failures=failures)
         is_throttled = error.disposition is Disposition.SLOW_DOWN

@@ -2,7 +2,9 @@
 buckets must be equal, and no key may have been written by two writers at once. With edits, the
 rules change meanwhile, and the buckets must be equal by the rules as they are in the end. Objects
 of other programs must be untouched. The same seed gives the same schedule, but timing differs from
-run to run. With weather, long faults follow, one after the other (weather.py).
+run to run. With weather, long faults follow, one after the other (weather.py). With sweeps, one
+change in a hundred is not announced, and sweeps run all the time: they must report each such
+change, and no other.
 """
 
 import argparse
@@ -25,6 +27,7 @@ import psycopg
 from sandbox.bootstrap import BootstrapError
 from sandbox.child import StartError
 from sandbox.environment import Sandbox
+from tests.chaos import sweeping, unannounced
 from tests.chaos.editor import Editor
 from tests.chaos.foreign import Foreign, foreign_places, ghost_keys
 from tests.chaos.oss_control import OssControl
@@ -40,9 +43,11 @@ from tests.chaos.rules import (
 )
 from tests.chaos.service import Service
 from tests.chaos.strikes import Strikes
+from tests.chaos.sweeping import Sweeping
+from tests.chaos.unannounced import Record, Reported
 from tests.chaos.verdict import Judge
 from tests.chaos.weather import MAX_SECONDS_TO_EQUALITY, Observation, Weather, table
-from tests.chaos.writer import Writer, plan
+from tests.chaos.writer import Writer, plan, stop_notifications
 from tests.support.proxy import UnreliableProxy
 
 SECOND_BUCKET = "s3sync-second"
@@ -54,6 +59,7 @@ VISIBILITY_SECONDS = 5
 # and then this many jobs a second.
 SETTLE_SECONDS = 60.0
 SETTLE_JOBS_A_SECOND = 20.0
+SWEEP_SECONDS = 60.0  # the last sweeps may take so much longer, for their second look
 
 
 def main() -> int:
@@ -90,7 +96,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clusters", type=int, default=2)
     parser.add_argument("--pollers", type=int, default=2)
     parser.add_argument("--edits", action="store_true", help="edit the rules meanwhile")
-    parser.add_argument("--weather", action="store_true", help="faults that last, after the rest")
+    more = parser.add_mutually_exclusive_group()
+    more.add_argument("--weather", action="store_true", help="faults that last, after the rest")
+    more.add_argument("--sweep", action="store_true", help="lose 1 %% of the events, and sweep")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the weather's table")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the processes' logs in DIR")
     return parser.parse_args()
@@ -125,6 +133,7 @@ class Run:
         self._stop = threading.Event()
         self._unmended: tuple[list[Place], list[Place]] = [], []
         self._weather: Weather | None = None
+        self._sweeping: Sweeping | None = None
         self._observations: list[Observation] = []
 
     def run(self) -> int:
@@ -136,11 +145,15 @@ class Run:
         self._write_and_strike()
         self._say("all strikes are over")
         is_settled = self._settle()
+        if self._sweeping:
+            self._say("both sides are compared for the last time")
+            most_seconds = self._settle_seconds() + SWEEP_SECONDS
+            is_settled &= self._sweeping.finish(seconds=most_seconds, watch=self._watch)
         if arguments.edits:
             self._note_unmended()
             self._say("all keys are announced once more, for the rules as they are now")
             self._writer.announce_all()
-            is_settled = self._settle()
+            is_settled &= self._settle()
         if self._weather:
             self._observations = self._weather.run(self._service, self._settle)
             is_settled = all(each.equal_after is not None for each in self._observations)
@@ -171,7 +184,7 @@ class Run:
         self._service = self._stack.enter_context(
             Service(
                 self._sandbox,
-                settings=self._weather.settings if self._weather else {},
+                settings=self._weather.settings if self._weather else sweeping.SETTINGS,
                 beside=self._weather.beside if self._weather else {},
                 queue_url=self._weather.queue_url if self._weather else self._sandbox.queue_url,
                 source_port=proxy.port,
@@ -185,7 +198,15 @@ class Run:
                 buckets=self._buckets,
             )
         )
-        self._strikes = Strikes(self._service, self._oss, proxy, self._say)
+        if arguments.sweep:
+            self._sweeping = self._stack.enter_context(Sweeping(self._service, self._say))
+        self._strikes = Strikes(
+            self._service,
+            self._oss,
+            proxy,
+            self._say,
+            self._sweeping.strikes() if self._sweeping else {},
+        )
         self._editor = Editor(self._service, self._edits, rules, self._say)
         self._judge = Judge(
             self._sandbox,
@@ -205,6 +226,11 @@ class Run:
         self._steps = plan(
             self._chance, keys=arguments.keys, seconds=arguments.duration, ghosts=ghosts
         )
+        self._unannounced = None
+        if arguments.sweep:
+            chance = random.Random(f"events that {arguments.seed} loses")
+            self._unannounced = unannounced.choose(chance, self._steps)
+            stop_notifications(self._sandbox)
         ghost_places = places([rules, *(edit.rules for edit in self._edits)], ghosts)
         self._foreign = Foreign(
             self._sandbox, foreign_places(ghost_places, self._buckets), buckets=self._buckets
@@ -216,30 +242,36 @@ class Run:
         """Make the changes and the strikes, side by side, until both are over."""
         arguments = self._arguments
         schedule = self._strikes.schedule(self._chance, seconds=arguments.duration)
-        self._writer = Writer(self._sandbox, self._steps, seed=arguments.seed)
+        self._writer = Writer(
+            self._sandbox, self._steps, seed=arguments.seed, unannounced=self._unannounced
+        )
         self._say(
             f"{len(self._steps)} changes, {len(schedule)} strikes and {len(self._edits)} edits "
             "are planned"
         )
-        with ThreadPoolExecutor(3, "chaos") as pool:
+        with ThreadPoolExecutor(4, "chaos") as pool:
             tasks = [
                 pool.submit(self._writer.run, self._stop),
                 pool.submit(self._strikes.run, schedule, self._stop),
                 pool.submit(self._editor.run, self._stop),
             ]
+            beside = [pool.submit(self._sweeping.run, self._stop)] if self._sweeping else []
             try:
                 self._watch(lambda: not all(task.done() for task in tasks))
             finally:
                 self._stop.set()
+            tasks += beside
         for task in tasks:
             task.result()
 
     def _settle(self) -> bool:
         """Wait until no work is left; False if that takes too long."""
-        wait_seconds = SETTLE_SECONDS + self._arguments.keys / SETTLE_JOBS_A_SECOND
-        deadline = time.monotonic() + wait_seconds
+        deadline = time.monotonic() + self._settle_seconds()
         self._watch(lambda: not self._counts().is_settled and time.monotonic() < deadline)
         return self._counts().is_settled
+
+    def _settle_seconds(self) -> float:
+        return SETTLE_SECONDS + self._arguments.keys / SETTLE_JOBS_A_SECOND
 
     def _watch(self, must_go_on: Callable[[], bool]) -> None:
         """Restart processes that exited and report the progress, while `must_go_on()` is true."""
@@ -310,9 +342,31 @@ class Run:
             self._say("gave up waiting: messages or jobs are left")
         if self._service.unexpected_exits:
             self._say(f"processes that exited unexpectedly: {self._service.unexpected_exits}")
-        _print(f"{verdict}{self._weather_verdict()}")
+        reported = self._reported()
+        _print(f"{verdict}{self._weather_verdict()}{f' {reported}' if reported else ''}")
         is_good = verdict.is_clean and is_settled and not counts.jobs.get("failed")
+        is_good &= reported is None or reported.is_clean
         return 0 if is_good and self._is_weather_good() else 1
+
+    def _reported(self) -> Reported | None:
+        """What the sweeps said of the changes that no event told of."""
+        if self._unannounced is None:
+            return None
+        with psycopg.connect(self._sandbox.postgres.url) as database:
+            record = Record(
+                self._writer.log,
+                self._unannounced,
+                self._editor.states,
+                unannounced.read_findings(database),
+                unannounced.read_jobs(database),
+                unannounced.deletions(self._oss.writes()),
+            )
+        reported = record.report()
+        for name in ("unreported", "false_alarms", "needless_deletes"):
+            for found in getattr(reported, name)[:10]:
+                self._say(f"{name}: {found}")
+        self._say(f"lost events that sweeps reported: {len(reported.reported)}")
+        return reported
 
     def _weather_verdict(self) -> str:
         if not self._weather:

@@ -65,13 +65,13 @@ class Service:
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
-        self._environment = {
+        self.environment = {
             **os.environ,
             **self.sandbox.environment(),
             **SETTINGS,
             **self.settings,
         }
-        manage("migrate", "--verbosity=0", environment=self._environment)
+        manage("migrate", "--verbosity=0", environment=self.environment)
         self.apply(self.rules)
         try:
             for name in self.cluster_names + self.poller_names:
@@ -96,7 +96,7 @@ class Service:
             StartError: the command failed; it has changed nothing, unless its answer was lost.
         """
         file = json.dumps(self._rules_file(rules))
-        manage("applyrules", "-", environment=self._environment, stdin=file)
+        manage("applyrules", "-", environment=self.environment, stdin=file)
 
     @property
     def cluster_names(self) -> list[str]:
@@ -119,7 +119,7 @@ class Service:
         Raises:
             StartError: it failed.
         """
-        return manage("shell", "--no-imports", "-c", code, environment=self._environment)
+        return manage("shell", "--no-imports", "-c", code, environment=self.environment)
 
     def kill_first_process(self, name: str) -> None:
         """Kill the group's first process alone with SIGKILL; then start a new group.
@@ -139,12 +139,14 @@ class Service:
                     found.append(int(entry.name))
         return sorted(found)
 
-    def lane_pids(self) -> list[int]:
-        """The ids of the processes that run a lane now."""
+    def loop_pids(self, kind: str) -> list[int]:
+        """The ids of the processes that run a lane or a sweeper now."""
         with psycopg.connect(self.sandbox.postgres.url, connect_timeout=5) as database:
             pids = database.execute(
-                "SELECT DISTINCT pid FROM replication_heartbeat WHERE kind = 'lane' "
-                "AND started_at IS NOT NULL AND beat_at > now() - interval '7 seconds' ORDER BY pid"
+                "SELECT DISTINCT pid FROM replication_heartbeat WHERE kind = %s "
+                "AND started_at IS NOT NULL AND beat_at > now() - interval '7 seconds' "
+                "ORDER BY pid",
+                [kind],
             ).fetchall()
         return [pid for (pid,) in pids if self._is_ours(pid)]
 
@@ -169,7 +171,7 @@ class Service:
             [sys.executable, REPOSITORY / "manage.py", name.partition("-")[0]],
             log=self.directory / f"{name}.log",
             # As if each ran on a host of its own: credentials are a host's.
-            env={**self._environment, "S3SYNC_HOST": name, **environment},
+            env={**self.environment, "S3SYNC_HOST": name, **environment},
             cwd=REPOSITORY,
         )
 

@@ -5,9 +5,10 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from tests.chaos.oss_control import OssControl
 from tests.chaos.service import READ_TIMEOUT_SECONDS, Service
@@ -33,27 +34,36 @@ class Strike:
 
 
 class Strikes:
-    """All kinds of strikes against a service."""
+    """All kinds of strikes against a service; `others` are further ones, by their names."""
 
     def __init__(
-        self, service: Service, oss: OssControl, proxy: UnreliableProxy, say: Callable[[str], None]
+        self,
+        service: Service,
+        oss: OssControl,
+        proxy: UnreliableProxy,
+        say: Callable[[str], None],
+        others: Mapping[str, Callable[[random.Random], str]],
     ) -> None:
         self._service = service
         self._oss = oss
         self._proxy = proxy
         self._say = say
+        self._kinds: dict[str, Callable[[random.Random], str]] = {
+            **{name: partial(kind, self) for name, kind in KINDS.items()},
+            **others,
+        }
 
     def schedule(self, chance: random.Random, *, seconds: float) -> list[Strike]:
         """Rounds of strikes: each round has every kind once, in a new random order."""
         interval = min(
-            LONGEST_INTERVAL_SECONDS, max(SHORTEST_INTERVAL_SECONDS, seconds / len(KINDS))
+            LONGEST_INTERVAL_SECONDS, max(SHORTEST_INTERVAL_SECONDS, seconds / len(self._kinds))
         )
         strikes: list[Strike] = []
         names: list[str] = []
         at_seconds = interval
         while at_seconds < seconds:
             if not names:
-                names = chance.sample(sorted(KINDS), len(KINDS))
+                names = chance.sample(sorted(self._kinds), len(self._kinds))
             strikes.append(Strike(at_seconds, names.pop(), chance.randrange(1 << 30)))
             at_seconds += interval * chance.uniform(0.5, 1.5)
         return strikes
@@ -65,36 +75,28 @@ class Strikes:
             for strike in schedule:
                 if stop.wait(max(0.0, started + strike.at_seconds - time.monotonic())):
                     return
-                done = KINDS[strike.name](self, random.Random(strike.number))
+                done = self._kinds[strike.name](random.Random(strike.number))
                 self._say(f"strike {strike.name}: {done}")
         finally:
             self._oss.clear_faults()
             self._proxy.cut(0)
 
     def _kill_lane(self, chance: random.Random) -> str:
-        return self._kill_one_of(self._service.lane_pids(), chance)
+        return kill_one_of(self._service.loop_pids("lane"), chance)
 
     def _kill_idle_worker(self, chance: random.Random) -> str:
-        lanes = self._service.lane_pids()
+        lanes = self._service.loop_pids("lane")
         workers = [pid for pid in self._service.pids_of("q-worker") if pid not in lanes]
-        return self._kill_one_of(workers, chance)
+        return kill_one_of(workers, chance)
 
     def _kill_pusher(self, chance: random.Random) -> str:
-        return self._kill_one_of(self._service.pids_of("q-pusher"), chance)
+        return kill_one_of(self._service.pids_of("q-pusher"), chance)
 
     def _kill_monitor(self, chance: random.Random) -> str:
-        return self._kill_one_of(self._service.pids_of("q-monitor"), chance)
+        return kill_one_of(self._service.pids_of("q-monitor"), chance)
 
     def _kill_sentinel(self, chance: random.Random) -> str:
-        return self._kill_one_of(self._service.pids_of("q-sentinel"), chance)
-
-    def _kill_one_of(self, pids: list[int], chance: random.Random) -> str:
-        if not pids:
-            return "no such process is alive"
-        pid = chance.choice(pids)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return f"process {pid}"
+        return kill_one_of(self._service.pids_of("q-sentinel"), chance)
 
     def _kill_first_process(self, chance: random.Random) -> str:
         name = chance.choice(self._service.cluster_names)
@@ -158,6 +160,16 @@ class Strikes:
         fault = {"probability": 0.5, "seed": chance.randrange(1 << 30), **fault}
         self._oss.add_fault(**fault)
         return ", ".join(f"{name}={value}" for name, value in fault.items() if name != "seed")
+
+
+def kill_one_of(pids: list[int], chance: random.Random) -> str:
+    """Kill one of these processes with SIGKILL; returns which."""
+    if not pids:
+        return "no such process is alive"
+    pid = chance.choice(pids)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    return f"process {pid}"
 
 
 KINDS: dict[str, Callable[[Strikes, random.Random], str]] = {

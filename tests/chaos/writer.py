@@ -1,10 +1,14 @@
-"""Changes the source bucket in random order, and sends old notifications again, out of order."""
+"""Changes the source bucket in random order, and sends old notifications again, out of order.
+
+S3 announces the changes. Where some must go unannounced, the bucket has no notifications, and the
+writer sends S3's messages in its place, but none for those changes.
+"""
 
 import json
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
@@ -66,20 +70,47 @@ def _size(chance: random.Random) -> int:
     return chance.randrange(1, MOST_BYTES) if chance.random() < 0.3 else chance.randrange(1, 500)
 
 
-class Writer:
-    """Makes the changes at their times, on threads, until all are made or `stop` is set."""
+@dataclass(frozen=True)
+class Made:
+    """A step that was made between two moments, in seconds of the system's clock."""
 
-    def __init__(self, sandbox: Sandbox, steps: list[Step], *, seed: int) -> None:
+    step: Step
+    began: float
+    ended: float
+    etag: str  # of the object that was put
+
+
+class Writer:
+    """Makes the changes at their times, on threads, until all are made or `stop` is set.
+
+    `unannounced` are the steps that no message may tell of; None leaves all messages to S3.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        steps: list[Step],
+        *,
+        seed: int,
+        unannounced: Set[Step] | None = None,
+    ) -> None:
         self._bucket = sandbox.source_bucket
         self._queue_url = sandbox.queue_url
         self._s3 = sandbox.aws.client("s3")
         self._sqs = sandbox.aws.client("sqs")
         self._steps = steps
         self._seed = seed
+        self._unannounced = unannounced
+        # A repeated message would announce the change after all.
+        self._never_repeated = {step.key for step in unannounced or ()}
         self._lock = threading.Lock()
         self._remembered: list[str] = []
-        self.made = 0
+        self.log: list[Made] = []
         self.repeated = 0
+
+    @property
+    def made(self) -> int:
+        return len(self.log)
 
     def run(self, stop: threading.Event) -> None:
         """Make all changes; raises the error of a request that S3 or SQS refuses."""
@@ -95,19 +126,26 @@ class Writer:
             if stop.wait(max(0.0, started + step.at_seconds - time.monotonic())):
                 return
             self._make(step, chance)
-            if chance.random() < REPEATS:
+            if chance.random() < REPEATS and step.key not in self._never_repeated:
                 self._repeat(step, chance)
 
     def _make(self, step: Step, chance: random.Random) -> None:
+        began, etag = time.time(), ""
         if step.change is Change.PUT:
             body = chance.randbytes(step.size_bytes)
-            self._s3.put_object(Bucket=self._bucket, Key=step.key, Body=body)
+            answer = self._s3.put_object(Bucket=self._bucket, Key=step.key, Body=body)
+            etag = answer["ETag"].strip('"')
         elif step.change is Change.DELETE:
             self._s3.delete_object(Bucket=self._bucket, Key=step.key)
-        else:
+        made = Made(step, began, time.time(), etag)
+        if step.change is Change.GHOST or self._must_announce(step):
             self._send(notification(self._bucket, step))
         with self._lock:
-            self.made += 1
+            self.log.append(made)
+
+    def _must_announce(self, step: Step) -> bool:
+        """Whether S3 does not announce the change, and is to be stood in for."""
+        return self._unannounced is not None and step not in self._unannounced
 
     def _repeat(self, step: Step, chance: random.Random) -> None:
         """Send one of the latest notifications again, and remember this step's for later."""
@@ -128,6 +166,13 @@ class Writer:
 
     def _send(self, message: str) -> None:
         self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=message)
+
+
+def stop_notifications(sandbox: Sandbox) -> None:
+    """Have S3 announce nothing of the source bucket any more."""
+    sandbox.aws.client("s3").put_bucket_notification_configuration(
+        Bucket=sandbox.source_bucket, NotificationConfiguration={}
+    )
 
 
 def notification(bucket: str, step: Step) -> str:
