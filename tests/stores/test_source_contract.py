@@ -62,6 +62,16 @@ def test_an_empty_object_is_empty(source: SourceCase) -> None:
         assert found.read(10) == b""
 
 
+def test_a_small_object_is_written_only_to_a_bucket(source: SourceCase) -> None:
+    if source.kind == "http":
+        with failing(ErrorCode.SOURCE_UNSUPPORTED):
+            source.store.put(KEY, b"canary")
+        return
+    for content in (b"canary", b"canary again"):
+        source.store.put(KEY, content)
+        assert source.read(KEY) == content
+
+
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_an_object_with_an_odd_key_can_be_read(source: SourceCase, key: str) -> None:
     source.put(key, key.encode())
