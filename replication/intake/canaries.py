@@ -106,10 +106,10 @@ def _claim(rules: Iterable[ReplicationRule]) -> list[tuple[int, datetime]]:
             INSERT INTO replication_canary AS canary (rule_id, key, tried_at)
             SELECT rule_id, key, now() FROM json_to_recordset(%s) AS due (rule_id bigint, key text)
             ON CONFLICT (rule_id) DO UPDATE SET tried_at = now(), key = excluded.key
-                WHERE canary.tried_at < now() - %s
+                WHERE canary.tried_at < now() - make_interval(secs => %s)
             RETURNING rule_id, tried_at
             """,
-            [json.dumps(keys), INTERVAL],
+            [json.dumps(keys), INTERVAL.total_seconds()],
         )
         return cursor.fetchall()
 
@@ -135,7 +135,8 @@ def _note_put(rule_id: int, tried_at: datetime) -> None:
     unheard = ", ".join(
         f"""{route}_unheard_since = CASE
             WHEN {route}_heard_at >= tried_at THEN NULL
-            WHEN put_at > tried_at - %(grace)s THEN coalesce({route}_unheard_since, tried_at)
+            WHEN put_at > tried_at - make_interval(secs => %(grace)s)
+                THEN coalesce({route}_unheard_since, tried_at)
             ELSE tried_at END"""
         for route in _ROUTES.values()
     )
@@ -147,7 +148,7 @@ def _note_put(rule_id: int, tried_at: datetime) -> None:
                 {unheard}
             WHERE rule_id = %(rule)s AND tried_at = %(tried_at)s
             """,  # noqa: S608  the names are ours
-            {"grace": CANARY_GRACE, "rule": rule_id, "tried_at": tried_at},
+            {"grace": CANARY_GRACE.total_seconds(), "rule": rule_id, "tried_at": tried_at},
         )
 
 

@@ -7,6 +7,7 @@ from botocore.exceptions import ClientError
 from django.core.exceptions import ValidationError
 from django.db.models import F
 from django.db.models.functions import Now
+from django_q.models import OrmQ
 
 from replication import tasks
 from replication.intake import canaries
@@ -33,6 +34,7 @@ from tests.support.policies import a_user_who_may
 from tests.support.pollers import poll_until_empty
 from tests.support.road import Road, work
 from tests.support.sweeping import carry_on, settled
+from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -110,9 +112,16 @@ def test_a_canary_is_put_every_five_minutes_by_one_of_several_clusters(road: Roa
     let_pass(minutes=4)
     assert not canaries.is_due()
     let_pass(minutes=1)
-    assert canaries.is_due()
+    tasks.revive()
+    assert "replication.tasks.put_canaries" in [task.func() for task in OrmQ.objects.all()]
     tasks.put_canaries()
     assert not canaries.is_due()
+
+
+def test_processes_that_put_canaries_at_once_put_each_once(road: Road) -> None:
+    for name in ("b", "c"):
+        a_rule(name, source=road.source, source_prefix=f"{name}/", canary=True)
+    assert sum(at_once(*[canaries.put_due] * 4)) == 3
 
 
 def test_only_an_enabled_rule_of_s3_that_asks_for_it_and_is_not_parked_has_one(road: Road) -> None:
@@ -132,6 +141,7 @@ def test_a_canary_that_no_event_tells_of_is_a_problem_until_one_comes(road: Road
     put_unheard(times=1)
     detail = problems()["canary_silent"]
     assert f"s3://{road.source.bucket}/.s3sync-canary that was put 11 min ago" in detail
+    assert "changes at the source are probably not noticed" in detail
     assert "No event, by a queue or by the API, has told" in detail
     assert "none ever did" in detail
     assert f"manage.py doctor --rule {road.rule.name}" in detail
@@ -151,7 +161,7 @@ def test_each_route_that_once_delivered_is_told_apart(road: Road) -> None:
     detail = problems()["canary_silent"]
     assert "No event from a queue has told" in detail
     assert "the last one 16 min ago" in detail
-    assert "The other route still delivers it." in detail
+    assert "changes are still noticed by the other" in detail
     tell_by_queue(road)
     assert problems() == {}
 

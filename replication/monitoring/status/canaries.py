@@ -17,9 +17,13 @@ _WHAT_TO_CHECK = {
     "this service",
     "any": "Check the bucket's notification",
 }
+_LOST = "changes at the source are probably not noticed."
 _OTHER_ROUTE = (
-    " The other route still delivers it. If this route is no longer in use, switch the rule's "
-    "canary off, and on again after 2 minutes."
+    "one of the two routes of its events is silent; changes are still noticed by the other."
+)
+_GIVEN_UP = (
+    " If this route is no longer in use, switch the rule's canary off, and on again after 2 "
+    "minutes."
 )
 
 
@@ -42,11 +46,9 @@ def silence(canary: Canary, now: datetime, *, is_polled: bool) -> str:
         )
     if not texts:
         return ""
-    other = _OTHER_ROUTE if len(routes) < len(canary.routes) and is_polled else ""
-    return (
-        f"Rule {canary.rule.name}: changes at the source are probably not noticed. "
-        f"{' '.join(texts)}{other}"
-    )
+    if is_polled and len(routes) < len(canary.routes):
+        return f"Rule {canary.rule.name}: {_OTHER_ROUTE} {' '.join(texts)}{_GIVEN_UP}"
+    return f"Rule {canary.rule.name}: {_LOST} {' '.join(texts)}"
 
 
 def failure(canary: Canary, now: datetime) -> str:

@@ -151,7 +151,7 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything with nine queries, and one more where jobs are being retried; the numbers of
+    """Read everything with ten queries, and one more where jobs are being retried; the numbers of
     the jobs are of one moment."""
     generated_at, rules = _read_rules()
     hosts = _read_hosts()
