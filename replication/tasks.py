@@ -6,6 +6,7 @@ from django.conf import settings
 from django_q.tasks import async_task
 
 from replication.cluster import loops
+from replication.intake import canaries
 from replication.intake.poll_loop import poll_for
 from replication.jobs import aborting
 from replication.models import LoopKind
@@ -34,11 +35,13 @@ def run_poller(loop_id: str) -> None:
 
 def revive() -> None:
     """Revive the loops when none is left to revive the others, and have uploads aborted that are
-    due, and sweeps carried on. Scheduled each minute.
+    due, canaries put, and sweeps carried on. Scheduled each minute.
     """
     loops.revive()
     if aborting.is_due():
         async_task("replication.tasks.abort_uploads")
+    if canaries.is_due():
+        async_task("replication.tasks.put_canaries")
     if lifecycle.is_due():
         loops.request(LoopKind.SWEEPER)
 
@@ -46,6 +49,11 @@ def revive() -> None:
 def abort_uploads() -> None:
     """Abort unfinished uploads that no job will complete. `revive` asks for it when any is due."""
     stale_uploads.abort_due(seconds=PRUNE_SECONDS)
+
+
+def put_canaries() -> None:
+    """Put the canaries that are due at their sources. `revive` asks for it when any is due."""
+    canaries.put_due()
 
 
 def run_sweeper(loop_id: str) -> None:

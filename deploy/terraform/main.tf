@@ -103,6 +103,15 @@ data "aws_iam_policy_document" "service" {
     }
   }
 
+  dynamic "statement" {
+    for_each = length(var.canary_arns) > 0 ? [true] : []
+    content {
+      sid       = "S3SyncCanary"
+      actions   = ["s3:PutObject"]
+      resources = var.canary_arns
+    }
+  }
+
   statement {
     sid       = "S3SyncReceive"
     actions   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]

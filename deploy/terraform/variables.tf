@@ -26,6 +26,12 @@ variable "may_restore" {
   default     = false
 }
 
+variable "canary_arns" {
+  description = "ARNs of the rules' canaries (arn:aws:s3:::<bucket>/<prefix>.s3sync-canary<suffix>)"
+  type        = list(string)
+  default     = []
+}
+
 variable "replace_notifications_of" {
   description = "Buckets for which Terraform must REPLACE all notifications: see notification.tf"
   type        = list(string)

@@ -76,6 +76,7 @@ FIELDSETS: tuple[tuple[Any, Any], ...] = (
         {"fields": ("archive_policy", "restore_days", "restore_tier")},
     ),
     (gettext_lazy("Limits"), {"fields": ("max_concurrency",)}),
+    (gettext_lazy("Lost events"), {"fields": ("canary",)}),
 )
 
 HELP_TEXTS = {

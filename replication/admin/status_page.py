@@ -28,6 +28,8 @@ PROBLEM_LISTS = {
     "circuit_open": "replicationrule",
     "events_lost": "sweep",
     "sweep_failed": "sweep",
+    "canary_failed": "replicationrule",
+    "canary_silent": "replicationrule",
     "not_getting_through": "transferjob",
     "running_long": "transferjob",
     "rule_disabled": "replicationrule",

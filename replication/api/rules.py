@@ -34,6 +34,7 @@ class Rule:
     destination_prefix: str
     delete_policy: str
     enabled: bool
+    canary: bool
     paused_at: datetime | None
     parked_at: datetime | None
     parked_code: str
@@ -128,6 +129,7 @@ def _rule(rule: ReplicationRule) -> Rule:
         destination_prefix=rule.destination_prefix,
         delete_policy=rule.delete_policy,
         enabled=rule.enabled,
+        canary=rule.canary,
         paused_at=rule.paused_at,
         parked_at=rule.parked_at,
         parked_code=rule.parked_code,

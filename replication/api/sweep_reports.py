@@ -92,8 +92,9 @@ class LostInHour:
 
 @dataclass(frozen=True)
 class LostChanges:
-    """Changes that no event told of."""
+    """Changes that no event told of, of the findings that are kept."""
 
+    keys: int
     by_hour: dict[str, LostInHour]
     by_folder: dict[str, int]
 

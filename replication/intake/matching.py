@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from django.db import connection
 
+from replication.intake import canaries
 from replication.intake.object_events import Change, ObjectEvent
 from replication.jobs import PRIORITY_BULK, PRIORITY_EVENT, JobOrder, enqueue
 from replication.mapping.filters import KeyFilter, key_filter
@@ -73,7 +74,7 @@ def take_events(events: Sequence[AnnouncedEvent], *, origin: JobOrigin) -> Intak
         ]
         orders += matched
         outcomes.append(Outcome.TAKEN if matched else Outcome.UNMATCHED)
-    return Intake(enqueue(orders, origin=origin, priority=PRIORITY_EVENT), outcomes)
+    return Intake(_enqueue(orders, origin=origin), outcomes)
 
 
 def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
@@ -97,7 +98,13 @@ def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
             outcomes.append(Outcome.UNKNOWN_DOMAIN)
         else:
             outcomes.append(Outcome.TAKEN if matched else Outcome.UNMATCHED)
-    return Intake(enqueue(orders, origin=JobOrigin.API, priority=PRIORITY_EVENT), outcomes)
+    return Intake(_enqueue(orders, origin=JobOrigin.API), outcomes)
+
+
+def _enqueue(orders: Sequence[JobOrder], *, origin: JobOrigin) -> list[int]:
+    job_ids = enqueue(orders, origin=origin, priority=PRIORITY_EVENT)
+    canaries.note_heard(orders, origin=origin)
+    return job_ids
 
 
 def look_again(rule: ReplicationRule, keys: Iterable[str]) -> list[int]:

@@ -7,6 +7,7 @@ from replication.models.access import (
     AuditEntry,
     TokenRole,
 )
+from replication.models.canaries import CANARY_GRACE, Canary, CanaryRoute
 from replication.models.circuits import Circuit, CircuitScope, CircuitSide
 from replication.models.jobs import (
     FINAL_STATES,
@@ -59,6 +60,7 @@ from replication.models.sweeps import (
 from replication.models.uploads import MultipartUpload, UploadPart, UploadToAbort
 
 __all__ = [
+    "CANARY_GRACE",
     "FINAL_STATES",
     "LAG_BOUNDS_SECONDS",
     "UNENDED",
@@ -68,6 +70,8 @@ __all__ = [
     "ArchivePolicy",
     "AuditAction",
     "AuditEntry",
+    "Canary",
+    "CanaryRoute",
     "Circuit",
     "CircuitScope",
     "CircuitSide",

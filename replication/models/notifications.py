@@ -20,6 +20,7 @@ class ConditionKind(models.TextChoices):
     DEAD_LETTERS = "dead_letters", _("new dead letters")
     QUEUE = "queue", _("a queue can't be polled")
     NO_EVENTS = "no_events", _("no event for a long time")
+    CANARY = "canary", _("a rule's canary fails")
     CREDENTIALS = "credentials", _("a host's credentials don't work")
     NOT_RUNNING = "not_running", _("no lane or no poller is alive")
 

@@ -5,6 +5,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from replication.errors import MEANINGS, ErrorCode, Meaning
@@ -51,6 +52,10 @@ class EncryptionMethod(models.TextChoices):
     AES256 = "AES256", _("AES256, with keys that OSS manages")
     KMS = "KMS", _("KMS")
     SM4 = "SM4", _("SM4")
+
+
+# The last part of a canary's key, before the rule's suffix.
+CANARY_NAME = ".s3sync-canary"
 
 
 class ReplicationRule(models.Model):
@@ -219,6 +224,18 @@ class ReplicationRule(models.Model):
     restore_tier = models.CharField(
         _("restore tier"), max_length=9, choices=RestoreTier, default=RestoreTier.STANDARD
     )
+    canary = models.BooleanField(
+        _("put a canary at the source"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "Every 5 minutes s3sync overwrites the object <source prefix>.s3sync-canary<source "
+            "suffix> in the source bucket. If its event does not arrive, the status page says so "
+            "within minutes. Needs s3:PutObject on that key; costs some 300 small PUTs a day, and "
+            "a version each if the bucket keeps versions. The object stays when you switch this "
+            "off."
+        ),
+    )
     paused_at = models.DateTimeField(
         _("paused since"),
         null=True,
@@ -274,11 +291,43 @@ class ReplicationRule(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Refuse a backfill from a web server: nothing lists what is there."""
+        """Refuse a backfill from what can't be listed, and a canary that can't be put, or whose
+        event no job would come of.
+
+        Raises:
+            ValidationError: of the fields `backfill` and `canary`.
+        """
         super().clean()
+        mistakes = {}
         if self.backfill and self.source_id is not None and self.source.kind == SourceKind.HTTP:
-            message = _("A web server can't be listed, so there is nothing to copy at once.")
-            raise ValidationError({"backfill": message})
+            mistakes["backfill"] = gettext(
+                "A web server can't be listed, so there is nothing to copy at once."
+            )
+        if self.canary and (mistake := self._canary_mistake()):
+            mistakes["canary"] = mistake
+        if mistakes:
+            raise ValidationError(mistakes)
+
+    def _canary_mistake(self) -> str:
+        if self.source_id and self.source.kind != SourceKind.S3:
+            return gettext(
+                "Only a bucket of S3 can have a canary: nothing is written to a web server."
+            )
+        try:
+            is_covered = self.matches(self.canary_key)
+        except ValueError:  # a glob is wrong, which is said where it stands
+            return ""
+        if is_covered:
+            return ""
+        return gettext(
+            "The rule's filters leave out the canary %(key)s, so its event would never count: add "
+            "a line with this key to include, or remove the glob of exclude that matches it."
+        ) % {"key": self.canary_key}
+
+    @property
+    def canary_key(self) -> str:
+        """The key of the rule's canary. It passes the prefix and the suffix of the rule."""
+        return f"{self.source_prefix}{CANARY_NAME}{self.source_suffix}"
 
     def matches(self, key: str) -> bool:
         """Whether the rule covers this key of its source."""

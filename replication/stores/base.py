@@ -147,6 +147,13 @@ class SourceStore(Protocol):
                 no longer exists; or any other failure.
         """
 
+    def put(self, key: str, content: bytes) -> None:
+        """Write a small object, the canary of a rule. Nothing else is written to a source.
+
+        Raises:
+            ReplicationError: SOURCE_UNSUPPORTED, or any other failure.
+        """
+
     def request_restore(self, key: str, *, days: int, tier: str) -> int | None:
         """Ask for the restore of an archived object; no error if one is under way or not needed.
 

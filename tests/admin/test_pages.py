@@ -157,7 +157,7 @@ def test_a_rule_is_added_with_every_field_of_its_form(
         operator_client,
         service,
         destination_prefix="scans/",
-        include="**/*.jpg\r\n**/*.png\r\n",
+        include="**/*.jpg\r\n.s3sync-canary\r\n",
         exclude="tmp/**",
         key_policy="rewrite",
         metadata_policy="drop",
@@ -168,13 +168,15 @@ def test_a_rule_is_added_with_every_field_of_its_form(
         kms_key_id="9468da86",
         max_concurrency="8",
         backfill="on",
+        canary="on",
     )
     rule = ReplicationRule.objects.get(name="scans")
-    assert (rule.include, rule.exclude) == ("**/*.jpg\n**/*.png\n", "tmp/**")
+    assert (rule.include, rule.exclude) == ("**/*.jpg\n.s3sync-canary\n", "tmp/**")
     assert (rule.key_policy, rule.metadata_policy, rule.tag_policy) == ("rewrite", "drop", "drop")
     assert rule.storage_classes == "natural,\nGLACIER=IA"
     assert (rule.acl, rule.encryption, rule.kms_key_id) == ("private", "KMS", "9468da86")
     assert rule.max_concurrency == 8
+    assert rule.canary
     assert list(lifecycle.rules_to_backfill()) == [rule]
 
 
@@ -207,6 +209,13 @@ def test_a_web_server_has_no_backfill(operator_client: Client, service: Service)
             {"max_concurrency": "0"},
             "max_concurrency",
             "Ensure this value is greater than or equal to 1.",
+        ),
+        (
+            {"canary": "on", "include": "**/*.jpg"},
+            "canary",
+            "The rule's filters leave out the canary .s3sync-canary, so its event would never "
+            "count: add a line with this key to include, or remove the glob of exclude that "
+            "matches it.",
         ),
     ],
 )

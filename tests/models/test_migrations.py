@@ -44,7 +44,7 @@ def test_a_poller_of_an_older_version_keeps_each_message_once() -> None:
 
 # Schedules in the database, and tasks that an older version queued, name these.
 @pytest.mark.parametrize(
-    "name", ["run_lane", "run_poller", "revive", "prune", "notify", "abort_uploads"]
+    "name", ["run_lane", "run_poller", "revive", "prune", "notify", "abort_uploads", "put_canaries"]
 )
 def test_tasks_keep_their_names(name: str) -> None:
     assert callable(import_string(f"replication.tasks.{name}"))

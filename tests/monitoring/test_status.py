@@ -15,6 +15,7 @@ from replication.admin.status_page import PROBLEM_LISTS
 from replication.errors import ErrorCode
 from replication.jobs.aborting import TRIES_TO_REPORT
 from replication.models import (
+    Canary,
     Circuit,
     CompletedMinute,
     DeadLetter,
@@ -163,13 +164,13 @@ def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
     ]
 
 
-def test_the_status_takes_ten_queries_however_many_rules_there_are():
+def test_the_status_takes_eleven_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 10
+    assert len(queries) == 11
 
 
 def test_the_status_never_reads_the_whole_history():
@@ -422,6 +423,15 @@ def test_every_problem_links_to_a_page_of_the_admin(operator):
         (colliding, {"state": "completed", "lost": 1}),
     ):
         Sweep.objects.create(rule=rule, kind="scrub", rule_version=1, ended_at=ago(), **ended)
+    Canary.objects.create(
+        rule=a_rule("canary", canary=True),
+        key=".s3sync-canary",
+        tried_at=ago(),
+        put_at=ago(minutes=5),
+        failing_since=ago(),
+        error_code=ErrorCode.SOURCE_ACCESS_DENIED,
+        queue_unheard_since=ago(minutes=15),
+    )
     shown = dict(operator.get("/status/").context["problems"])
     beats(LoopKind.POLLER)
     shown |= dict(operator.get("/status/").context["problems"])

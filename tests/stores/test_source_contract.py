@@ -9,6 +9,7 @@ import pytest
 
 from replication.errors import ErrorCode, ObjectMissing
 from replication.stores.base import ObjectInfo, SourceStore
+from replication.stores.http.store import HttpStore
 from tests.stores.conftest import SourceCase, read_all
 from tests.support.failing import failing
 from tests.support.http_origin import HttpOrigin
@@ -60,6 +61,16 @@ def test_an_empty_object_is_empty(source: SourceCase) -> None:
     with source.store.open(KEY) as found:
         assert (found.length_bytes, found.info.size_bytes) == (0, 0)
         assert found.read(10) == b""
+
+
+def test_a_small_object_is_written_only_to_a_bucket(source: SourceCase) -> None:
+    if isinstance(source.store, HttpStore):
+        with failing(ErrorCode.SOURCE_UNSUPPORTED):
+            source.store.put(KEY, b"canary")
+        return
+    for content in (b"canary", b"canary again"):
+        source.store.put(KEY, content)
+        assert source.read(KEY) == content
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)

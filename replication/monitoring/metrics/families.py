@@ -37,6 +37,7 @@ def all_families(numbers: Numbers, problems: Sequence[Problem], totals: Totals) 
     yield InfoMetricFamily("s3sync", "The version of s3sync.", value={"version": VERSION})
     yield from _problem_families(problems)
     yield from _rule_families(numbers)
+    yield _canary_family(numbers)
     yield from _total_families(totals)
     yield from _loop_families(numbers)
     yield from _queue_families(numbers.queues)
@@ -103,6 +104,20 @@ def _rule_families(numbers: Numbers) -> Iterator[Metric]:
         for rule in numbers.rules:
             family.add_metric([rule.name], value_of(rule.jobs))
         yield family
+
+
+def _canary_family(numbers: Numbers) -> Metric:
+    unheard = GaugeMetricFamily(
+        "s3sync_canary_unheard_seconds",
+        "Age of the oldest canary since whose put no event came by this route; 0 if one came.",
+        labels=["rule", "route"],
+    )
+    for canary in numbers.canaries:
+        for route in canary.routes:
+            since = route.unheard_since
+            seconds = (numbers.generated_at - since).total_seconds() if since else 0
+            unheard.add_metric([canary.rule.name, route.name], max(0.0, seconds))
+    return unheard
 
 
 def _total_families(totals: Totals) -> Iterator[Metric]:

@@ -25,18 +25,14 @@ from replication.monitoring.status import (
     find_problems,
     read_numbers,
 )
-from replication.monitoring.status.problems import (
-    ago,
-    circuit_problems,
-    count,
-    how_far_behind,
-    in_words,
-)
+from replication.monitoring.status.problems import circuit_problems, how_far_behind
+from replication.monitoring.status.wording import ago, count, in_words
 
 # A problem must last this long before people are notified: restarting a cluster is normal. The
 # alerts of deploy/prometheus wait as long.
 NOT_RUNNING_FOR = timedelta(minutes=2)
 QUEUE_FAILING_FOR = timedelta(minutes=3)
+CANARY_SILENT_FOR = timedelta(minutes=2)  # a poller that was just started has a backlog to take
 
 _SHOWN_KEYS = 3
 _KEY_LENGTH = 60  # longer keys are cut at the front: the end has the file's name
@@ -104,6 +100,7 @@ def _observe(target: NotificationTarget, numbers: Numbers) -> Iterator[Observati
         yield _parked(rule, texts)
         yield _braked(rule, texts)
         yield _lag(target, rule)
+        yield _canary(rule, numbers, texts)
     if ConditionKind.FAILURES in target.kinds:
         yield from _failures(target, rules)
 
@@ -248,6 +245,25 @@ def _lag(target: NotificationTarget, rule: RuleNumbers) -> Observation:
         closing=f"Rule {rule.name} has caught up.",
         must_last=timedelta(minutes=target.lag_minutes),
         lag_seconds=lag,
+    )
+
+
+def _canary(rule: RuleNumbers, numbers: Numbers, texts: _ProblemTexts) -> Observation:
+    details = [
+        texts[key]
+        for key in (("canary_failed", rule.name, ""), ("canary_silent", rule.name, ""))
+        if key in texts
+    ]
+    # Without a poller no event can come, and NOT_RUNNING reports the missing poller.
+    is_unsure = numbers.queues and not numbers.pollers_alive
+    fine = Evaluation.UNSURE if is_unsure else Evaluation.FINE
+    return Observation(
+        ConditionKind.CANARY,
+        Evaluation.WRONG if details else fine,
+        rule=rule.name,
+        detail=" ".join(details),
+        closing=f"Rule {rule.name}: events of its canary arrive, or it has none any more.",
+        must_last=CANARY_SILENT_FOR,
     )
 
 

@@ -12,7 +12,7 @@ from replication.models import Condition, ConditionKind
 from replication.monitoring.notifications.sender import Message
 from replication.monitoring.notifications.state import Item, News
 from replication.monitoring.status import Numbers
-from replication.monitoring.status.problems import in_words
+from replication.monitoring.status.wording import in_words
 
 # WeCom's robots accept 2,048 bytes including the title; all other services accept more.
 MAX_BODY_BYTES = 1_850
@@ -30,6 +30,7 @@ _TITLES: dict[ConditionKind, tuple[str, str]] = {
     ),
     ConditionKind.QUEUE: ("queue {} can't be polled", "queue {} is polled again"),
     ConditionKind.NO_EVENTS: ("no event from {} for a long time", "events arrive from {} again"),
+    ConditionKind.CANARY: ("the canary of rule {} fails", "the canary of rule {} works again"),
     ConditionKind.CREDENTIALS: (
         "a host's credentials don't work",
         "the credentials of all hosts work again",
@@ -164,6 +165,7 @@ class _Links:
             ),
             ConditionKind.PARKED: lambda: _page("replicationrule", rule_id),
             ConditionKind.BRAKED: lambda: _page("replicationrule", rule_id),
+            ConditionKind.CANARY: lambda: _page("replicationrule", rule_id),
             ConditionKind.DEAD_LETTERS: lambda: _list("deadletter", queue__id__exact=queue_id),
             ConditionKind.QUEUE: lambda: _page("eventqueue", queue_id),
             ConditionKind.NO_EVENTS: lambda: _page("eventqueue", queue_id),

@@ -18,6 +18,7 @@ from replication.cluster.loops import ALIVE_SECONDS
 from replication.intake.signed_calls import lambda_heard_at
 from replication.jobs import PRIORITY_SWEEP_FIRST, aborting
 from replication.models import (
+    Canary,
     Circuit,
     EventQueue,
     Heartbeat,
@@ -136,6 +137,7 @@ class Numbers:
     collisions: list[Collision]  # of enabled rules
     open_circuits: list[Circuit]
     sweeps_to_tell: list[Sweep]  # the last scrub of a rule, if it found lost events or failed
+    canaries: list[Canary]  # of enabled rules that have one
     lambda_heard_at: datetime | None
 
     @property
@@ -148,7 +150,7 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything with eight queries, and one more where jobs are being retried; the numbers of
+    """Read everything with ten queries, and one more where jobs are being retried; the numbers of
     the jobs are of one moment."""
     generated_at, rules = _read_rules()
     hosts = _read_hosts()
@@ -159,6 +161,7 @@ def read_numbers() -> Numbers:
         hosts=hosts,
         open_circuits=_read_open_circuits(hosts),
         sweeps_to_tell=_read_sweeps_to_tell(),
+        canaries=_read_canaries(),
         failing_targets=_read_failing_targets(),
         uploads_not_aborted=aborting.count_not_aborted(),
         collisions=_read_collisions(),
@@ -272,6 +275,11 @@ def _read_sweeps_to_tell() -> list[Sweep]:
     )
     last = ended.order_by("rule_id", "-pk").distinct("rule_id").select_related("rule")
     return [sweep for sweep in last if sweep.lost or sweep.state == SweepState.FAILED]
+
+
+def _read_canaries() -> list[Canary]:
+    canaries = Canary.objects.filter(rule__canary=True, rule__enabled=True)
+    return list(canaries.select_related("rule__source").order_by("rule__name"))
 
 
 def _read_queues() -> list[QueueStatus]:

@@ -8,7 +8,9 @@ from datetime import datetime
 from replication.errors import MEANINGS, Disposition, ErrorCode
 from replication.models import Circuit, CircuitScope, Sweep, SweepState
 from replication.models.collisions import Collision
+from replication.monitoring.status.canaries import failure, silence
 from replication.monitoring.status.numbers import Numbers, QueueStatus, RuleNumbers
+from replication.monitoring.status.wording import age, ago, count, in_words
 
 # A long poll takes at most 20 s, and a poller replaces itself in less than a minute.
 SILENT_SECONDS = 120
@@ -73,6 +75,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
     yield from _collision_problems(numbers.collisions)
     for sweep in numbers.sweeps_to_tell:
         yield _sweep_problem(sweep, numbers.generated_at)
+    yield from _canary_problems(numbers)
     for rule in numbers.rules:
         yield from _rule_problems(rule, numbers.generated_at)
 
@@ -149,6 +152,18 @@ def _sweep_problem(sweep: Sweep, now: datetime) -> Problem:
         "This line goes after the next comparison without such a find.",
         rule=rule,
     )
+
+
+def _canary_problems(numbers: Numbers) -> Iterator[Problem]:
+    now = numbers.generated_at
+    # Without a poller no event can come, which no_poller tells.
+    is_polled = bool(numbers.pollers_alive) or not any(queue.enabled for queue in numbers.queues)
+    for canary in numbers.canaries:
+        rule = canary.rule.name
+        if detail := failure(canary, now):
+            yield Problem("canary_failed", detail, rule=rule)
+        if detail := silence(canary, now, is_polled=is_polled):
+            yield Problem("canary_silent", detail, rule=rule)
 
 
 def _retrying_problems(rule: RuleNumbers) -> Iterator[Problem]:
@@ -234,30 +249,3 @@ def how_far_behind(rule: RuleNumbers) -> str:
         f"them after an unsuccessful try; the oldest change is "
         f"{in_words(jobs.oldest_pending_seconds or 0)} old."
     )
-
-
-def in_words(seconds: float) -> str:
-    """Return e.g. "42 s", "3 min", "2 h 5 min", "1 d 4 h"."""
-    minutes = int(seconds // 60)
-    if minutes == 0:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
-
-
-def count(number: int, noun: str) -> str:
-    """Return e.g. "1 job", "2,000 jobs"."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def age(moment: datetime, now: datetime) -> float:
-    """Seconds from `moment` to `now`; at least 0."""
-    return max(0.0, (now - moment).total_seconds())
-
-
-def ago(moment: datetime, now: datetime) -> str:
-    """Return e.g. "3 min ago"."""
-    return f"{in_words(age(moment, now))} ago"

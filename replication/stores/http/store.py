@@ -86,6 +86,10 @@ class HttpStore:
         """Not supported; see SourceStore."""
         raise _unsupported("return an object's tags")
 
+    def put(self, key: str, content: bytes) -> None:
+        """Not supported; see SourceStore."""
+        raise _unsupported("take objects")
+
     def request_restore(self, key: str, *, days: int, tier: str) -> int | None:
         """Not supported; see SourceStore."""
         raise _unsupported("restore an archived object")

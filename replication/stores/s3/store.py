@@ -247,6 +247,14 @@ class S3Store:
         except FAILURES as error:
             raise_translated(error)
 
+    def put(self, key: str, content: bytes) -> None:
+        """Write a small object; see SourceStore."""
+        place = {"Bucket": self._bucket, "Key": key, **self._payer}
+        try:
+            run_blocking(partial(self._client.put_object, **place, Body=content))
+        except (ClientError, BotoCoreError) as error:
+            raise_translated(error)
+
     def request_restore(self, key: str, *, days: int, tier: str) -> int | None:
         """Ask for the restore of an archived object; see SourceStore."""
         try:

@@ -41,6 +41,7 @@ class Check(StrEnum):
     SOURCE_TAGS = "source.tags"
     SOURCE_VERSIONS = "source.versions"
     SOURCE_RESTORE = "source.restore"
+    SOURCE_CANARY = "source.canary"
 
     NOTIFICATION = "notification"
     API = "api"

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from replication.errors import ReplicationError
 from replication.models import EventQueue
-from replication.monitoring.status.problems import SILENT_SECONDS, in_words
+from replication.monitoring.status.problems import SILENT_SECONDS
+from replication.monitoring.status.wording import in_words
 from replication.tools.doctor import aws
 from replication.tools.doctor.aws import Refusal, RefusalReason
 from replication.tools.doctor.findings import (

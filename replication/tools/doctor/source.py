@@ -1,6 +1,6 @@
 """Checks of a source: objects can be read, and a missing object is not taken for a forbidden one.
 
-Nothing is written to the source.
+Nothing is written to the source but the canary of a rule that has one.
 """
 
 from uuid import uuid4
@@ -104,6 +104,8 @@ def _check_s3(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Fi
         yield _versions(store, *sample, rule)
     if rule.archive_policy == ArchivePolicy.RESTORE:
         yield _restore(store, missing_key, rule)
+    if rule.canary:
+        yield _canary(store, rule)
 
 
 def _list(rule: ReplicationRule) -> Listing | Finding:
@@ -269,6 +271,31 @@ def _restore(store: SourceStore, missing_key: str, rule: ReplicationRule) -> Fin
             )
         return from_error(Check.SOURCE_RESTORE, error)
     return passed(Check.SOURCE_RESTORE, "archived objects may be restored")
+
+
+def _canary(store: SourceStore, rule: ReplicationRule) -> Finding:
+    """Put the canary, as the service does every 5 minutes."""
+    key = rule.canary_key
+    if not rule.matches(key):
+        return failed(
+            Check.SOURCE_CANARY,
+            f"the rule's filters leave out its canary {key!r}, so no event of it ever counts",
+            fix=f"Add {key} as a line to the rule's include, and remove the glob of exclude that "
+            "matches it; or switch the rule's canary off.",
+        )
+    try:
+        store.put(key, b"A canary of s3sync, put by doctor\n")
+    except ReplicationError as error:
+        if error.code is ErrorCode.SOURCE_ACCESS_DENIED:
+            return warned(
+                Check.SOURCE_CANARY,
+                f"the rule's canary {key!r} may not be written, so lost events show only in the "
+                f"next comparison of the buckets ({error.detail})",
+                fix=_grant(rule, "s3:PutObject", on=f"{_arn(rule)}/{key}")
+                + " If the bucket encrypts with a KMS key, also grant kms:GenerateDataKey on it.",
+            )
+        return from_error(Check.SOURCE_CANARY, error)
+    return passed(Check.SOURCE_CANARY, f"the rule's canary {key!r} can be written")
 
 
 def _arn(rule: ReplicationRule) -> str:

@@ -30,6 +30,7 @@ RECEIVER_ACTIONS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessag
 # IAM refuses a document with other characters. A prefix ends before the first of them, so the
 # policy allows a little more than the rule needs.
 _IAM_CHARACTERS = re.compile("[\x20-\xff]*")
+_IAM_REFUSED = re.compile("[^\x20-\xff]+")
 
 Statement = dict[str, Any]
 
@@ -187,6 +188,7 @@ def iam_statements(rules: Sequence[ReplicationRule], queues: Sequence[QueueAddre
             {bucket_arn(rule.source.bucket, region=rule.source.region) for rule in rules},
         ),
         *_allow("S3SyncRestore", ["s3:RestoreObject"], _source_objects(restored)),
+        *_allow("S3SyncCanary", ["s3:PutObject"], _canaries(rules)),
         *_allow("S3SyncReceive", list(RECEIVER_ACTIONS), {queue.arn for queue in queues}),
     ]
 
@@ -231,6 +233,16 @@ def _source_objects(rules: Iterable[ReplicationRule]) -> set[str]:
         assert prefix, "the pattern also matches an empty text"
         starts.add(f"{bucket_arn(rule.source.bucket, region=rule.source.region)}/{prefix[0]}")
     return {f"{_escaped(start)}*" for start in _shortest(starts)}
+
+
+def _canaries(rules: Iterable[ReplicationRule]) -> set[str]:
+    """One object a rule; a star stands for what IAM refuses in its key."""
+    return {
+        f"{bucket_arn(rule.source.bucket, region=rule.source.region)}/"
+        + "*".join(map(_escaped, _IAM_REFUSED.split(rule.canary_key)))
+        for rule in rules
+        if rule.canary
+    }
 
 
 def _replicas(rules: Iterable[ReplicationRule]) -> set[str]:

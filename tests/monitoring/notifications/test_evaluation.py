@@ -12,6 +12,7 @@ from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import circuits, delete_brake
 from replication.models import (
     ActorKind,
+    Canary,
     Circuit,
     Condition,
     ConditionKind,
@@ -103,6 +104,17 @@ def silence_queue() -> None:
     EventQueue.objects.update(last_message_at=Now() - timedelta(hours=25))
 
 
+def silence_a_canary() -> None:
+    Canary.objects.create(
+        rule=a_rule(canary=True),
+        key=".s3sync-canary",
+        tried_at=Now(),
+        put_at=Now(),
+        queue_heard_at=Now() - timedelta(minutes=16),
+        queue_unheard_since=Now() - timedelta(minutes=11),
+    )
+
+
 def fail_with_a_wrong_secret() -> None:
     rule = a_rule()
     Heartbeat.objects.update(host=settings.S3SYNC.host_name)
@@ -154,6 +166,12 @@ STORIES: dict[str, tuple[Callable[[], object], str, Callable[[], object], str]] 
         lambda: EventQueue.objects.update(last_message_at=Now()),
         "events arrive from queue events again",
     ),
+    ConditionKind.CANARY: (
+        silence_a_canary,
+        "the canary of rule photos fails",
+        lambda: Canary.objects.update(queue_heard_at=Now(), queue_unheard_since=None),
+        "the canary of rule photos works again",
+    ),
     ConditionKind.CREDENTIALS: (
         fail_with_a_wrong_secret,
         "a host's credentials don't work",
@@ -185,6 +203,20 @@ def test_a_condition_is_told_once_when_it_opens_and_once_when_it_is_over(
     assert news(target) == []
     end()
     assert news(target) == [over]
+    assert news(target) == []
+
+
+def test_a_canary_without_a_poller_is_not_told_as_working_again(target: NotificationTarget) -> None:
+    target.kinds = [ConditionKind.CANARY]
+    target.save()
+    a_queue()
+    silence_a_canary()
+    assert news(target) == []
+    let_pass(A_MOMENT)
+    assert news(target) == ["the canary of rule photos fails"]
+    Heartbeat.objects.filter(kind=LoopKind.POLLER).delete()
+    assert news(target) == []
+    a_living_loop(LoopKind.POLLER)
     assert news(target) == []
 
 

@@ -214,6 +214,21 @@ SOURCE = [
         "Grant s3:RestoreObject on",
     ),
     Broken(
+        "canary that may not be put",
+        both(rule(canary=True), without()),
+        "source.canary",
+        "the rule's canary '.s3sync-canary' may not be written",
+        "Grant s3:PutObject on",
+        level="warn",
+    ),
+    Broken(
+        "canary that the filters leave out",
+        rule(canary=True, exclude="**/.*"),
+        "source.canary",
+        "the rule's filters leave out its canary '.s3sync-canary'",
+        "remove the glob of exclude",
+    ),
+    Broken(
         "wrong secret",
         wrong_secret,
         "credentials",

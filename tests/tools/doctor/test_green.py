@@ -37,3 +37,14 @@ def test_what_the_bucket_takes_is_learned_and_kept(
     row = Destination.objects.get()
     assert (row.takes_non_ascii_metadata, row.takes_non_ascii_tags) == (takes, takes)
     assert row.learned_at is not None
+
+
+def test_the_canary_of_a_rule_that_has_one_is_put(green: Green) -> None:
+    green.change(green.rule, canary=True, source_suffix=".txt")
+    report = doctor()
+    assert report.bad == []
+    assert report.of("source.canary") == [
+        "pass: the rule's canary '.s3sync-canary.txt' can be written"
+    ]
+    keys = green.s3.list_objects_v2(Bucket=green.source.bucket)["Contents"]
+    assert [entry["Key"] for entry in keys] == [".s3sync-canary.txt"]

@@ -39,7 +39,7 @@ TEMPLATE = (DEPLOY / "cloudformation" / "s3sync.yaml").read_text()
 
 
 def the_rules(*, region: str, buckets: tuple[str, ...]) -> list[ReplicationRule]:
-    """Rules for all keys of these buckets, which restore archived objects; not saved."""
+    """Rules for all keys of these buckets, with restores and canaries; not saved."""
     destination = Destination(name="d", bucket="d", endpoint="https://o", region="cn-hangzhou")
     return [
         ReplicationRule(
@@ -47,6 +47,7 @@ def the_rules(*, region: str, buckets: tuple[str, ...]) -> list[ReplicationRule]
             source=Source(name=bucket, bucket=bucket, region=region),
             destination=destination,
             archive_policy="restore",
+            canary=True,
         )
         for bucket in buckets
     ]
@@ -77,6 +78,7 @@ def test_a_stack_of_the_template_leaves_only_the_notifications_to_provision(
         "QueueName": name,
         "SourceBucketArns": ",".join(f"arn:aws:s3:::{bucket}" for bucket in buckets),
         "MayRestore": "true",
+        "CanaryArns": ",".join(f"arn:aws:s3:::{bucket}/.s3sync-canary" for bucket in buckets),
     }
     formation = aws.client("cloudformation")
     formation.create_stack(
@@ -128,6 +130,7 @@ REFERENCES: dict[str, Any] = {
     "data.aws_caller_identity.current.account_id": QUEUE.account,
     "local.buckets": [f"arn:aws:s3:::{bucket}" for bucket in BUCKETS],
     "local.objects": [f"arn:aws:s3:::{bucket}/*" for bucket in BUCKETS],
+    "var.canary_arns": [f"arn:aws:s3:::{bucket}/.s3sync-canary" for bucket in BUCKETS],
 }
 _REFERENCE = re.compile(r"\$\{([^{}]+)\}")
 
@@ -201,9 +204,11 @@ def test_terraform_grants_the_queue_and_the_role_what_provision_grants() -> None
     } == set()  # --destroy would remove these
 
     service = block("main.tf", "data", "aws_iam_policy_document", "service")
-    restore = service["dynamic"][0]["statement"]
+    restore, canary = (each["statement"] for each in service["dynamic"])
     assert "may_restore" in restore["for_each"]
-    found = [statement(each) for each in (*service["statement"], restore["content"][0])]
+    assert "canary_arns" in canary["for_each"]
+    optional = [each["content"][0] for each in (restore, canary)]
+    found = [statement(each) for each in (*service["statement"], *optional)]
     rules = the_rules(region=QUEUE.region, buckets=BUCKETS)
     by_sid = {each["Sid"]: each for each in found}
     assert by_sid == {each["Sid"]: each for each in iam_statements(rules, [QUEUE])}

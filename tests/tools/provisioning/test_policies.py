@@ -122,6 +122,19 @@ def test_special_characters_of_a_prefix_are_escaped_in_a_policy() -> None:
     assert resource == "arn:aws:s3:::photos/${$}{a}${?}${*}/*"
 
 
+def test_only_the_canary_of_a_rule_that_has_one_may_be_written() -> None:
+    rules = [
+        rule(source_prefix="a/", source_suffix=".jpg", canary=True),
+        rule(source_prefix="b/日本/c?", canary=True),
+        rule(source_prefix="d/"),
+    ]
+    assert granted(iam_statements(rules, []), "s3:PutObject") == [
+        "arn:aws:s3:::photos/a/.s3sync-canary.jpg",
+        "arn:aws:s3:::photos/b/*/c${?}.s3sync-canary",
+    ]
+    assert granted(iam_statements(rules[2:], []), "s3:PutObject") == []
+
+
 def test_a_prefix_ends_before_a_character_that_iam_refuses() -> None:
     (resource,) = granted(iam_statements([rule(source_prefix="a/日本/b")], []), "s3:GetObject")
     assert resource == "arn:aws:s3:::photos/a/*"
