@@ -23,9 +23,9 @@ from replication.models import (
 from replication.sweep import recording, reporting
 from replication.sweep.causes import NO_DIFFERENCE, Cause, announced, may_be_told
 from replication.sweep.comparing import Sides
+from replication.sweep.ending import MOST_EXTRAS_AT_ALL
 from replication.sweep.judging import DIFFERENCES, Judgement, Verdict
 from replication.sweep.key_looks import KeyLooks, Seen
-from replication.sweep.settling import MOST_EXTRAS_AT_ALL
 
 LOOKS = 200  # at a time
 MOST_WAITING = 10_000  # keys that wait for their second look, and perhaps for a job

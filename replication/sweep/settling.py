@@ -1,4 +1,4 @@
-"""Looks again at what differed, and ends sweeps.
+"""Looks again at what differed.
 
 A listing is of the past: an event may have been about to mend what it showed. Only what still
 differs later, by a look at both objects, while no job works on the key, is called a difference.
@@ -17,7 +17,6 @@ from django.db.models.functions import Now
 
 from replication.errors import MEANINGS, ReplicationError
 from replication.models import (
-    DeletePolicy,
     FindingState,
     Sweep,
     SweepFinding,
@@ -33,6 +32,7 @@ from replication.sweep.causes import (
     may_be_told,
 )
 from replication.sweep.comparing import Sides
+from replication.sweep.ending import end_if_settled
 from replication.sweep.judging import DIFFERENCES, Judgement, Verdict
 from replication.sweep.looking import Looker
 
@@ -42,12 +42,6 @@ LOOKS = 200  # at a time
 AGAIN_SECONDS = 5  # while a job works on the key
 MOST_LOOKS = 200  # then the key's job does not get through, which the status page tells
 MOST_ORDERS = 5  # looks, after which an ordered key that still differs is not ordered again
-
-# More extra keys than these are left to a person: a source that lost its objects is no reason to
-# delete all replicas.
-MOST_EXTRAS = 10
-MOST_EXTRAS_SHARE = 0.01
-MOST_EXTRAS_AT_ALL = 10_000
 
 _CHANGED = (
     *("verdict", "reason", "cause", "code", "state", "is_ordered", "look_at"),
@@ -78,7 +72,7 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
                     slices.end_sweep(sweep.pk, SweepState.FAILED, error=text)
                 continue
             more_is_due = True
-        elif sweep.state == SweepState.SETTLING and not _end_if_settled(sweep):
+        elif sweep.state == SweepState.SETTLING and not end_if_settled(sweep):
             more_is_due |= not _waits_long(sweep)
     return more_is_due or (sweep_id is not None and chosen.exists())
 
@@ -242,54 +236,3 @@ class _Settling:
         """Count the finding as something else."""
         self.counts[finding.verdict] -= 1
         self.counts[to] += 1
-
-
-# -- the end ---------------------------------------------------------------------------------------
-
-
-def _end_if_settled(sweep: Sweep) -> bool:
-    """End the sweep if nothing is left to look at, and no job of it is left. Returns whether."""
-    if sweep.findings.filter(state=FindingState.SEEN).exists():
-        return False
-    if sweep.mends and not slices.pending_at_most(sweep.rule_id, 0):
-        return False
-    if sweep.mends_extras and _order_extras(sweep):
-        return False
-    settled = Sweep.objects.filter(pk=sweep.pk, state=SweepState.SETTLING)
-    if settled.update(state=SweepState.COMPLETED, ended_at=Now()):
-        log.info("sweep.completed", rule=sweep.rule.name, kind=sweep.kind, sweep=sweep.pk)
-    return True
-
-
-def _order_extras(sweep: Sweep) -> bool:
-    """Have the replicas looked at whose objects are gone; returns whether any is. The jobs delete
-    what the rule deletes, by a look of their own, with its marks and its brake.
-    """
-    extras = sweep.findings.filter(
-        verdict=Verdict.EXTRA, state=FindingState.CONFIRMED, is_ordered=False
-    ).exclude(cause__in=[Cause.FOREIGN, Cause.KEPT])
-    keys = list(extras.values_list("key", flat=True)[: MOST_EXTRAS_AT_ALL + 1])
-    if not keys or sweep.rule.delete_policy == DeletePolicy.KEEP:
-        return False
-    limit = max(MOST_EXTRAS, min(MOST_EXTRAS_AT_ALL, int(sweep.replica_keys * MOST_EXTRAS_SHARE)))
-    if sweep.extra > limit or not sweep.source_keys:
-        held = (
-            f"{sweep.extra:,} extra keys are left to a person: they are more than {limit:,} (1 % "
-            "of the destination's keys)"
-            if sweep.source_keys
-            else f"{sweep.extra:,} extra keys are left to a person: the source is empty"
-        )
-        Sweep.objects.filter(pk=sweep.pk).update(
-            error=f"{held}. If the objects are to be deleted in OSS too, select the findings in "
-            "the admin and have them looked at."
-        )
-        return False
-    with transaction.atomic():
-        ordered = recording.order(sweep, keys)
-        found = sweep.findings.filter(key__in=keys)
-        Sweep.objects.filter(pk=sweep.pk).update(
-            ordered=F("ordered") + ordered,
-            lost=F("lost") - found.filter(cause=Cause.LOST).count(),  # they are settled once more
-        )
-        found.update(is_ordered=True, state=FindingState.SEEN, look_at=Now())
-    return True
