@@ -31,11 +31,9 @@ from replication.models import (
     ReplicationRule,
     Sweep,
     SweepFinding,
-    SweepKind,
     SweepState,
     TransferJob,
 )
-from replication.sweep import lifecycle
 from tests.support.story import make_story
 
 CHECKS: list[Any] = [
@@ -55,7 +53,7 @@ def test_the_api_answers_as_its_description_says(live_server: LiveServer) -> Non
     # No key that is made up would begin with a prefix.
     ReplicationRule.objects.filter(name="photos").update(source_prefix="")
     job = TransferJob.objects.filter(state=JobState.FAILED).latest("pk")
-    sweep = lifecycle.start(service.other_rule, SweepKind.RECONCILE)
+    sweep = Sweep.objects.get(rule=service.other_rule)
     SweepFinding.objects.create(sweep=sweep, key="a", verdict="missing", cause="lost")
 
     def known_values(*, is_failed: bool) -> dict[str, Any]:

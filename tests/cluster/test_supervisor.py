@@ -95,12 +95,12 @@ def kill_and_wait(road: Road, cluster: Child, victim: str) -> None:
     assert victims, victim
     for pid in victims:
         os.kill(pid, signal.SIGKILL)
-    known = {kind: new_loops(kind, set()) for kind in LoopKind}
+    known = {kind: new_loops(kind, set()) for kind in (LoopKind.LANE, LoopKind.POLLER)}
     road.put(f"after {victim}")
     # Wait for two generations of each kind: the first asks for the second.
     for _ in range(2):
-        for kind in LoopKind:
-            known[kind] |= eventually(partial(new_loops, kind, known[kind]))
+        for kind, seen in known.items():
+            seen.update(eventually(partial(new_loops, kind, seen)))
     done = TransferJob.objects.filter(state=JobState.COMPLETED, key__endswith=victim)
     eventually(lambda: done.count() == 2, unless_ended=cluster)
     assert not victims & members(cluster), victim

@@ -24,7 +24,6 @@ from replication.models import (
     Heartbeat,
     JobOrigin,
     JobState,
-    LoopKind,
     ReplicationRule,
     TransferJob,
 )
@@ -328,7 +327,7 @@ def test_a_rule_without_rights_is_parked_and_later_drains_while_another_is_serve
     fresh = TransferJob.objects.filter(rule=good.rule, state=JobState.COMPLETED)
     with manage("qcluster", directory=tmp_path, S3SYNC_PROBE_SECONDS="10") as cluster:
         beating = Heartbeat.objects.filter(beat_at__isnull=False).values("kind").distinct()
-        eventually(lambda: beating.count() == len(LoopKind), unless_ended=cluster)
+        eventually(lambda: beating.count() >= 2, unless_ended=cluster)  # lanes and pollers
         for number in range(20):  # one after the other, from before the bad rule is parked
             good.put(f"fresh {number}")
             eventually(lambda: fresh.count() > number, unless_ended=cluster)  # noqa: B023
