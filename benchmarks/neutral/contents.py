@@ -11,6 +11,7 @@ from benchmarks.neutral import pattern
 
 # Larger objects have an ETag that is not an MD5, like objects put in parts.
 LARGEST_WITH_MD5_BYTES = 8 * 1024**2
+_SUMS_BYTES = 16 + 8
 _GOLDEN_RATIO = 0.6180339887498949
 
 
@@ -39,7 +40,8 @@ class KeyRange:
     smallest_bytes: int
     largest_bytes: int
     modified: float = field(default_factory=lambda: float(int(time.time())))
-    _made: dict[int, Stored] = field(default_factory=dict, repr=False)
+    _known: bytearray = field(default_factory=bytearray, repr=False)
+    _packed: bytearray = field(default_factory=bytearray, repr=False)
 
     def key(self, number: int) -> str:
         return f"{self.prefix}{number:07d}"
@@ -59,27 +61,29 @@ class KeyRange:
         return round(self.smallest_bytes * (self.largest_bytes / self.smallest_bytes) ** share)
 
     def object(self, number: int) -> Stored:
-        made = self._made.get(number)
-        if made is None:
-            made = self._make(number)
-            if len(self._made) < 20_000:
-                self._made[number] = made
-        return made
-
-    def etag(self, number: int) -> str:
-        return self.object(number).etag
-
-    def _make(self, number: int) -> Stored:
         size, first = self.size_bytes(number), number * 4099 % pattern.PERIOD_BYTES
-        crc64 = pattern.crc64(first, size)
+        md5, crc64 = self._sums(number, size, first)
         if size <= LARGEST_WITH_MD5_BYTES:
-            md5 = hashlib.md5()
-            for piece in pattern.pieces(first, size):
-                md5.update(piece)
-            etag = md5.hexdigest()
+            etag = md5.hex()
         else:
             etag = f"{crc64:032x}-{-(-size // LARGEST_WITH_MD5_BYTES)}"
         return Stored(size, etag, crc64, self.modified, first_byte=first)
+
+    def _sums(self, number: int, size: int, first: int) -> tuple[bytes, int]:
+        """The MD5 and the CRC-64 of an object, computed once. Those of millions fit into memory."""
+        if not self._known:
+            self._known, self._packed = bytearray(self.count), bytearray(_SUMS_BYTES * self.count)
+        at = _SUMS_BYTES * number
+        if not self._known[number]:
+            md5 = hashlib.md5()
+            if size <= LARGEST_WITH_MD5_BYTES:
+                for piece in pattern.pieces(first, size):
+                    md5.update(piece)
+            crc64 = pattern.crc64(first, size)
+            self._packed[at : at + _SUMS_BYTES] = md5.digest() + crc64.to_bytes(8)
+            self._known[number] = 1
+        packed = self._packed[at : at + _SUMS_BYTES]
+        return packed[:16], int.from_bytes(packed[16:])
 
     def numbers(self, *, after: str, prefix: str) -> range:
         """The numbers of the keys that begin with `prefix` and sort after `after`."""
@@ -117,6 +121,11 @@ class Bucket:
         start = max(bisect_right(self._sorted, after), bisect_left(self._sorted, prefix))
         written = (self._sorted[i] for i in range(start, len(self._sorted)))
         computed = [map(keys.key, keys.numbers(after=after, prefix=prefix)) for keys in self.ranges]
+        if start == len(self._sorted) and len(self.ranges) == 1:
+            keys = self.ranges[0]
+            for number in keys.numbers(after=after, prefix=prefix):
+                yield keys.key(number), keys.object(number)
+            return
         last = None
         for key in heapq.merge(written, *computed):
             if not key.startswith(prefix):
