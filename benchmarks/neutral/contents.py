@@ -82,7 +82,7 @@ class KeyRange:
             crc64 = pattern.crc64(first, size)
             self._packed[at : at + _SUMS_BYTES] = md5.digest() + crc64.to_bytes(8)
             self._known[number] = 1
-        packed = self._packed[at : at + _SUMS_BYTES]
+        packed = bytes(self._packed[at : at + _SUMS_BYTES])
         return packed[:16], int.from_bytes(packed[16:])
 
     def numbers(self, *, after: str, prefix: str) -> range:

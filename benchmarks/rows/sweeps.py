@@ -146,6 +146,7 @@ def measure_lost_change(sitting: Sitting) -> Row:
         cluster.copy(live, queue=sitting.queue, per_second=20)
         row.add("without", lag_p99_ms=1000 * installation.figure(_LAG_P99))
         sitting.source.put(keys.key(CHANGED), b"a change that no event tells of")
+        time.sleep(2)  # longer than the grace of an event
         installation.mark()
         with ThreadPoolExecutor(1) as pool:
             began = time.monotonic()

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from replication.cluster.database import why_not_ready
 from replication.management.rules import rule_named
@@ -109,6 +110,12 @@ def run(command: BaseCommand, kind: SweepKind, options: dict[str, Any], **more: 
     told = _Told(command, sweep)
     try:
         Carrier(should_stop=told.is_over, sweep_id=sweep.pk, gives_up=True, on_look=told.tell).run()
+    except DatabaseError as error:
+        raise CommandError(
+            f"the database failed: {error}\nThe clusters go on with sweep {sweep.pk} as soon as it "
+            "is back. `manage.py sweeps` shows how far it is.",
+            returncode=UNKNOWN,
+        ) from error
     except KeyboardInterrupt:
         command.stderr.write(
             f"\nThe clusters go on with sweep {sweep.pk}. End it with `manage.py sweeps --cancel "

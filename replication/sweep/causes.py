@@ -98,10 +98,10 @@ def _cause(
     if found.verdict is Verdict.EXTRA and rule.delete_policy == DeletePolicy.KEEP:
         return Cause.KEPT, ""
     changed_at = changed(found)
-    if is_recent(changed_at):
-        return Cause.RECENT, ""
     if not jobs:
         return _cause_without_jobs(rule, changed_at), ""
+    if is_recent(changed_at):
+        return Cause.RECENT, ""
     last = max(jobs, key=lambda job: job.enqueued_at)
     if last.state == JobState.FAILED and _was_after(last, changed_at):
         return Cause.FAILED, last.error_code
@@ -111,6 +111,8 @@ def _cause(
 def _cause_without_jobs(rule: ReplicationRule, changed_at: datetime | None) -> Cause:
     if changed_at is None or changed_at < rule.created_at:
         return Cause.OLDER
+    if is_recent(changed_at):
+        return Cause.RECENT
     return Cause.FORGOTTEN if _is_forgotten(changed_at) else Cause.LOST
 
 

@@ -85,9 +85,10 @@ def end_slice(held: SweepSlice) -> None:
         Lost: the slice is not ours any more.
     """
     with transaction.atomic():
-        # Locked, so that of two workers that end the last two slices, one sees both ended.
-        sweep = Sweep.objects.select_for_update().get(pk=held.sweep_id)
         slices.end(held)
+        # Locked, so that of two workers that end the last two slices, one sees both ended; last, as
+        # everywhere.
+        sweep = Sweep.objects.select_for_update().get(pk=held.sweep_id)
         if sweep.state == SweepState.RUNNING and not sweep.slices.filter(is_done=False).exists():
             Sweep.objects.filter(pk=sweep.pk).update(
                 state=SweepState.SETTLING, listed_at=Now(), error="", waits_for=""

@@ -39,6 +39,7 @@ from replication.sweep.looking import Looker
 log = structlog.get_logger(__name__)
 
 LOOKS = 200  # at a time
+AGAIN_IN_SECONDS = 0.5  # while a sweep waits for its jobs or its second looks
 AGAIN_SECONDS = 5  # while a job works on the key
 MOST_LOOKS = 200  # then the key's job does not get through, which the status page tells
 MOST_ORDERS = 5  # looks, after which an ordered key that still differs is not ordered again
@@ -50,16 +51,19 @@ _CHANGED = (
 )
 
 
-def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = False) -> bool:
+def settle(
+    sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = False
+) -> float | None:
     """Look again at some findings that are due, and end sweeps that are settled.
 
-    With `gives_up`, a sweep fails where a side can't be reached for minutes. Returns whether more
-    will be due soon: always while the one sweep that is named is unended.
+    With `gives_up`, a sweep fails where a side can't be reached for minutes. Returns in how many
+    seconds to come back, 0 if more may be due now; None if nothing will be due soon: never while
+    the one sweep that is named is unended.
     """
     chosen = lifecycle.under_way() | lifecycle.ended_early()
     if sweep_id is not None:
         chosen = lifecycle.under_way().filter(pk=sweep_id)
-    more_is_due = False
+    again = None if sweep_id is None else AGAIN_IN_SECONDS
     for sweep in chosen.select_related("rule__source", "rule__destination").order_by("pk"):
         found = _take_due(sweep)
         if found:
@@ -71,10 +75,10 @@ def settle(sweep_id: int | None = None, *, lookers: Executor, gives_up: bool = F
                 if gives_up and max(one.looks for one in found) >= MOST_ORDERS:
                     slices.end_sweep(sweep.pk, SweepState.FAILED, error=text)
                 continue
-            more_is_due = True
+            again = 0.0
         elif sweep.state == SweepState.SETTLING and not end_if_settled(sweep):
-            more_is_due |= not _waits_long(sweep)
-    return more_is_due or (sweep_id is not None and chosen.exists())
+            again = AGAIN_IN_SECONDS if again is None and not _waits_long(sweep) else again
+    return again if sweep_id is None or chosen.exists() else None
 
 
 def _waits_long(sweep: Sweep) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -176,16 +177,16 @@ def test_a_split_leaves_keys_on_both_sides_of_it(found: set[str], data: st.DataO
     assert any(key > split for key in rest)
 
 
-def test_a_split_of_a_large_flat_folder_takes_most_of_it() -> None:
+def test_a_split_of_a_large_flat_folder_gives_most_of_it_away() -> None:
     listing = Listing({f"data/{number:06d}": "0" * 32 for number in range(0, 100_000, 10)})
     split = find_split(listing, prefix="", cursor="data/000990", until=None)
     assert split == "data/00\U0010ffff"  # after the ten thousand that begin like the cursor
     assert listing.requests <= 5
     listing.requests = 0
-    assert find_split(listing, prefix="", cursor="data/011000", until=None, hint=7) == (
-        "data/01\U0010ffff"
-    )
-    assert listing.requests == 1  # as the last split was
+    again = partial(find_split, listing, prefix="", cursor="data/051000", until=None, hint=7)
+    assert again() == "data/05\U0010ffff"
+    assert listing.requests == 1  # where the last split was
+    assert again(ahead=3) == again(ahead=7) == "data/08\U0010ffff"
 
 
 def test_shared_beginnings() -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models.functions import Now
 
 from replication.models import (
@@ -162,6 +163,24 @@ def test_a_worker_that_was_taken_for_dead_changes_nothing_more(road: Road) -> No
     slices.release(zombie)
     found = SweepSlice.objects.get()
     assert (found.cursor, found.is_done, found.held_by != "") == ("", False, True)
+
+
+def test_a_database_that_fails_for_a_moment_ends_no_sweep(
+    road: Road, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_unannounced(road, "a")
+    record = recording.record
+
+    def fail(*_: Any) -> Any:
+        raise OperationalError("the connection was closed")
+
+    monkeypatch.setattr(recording, "record", fail)
+    scrub()
+    held = SweepSlice.objects.get()
+    assert (held.cursor, held.held_by != "") == ("", True)  # until the end of its lease
+    monkeypatch.setattr(recording, "record", record)
+    SweepSlice.objects.update(held_until=Now() - timedelta(seconds=1))
+    assert scrub().missing == 1
 
 
 @pytest.mark.usefixtures("three_a_page")
