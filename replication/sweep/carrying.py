@@ -35,7 +35,6 @@ log = structlog.get_logger(__name__)
 NICENESS = 10
 PLACES = 4  # slices at a time; listing waits for the network most of the time
 LOOK_SECONDS = 0.5  # how soon a free place notices a slice
-MOST_AHEAD = 6  # doublings of how far ahead a slice is split that passes its splits
 NOT_SPLIT_SECONDS = 0.5  # before the same slice is asked again
 
 
@@ -63,9 +62,7 @@ class Carrier:
     on_look: Callable[[], None] = lambda: None
     _held: dict[int, SweepSlice] = field(default_factory=dict)  # by id
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _hint: int = 0  # see find_split
-    _passed: Counter[int] = field(default_factory=Counter)  # how often each slice passed a split
-    _ends: dict[int, str | None] = field(default_factory=dict)  # where each slice ended
+    _splits: Counter[int] = field(default_factory=Counter)  # asked of each slice
     _asked: dict[int, float] = field(default_factory=dict)  # when each slice was asked for its rest
 
     def run(self) -> None:
@@ -201,10 +198,6 @@ class Carrier:
                 "sweep__rule__source", "sweep__rule__destination"
             )
         )
-        for one in large:
-            if self._ends.get(one.pk, one.until_key) != one.until_key:
-                del self._passed[one.pk]
-            self._ends[one.pk] = one.until_key
         now = time.monotonic()
         unasked = [
             one
@@ -226,14 +219,11 @@ class Carrier:
             prefix=_prefix(large.sweep),
             cursor=large.cursor,
             until=large.until_key,
-            hint=self._hint,
-            ahead=2 ** self._passed[large.pk] - 1,
+            halves=self._splits[large.pk] > 0,
         )
         if split_at is not None:
-            self._hint = len(split_at) - 1
+            self._splits[large.pk] += 1
             slices.ask_for_rest(large.pk, split_at)
-            # Counts as passed until the slice ends elsewhere.
-            self._passed[large.pk] = min(self._passed[large.pk] + 1, MOST_AHEAD)
 
 
 def _prefix(sweep: Sweep) -> str:

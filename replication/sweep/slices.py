@@ -22,7 +22,7 @@ RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the
 # The queue must not grow with the bucket: listing waits while so many of its jobs are pending.
 MOST_PENDING = 20_000
 RESUME_AT_PENDING = 10_000
-BEHIND_SECONDS = 10  # between two counts of what is pending
+BEHIND_SECONDS = 2  # between two counts of what is pending
 
 WAITS_FOR_LANES = "the lanes, which are behind with the keys that it found"
 WAITS_FOR_A_PERSON = "a person: its budget of requests is spent"

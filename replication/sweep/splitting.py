@@ -3,9 +3,10 @@
 No delimiter and no alphabet is assumed. The rest of a slice is after its cursor. All keys that
 begin with the first `n` characters of the cursor come before the text that is those characters and
 the highest character that there is. So one request for a single key after that text tells whether
-the slice goes on behind those keys. The shortest such beginning is where the rest branches, and all
-that is behind it is given away. In a flat folder that may be just behind the cursor, and be passed
-before whoever holds the slice hears of it: then the next split is tried farther ahead.
+the slice goes on behind those keys. The shortest such beginning is where the rest branches.
+
+At first, all behind the branch is given away: one folder may hold nearly all keys. Later about half
+of the branches is: in a flat folder the next one is just behind the cursor.
 """
 
 from collections.abc import Callable
@@ -22,16 +23,13 @@ def find_split(
     prefix: str,
     cursor: str,
     until: str | None,
-    hint: int = 0,
-    ahead: int = 0,
+    halves: bool = False,
 ) -> str | None:
     """A key after `cursor` behind which the source has keys of the slice; None if there is none.
 
     Args:
         prefix: all keys of the sweep begin with it.
-        hint: where the rest of another slice of the bucket branched: it is tried first, because
-            they look alike.
-        ahead: how many characters farther than the next one to split, if the slice goes on there.
+        halves: whether to leave about half of the branches before the split, not only the first.
 
     Raises:
         Unlistable, ReplicationError: see `list_page` of the stores.
@@ -46,13 +44,10 @@ def find_split(
 
     shared = 1 if until is None else shared_beginning(cursor, until) + 1
     shortest, longest = max(shared, len(prefix) + 1), len(cursor)
-    if shortest <= hint <= longest and goes_on_behind(cursor[:hint]):
-        branch = hint
-    elif longest < shortest or not goes_on_behind(cursor):
+    if longest < shortest or not goes_on_behind(cursor):
         return None
-    else:
-        branch = _shortest(cursor, goes_on_behind, shortest, longest)
-    return _farther(cursor[:branch], ahead, goes_on_behind) + _HIGHEST
+    branch = cursor[: _shortest(cursor, goes_on_behind, shortest, longest)]
+    return (_halfway(branch, goes_on_behind) if halves else branch) + _HIGHEST
 
 
 def _shortest(
@@ -68,16 +63,17 @@ def _shortest(
     return longest
 
 
-def _farther(beginning: str, ahead: int, goes_on_behind: Callable[[str], bool]) -> str:
-    """The same beginning with a higher last character, so many ahead or fewer."""
-    stem, last = beginning[:-1], ord(beginning[-1])
-    while ahead:
-        code = last + ahead
-        is_character = code < ord(_HIGHEST) and not 0xD800 <= code <= 0xDFFF
-        if is_character and goes_on_behind(stem + chr(code)):
-            return stem + chr(code)
-        ahead //= 2
-    return beginning
+def _halfway(branch: str, goes_on_behind: Callable[[str], bool]) -> str:
+    """The branch about halfway to the last one: by steps that double until they go too far."""
+    stem, first = branch[:-1], ord(branch[-1])
+    halfway, step = branch, 1
+    while (code := first + step) < ord(_HIGHEST):
+        # Surrogates are no characters.
+        farther = stem + chr(code if not 0xD800 <= code <= 0xDFFF else 0xE000)
+        if not goes_on_behind(farther):
+            break
+        halfway, branch, step = branch, farther, 2 * step
+    return halfway
 
 
 def shared_beginning(one: str, other: str) -> int:

@@ -165,7 +165,7 @@ def test_a_split_leaves_keys_on_both_sides_of_it(found: set[str], data: st.DataO
     cursor = data.draw(st.sampled_from(ordered))
     until = data.draw(st.sampled_from([None, *ordered]))
     split = find_split(
-        listing, prefix="", cursor=cursor, until=until, hint=data.draw(st.integers(0, 6))
+        listing, prefix="", cursor=cursor, until=until, halves=data.draw(st.booleans())
     )
     rest = [key for key in ordered if key > cursor and (until is None or key <= until)]
     if split is None:
@@ -177,16 +177,15 @@ def test_a_split_leaves_keys_on_both_sides_of_it(found: set[str], data: st.DataO
     assert any(key > split for key in rest)
 
 
-def test_a_split_of_a_large_flat_folder_gives_most_of_it_away() -> None:
+def test_a_split_of_a_large_flat_folder_leaves_the_first_branch_or_half_of_them() -> None:
     listing = Listing({f"data/{number:06d}": "0" * 32 for number in range(0, 100_000, 10)})
-    split = find_split(listing, prefix="", cursor="data/000990", until=None)
-    assert split == "data/00\U0010ffff"  # after the ten thousand that begin like the cursor
+    split = partial(find_split, listing, prefix="", until=None)
+    # After the ten thousand that begin like the cursor.
+    assert split(cursor="data/000990") == "data/00\U0010ffff"
     assert listing.requests <= 5
-    listing.requests = 0
-    again = partial(find_split, listing, prefix="", cursor="data/051000", until=None, hint=7)
-    assert again() == "data/05\U0010ffff"
-    assert listing.requests == 1  # where the last split was
-    assert again(ahead=3) == again(ahead=7) == "data/08\U0010ffff"
+    assert split(cursor="data/000990", halves=True) == "data/04\U0010ffff"
+    assert split(cursor="data/051000", halves=True) == "data/06\U0010ffff"
+    assert split(cursor="data/081000", halves=True) == "data/08\U0010ffff"
 
 
 def test_shared_beginnings() -> None:
