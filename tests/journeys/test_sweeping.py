@@ -50,7 +50,7 @@ def test_clusters_that_were_killed_in_a_backfill_go_on_with_it_and_miss_no_key(
 ) -> None:
     source, destination = large
     sweep = lifecycle.start(
-        road.rule, SweepKind.BACKFILL, mends=True, settle_seconds=0, requests_per_second=16.0
+        road.rule, SweepKind.BACKFILL, mends=True, settle_seconds=0, requests_per_second=8.0
     )
     settings = {"S3SYNC_LEASE_SECONDS": str(LEASE_SECONDS), "S3SYNC_SCRUB_DAYS": "0"}
     begun = SweepSlice.objects.filter(sweep=sweep, is_done=False).exclude(cursor="")
@@ -66,7 +66,6 @@ def test_clusters_that_were_killed_in_a_backfill_go_on_with_it_and_miss_no_key(
     )
     assert 0 < left < KEYS
     source.reset_counts()
-    Sweep.objects.update(requests_per_second=None)
     with manage("qcluster", directory=tmp_path, S3SYNC_HOST="host-2", **settings) as cluster:
         over = Sweep.objects.filter(state=SweepState.COMPLETED)
         eventually(over.exists, unless_ended=cluster)
