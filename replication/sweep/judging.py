@@ -92,10 +92,15 @@ def _by_key(rule: ReplicationRule, pair: Pair) -> Judgement | None:
     return None
 
 
+def of_other_size(pair: Pair, source_bytes: int, replica_bytes: int) -> Judgement:
+    """The verdict on a key whose sides have different sizes."""
+    sizes = f"{source_bytes} bytes at the source, {replica_bytes} at the destination"
+    return Judgement(pair, Verdict.DIFFERENT, reason=sizes)
+
+
 def _compare(source: ListedObject, replica: ListedObject, pair: Pair) -> Judgement:
     if source.size_bytes != replica.size_bytes:
-        sizes = f"{source.size_bytes} bytes at the source, {replica.size_bytes} at the destination"
-        return Judgement(pair, Verdict.DIFFERENT, reason=sizes)
+        return of_other_size(pair, source.size_bytes, replica.size_bytes)
     both_md5 = _MD5.fullmatch(source.etag) and _MD5.fullmatch(replica.etag)
     if both_md5 and source.etag.lower() == replica.etag.lower():
         return Judgement(pair, Verdict.EQUAL)

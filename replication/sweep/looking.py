@@ -15,7 +15,7 @@ from replication.mapping.ownership import Mark, mark_of
 from replication.models import ReplicationRule
 from replication.stores.base import DestinationStore, ReplicaInfo, SourceStore
 from replication.stores.listing import ListedObject
-from replication.sweep.judging import Judgement, Proof, Verdict, judge
+from replication.sweep.judging import Judgement, Proof, Verdict, judge, of_other_size
 from replication.sweep.merging import KeyMap, Pair
 from replication.sweep.verify import SIDE_ERRORS
 
@@ -167,8 +167,7 @@ class Looker:
 def _by_provenance(pair: Pair, source: ListedObject, replica: ReplicaInfo) -> Judgement:
     pair = pair._replace(replica=_as_listed(pair.wanted_key, replica))
     if source.size_bytes != replica.size_bytes:
-        sizes = f"{source.size_bytes} bytes at the source, {replica.size_bytes} at the destination"
-        return Judgement(pair, Verdict.DIFFERENT, reason=sizes)
+        return of_other_size(pair, source.size_bytes, replica.size_bytes)
     if replica.user_metadata.get(PROVENANCE_ETAG) == source.etag:
         return Judgement(pair, Verdict.EQUAL)
     return Judgement(pair, Verdict.DIFFERENT, reason="the replica is no copy of this object")

@@ -220,9 +220,24 @@ def end(held: SweepSlice) -> None:
         raise Lost
 
 
-def release(held: SweepSlice, *, seconds: float = 0) -> None:
-    """Leave the slice to whoever takes it next, not before so many seconds."""
-    _release(held, seconds=seconds)
+def release(
+    held: SweepSlice, *, seconds: float = 0, error: str = "", failures: int | None = None
+) -> None:
+    """Leave the slice to whoever takes it next, not before so many seconds.
+
+    Args:
+        failures: since the last progress; None leaves the number as it is.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE replication_sweepslice
+            SET held_by = '', split_at = '', error = %s, failures = COALESCE(%s, failures),
+                held_until = now() + make_interval(secs => %s)
+            WHERE id = %s AND token = %s
+            """,
+            [error, failures, seconds, held.pk, held.token],
+        )
 
 
 def fail(held: SweepSlice, error: ReplicationError, *, gives_up: bool) -> None:
@@ -236,7 +251,7 @@ def fail(held: SweepSlice, error: ReplicationError, *, gives_up: bool) -> None:
     backoff_seconds = RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
     seconds = min(backoff_seconds, settings.S3SYNC.retry_cap_seconds)
     with transaction.atomic():
-        _release(held, seconds=seconds, error=text, failures=failures)
+        release(held, seconds=seconds, error=text, failures=failures)
         is_throttled = error.disposition is Disposition.SLOW_DOWN
         Sweep.objects.filter(pk=held.sweep_id).update(
             error=text, throttles=F("throttles") + int(is_throttled)
@@ -254,21 +269,6 @@ def end_sweep(sweep_id: int, state: SweepState, *, error: str = "") -> None:
             WHERE id = %s AND state IN ('running', 'settling')
             """,
             [state, error, sweep_id],
-        )
-
-
-def _release(
-    held: SweepSlice, *, seconds: float, error: str = "", failures: int | None = None
-) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE replication_sweepslice
-            SET held_by = '', split_at = '', error = %s, failures = COALESCE(%s, failures),
-                held_until = now() + make_interval(secs => %s)
-            WHERE id = %s AND token = %s
-            """,
-            [error, failures, seconds, held.pk, held.token],
         )
 
 
