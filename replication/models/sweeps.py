@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -151,8 +152,8 @@ class SweepSlice(models.Model):
     sweep = models.ForeignKey(Sweep, models.CASCADE, related_name="slices")
     after_key = models.TextField(db_default="", db_collation="C")
     until_key = models.TextField(null=True, db_collation="C")  # noqa: DJ001 - no key is the last
-    # Another worker has nothing to do, and asks whoever holds the slice to end it here.
-    split_at = models.TextField(db_default="", db_collation="C")
+    # Another worker has nothing to do, and asks whoever holds the slice to split it here.
+    splits = ArrayField(models.TextField(), db_default=[])
     cursor = models.TextField(db_default="", db_collation="C")
     is_done = models.BooleanField(db_default=False)
     failures = models.IntegerField(db_default=0)  # since the last progress

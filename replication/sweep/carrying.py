@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
@@ -34,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 NICENESS = 10
 PLACES = 4  # slices at a time; listing waits for the network most of the time
-LOOK_SECONDS = 0.5  # how soon a free place notices a slice
+LOOK_SECONDS = 0.2  # how soon a free place notices a slice
 NOT_SPLIT_SECONDS = 0.5  # before the same slice is asked again
 
 
@@ -62,7 +61,6 @@ class Carrier:
     on_look: Callable[[], None] = lambda: None
     _held: dict[int, SweepSlice] = field(default_factory=dict)  # by id
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _splits: Counter[int] = field(default_factory=Counter)  # asked of each slice
     _asked: dict[int, float] = field(default_factory=dict)  # when each slice was asked for its rest
 
     def run(self) -> None:
@@ -202,10 +200,10 @@ class Carrier:
         unasked = [
             one
             for one in large
-            if not one.split_at and now - self._asked.get(one.pk, -math.inf) >= NOT_SPLIT_SECONDS
+            if not one.splits and now - self._asked.get(one.pk, -math.inf) >= NOT_SPLIT_SECONDS
         ]
         if unasked:
-            widest = min(unasked, key=_shared_beginning)
+            widest = min(unasked, key=lambda one: splitting.narrowness(one.cursor, one.until_key))
             self._asked[widest.pk] = now
             with suppress(ReplicationError, Unlistable):  # whoever holds the slice meets it too
                 self._split(widest)
@@ -214,24 +212,14 @@ class Carrier:
     def _split(self, large: SweepSlice) -> None:
         source = Sides.of(large.sweep.rule).source
         assert isinstance(source, Listable)
-        split_at = splitting.find_split(
-            source,
-            prefix=_prefix(large.sweep),
-            cursor=large.cursor,
-            until=large.until_key,
-            halves=self._splits[large.pk] > 0,
+        splits = splitting.find_splits(
+            source, prefix=_prefix(large.sweep), cursor=large.cursor, until=large.until_key
         )
-        if split_at is not None:
-            self._splits[large.pk] += 1
-            slices.ask_for_rest(large.pk, split_at)
+        if splits:
+            slices.ask_for_rest(large.pk, splits)
 
 
 def _prefix(sweep: Sweep) -> str:
     """What all keys of the sweep begin with."""
     within = sweep.prefix.startswith(sweep.rule.source_prefix)
     return sweep.prefix if within else sweep.rule.source_prefix
-
-
-def _shared_beginning(one: SweepSlice) -> tuple[int, int]:
-    """How many characters all keys of the rest of a slice share; of such, the one just begun."""
-    return splitting.shared_beginning(one.cursor, one.until_key or ""), one.pages

@@ -21,7 +21,9 @@ from replication.sweep.merging import Merge, Range, Step
 from replication.sweep.records import recorded_copies
 from replication.sweep.verify import Comparison as Full
 
-# A batch ends after so many pages, keys that need attention, or seconds, whichever comes first.
+# A batch ends after so many pages, keys that need attention, or seconds, whichever comes first. The
+# first batches of a slice are small: with each, others can be given a share of it.
+FIRST_BATCH_PAGES = 2
 BATCH_PAGES = 20
 BATCH_KEYS = 1000
 BATCH_SECONDS = 5.0
@@ -130,18 +132,18 @@ class Comparison:
             Unordered: a side must be sorted first; see sweep/sorting.py.
             ReplicationError: a side refuses, or can't be reached.
         """
-        batch, began = Batch(self._after), time.monotonic()
+        batch, began, pages = Batch(self._after), time.monotonic(), FIRST_BATCH_PAGES
         for step in self._merge.steps():
             self._judging.add(step, batch)
             batch.is_last = self._merge.is_over
             if (
                 batch.is_last
-                or batch.pages >= BATCH_PAGES
+                or batch.pages >= min(pages, BATCH_PAGES)
                 or len(batch.judged) >= BATCH_KEYS
                 or time.monotonic() - began >= BATCH_SECONDS
             ):
                 yield batch
-                batch, began = Batch(batch.cursor), time.monotonic()
+                batch, began, pages = Batch(batch.cursor), time.monotonic(), 2 * pages
 
 
 def _skips_equal(rule: ReplicationRule, level: SweepLevel) -> Callable[[str], bool] | None:

@@ -6,6 +6,7 @@ dead. The sweep's row is locked last, so that workers of one sweep wait for each
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import NamedTuple
 
 from django.conf import settings
@@ -16,7 +17,7 @@ from replication.errors import MEANINGS, Disposition, ReplicationError
 from replication.jobs import PRIORITY_SWEEP_FIRST
 from replication.models import Sweep, SweepSlice, SweepState
 
-SPLIT_PAGES = 20  # of both sides, after which a slice is worth splitting
+SPLIT_PAGES = 10  # of both sides, after which a slice is worth splitting
 RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the slice has failed
 
 # The queue must not grow with the bucket: listing waits while so many of its jobs are pending.
@@ -127,16 +128,18 @@ def advance(held: SweepSlice, *, cursor: str, keys: int, pages: int) -> tuple[st
             """
             UPDATE replication_sweepslice AS slice
             SET cursor = %(cursor)s, keys = slice.keys + %(keys)s, pages = slice.pages + %(pages)s,
-                failures = 0, error = '', split_at = '',
-                until_key = CASE WHEN was.is_split THEN was.split_at ELSE was.until_key END
+                failures = 0, error = '', splits = '{}',
+                until_key = COALESCE(was.splits[1], was.until_key)
             FROM (
-                SELECT id, split_at, until_key, split_at > %(cursor)s AS is_split
+                SELECT id, until_key, ARRAY(
+                    SELECT key FROM unnest(splits) AS key
+                    WHERE key COLLATE "C" > %(cursor)s ORDER BY key COLLATE "C") AS splits
                 FROM replication_sweepslice
                 WHERE id = %(id)s AND token = %(token)s AND NOT is_done
                 FOR UPDATE
             ) AS was
             WHERE slice.id = was.id
-            RETURNING was.is_split, was.split_at, was.until_key, clock_timestamp()
+            RETURNING was.splits, was.until_key, clock_timestamp()
             """,
             {
                 "cursor": cursor,
@@ -149,13 +152,12 @@ def advance(held: SweepSlice, *, cursor: str, keys: int, pages: int) -> tuple[st
         row = database.fetchone()
         if row is None:
             raise Lost
-        is_split, split_at, until_key, now = row
-        if not is_split:
-            return None, now
-        SweepSlice.objects.create(
-            sweep_id=held.sweep_id, after_key=split_at, cursor=split_at, until_key=until_key
+        splits, until_key, now = row
+        SweepSlice.objects.bulk_create(
+            SweepSlice(sweep_id=held.sweep_id, after_key=after, cursor=after, until_key=until)
+            for after, until in pairwise([*splits, until_key])
         )
-        return str(split_at), now
+        return splits[0] if splits else None, now
 
 
 def splittable(sweep_id: int | None = None) -> QuerySet[SweepSlice]:
@@ -169,9 +171,11 @@ def splittable(sweep_id: int | None = None) -> QuerySet[SweepSlice]:
     return found if sweep_id is None else found.filter(sweep=sweep_id)
 
 
-def ask_for_rest(slice_id: int, split_at: str) -> None:
-    """Ask whoever holds the slice to end it at this key, so that its rest becomes a slice."""
-    SweepSlice.objects.filter(pk=slice_id, is_done=False, split_at="").update(split_at=split_at)
+def ask_for_rest(slice_id: int, splits: Sequence[str]) -> None:
+    """Ask whoever holds the slice to end it at the first of these keys that it has not passed, so
+    that its rest becomes slices, each from one of the keys to the next.
+    """
+    SweepSlice.objects.filter(pk=slice_id, is_done=False, splits=[]).update(splits=splits)
 
 
 def count(sweep: Sweep, counts: Mapping[str, int], *, requests: int) -> Pace:
@@ -232,7 +236,7 @@ def release(
         cursor.execute(
             """
             UPDATE replication_sweepslice
-            SET held_by = '', split_at = '', error = %s, failures = COALESCE(%s, failures),
+            SET held_by = '', splits = '{}', error = %s, failures = COALESCE(%s, failures),
                 held_until = now() + make_interval(secs => %s)
             WHERE id = %s AND token = %s
             """,

@@ -1,5 +1,6 @@
 """The loop of a cluster that carries sweeps on while there are any."""
 
+import math
 import time
 
 from replication.cluster import loops
@@ -11,6 +12,7 @@ from replication.sweep.carrying import LOOK_SECONDS, Carrier
 # A short sweep ends while its reader watches; a long wait takes no place of the cluster, which
 # looks again each minute.
 STAY_SECONDS = 20.0
+SHARE_SECONDS = 0.5  # how often other clusters are asked to take a share
 
 
 def run(loop: Loop, *, seconds: float) -> None:
@@ -19,9 +21,16 @@ def run(loop: Loop, *, seconds: float) -> None:
     lifecycle.start_scrub()
     ends_at = time.monotonic() + seconds
 
+    shared_at = -math.inf
+
     def beat() -> None:
-        # For another cluster: a second sweeper of this one ends at once.
-        if loop.beat_if_due() and (slices.are_any_free() or slices.splittable().exists()):
+        nonlocal shared_at
+        loop.beat_if_due()
+        if time.monotonic() - shared_at < SHARE_SECONDS:
+            return
+        shared_at = time.monotonic()
+        # Whichever cluster takes the request; a second sweeper of this one ends at once.
+        if loops.lacks_sweeper() and (slices.are_any_free() or slices.splittable().exists()):
             loops.request(LoopKind.SWEEPER)
 
     def should_stop() -> bool:

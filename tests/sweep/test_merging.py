@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from replication.models import Destination, ReplicationRule, Source
 from replication.stores.listing import ListedObject, ListedPage, check_order
 from replication.sweep.merging import KeyMap, Merge, Pair, Range, Step
-from replication.sweep.splitting import find_split, shared_beginning
+from replication.sweep.splitting import find_splits, narrowness, shared_beginning
 
 PAGE = 3
 # Beside each other in the order of bytes, and not in that of UTF-16.
@@ -159,33 +160,51 @@ def test_mapped_keys_meet_their_replicas(
 
 
 @given(st.sets(keys, min_size=1, max_size=40), st.data())
-def test_a_split_leaves_keys_on_both_sides_of_it(found: set[str], data: st.DataObject) -> None:
+def test_splits_leave_keys_on_both_sides_of_each(found: set[str], data: st.DataObject) -> None:
     listing = Listing(dict.fromkeys(found, "0" * 32))
     ordered = sorted(found)
     cursor = data.draw(st.sampled_from(ordered))
     until = data.draw(st.sampled_from([None, *ordered]))
-    split = find_split(
-        listing, prefix="", cursor=cursor, until=until, halves=data.draw(st.booleans())
-    )
+    splits = find_splits(listing, prefix="", cursor=cursor, until=until)
     rest = [key for key in ordered if key > cursor and (until is None or key <= until)]
-    if split is None:
+    if not splits:
         # There is no rest, or all of it begins with the cursor, and so is small.
         assert all(key.startswith(cursor) for key in rest)
         return
-    assert split > cursor
-    assert until is None or split < until
-    assert any(key > split for key in rest)
+    assert splits[0] > cursor
+    assert until is None or splits[-1] < until
+    for split, end in pairwise([*splits, until or 9 * "\U0010ffff"]):
+        assert any(split < key <= end for key in rest)
 
 
-def test_a_split_of_a_large_flat_folder_leaves_the_first_branch_or_half_of_them() -> None:
+def test_a_large_flat_folder_is_split_after_its_first_second_and_fourth_branch() -> None:
     listing = Listing({f"data/{number:06d}": "0" * 32 for number in range(0, 100_000, 10)})
-    split = partial(find_split, listing, prefix="", until=None)
-    # After the ten thousand that begin like the cursor.
-    assert split(cursor="data/000990") == "data/00\U0010ffff"
-    assert listing.requests <= 5
-    assert split(cursor="data/000990", halves=True) == "data/04\U0010ffff"
-    assert split(cursor="data/051000", halves=True) == "data/06\U0010ffff"
-    assert split(cursor="data/081000", halves=True) == "data/08\U0010ffff"
+    split = partial(find_splits, listing, prefix="", until=None)
+    ends = [f"data/{end}\U0010ffff" for end in ("00", "01", "03", "07")]
+    assert split(cursor="data/000990") == ends
+    assert listing.requests <= 10
+    assert split(cursor="data/051000") == [f"data/{end}\U0010ffff" for end in ("05", "06", "08")]
+    assert split(cursor="data/081000") == ["data/08\U0010ffff"]
+
+
+def test_a_folder_that_holds_nearly_all_keys_is_split_in_its_turn() -> None:
+    large = {f"data/{number:06d}": "0" * 32 for number in range(0, 100_000, 10)}
+    listing = Listing({"a": "", "dates": "", "zero": ""} | large)
+    first = find_splits(listing, prefix="", cursor="a", until=None)
+    assert first == ["a\U0010ffff", "d\U0010ffff"]
+    second = find_splits(listing, prefix="", cursor="data/000990", until=first[1])
+    assert second == ["data\U0010ffff"]
+    third = find_splits(listing, prefix="", cursor="data/000990", until=second[0])
+    assert third[:2] == ["data/00\U0010ffff", "data/01\U0010ffff"]
+
+
+@given(st.sets(st.text(), max_size=20), st.text(), st.text())
+def test_the_widest_rest_sorts_first(found: set[str], one: str, other: str) -> None:
+    ends = sorted(found | {one, other, "\U0010ffff"})
+    by_width = sorted(pairwise(ends), key=lambda slice_: narrowness(*slice_))
+    shared = [shared_beginning(*slice_) for slice_ in by_width]
+    assert shared == sorted(shared)
+    assert narrowness(one, None) <= min(narrowness(*slice_) for slice_ in by_width)
 
 
 def test_shared_beginnings() -> None:

@@ -3,9 +3,10 @@
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
+from django.db.models.functions import Now
 
 from replication.cluster import loops
-from replication.models import LoopKind, Sweep, SweepKind, SweepSlice, SweepState
+from replication.models import Heartbeat, LoopKind, Sweep, SweepKind, SweepSlice, SweepState
 from replication.stores.s3.store import S3Store
 from replication.sweep import causes, comparing, lifecycle, recording, settling, sweeper
 from replication.sweep.comparing import Batch
@@ -69,3 +70,21 @@ def test_a_sweep_stops_when_its_time_of_the_day_is_over(
     carry_on()
     sweep.refresh_from_db()
     assert (sweep.state, sweep.missing) == (SweepState.SETTLING, 3)
+
+
+@pytest.mark.parametrize("is_another_alive", [True, False])
+def test_a_sweeper_asks_another_cluster_to_take_a_share(road: Road, is_another_alive: bool) -> None:
+    road.put("a")
+    lifecycle.start(road.rule, SweepKind.RECONCILE)
+    Heartbeat.objects.all().delete()  # the sweep asks for its first sweeper
+    SweepSlice.objects.update(until_key="b")
+    later = [SweepSlice(sweep=Sweep.objects.get(), after_key=key, cursor=key) for key in "bcdefg"]
+    SweepSlice.objects.bulk_create(later)
+    if is_another_alive:
+        alive = {"asked_at": Now(), "started_at": Now(), "beat_at": Now()}
+        Heartbeat.objects.create(kind=LoopKind.LANE, host="another", pid=1, cluster_pid=1, **alive)
+    with loops.running(LoopKind.SWEEPER) as loop:
+        assert loop is not None
+        sweeper.run(loop, seconds=60)
+    asked_for = Heartbeat.objects.filter(kind=LoopKind.SWEEPER, started_at__isnull=True)
+    assert asked_for.exists() is is_another_alive
