@@ -7,11 +7,12 @@ answers in another order is noticed: a comparison of two listings would silently
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import unescape
 from itertools import pairwise
 from operator import lt
-from typing import NamedTuple, Protocol, runtime_checkable
-from urllib.parse import unquote, unquote_plus
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+from urllib.parse import unquote
 
 PAGE_KEYS = 1000  # the most that S3 and OSS return at once
 
@@ -41,14 +42,42 @@ class ListedObject(NamedTuple):
 
 @dataclass(frozen=True)
 class ListedPage:
-    """Objects in the order of their keys, and whether more follow.
+    """Objects in the order of their keys, column by column, and whether more follow.
 
-    A page of a listing without an order has the token of the next page, if more follow.
+    Two pages with the same keys are compared column by column; few objects of a large bucket are
+    ever made. A page of a listing without an order has the token of the next page, if more follow.
     """
 
-    objects: list[ListedObject]
+    keys: Sequence[str]
+    sizes: Sequence[int]  # in bytes
+    etags: Sequence[str]  # without quotes
+    modified: Sequence[str]
+    storage_classes: Sequence[str]
     is_truncated: bool
     next_token: str = ""
+
+    @classmethod
+    def of(
+        cls, objects: Iterable[ListedObject], *, is_truncated: bool, next_token: str = ""
+    ) -> "ListedPage":
+        """The page of these objects."""
+        keys, sizes, etags, modified, storage_classes = _columns(list(objects))
+        return cls(keys, sizes, etags, modified, storage_classes, is_truncated, next_token)
+
+    def object_at(self, index: int) -> ListedObject:
+        """One of the objects."""
+        return ListedObject(
+            self.keys[index],
+            self.sizes[index],
+            self.etags[index],
+            self.modified[index],
+            self.storage_classes[index],
+        )
+
+    @property
+    def objects(self) -> list[ListedObject]:
+        """All of the objects."""
+        return [self.object_at(index) for index in range(len(self.keys))]
 
 
 @runtime_checkable
@@ -109,17 +138,17 @@ def parse_page(document: bytes, *, after: str | None, plus_is_space: bool) -> Li
     except UnicodeDecodeError as error:
         raise BrokenPage(f"a key is not in UTF-8: {error}") from error
     if after is not None:
-        check_order(page.objects, after=after)
+        check_order(page.keys, after=after)
     return page
 
 
-def check_order(objects: Iterable[ListedObject], *, after: str) -> None:
+def check_order(keys: Iterable[str], *, after: str) -> None:
     """Check that the keys of a page rise strictly, from the key `after` on.
 
     Raises:
         Unlistable: they do not.
     """
-    keys = [after, *(one.key for one in objects)]
+    keys = [after, *keys]
     if all(map(lt, keys, keys[1:])):
         return
     last, key = next((last, key) for last, key in pairwise(keys) if key <= last)
@@ -130,39 +159,46 @@ def _parse(text: str, *, plus_is_space: bool) -> ListedPage:
     truncated = _TRUNCATED.search(text)
     if truncated is None or not text.rstrip().endswith("</ListBucketResult>"):
         raise BrokenPage("the answer is no complete page of ListObjectsV2")
-    is_url_encoded = bool(_URL_ENCODED.search(text))
-    if is_url_encoded:  # then keys have no quotes, and all of these are of ETags
-        text = _without_quotes(text)
-    keys, modified, etags, sizes, classes = _columns(_entries(text))
-    if is_url_encoded:
-        decoded = _decoded(keys, unquote_plus if plus_is_space else unquote)
+    keys, modified, etags, sizes, storage_classes = _columns(_entries(text))
+    if _URL_ENCODED.search(text):
+        keys = _all_at_once(partial(_url_decoded, plus_is_space=plus_is_space), keys)
     else:
-        decoded, etags = list(map(unescape, keys)), list(map(_without_quotes, etags))
-    # Column by column: this takes a third of the time of a loop over the rows.
-    rows = zip(decoded, map(int, sizes), etags, modified, classes, strict=True)
-    objects = list(map(ListedObject._make, rows))
+        keys = _all_at_once(unescape, keys)
     is_truncated = truncated[1] == "true"
-    if is_truncated and not objects:
+    if is_truncated and not keys:
         raise BrokenPage("the page is empty although more are said to follow")
     token = _NEXT_TOKEN.search(text)
-    return ListedPage(objects, is_truncated, unescape(token[1]) if token else "")
+    return ListedPage(
+        keys,
+        list(map(int, sizes)),
+        _all_at_once(_without_quotes, etags),
+        modified,
+        storage_classes,
+        is_truncated,
+        unescape(token[1]) if token else "",
+    )
 
 
-def _decoded(keys: Sequence[str], unquoted: Callable[..., str]) -> Sequence[str]:
-    """Decode all keys in one call, if none has a line break."""
-    decoded = unquoted("\n".join(keys), errors="strict").split("\n")
-    if len(decoded) == len(keys):
-        return decoded
-    return [unquoted(key, errors="strict") for key in keys]
+def _all_at_once(function: Callable[[str], str], texts: Sequence[str]) -> Sequence[str]:
+    """Apply a function to all texts in one call, if none has a line break."""
+    found = function("\n".join(texts)).split("\n")
+    return found if len(found) == len(texts) else [function(text) for text in texts]
 
 
-def _columns(entries: Sequence[tuple[str, ...]]) -> list[Sequence[str]]:
-    """The columns of a table, in the order of _FIELDS."""
-    return list(zip(*entries, strict=True)) if entries else [()] * len(_FIELDS)
+def _url_decoded(text: str, *, plus_is_space: bool) -> str:
+    if plus_is_space:
+        text = text.replace("+", " ")
+    text = text.replace("%2F", "/")  # keys of many buckets have no other
+    return unquote(text, errors="strict") if "%" in text else text
 
 
 def _without_quotes(text: str) -> str:
     return text.replace("&quot;", "").replace("&#34;", "").replace('"', "")
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[Sequence[Any]]:
+    """The columns of a table with as many as there are _FIELDS."""
+    return list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in _FIELDS]
 
 
 def _entries(text: str) -> list[tuple[str, ...]]:

@@ -26,7 +26,8 @@ from replication.stores.listing import Listable, Unlistable
 from replication.sweep import lifecycle, progress, recording, settling, slices, splitting
 from replication.sweep.comparing import CantCompare, Comparison, Sides
 from replication.sweep.looking import LOOKS_AT_ONCE
-from replication.sweep.merging import Range, Unordered
+from replication.sweep.merging import Range
+from replication.sweep.reading import Unordered
 from replication.sweep.sorting import sorted_listing
 
 log = structlog.get_logger(__name__)

@@ -41,10 +41,10 @@ def _count(rule: ReplicationRule, counted: Counted) -> None:
             return
         for _ in range(PAGES):
             page = store.list_page(prefix=rule.source_prefix, after=after)
-            counted.objects += sum(rule.matches(one.key) for one in page.objects)
+            counted.objects += sum(map(rule.matches, page.keys))
             if not page.is_truncated:
                 counted.are_all = True
                 return
-            after = page.objects[-1].key
+            after = page.keys[-1]
     except (ReplicationError, Unlistable) as error:
         counted.error = str(error)

@@ -3,20 +3,22 @@
 The rule maps keys by prefixes alone, which keeps their order, except for keys that it rewrites.
 Replicas of those are listed under one prefix, far from their place in the order.
 
-Nearly all keys of two buckets are equal in size and MD5, and cost nothing here but a comparison: no
-object is made for them.
+Nearly all keys of two buckets are equal in size and MD5: they are compared many at a time, column
+by column, and no object is made for them.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from replication.mapping.keys import KeyPolicy, rewritten_prefix
 from replication.models import ReplicationRule
-from replication.stores.listing import Listable, ListedObject, ListedPage, Unlistable
+from replication.stores.listing import Listable, ListedObject
+from replication.sweep.reading import Progress, Reader
 
 MD5_LENGTH = 32
+RUN = 64  # keys that are compared at a time
 
 
 class Pair(NamedTuple):
@@ -49,16 +51,8 @@ class Step:
     equal: int  # keys with equal sizes and MD5s
     pairs: list[Pair]  # the others
     rewritten: list[ListedObject]  # replicas whose source's key their metadata tells
-    source: "Progress"
-    replicas: "Progress"
-
-
-class Progress(NamedTuple):
-    """How far the reading of a listing came in a step."""
-
-    pages: int
-    keys: int
-    bytes: int
+    source: Progress
+    replicas: Progress
 
 
 class KeyMap:
@@ -79,81 +73,6 @@ class KeyMap:
     def source(self, wanted_key: str) -> str:
         """The key of the source whose replica has this key."""
         return self.stripped + wanted_key[len(self.prefix) :]
-
-
-class Unordered(Exception):
-    """A side lists its keys in no order that can be followed."""
-
-    def __init__(self, side: Listable, why: str) -> None:
-        super().__init__(why)
-        self.side = side
-
-
-class _Side:
-    """A listing that is read page by page; the next page is asked for while one is read."""
-
-    def __init__(
-        self, store: Listable, executor: Executor, *, prefix: str, after: str, until: str | None
-    ) -> None:
-        self._store = store
-        self._executor = executor
-        self._prefix = prefix
-        self._until = until
-        self.objects: list[ListedObject] = []
-        self.position = 0
-        self.ended = False
-        self._pages = 0  # since the last step
-        self._counted = 0  # of this page's objects
-        self._next: Future[ListedPage] | None = self._ask(after)
-
-    def _ask(self, after: str) -> Future[ListedPage]:
-        return self._executor.submit(self._store.list_page, prefix=self._prefix, after=after)
-
-    @property
-    def is_exhausted(self) -> bool:
-        return self.position >= len(self.objects)
-
-    def load(self) -> None:
-        """Read the next page, if this one is used up and more follow.
-
-        Raises:
-            Unordered: see there.
-            ReplicationError: see `list_page` of the stores.
-        """
-        if not self.is_exhausted or self._next is None:
-            return
-        try:
-            page = self._next.result()
-        except Unlistable as error:
-            raise Unordered(self._store, str(error)) from error
-        self._pages += 1
-        objects = page.objects
-        is_last = not page.is_truncated
-        if self._until is not None and objects and objects[-1].key >= self._until:
-            is_last = True
-            objects = [one for one in objects if one.key <= self._until]
-        self.objects, self.position, self._counted = objects, 0, 0
-        self._next = None if is_last else self._ask(page.objects[-1].key)
-        self.ended = is_last
-
-    def end_at(self, until: str) -> None:
-        """End the listing at this key, which is after all that was taken."""
-        self._until = until
-        kept = [one for one in self.objects[self.position :] if one.key <= until]
-        if self._next is None or len(kept) < len(self.objects) - self.position:
-            self._next, self.ended = None, True
-        self.objects = self.objects[: self.position] + kept
-
-    def take_rest(self) -> list[ListedObject]:
-        rest = self.objects[self.position :]
-        self.position = len(self.objects)
-        return rest
-
-    def progress(self) -> Progress:
-        """How far it has come since the last call, which must be before the next `load`."""
-        done = self.objects[self._counted : self.position]
-        pages, self._pages, self._counted = self._pages, 0, self.position
-        return Progress(pages, len(done), sum(one.size_bytes for one in done))
 
 
 class Merge:
@@ -177,8 +96,15 @@ class Merge:
     ) -> None:
         keys = self._keys = KeyMap(rule)
         self._skips_equal = skips_equal
-        self._left = _Side(source, executor, prefix=span.prefix, after=span.after, until=span.until)
-        self._right = _Side(
+        self._left = Reader(
+            source,
+            executor,
+            prefix=span.prefix,
+            after=span.after,
+            until=span.until,
+            wanted=keys.wanted if keys.prefix or keys.cut else None,
+        )
+        self._right = Reader(
             destination,
             executor,
             prefix=keys.wanted(span.prefix),
@@ -228,44 +154,77 @@ class Merge:
 
 
 def _merge_pages(
-    keys: KeyMap, left: _Side, right: _Side, skips_equal: Callable[[str], bool] | None
+    keys: KeyMap, left: Reader, right: Reader, skips_equal: Callable[[str], bool] | None
 ) -> tuple[int, list[Pair]]:
-    """Pair the objects of both pages until one is used up. Most of a comparison's time is here."""
-    ours, theirs = left.objects, right.objects
-    i, j, most_i, most_j = left.position, right.position, len(ours), len(theirs)
-    prefix, cut = keys.prefix, keys.cut
-    equal, pairs = 0, []
-    while i < most_i and j < most_j:
-        one, other = ours[i], theirs[j]
-        wanted = prefix + one.key[cut:]
-        if wanted == other.key:
-            i += 1
-            j += 1
-            if (
-                one.size_bytes == other.size_bytes
-                and one.etag == other.etag.lower()
-                and len(one.etag) == MD5_LENGTH
-                and (skips_equal is None or skips_equal(one.key))
-            ):
-                equal += 1
-            else:
-                pairs.append(Pair(one.key, wanted, one, other))
-        elif wanted < other.key:
-            i += 1
-            pairs.append(Pair(one.key, wanted, one, None))
+    """Pair the objects of both pages until one is used up."""
+    equal, pairs = 0, list[Pair]()
+    while left.position < left.end and right.position < right.end:
+        if (run := _equal_run(left, right)) and (
+            skips_equal is None or all(map(skips_equal, left.page.keys[left.position :][:run]))
+        ):
+            left.position += run
+            right.position += run
+            equal += run
         else:
-            j += 1
-            pairs.append(Pair(keys.source(other.key), other.key, None, other))
-    left.position, right.position = i, j
+            equal += _merge_run(keys, left, right, skips_equal, pairs)
     return equal, pairs
 
 
-def _last_key(keys: KeyMap, left: _Side, right: _Side) -> str:
+def _equal_run(left: Reader, right: Reader) -> int:
+    """How many of the next keys of both sides are equal in size and MD5: RUN, or else 0 if any of
+    them is not. Most of a comparison's time is here.
+    """
+    i, j = left.position, right.position
+    run = min(RUN, left.end - i, right.end - j)
+    etags = left.etags[i : i + run]
+    is_equal = (
+        left.wanted_keys[i : i + run] == right.wanted_keys[j : j + run]
+        and etags == right.etags[j : j + run]
+        and left.page.sizes[i : i + run] == right.page.sizes[j : j + run]
+        and set(map(len, etags)) == {MD5_LENGTH}
+    )
+    return run if is_equal else 0
+
+
+def _merge_run(
+    keys: KeyMap,
+    left: Reader,
+    right: Reader,
+    skips_equal: Callable[[str], bool] | None,
+    pairs: list[Pair],
+) -> int:
+    """Pair up to RUN objects of the source, one by one. Returns how many are equal."""
+    ours, theirs = left.page, right.page
+    i, j, equal = left.position, right.position, 0
+    end = min(i + RUN, left.end)
+    while i < end and j < right.end:
+        key, wanted, other = ours.keys[i], left.wanted_keys[i], theirs.keys[j]
+        if wanted == other:
+            if (
+                ours.sizes[i] == theirs.sizes[j]
+                and left.etags[i] == right.etags[j]
+                and len(left.etags[i]) == MD5_LENGTH
+                and (skips_equal is None or skips_equal(key))
+            ):
+                equal += 1
+            else:
+                pairs.append(Pair(key, wanted, ours.object_at(i), theirs.object_at(j)))
+            i += 1
+            j += 1
+        elif wanted < other:
+            pairs.append(Pair(key, wanted, ours.object_at(i), None))
+            i += 1
+        else:
+            pairs.append(Pair(keys.source(other), other, None, theirs.object_at(j)))
+            j += 1
+    left.position, right.position = i, j
+    return equal
+
+
+def _last_key(keys: KeyMap, left: Reader, right: Reader) -> str:
     """The last key of the source that is done with; empty if there is none."""
-    done = [side.objects[side.position - 1].key for side in (right,) if side.position]
-    last_replica = keys.source(done[0]) if done else ""
-    last_source = left.objects[left.position - 1].key if left.position else ""
-    return max(last_source, last_replica)
+    replica = right.last_taken()
+    return max(left.last_taken() or "", keys.source(replica) if replica is not None else "")
 
 
 def _without_rewritten(pairs: list[Pair], rewritten: str) -> Iterator[Pair]:

@@ -9,7 +9,8 @@ from replication.models import DeletePolicy, ReplicationRule
 from replication.sweep.comparing import Batch, CantCompare, Comparison, Sides
 from replication.sweep.judging import Verdict
 from replication.sweep.looking import LOOKS_AT_ONCE
-from replication.sweep.merging import Range, Unordered
+from replication.sweep.merging import Range
+from replication.sweep.reading import Unordered
 from replication.sweep.reporting import DOLLARS_PER_LIST, YUAN_PER_LIST
 
 DOLLARS_PER_GET = 0.0004 / 1000

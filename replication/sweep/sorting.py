@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from replication.stores.listing import PAGE_KEYS, Listable, ListedObject, ListedPage
@@ -70,9 +71,9 @@ class SortedListing:
             [after, prefix, limit + 1],
         ).fetchall()
         objects = [ListedObject(*row) for row in rows if row[0].startswith(prefix)]
-        return ListedPage(objects[:limit], is_truncated=len(objects) > limit)
+        return ListedPage.of(objects[:limit], is_truncated=len(objects) > limit)
 
     def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
         """Like `list_page`; a token is the last key of the page before."""
         page = self.list_page(prefix=prefix, after=token)
-        return ListedPage(page.objects, page.is_truncated, page.objects[-1].key)
+        return replace(page, next_token=page.keys[-1])

@@ -34,7 +34,7 @@ def find_splits(source: Listable, *, prefix: str, cursor: str, until: str | None
         if after <= cursor or len(after.encode()) > MAX_START_AFTER_BYTES:
             return None
         page = source.list_page(prefix=prefix, after=after, limit=1)
-        return next((one.key for one in page.objects if until is None or one.key <= until), None)
+        return next((key for key in page.keys if until is None or key <= until), None)
 
     shared = 1 if until is None else shared_beginning(cursor, until) + 1
     shortest, longest = max(shared, len(prefix) + 1), len(cursor)

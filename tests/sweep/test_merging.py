@@ -32,8 +32,8 @@ class Listing:
         self.requests += 1
         found = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
         page = [ListedObject(key, 1, self.objects[key], "", "") for key in found[:limit]]
-        check_order(page, after=after)
-        return ListedPage(page, is_truncated=len(found) > limit)
+        check_order((one.key for one in page), after=after)
+        return ListedPage.of(page, is_truncated=len(found) > limit)
 
     def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
         raise NotImplementedError

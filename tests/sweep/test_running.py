@@ -240,7 +240,7 @@ def test_a_sorted_listing_is_in_the_order_of_bytes() -> None:
         def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
             at = int(token or 0)
             page = [ListedObject(key, 1, "e", "", "") for key in keys[at : at + 2]]
-            return ListedPage(page, at + 2 < len(keys), str(at + 2))
+            return ListedPage.of(page, is_truncated=at + 2 < len(keys), next_token=str(at + 2))
 
     with sorted_listing(Shuffled(), prefix="", on_page=lambda: None) as found:
         assert [one.key for one in found.list_page(prefix="", after="").objects] == sorted(keys)
@@ -315,7 +315,7 @@ def test_a_key_that_no_table_can_hold_stops_no_sweep(
     objects = [
         ListedObject(key, 7, "", "2026-01-01T00:00:00.000Z", "") for key in ("a", "b\0", "c\0")
     ]
-    page = ListedPage(objects, is_truncated=False)
+    page = ListedPage.of(objects, is_truncated=False)
     monkeypatch.setattr(S3Store, "list_page", lambda *_, **__: page)
     sweep = scrub()
     # The second look is for the real bucket, which has no "a".

@@ -59,5 +59,9 @@ def list_page_by_boto3(
         if found["Key"].startswith(prefix)
     ]
     if after is not None:
-        check_order(objects, after=after)
-    return ListedPage(objects, answer["IsTruncated"], answer.get("NextContinuationToken", ""))
+        check_order((one.key for one in objects), after=after)
+    return ListedPage.of(
+        objects,
+        is_truncated=answer["IsTruncated"],
+        next_token=answer.get("NextContinuationToken", ""),
+    )

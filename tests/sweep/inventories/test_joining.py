@@ -170,7 +170,8 @@ class Pages:
     def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
         found = [one for one in self._objects if one.key.startswith(prefix)]
         end = int(token or 0) + 10
-        return ListedPage(found[end - 10 : end], end < len(found), str(end))
+        page = found[end - 10 : end]
+        return ListedPage.of(page, is_truncated=end < len(found), next_token=str(end))
 
 
 @pytest.mark.parametrize("listed_side", ["source", "destination"])
