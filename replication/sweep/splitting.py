@@ -36,36 +36,39 @@ def find_splits(source: Listable, *, prefix: str, cursor: str, until: str | None
         page = source.list_page(prefix=prefix, after=after, limit=1)
         return next((key for key in page.keys if until is None or key <= until), None)
 
-    shared = 1 if until is None else shared_beginning(cursor, until) + 1
-    shortest, longest = max(shared, len(prefix) + 1), len(cursor)
-    if longest < shortest or next_key(cursor) is None:
+    shared = 0 if until is None else shared_beginning(cursor, until)
+    found = _shortest(cursor, next_key, shortest=max(shared, len(prefix)) + 1)
+    if found is None:
         return []
-    branch = cursor[: _shortest(cursor, next_key, shortest, longest)]
-    stem, splits, beyond = branch[:-1], [], 0
-    while (key := next_key(branch)) is not None:
-        splits.append(branch + _HIGHEST)
-        if not key.startswith(stem):
-            break  # the cursor ends with the highest character, and hides where the rest branches
+    branch, key = found
+    stem, splits, beyond = branch[:-1], [branch + _HIGHEST], 0
+    while key.startswith(stem):  # unless a highest character hides where the rest branches
         code = max(ord(key[len(stem)]) + beyond, ord(branch[-1]) + 1)
         if code >= ord(_HIGHEST):
             break
         # Surrogates are no characters.
         branch = stem + chr(code if not 0xD800 <= code <= 0xDFFF else 0xE000)
-        beyond = 2 * beyond + 1
+        behind = next_key(branch)
+        if behind is None or behind == key:
+            break
+        splits.append(branch + _HIGHEST)
+        key, beyond = behind, 2 * beyond + 1
     return splits
 
 
 def _shortest(
-    cursor: str, next_key: Callable[[str], str | None], shortest: int, longest: int
-) -> int:
-    """The length of the shortest beginning of the cursor behind which the slice goes on."""
-    while shortest < longest:
-        middle = (shortest + longest) // 2
-        if next_key(cursor[:middle]) is not None:
-            longest = middle
+    cursor: str, next_key: Callable[[str], str | None], *, shortest: int
+) -> tuple[str, str] | None:
+    """The shortest beginning of the cursor behind which the slice goes on, and the key there."""
+    found, longest = None, len(cursor)
+    length = shortest  # most often at once: a slice that was split off begins where keys branch
+    while shortest <= longest:
+        if (key := next_key(cursor[:length])) is not None:
+            found, longest = (cursor[:length], key), length - 1
         else:
-            shortest = middle + 1
-    return longest
+            shortest = length + 1
+        length = (shortest + longest) // 2
+    return found
 
 
 def narrowness(cursor: str, until: str | None) -> tuple[int, int]:
