@@ -12,12 +12,16 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
+from django.db.models.functions import Greatest
 
 from replication.errors import MEANINGS, Disposition, ReplicationError
 from replication.jobs import PRIORITY_SWEEP_FIRST
 from replication.models import Sweep, SweepSlice, SweepState
 
-SPLIT_PAGES = 10  # of both sides, after which a slice is worth splitting
+# A slice is worth splitting after so many pages of both sides, and this share of its sweep's: then
+# as much of it may be left, and other slices are not near their ends too.
+SPLIT_PAGES = 10
+SPLIT_SHARE = 1 / 50
 RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the slice has failed
 
 # The queue must not grow with the bucket: listing waits while so many of its jobs are pending.
@@ -166,7 +170,10 @@ def splittable(sweep_id: int | None = None) -> QuerySet[SweepSlice]:
         sweep__state=SweepState.RUNNING,
         sweep__requests_per_second=None,
         is_done=False,
-        pages__gte=SPLIT_PAGES,
+        pages__gte=Greatest(
+            SPLIT_PAGES,
+            (F("sweep__source_requests") + F("sweep__destination_requests")) * SPLIT_SHARE,
+        ),
     ).exclude(held_by="")
     return found if sweep_id is None else found.filter(sweep=sweep_id)
 
