@@ -36,6 +36,7 @@ NICENESS = 10
 PLACES = 4  # slices at a time; listing waits for the network most of the time
 LOOK_SECONDS = 0.2  # how soon a free place notices a slice
 NOT_SPLIT_SECONDS = 0.5  # before the same slice is asked again
+NOT_SPLIT_GROWTH = 2  # by what a slice grows before a split of it is looked for again in vain
 
 
 def yield_to_lanes() -> None:
@@ -63,6 +64,7 @@ class Carrier:
     _held: dict[int, SweepSlice] = field(default_factory=dict)  # by id
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _asked: dict[int, float] = field(default_factory=dict)  # when each slice was asked for its rest
+    _unsplit: dict[int, int] = field(default_factory=dict)  # the pages of those that had no split
 
     def run(self) -> None:
         """Carry on until `should_stop`, or until no slice and no second look is left to do now."""
@@ -201,7 +203,9 @@ class Carrier:
         unasked = [
             one
             for one in large
-            if not one.splits and now - self._asked.get(one.pk, -math.inf) >= NOT_SPLIT_SECONDS
+            if not one.splits
+            and now - self._asked.get(one.pk, -math.inf) >= NOT_SPLIT_SECONDS
+            and one.pages >= NOT_SPLIT_GROWTH * self._unsplit.get(one.pk, 0)
         ]
         if unasked:
             widest = min(unasked, key=lambda one: splitting.narrowness(one.cursor, one.until_key))
@@ -218,6 +222,8 @@ class Carrier:
         )
         if splits:
             slices.ask_for_rest(large.pk, splits)
+        else:
+            self._unsplit[large.pk] = large.pages
 
 
 def _prefix(sweep: Sweep) -> str:
