@@ -21,7 +21,7 @@ from replication.models import Sweep, SweepSlice, SweepState
 # A slice is worth splitting after so many pages of both sides, and this share of its sweep's: then
 # as much of it may be left, and other slices are not near their ends too.
 SPLIT_PAGES = 10
-SPLIT_SHARE = 1 / 50
+SPLIT_SHARE = 1 / 20
 RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the slice has failed
 
 # The queue must not grow with the bucket: listing waits while so many of its jobs are pending.
