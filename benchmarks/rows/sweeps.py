@@ -219,15 +219,18 @@ def _sweep_by(sitting: Sitting, installation: Installation, clusters: int) -> fl
         _reset_counts(sitting)
         installation.run("reconcile", "rule", "--settle=0", "--detach")
         deadline = time.monotonic() + 600
-        began: float | None = None
+        began = seconds = None
         while True:
             if began is None and sitting.source.requests():
                 began = time.monotonic()
-            ((is_listed,),) = installation.database.execute(
-                "SELECT listed_at IS NOT NULL FROM replication_sweep ORDER BY id DESC LIMIT 1"
+            ((is_listed, is_over),) = installation.database.execute(
+                "SELECT listed_at IS NOT NULL, ended_at IS NOT NULL FROM replication_sweep "
+                "ORDER BY id DESC LIMIT 1"
             ).fetchall()
-            if is_listed and began is not None:
-                return time.monotonic() - began
+            if is_listed and began is not None and seconds is None:
+                seconds = time.monotonic() - began
+            if is_over and seconds is not None:
+                return seconds
             if time.monotonic() > deadline:
                 raise RuntimeError("the sweep is not over after ten minutes")
             time.sleep(0.05)
