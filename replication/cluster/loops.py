@@ -311,6 +311,11 @@ def hosts_alive() -> set[str]:
     return set(_alive().values_list("host", flat=True))
 
 
+def count(kind: LoopKind) -> int:
+    """How many loops of the kind are alive."""
+    return _alive().filter(kind=kind).count()
+
+
 def _alive() -> QuerySet[Heartbeat]:
     """The loops with a heartbeat in the last ALIVE_SECONDS."""
     return Heartbeat.objects.filter(beat_at__gt=Now() - timedelta(seconds=ALIVE_SECONDS))

@@ -20,8 +20,9 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
 
+from replication.cluster import loops
 from replication.errors import ReplicationError
-from replication.models import Sweep, SweepLevel, SweepSlice, SweepState
+from replication.models import LoopKind, Sweep, SweepLevel, SweepSlice, SweepState
 from replication.stores.listing import Listable, Unlistable
 from replication.sweep import lifecycle, progress, recording, settling, slices, splitting
 from replication.sweep.comparing import CantCompare, Comparison, Sides
@@ -45,6 +46,11 @@ def yield_to_lanes() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
+def workers() -> int:
+    """How many slices the sweepers that are alive can compare at a time."""
+    return PLACES * max(1, loops.count(LoopKind.SWEEPER))
+
+
 @dataclass
 class Carrier:
     """Carries sweeps on until it is told to stop, or nothing is left to do.
@@ -62,6 +68,7 @@ class Carrier:
     gives_up: bool = False
     on_look: Callable[[], None] = lambda: None
     _held: dict[int, SweepSlice] = field(default_factory=dict)  # by id
+    _comparisons: dict[int, Comparison] = field(default_factory=dict)  # by the ids of their slices
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _asked: dict[int, float] = field(default_factory=dict)  # when each slice was asked for its rest
     _unsplit: dict[int, int] = field(default_factory=dict)  # the pages of those that had no split
@@ -116,6 +123,7 @@ class Carrier:
         finally:
             with self._lock:
                 del self._held[held.pk]
+                self._comparisons.pop(held.pk, None)
 
     def _compare(
         self, held: SweepSlice, listers: ThreadPoolExecutor, lookers: ThreadPoolExecutor
@@ -161,6 +169,8 @@ class Carrier:
             listers=listers,
             lookers=lookers,
         )
+        with self._lock:
+            self._comparisons[held.pk] = comparison
         try:
             for batch in comparison.batches():
                 recorded = recording.record(held, batch)
@@ -195,7 +205,7 @@ class Carrier:
     def _ask_for_rest(self) -> bool:
         """Ask whoever holds a large slice to leave its rest to us. Returns whether there is one."""
         large = list(
-            slices.splittable(self.sweep_id).select_related(
+            slices.splittable(self.sweep_id, workers=workers()).select_related(
                 "sweep__rule__source", "sweep__rule__destination"
             )
         )
@@ -222,6 +232,9 @@ class Carrier:
         )
         if splits:
             slices.ask_for_rest(large.pk, splits)
+            with self._lock:
+                if (ours := self._comparisons.get(large.pk)) is not None:
+                    ours.end_batch()
         else:
             self._unsplit[large.pk] = large.pages
 

@@ -111,6 +111,7 @@ class Comparison:
         if not isinstance(ours, Listable) or not isinstance(theirs, Listable):
             raise CantCompare("A web server has no listing: compare a list of keys with `verify`.")
         self._after = span.after
+        self._ends_batch = False
         self._merge = Merge(
             rule,
             ours,
@@ -126,6 +127,10 @@ class Comparison:
         """End the range at this key, which is after the cursor of the last batch."""
         self._merge.end_at(until)
 
+    def end_batch(self) -> None:
+        """End the batch at the next page: another thread waits for what comes of it."""
+        self._ends_batch = True
+
     def batches(self) -> Iterator[Batch]:
         """
         Raises:
@@ -138,10 +143,12 @@ class Comparison:
             batch.is_last = self._merge.is_over
             if (
                 batch.is_last
+                or self._ends_batch
                 or batch.pages >= min(pages, BATCH_PAGES)
                 or len(batch.judged) >= BATCH_KEYS
                 or time.monotonic() - began >= BATCH_SECONDS
             ):
+                self._ends_batch = False
                 yield batch
                 batch, began, pages = Batch(batch.cursor), time.monotonic(), 2 * pages
 

@@ -18,10 +18,10 @@ from replication.errors import MEANINGS, Disposition, ReplicationError
 from replication.jobs import PRIORITY_SWEEP_FIRST
 from replication.models import Sweep, SweepSlice, SweepState
 
-# A slice is worth splitting after so many pages of both sides, and this share of its sweep's: then
-# as much of it may be left, and other slices are not near their ends too.
+# A slice is worth splitting after so many pages of both sides, and so much of a worker's share of
+# the sweep's: about as much of it may be left.
 SPLIT_PAGES = 10
-SPLIT_SHARE = 1 / 20
+SPLIT_SHARE = 1 / 4
 RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the slice has failed
 
 # The queue must not grow with the bucket: listing waits while so many of its jobs are pending.
@@ -164,15 +164,16 @@ def advance(held: SweepSlice, *, cursor: str, keys: int, pages: int) -> tuple[st
         return splits[0] if splits else None, now
 
 
-def splittable(sweep_id: int | None = None) -> QuerySet[SweepSlice]:
-    """The slices under way that have turned out to be large, and that no rate holds back."""
+def splittable(sweep_id: int | None = None, *, workers: int) -> QuerySet[SweepSlice]:
+    """The slices under way that are large for so many workers, and that no rate holds back."""
     found = SweepSlice.objects.filter(
         sweep__state=SweepState.RUNNING,
         sweep__requests_per_second=None,
         is_done=False,
         pages__gte=Greatest(
             SPLIT_PAGES,
-            (F("sweep__source_requests") + F("sweep__destination_requests")) * SPLIT_SHARE,
+            (F("sweep__source_requests") + F("sweep__destination_requests"))
+            * (SPLIT_SHARE / workers),
         ),
     ).exclude(held_by="")
     return found if sweep_id is None else found.filter(sweep=sweep_id)

@@ -7,7 +7,7 @@ from replication.cluster import loops
 from replication.cluster.loops import Loop
 from replication.models import LoopKind
 from replication.sweep import lifecycle, settling, slices
-from replication.sweep.carrying import LOOK_SECONDS, Carrier
+from replication.sweep.carrying import LOOK_SECONDS, Carrier, workers
 
 # A short sweep ends while its reader watches; a long wait takes no place of the cluster, which
 # looks again each minute.
@@ -30,7 +30,9 @@ def run(loop: Loop, *, seconds: float) -> None:
             return
         shared_at = time.monotonic()
         # Whichever cluster takes the request; a second sweeper of this one ends at once.
-        if loops.lacks_sweeper() and (slices.are_any_free() or slices.splittable().exists()):
+        if loops.lacks_sweeper() and (
+            slices.are_any_free() or slices.splittable(workers=workers()).exists()
+        ):
             loops.request(LoopKind.SWEEPER)
 
     def should_stop() -> bool:
