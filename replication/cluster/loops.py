@@ -159,21 +159,6 @@ def _has_sweeper_here() -> bool:
     )
 
 
-def lacks_sweeper() -> bool:
-    """Whether a cluster is alive that has no sweeper."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT EXISTS (
-                SELECT FROM replication_heartbeat
-                WHERE started_at IS NOT NULL AND beat_at > now() - make_interval(secs => %s)
-                GROUP BY host, cluster_pid HAVING NOT bool_or(kind = %s))
-            """,
-            [ALIVE_SECONDS, LoopKind.SWEEPER],
-        )
-        return bool(cursor.fetchone()[0])
-
-
 def is_barred_here() -> bool:
     """Whether credentials of this host are refused, so that another host does more with a lane.
 

@@ -84,11 +84,11 @@ class Carrier:
             running: set[Future[None]] = set()
             carry = partial(self._carry, listers=listers, lookers=lookers)
             while not self.should_stop():
-                self.on_look()
                 while len(running) < PLACES and (held := slices.hold_one(self.sweep_id)):
                     with self._lock:
                         self._held[held.pk] = held
                     running.add(places.submit(carry, held))
+                self.on_look()
                 may_get_more = len(running) < PLACES and self._ask_for_rest()
                 is_time = time.monotonic() - renewed_at > settings.S3SYNC.lease_seconds / 6
                 if is_time:

@@ -1,6 +1,5 @@
 """The loop of a cluster that carries sweeps on while there are any."""
 
-import math
 import time
 
 from replication.cluster import loops
@@ -12,7 +11,7 @@ from replication.sweep.carrying import LOOK_SECONDS, Carrier, workers
 # A short sweep ends while its reader watches; a long wait takes no place of the cluster, which
 # looks again each minute.
 STAY_SECONDS = 20.0
-SHARE_SECONDS = 0.5  # how often other clusters are asked to take a share
+SHARE_SECONDS = 0.5  # before other clusters are asked again to take a share; then twice as long
 
 
 def run(loop: Loop, *, seconds: float) -> None:
@@ -21,19 +20,18 @@ def run(loop: Loop, *, seconds: float) -> None:
     lifecycle.start_scrub()
     ends_at = time.monotonic() + seconds
 
-    shared_at = -math.inf
+    share_at, wait_seconds = time.monotonic(), SHARE_SECONDS
 
     def beat() -> None:
-        nonlocal shared_at
+        nonlocal share_at, wait_seconds
         loop.beat_if_due()
-        if time.monotonic() - shared_at < SHARE_SECONDS:
+        if time.monotonic() < share_at:
             return
-        shared_at = time.monotonic()
         # Whichever cluster takes the request; a second sweeper of this one ends at once.
-        if loops.lacks_sweeper() and (
-            slices.are_any_free() or slices.splittable(workers=workers()).exists()
-        ):
+        if slices.are_any_free() or slices.splittable(workers=workers()).exists():
             loops.request(LoopKind.SWEEPER)
+        share_at = time.monotonic() + wait_seconds
+        wait_seconds = min(2 * wait_seconds, loops.BEAT_SECONDS)
 
     def should_stop() -> bool:
         return loops.are_told_to_stop() or time.monotonic() >= ends_at
