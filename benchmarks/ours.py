@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 import psycopg
 
@@ -104,15 +105,12 @@ class Installation:
     @contextmanager
     def cluster_on(self, host: str) -> Iterator[None]:
         """Run one `qcluster` of several, as on a host of this name."""
-        process = self.start("qcluster", {"S3SYNC_HOST": host})
+        log = f"qcluster on {host} {uuid4()}"
+        process = self.start("qcluster", {"S3SYNC_HOST": host}, log=log)
         try:
+            # It need not run a loop: another cluster may have the only lane that there is to do.
             process.await_ready(
-                lambda: bool(
-                    self._one(
-                        "SELECT count(*) FROM replication_heartbeat WHERE pid IS NOT NULL "
-                        f"AND host = '{host}'"
-                    )[0]
-                ),
+                lambda: b" running." in process.log.read_bytes(),
                 advice="See its log.",
                 timeout_seconds=60,
             )
@@ -120,11 +118,11 @@ class Installation:
         finally:
             process.stop(grace_seconds=1)
 
-    def start(self, command: str, settings: dict[str, str]) -> Child:
-        """Start `manage.py COMMAND` as a process."""
+    def start(self, command: str, settings: dict[str, str], *, log: str = "") -> Child:
+        """Start `manage.py COMMAND` as a process, with a log of this name."""
         return Child(
             [sys.executable, REPOSITORY / "manage.py", command],
-            log=self.postgres.directory / f"{command}.log",
+            log=self.postgres.directory / f"{log or command}.log",
             env={**self.environment, **settings},
             cwd=REPOSITORY,
         )

@@ -176,7 +176,7 @@ def measure_lost_change(sitting: Sitting) -> Row:
 
 def measure_shared(sitting: Sitting) -> Row:
     """Two clusters share one sweep of a skewed bucket: 90 % of its keys are under one prefix."""
-    count, rounds = (100_000, 1) if sitting.is_quick else (1_000_000, 2)
+    count, rounds = (100_000, 1) if sitting.is_quick else (3_000_000, 2)
     row = Row(
         f"One sweep of {count:,} keys, 90 % of them under one prefix, {DISTANCE_MS} ms to each "
         "side, by one and by two clusters",
