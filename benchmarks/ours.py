@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from uuid import uuid4
 
 import psycopg
 
@@ -105,12 +105,11 @@ class Installation:
     @contextmanager
     def cluster_on(self, host: str) -> Iterator[None]:
         """Run one `qcluster` of several, as on a host of this name."""
-        log = f"qcluster on {host} {uuid4()}"
-        process = self.start("qcluster", {"S3SYNC_HOST": host}, log=log)
+        process = self.start("qcluster", {"S3SYNC_HOST": host})
         try:
             # It need not run a loop: another cluster may have the only lane that there is to do.
             process.await_ready(
-                lambda: b" running." in process.log.read_bytes(),
+                lambda: any(map(_children, _children(process.pid))),
                 advice="See its log.",
                 timeout_seconds=60,
             )
@@ -118,11 +117,11 @@ class Installation:
         finally:
             process.stop(grace_seconds=1)
 
-    def start(self, command: str, settings: dict[str, str], *, log: str = "") -> Child:
-        """Start `manage.py COMMAND` as a process, with a log of this name."""
+    def start(self, command: str, settings: dict[str, str]) -> Child:
+        """Start `manage.py COMMAND` as a process."""
         return Child(
             [sys.executable, REPOSITORY / "manage.py", command],
-            log=self.postgres.directory / f"{log or command}.log",
+            log=self.postgres.directory / f"{command}.log",
             env={**self.environment, **settings},
             cwd=REPOSITORY,
         )
@@ -254,6 +253,11 @@ class Cluster:
             cpu_seconds([postgres]) - postgres_before,
             group.peak_bytes(),
         )
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that the process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _rules(source: Neutral, destination: Neutral, queue: Neutral) -> dict[str, Any]:
