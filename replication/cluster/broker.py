@@ -13,7 +13,8 @@ from django_q.models import OrmQ
 
 from replication.cluster import watchdog
 from replication.cluster.database import DATABASE_AWAY
-from replication.cluster.loops import LOOPS_CHANNEL, is_barred_here
+from replication.cluster.loops import LOOPS_CHANNEL, has_sweeper_here, is_barred_here
+from replication.models import LoopKind
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +22,10 @@ RECONNECT_SECONDS = 1.0
 # How often to check for tasks that no NOTIFY announced: a schedule made them, or NOTIFY is not
 # passed on. A loop that renews itself overlaps with its successor for longer than that.
 CHECK_SECONDS = 1.6
-# A host whose credentials are refused gives the other hosts this head start for a new loop.
+# A host whose credentials are refused gives the other hosts this head start for a new loop, and a
+# cluster with a sweeper gives the other clusters this one for another sweeper.
 HEAD_START_SECONDS = 1.0
+HEAD_START_SWEEPER_SECONDS = 0.2
 
 
 class PatientBroker(ORM):
@@ -75,3 +78,5 @@ class PatientBroker(ORM):
             heard = list(connection.connection.notifies(timeout=CHECK_SECONDS, stop_after=1))
         if heard and is_barred_here():
             time.sleep(HEAD_START_SECONDS)
+        elif heard and heard[0].payload == LoopKind.SWEEPER and has_sweeper_here():
+            time.sleep(HEAD_START_SWEEPER_SECONDS)

@@ -80,7 +80,7 @@ def request(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) -
             return False
         # Without django-q's limit: a loop that lives on is at work, or its watchdog ends it.
         async_task(TASKS[kind], str(row[0]), timeout=-1)
-        cursor.execute(f"NOTIFY {LOOPS_CHANNEL}")  # delivered on commit
+        cursor.execute("SELECT pg_notify(%s, %s)", [LOOPS_CHANNEL, kind])  # delivered on commit
     return True
 
 
@@ -150,7 +150,7 @@ def is_full_here() -> bool:
     return running_here >= settings.S3SYNC.lanes or (running_here >= 1 and is_barred_here())
 
 
-def _has_sweeper_here() -> bool:
+def has_sweeper_here() -> bool:
     """Whether this cluster has a sweeper: one takes as many slices as are of use."""
     return (
         _alive()
@@ -185,7 +185,7 @@ def running(kind: LoopKind, loop_id: UUID | None = None) -> Iterator["Loop | Non
     the kind as it may: the loop that asked asks again, and a host with room may take the request.
     """
     loop = Loop(kind=kind, id=loop_id or uuid4())
-    is_full = {LoopKind.LANE: is_full_here, LoopKind.SWEEPER: _has_sweeper_here}.get(kind)
+    is_full = {LoopKind.LANE: is_full_here, LoopKind.SWEEPER: has_sweeper_here}.get(kind)
     if loop_id and is_full is not None and is_full():
         Heartbeat.objects.filter(pk=loop.id, started_at__isnull=True).delete()
         yield None

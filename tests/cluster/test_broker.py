@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection
@@ -87,3 +88,19 @@ def test_a_lost_connection_is_replaced_by_one_that_listens(
     eventually(lambda: bool(set(listeners()) - {lost}))
     assert loops.request(LoopKind.LANE, lost_after_seconds=0)
     assert len(next_of(taken)) == 1
+
+
+def test_a_cluster_with_a_sweeper_leaves_another_one_to_the_others(
+    taken: SimpleQueue[Tasks | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: SimpleQueue[float] = SimpleQueue()
+    monkeypatch.setattr(broker, "time", SimpleNamespace(sleep=slept.put))
+    eventually(lambda: len(listeners()) == 1)
+    assert loops.request(LoopKind.SWEEPER)
+    assert len(next_of(taken)) == 1
+    assert slept.empty()
+    with loops.running(LoopKind.SWEEPER):
+        eventually(lambda: len(listeners()) == 1)
+        assert loops.request(LoopKind.SWEEPER, lost_after_seconds=0)
+        assert slept.get(timeout=TIMEOUT_SECONDS) == broker.HEAD_START_SWEEPER_SECONDS
+        assert len(next_of(taken)) == 1
