@@ -137,7 +137,9 @@ def advance(held: SweepSlice, *, cursor: str, keys: int, pages: int) -> tuple[st
             FROM (
                 SELECT id, until_key, ARRAY(
                     SELECT key FROM unnest(splits) AS key
-                    WHERE key COLLATE "C" > %(cursor)s ORDER BY key COLLATE "C") AS splits
+                    WHERE key COLLATE "C" > %(cursor)s
+                        AND (until_key IS NULL OR key COLLATE "C" < until_key)
+                    ORDER BY key COLLATE "C") AS splits
                 FROM replication_sweepslice
                 WHERE id = %(id)s AND token = %(token)s AND NOT is_done
                 FOR UPDATE

@@ -384,3 +384,15 @@ def test_a_prefix_outside_the_rule_starts_no_sweep_of_the_whole_rule(
         lifecycle.cancel(
             Sweep.objects.filter(pk=lifecycle.start(rule, SweepKind.RECONCILE, prefix=prefix).pk)
         )
+
+
+def test_a_slice_is_split_only_at_keys_that_are_still_ahead_of_it(road: Road) -> None:
+    """Whoever asks may have looked before the slice gave its rest away, or went on."""
+    lifecycle.start(road.rule, SweepKind.RECONCILE)
+    SweepSlice.objects.update(until_key="m", splits=["a", "c", "e", "m", "x"])
+    held = slices.hold_one()
+    assert held is not None
+    ends_at, _ = slices.advance(held, cursor="b", keys=0, pages=1)
+    assert ends_at == "c"
+    ranges = SweepSlice.objects.order_by("id").values_list("after_key", "until_key", "splits")
+    assert [*ranges] == [("", "c", []), ("c", "e", []), ("e", "m", [])]
