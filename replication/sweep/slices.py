@@ -12,15 +12,15 @@ from typing import NamedTuple
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
-from django.db.models.functions import Greatest
+from django.db.models.functions import Greatest, Least
 
 from replication.errors import MEANINGS, Disposition, ReplicationError
 from replication.jobs import PRIORITY_SWEEP_FIRST
 from replication.models import Sweep, SweepSlice, SweepState
 
-# A slice is worth splitting after so many pages of both sides, and so much of a worker's share of
-# the sweep's: about as much of it may be left.
-SPLIT_PAGES = 10
+# A slice is worth splitting after so many pages of both sides: about as much of it may be left. The
+# first slices of a sweep are split early, later ones when they hold so much of a worker's share.
+SPLIT_PAGES, MOST_SPLIT_PAGES = 10, 100
 SPLIT_SHARE = 1 / 4
 RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the slice has failed
 
@@ -168,15 +168,12 @@ def advance(held: SweepSlice, *, cursor: str, keys: int, pages: int) -> tuple[st
 
 def splittable(sweep_id: int | None = None, *, workers: int) -> QuerySet[SweepSlice]:
     """The slices under way that are large for so many workers, and that no rate holds back."""
+    pages = F("sweep__source_requests") + F("sweep__destination_requests")
     found = SweepSlice.objects.filter(
         sweep__state=SweepState.RUNNING,
         sweep__requests_per_second=None,
         is_done=False,
-        pages__gte=Greatest(
-            SPLIT_PAGES,
-            (F("sweep__source_requests") + F("sweep__destination_requests"))
-            * (SPLIT_SHARE / workers),
-        ),
+        pages__gte=Least(MOST_SPLIT_PAGES, Greatest(SPLIT_PAGES, pages * (SPLIT_SHARE / workers))),
     ).exclude(held_by="")
     return found if sweep_id is None else found.filter(sweep=sweep_id)
 
