@@ -20,8 +20,8 @@ from replication.models import Sweep, SweepSlice, SweepState
 
 # A slice is worth splitting after so many pages of both sides: about as much of it may be left. The
 # first slices of a sweep are split early, later ones when they hold so much of a worker's share.
-SPLIT_PAGES, MOST_SPLIT_PAGES = 10, 100
-SPLIT_SHARE = 1 / 4
+SPLIT_PAGES, MOST_SPLIT_PAGES = 10, 120
+SPLIT_SHARE = 1 / 3
 RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the slice has failed
 
 # The queue must not grow with the bucket: listing waits while so many of its jobs are pending.
