@@ -34,6 +34,7 @@ ROWS: dict[str, Callable[[Sitting], Row]] = {
     "compare_large": sweeps.measure_growth,
     "backfill": sweeps.measure_backfill,
     "lost_change": sweeps.measure_lost_change,
+    "live_beside": sweeps.measure_live_beside,
     "shared_sweep": sweeps.measure_shared,
 }
 
