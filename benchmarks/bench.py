@@ -33,6 +33,7 @@ ROWS: dict[str, Callable[[Sitting], Row]] = {
     "compare_wan": sweeps.measure_compare_wan,
     "compare_large": sweeps.measure_growth,
     "backfill": sweeps.measure_backfill,
+    "backfill_wan": sweeps.measure_backfill_wan,
     "lost_change": sweeps.measure_lost_change,
     "live_beside": sweeps.measure_live_beside,
     "shared_sweep": sweeps.measure_shared,
