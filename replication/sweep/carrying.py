@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
@@ -71,6 +71,7 @@ class Carrier:
     _comparisons: dict[int, Comparison] = field(default_factory=dict)  # by the ids of their slices
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _asked: dict[int, float] = field(default_factory=dict)  # when each slice was asked for its rest
+    _searches: dict[SweepSlice, Future[list[str]]] = field(default_factory=dict)
     _unsplit: dict[int, int] = field(default_factory=dict)  # the pages of those that had no split
 
     def run(self) -> None:
@@ -89,7 +90,8 @@ class Carrier:
                         self._held[held.pk] = held
                     running.add(places.submit(carry, held))
                 self.on_look()
-                may_get_more = len(running) < PLACES and self._ask_for_rest()
+                free = PLACES - len(running)
+                may_get_more = free > 0 and self._ask_for_rest(lookers, free=free)
                 is_time = time.monotonic() - renewed_at > settings.S3SYNC.lease_seconds / 6
                 if is_time:
                     slices.renew(self._all_held())
@@ -202,8 +204,15 @@ class Carrier:
 
     # -- sharing -------------------------------------------------------------------------------
 
-    def _ask_for_rest(self) -> bool:
-        """Ask whoever holds a large slice to leave its rest to us. Returns whether there is one."""
+    def _ask_for_rest(self, lookers: ThreadPoolExecutor, *, free: int) -> bool:
+        """Ask whoever holds large slices to leave their rests to us. Returns whether there are any.
+
+        Where they can be split is looked for on other threads, one slice for each free place.
+        """
+        for one, search in [*self._searches.items()]:
+            if search.done():
+                del self._searches[one]
+                self._ask(one, search.result())
         large = list(
             slices.splittable(self.sweep_id, workers=workers()).select_related(
                 "sweep__rule__source", "sweep__rule__destination"
@@ -214,29 +223,34 @@ class Carrier:
             one
             for one in large
             if not one.splits
+            and one not in self._searches
             and now - self._asked.get(one.pk, -math.inf) >= NOT_SPLIT_SECONDS
             and one.pages >= NOT_SPLIT_GROWTH * self._unsplit.get(one.pk, 0)
         ]
-        if unasked:
-            widest = min(unasked, key=lambda one: splitting.narrowness(one.cursor, one.until_key))
-            self._asked[widest.pk] = now
-            with suppress(ReplicationError, Unlistable):  # whoever holds the slice meets it too
-                self._split(widest)
+        unasked.sort(key=lambda one: splitting.narrowness(one.cursor, one.until_key))
+        for one in unasked[: max(0, free - len(self._searches))]:
+            self._searches[one] = lookers.submit(_find_splits, one)
         return bool(large)
 
-    def _split(self, large: SweepSlice) -> None:
+    def _ask(self, large: SweepSlice, splits: Sequence[str]) -> None:
+        self._asked[large.pk] = time.monotonic()
+        if not splits:
+            self._unsplit[large.pk] = large.pages
+            return
+        slices.ask_for_rest(large.pk, splits)
+        with self._lock:
+            if (ours := self._comparisons.get(large.pk)) is not None:
+                ours.end_batch()
+
+
+def _find_splits(large: SweepSlice) -> list[str]:
+    with suppress(ReplicationError, Unlistable):  # whoever holds the slice meets it too
         source = Sides.of(large.sweep.rule).source
         assert isinstance(source, Listable)
-        splits = splitting.find_splits(
+        return splitting.find_splits(
             source, prefix=_prefix(large.sweep), cursor=large.cursor, until=large.until_key
         )
-        if splits:
-            slices.ask_for_rest(large.pk, splits)
-            with self._lock:
-                if (ours := self._comparisons.get(large.pk)) is not None:
-                    ours.end_batch()
-        else:
-            self._unsplit[large.pk] = large.pages
+    return []
 
 
 def _prefix(sweep: Sweep) -> str:
