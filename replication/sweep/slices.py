@@ -19,9 +19,10 @@ from replication.jobs import PRIORITY_SWEEP_FIRST
 from replication.models import Sweep, SweepSlice, SweepState
 
 # A slice is worth splitting after so many pages of both sides: about as much of it may be left. The
-# first slices of a sweep are split early, later ones when they hold so much of a worker's share.
-SPLIT_PAGES, MOST_SPLIT_PAGES = 10, 120
-SPLIT_SHARE = 1 / 3
+# first slices of a sweep are split early, later ones when they hold so much of a worker's share of
+# the sweep, or of so many pages.
+SPLIT_PAGES = 10
+SPLIT_SHARE, SPLIT_SHARE_OF_PAGES = 1 / 3, 1440
 RETRY_SECONDS = (5, 15, 60, 60)  # after each failure without progress; then the slice has failed
 
 # The queue must not grow with the bucket: listing waits while so many of its jobs are pending.
@@ -173,7 +174,9 @@ def splittable(sweep_id: int | None = None, *, workers: int) -> QuerySet[SweepSl
         sweep__state=SweepState.RUNNING,
         sweep__requests_per_second=None,
         is_done=False,
-        pages__gte=Least(MOST_SPLIT_PAGES, Greatest(SPLIT_PAGES, pages * (SPLIT_SHARE / workers))),
+        pages__gte=Greatest(
+            SPLIT_PAGES, Least(pages, SPLIT_SHARE_OF_PAGES) * (SPLIT_SHARE / workers)
+        ),
     ).exclude(held_by="")
     return found if sweep_id is None else found.filter(sweep=sweep_id)
 
