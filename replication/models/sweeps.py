@@ -132,6 +132,12 @@ class Sweep(models.Model):
         return f"{self.kind} of {self.rule}"
 
     @property
+    def listed_prefix(self) -> str:
+        """What all keys of the sweep begin with."""
+        within = self.prefix.startswith(self.rule.source_prefix)
+        return self.prefix if within else self.rule.source_prefix
+
+    @property
     def differ(self) -> int:
         """How many keys were missing, different or extra, and were not equal at a second look."""
         return self.missing + self.different + self.extra

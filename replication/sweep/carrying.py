@@ -5,14 +5,13 @@ A worker with nothing to do asks another one, of whatever host, for the rest of 
 that is killed costs the next one a batch.
 """
 
-import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,35 +19,26 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
 
-from replication.cluster import loops
 from replication.errors import ReplicationError
-from replication.models import LoopKind, Sweep, SweepLevel, SweepSlice, SweepState
-from replication.stores.listing import Listable, Unlistable
-from replication.sweep import lifecycle, progress, recording, settling, slices, splitting
+from replication.models import SweepLevel, SweepSlice, SweepState
+from replication.sweep import lifecycle, progress, recording, settling, slices
 from replication.sweep.comparing import CantCompare, Comparison, Sides
 from replication.sweep.looking import LOOKS_AT_ONCE
 from replication.sweep.merging import Range
 from replication.sweep.reading import Unordered
+from replication.sweep.sharing import PLACES, Sharing
 from replication.sweep.sorting import sorted_listing
 
 log = structlog.get_logger(__name__)
 
 NICENESS = 10
-PLACES = 4  # slices at a time; listing waits for the network most of the time
 LOOK_SECONDS = 0.2  # how soon a free place notices a slice
-NOT_SPLIT_SECONDS = 0.5  # before the same slice is asked again
-NOT_SPLIT_GROWTH = 2  # by what a slice grows before a split of it is looked for again in vain
 
 
 def yield_to_lanes() -> None:
     """Give this thread less of a busy CPU than lanes get. Only on Linux a thread has a priority."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-
-
-def workers() -> int:
-    """How many slices the sweepers that are alive can compare at a time."""
-    return PLACES * max(1, loops.count(LoopKind.SWEEPER))
 
 
 @dataclass
@@ -70,13 +60,11 @@ class Carrier:
     _held: dict[int, SweepSlice] = field(default_factory=dict)  # by id
     _comparisons: dict[int, Comparison] = field(default_factory=dict)  # by the ids of their slices
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _asked: dict[int, float] = field(default_factory=dict)  # when each slice was asked for its rest
-    _searches: dict[SweepSlice, Future[list[str]]] = field(default_factory=dict)
-    _unsplit: dict[int, int] = field(default_factory=dict)  # the pages of those that had no split
 
     def run(self) -> None:
         """Carry on until `should_stop`, or until no slice and no second look is left to do now."""
         renewed_at = time.monotonic()
+        sharing = Sharing(self.sweep_id, on_asked=self._end_batch)
         with (
             ThreadPoolExecutor(PLACES, "slice", yield_to_lanes) as places,
             ThreadPoolExecutor(2 * PLACES, "listing", yield_to_lanes) as listers,
@@ -91,7 +79,7 @@ class Carrier:
                     running.add(places.submit(carry, held))
                 self.on_look()
                 free = PLACES - len(running)
-                may_get_more = free > 0 and self._ask_for_rest(lookers, free=free)
+                may_get_more = free > 0 and sharing.ask(lookers, free=free)
                 is_time = time.monotonic() - renewed_at > settings.S3SYNC.lease_seconds / 6
                 if is_time:
                     slices.renew(self._all_held())
@@ -144,7 +132,7 @@ class Carrier:
                 while (unordered := compare(sides)) is not None:
                     log.info("sweep.sorting", rule=sweep.rule.name, why=str(unordered))
                     listing = sorted_listing(
-                        unordered.side, prefix=_prefix(sweep), on_page=self._stop_if_told
+                        unordered.side, prefix=sweep.listed_prefix, on_page=self._stop_if_told
                     )
                     sides = sides.listed_by(unordered.side, sorting.enter_context(listing))
         except slices.Lost:
@@ -166,7 +154,7 @@ class Carrier:
         """Compare from the cursor on. Returns what says which side must be sorted first, if any."""
         comparison = Comparison(
             sides,
-            Range(_prefix(held.sweep), held.cursor, held.until_key),
+            Range(held.sweep.listed_prefix, held.cursor, held.until_key),
             level=SweepLevel(held.sweep.level),
             listers=listers,
             lookers=lookers,
@@ -202,58 +190,8 @@ class Carrier:
         slices.release(held)
         return False
 
-    # -- sharing -------------------------------------------------------------------------------
-
-    def _ask_for_rest(self, lookers: ThreadPoolExecutor, *, free: int) -> bool:
-        """Ask whoever holds large slices to leave their rests to us. Returns whether there are any.
-
-        Where they can be split is looked for on other threads, one slice for each free place.
-        """
-        for one, search in [*self._searches.items()]:
-            if search.done():
-                del self._searches[one]
-                self._ask(one, search.result())
-        large = list(
-            slices.splittable(self.sweep_id, workers=workers()).select_related(
-                "sweep__rule__source", "sweep__rule__destination"
-            )
-        )
-        now = time.monotonic()
-        unasked = [
-            one
-            for one in large
-            if not one.splits
-            and one not in self._searches
-            and now - self._asked.get(one.pk, -math.inf) >= NOT_SPLIT_SECONDS
-            and one.pages >= NOT_SPLIT_GROWTH * self._unsplit.get(one.pk, 0)
-        ]
-        unasked.sort(key=lambda one: splitting.narrowness(one.cursor, one.until_key))
-        for one in unasked[: max(0, free - len(self._searches))]:
-            self._searches[one] = lookers.submit(_find_splits, one)
-        return bool(large)
-
-    def _ask(self, large: SweepSlice, splits: Sequence[str]) -> None:
-        self._asked[large.pk] = time.monotonic()
-        if not splits:
-            self._unsplit[large.pk] = large.pages
-            return
-        slices.ask_for_rest(large.pk, splits)
+    def _end_batch(self, slice_id: int) -> None:
+        """Have a slice, if it is ours, give its rest away at its next page."""
         with self._lock:
-            if (ours := self._comparisons.get(large.pk)) is not None:
+            if (ours := self._comparisons.get(slice_id)) is not None:
                 ours.end_batch()
-
-
-def _find_splits(large: SweepSlice) -> list[str]:
-    with suppress(ReplicationError, Unlistable):  # whoever holds the slice meets it too
-        source = Sides.of(large.sweep.rule).source
-        assert isinstance(source, Listable)
-        return splitting.find_splits(
-            source, prefix=_prefix(large.sweep), cursor=large.cursor, until=large.until_key
-        )
-    return []
-
-
-def _prefix(sweep: Sweep) -> str:
-    """What all keys of the sweep begin with."""
-    within = sweep.prefix.startswith(sweep.rule.source_prefix)
-    return sweep.prefix if within else sweep.rule.source_prefix

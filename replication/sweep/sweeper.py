@@ -6,7 +6,8 @@ from replication.cluster import loops
 from replication.cluster.loops import Loop
 from replication.models import LoopKind
 from replication.sweep import lifecycle, settling, slices
-from replication.sweep.carrying import LOOK_SECONDS, Carrier, workers
+from replication.sweep.carrying import LOOK_SECONDS, Carrier
+from replication.sweep.sharing import workers
 
 # A short sweep ends while its reader watches; a long wait takes no place of the cluster, which
 # looks again each minute.
