@@ -45,6 +45,7 @@ class Postgres(Server):
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": str(max_connections),
+            "max_prepared_transactions": "5",
             "fsync": str(fsync),
             "full_page_writes": str(fsync),
             "timezone": "UTC",

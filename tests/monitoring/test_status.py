@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from replication import jobs
@@ -30,6 +30,7 @@ from replication.models import (
     TransferJob,
 )
 from replication.monitoring.status import VERSION, read_status
+from replication.monitoring.status import numbers as status_numbers
 from replication.transfer.results import Completion
 from tests.support.examples import a_job, a_rule
 from tests.support.story import make_upload_to_abort
@@ -164,13 +165,13 @@ def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
     ]
 
 
-def test_the_status_takes_eleven_queries_however_many_rules_there_are():
+def test_the_status_takes_twelve_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 11
+    assert len(queries) == 12
 
 
 def test_the_status_never_reads_the_whole_history():
@@ -363,6 +364,41 @@ def test_a_job_that_runs_for_over_an_hour_is_told():
     assert details("running_long") == []
     TransferJob.objects.update(started_at=ago(minutes=70))
     assert "1 job running for over an hour" in details("running_long")[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_keeps_dead_rows_from_being_removed_is_told(monkeypatch):
+    old = connection.copy("old")
+    try:
+        with transaction.atomic(using="default"), old.cursor() as cursor:
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            cursor.execute("SET application_name = 'nightly dump'")
+            cursor.execute("SELECT count(*) FROM replication_transferjob")
+            assert details("old_transaction") == []
+            monkeypatch.setattr(status_numbers, "OLD_TRANSACTION_SECONDS", 0)
+            [detail] = details("old_transaction")
+            assert "nightly dump" in detail
+            assert "pg_terminate_backend" in detail
+    finally:
+        old.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_prepared_transaction_is_told_too(monkeypatch):
+    monkeypatch.setattr(status_numbers, "OLD_TRANSACTION_SECONDS", 0)
+    gid = f"forgotten-{uuid4()}"
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW max_prepared_transactions")
+        if cursor.fetchone() == ("0",):
+            pytest.skip("the server allows no prepared transactions")
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT txid_current()")
+        cursor.execute(f"PREPARE TRANSACTION '{gid}'")
+        try:
+            [detail] = details("old_transaction")
+        finally:
+            cursor.execute(f"ROLLBACK PREPARED '{gid}'")
+    assert f"ROLLBACK PREPARED '{gid}'" in detail
 
 
 # -- the page ----------------------------------------------------------------------------------

@@ -36,6 +36,10 @@ MAX_COLLISIONS = 100
 RUNNING_LONG_SECONDS = 3600
 HOST_SEEN_MINUTES = 5
 
+# While a transaction is open, no row that died since it began can be removed from any table, and
+# claims wade through ever more of them.
+OLD_TRANSACTION_SECONDS = 600
+
 
 @dataclass(frozen=True)
 class OpenJobs:
@@ -127,6 +131,15 @@ class TargetStatus:
 
 
 @dataclass(frozen=True)
+class OldTransaction:
+    """A transaction that keeps dead rows from being removed, and the SQL that ends it."""
+
+    what: str
+    began_at: datetime
+    ends_by: str
+
+
+@dataclass(frozen=True)
 class Numbers:
     generated_at: datetime  # by the database's clock
     rules: list[RuleNumbers]
@@ -138,6 +151,7 @@ class Numbers:
     open_circuits: list[Circuit]
     sweeps_to_tell: list[Sweep]  # the last scrub of a rule, if it found lost events or failed
     canaries: list[Canary]  # of enabled rules that have one
+    old_transaction: OldTransaction | None  # the oldest, if over OLD_TRANSACTION_SECONDS old
     lambda_heard_at: datetime | None
 
     @property
@@ -150,8 +164,10 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything with ten queries, and one more where jobs are being retried; the numbers of
-    the jobs are of one moment."""
+    """Read everything with eleven queries, and one more where jobs are being retried.
+
+    The numbers of the jobs are of one moment.
+    """
     generated_at, rules = _read_rules()
     hosts = _read_hosts()
     return Numbers(
@@ -162,6 +178,7 @@ def read_numbers() -> Numbers:
         open_circuits=_read_open_circuits(hosts),
         sweeps_to_tell=_read_sweeps_to_tell(),
         canaries=_read_canaries(),
+        old_transaction=_read_old_transaction(),
         failing_targets=_read_failing_targets(),
         uploads_not_aborted=aborting.count_not_aborted(),
         collisions=_read_collisions(),
@@ -255,6 +272,33 @@ def _read_retrying(rule_ids: list[int]) -> dict[int, list[Retrying]]:
         for rule_id, *columns in cursor.fetchall():
             found[rule_id].append(Retrying(*columns))
     return found
+
+
+def _read_old_transaction() -> OldTransaction | None:
+    """The oldest one of this database, as far as our role may see sessions of other roles."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT what, began_at, ends_by FROM (
+                SELECT format('Session %%s of role %%s (%%s)', pid, usename,
+                              COALESCE(NULLIF(application_name, ''), 'unnamed')) AS what,
+                       xact_start AS began_at,
+                       format('SELECT pg_terminate_backend(%%s)', pid) AS ends_by
+                FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()
+                  AND COALESCE(backend_xmin, backend_xid) IS NOT NULL
+                UNION ALL
+                SELECT format('The prepared transaction %%L', gid), prepared,
+                       format('ROLLBACK PREPARED %%L', gid)
+                FROM pg_prepared_xacts WHERE database = current_database()
+            ) AS open
+            WHERE began_at < clock_timestamp() - make_interval(secs => %s)
+            ORDER BY began_at LIMIT 1
+            """,
+            [OLD_TRANSACTION_SECONDS],
+        )
+        row = cursor.fetchone()
+    return OldTransaction(*row) if row else None
 
 
 def _read_open_circuits(hosts: Iterable[HostStatus]) -> list[Circuit]:

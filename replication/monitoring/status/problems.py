@@ -70,6 +70,14 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             "an hour, so OSS bills the parts. Uploads to abort has the cause and the fix of each; "
             "s3sync tries again by itself, at least once an hour.",
         )
+    if (old := numbers.old_transaction) is not None:
+        yield Problem(
+            "old_transaction",
+            f"{old.what} has had a transaction open since {ago(old.began_at, numbers.generated_at)}"
+            ": until it ends, PostgreSQL can't remove rows that are done with, and jobs are "
+            "claimed ever more slowly. Let a backup or report end; what was forgotten is ended by "
+            f"`{old.ends_by}`.",
+        )
     for circuit in numbers.open_circuits:
         yield from circuit_problems(circuit, numbers)
     yield from _collision_problems(numbers.collisions)

@@ -33,6 +33,7 @@ _FIXES = {
     "`manage.py pollsqs`.",
     "dead_letters": "Open one under “Dead letters” in the admin: it shows the reason.",
     "target_failing": "Fix what the error names; then “Send a test message” to the target.",
+    "old_transaction": "Let it end, or end it in psql as said.",
     "rules_collide": "Edit one of the rules in the admin or in the rules file.",
     "rule_parked": "Fix the cause that is named; the rest of this report may say more.",
     "rule_paused": "“Resume” the rule in the admin once the reason for the pause is gone.",
