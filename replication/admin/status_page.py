@@ -11,9 +11,9 @@ from django.views.decorators.http import require_safe
 
 from replication.cluster.database import DATABASE_AWAY
 from replication.models import Destination, EventQueue, ReplicationRule, Source
-from replication.monitoring.status import read_status
+from replication.monitoring.status import Problem, read_status
 
-# The admin list that shows more about a problem, by the problem's code.
+# The admin list that shows more about a problem, by the problem's code; "" if there is none.
 PROBLEM_LISTS = {
     "no_lane": "heartbeat",
     "no_poller": "heartbeat",
@@ -25,6 +25,7 @@ PROBLEM_LISTS = {
     "rules_collide": "replicationrule",
     "rule_paused": "replicationrule",
     "rule_parked": "replicationrule",
+    "old_transaction": "",
     "circuit_open": "replicationrule",
     "events_lost": "sweep",
     "sweep_failed": "sweep",
@@ -64,9 +65,7 @@ def _status_page(request: HttpRequest) -> HttpResponse:
         "title": _("Status"),
         "is_nav_sidebar_enabled": False,
         "status": status,
-        "problems": [
-            (problem, _admin_list(PROBLEM_LISTS[problem.code])) for problem in status.problems
-        ],
+        "problems": [(problem, list_of(problem)) for problem in status.problems],
         "next_steps": [] if status.rules else _first_steps(),
     }
     return render(request, "status.html", context)
@@ -85,6 +84,12 @@ def _first_steps() -> list[tuple[str, str]]:
         for model, text in steps
         if not model._default_manager.exists()
     ]
+
+
+def list_of(problem: Problem) -> str:
+    """The address of the admin list that shows more about the problem; "" if there is none."""
+    model_name = PROBLEM_LISTS[problem.code]
+    return _admin_list(model_name) if model_name else ""
 
 
 def _admin_list(model_name: str) -> str:

@@ -1,10 +1,9 @@
 """Filters and tags of the admin's templates."""
 
 from django import template
-from django.urls import reverse
 
 from replication.admin import cells
-from replication.admin.status_page import PROBLEM_LISTS
+from replication.admin.status_page import list_of
 from replication.jobs import held_deletes
 from replication.models import ReplicationRule
 from replication.monitoring.status import find_problems, read_numbers
@@ -36,11 +35,5 @@ def has_waiting_deletes(rule: ReplicationRule) -> bool:
 def what_needs_you() -> dict[str, list[tuple[str, str]]]:
     """The problems of the status page, each with the list that shows more about it."""
     return {
-        "needs": [
-            (
-                problem.detail,
-                reverse(f"admin:replication_{PROBLEM_LISTS[problem.code]}_changelist"),
-            )
-            for problem in find_problems(read_numbers())
-        ]
+        "needs": [(problem.detail, list_of(problem)) for problem in find_problems(read_numbers())]
     }

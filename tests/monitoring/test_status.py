@@ -433,7 +433,7 @@ def test_the_page_runs_no_inline_script_or_style(operator):
     assert content.count("<script") == content.count("<script src=")
 
 
-def test_every_problem_links_to_a_page_of_the_admin(operator):
+def test_every_problem_links_to_a_page_of_the_admin_that_there_is(operator, monkeypatch):
     for name in ("paused", "parked", "disabled", "behind"):
         a_job(a_rule(name, enabled=name != "disabled"), event_at=ago(hours=1))
     ReplicationRule.objects.filter(name="paused").update(paused_at=ago())
@@ -471,10 +471,22 @@ def test_every_problem_links_to_a_page_of_the_admin(operator):
     shown = dict(operator.get("/status/").context["problems"])
     beats(LoopKind.POLLER)
     shown |= dict(operator.get("/status/").context["problems"])
+    operator.force_login(get_user_model().objects.create_superuser("root"))
+    monkeypatch.setattr(status_numbers, "OLD_TRANSACTION_SECONDS", 0)
+    old = connection.copy("old")
+    try:
+        with old.cursor() as cursor, connection.cursor() as ours:
+            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            cursor.execute("SELECT count(*) FROM replication_transferjob")
+            ours.execute("SELECT pg_stat_clear_snapshot()")  # this test is one transaction
+            page = operator.get("/status/")
+            assert "has had a transaction open" in operator.get("/admin/").content.decode()
+    finally:
+        old.close()
+    assert "has had a transaction open" in page.content.decode()
+    shown |= dict(page.context["problems"])
     assert {problem.code for problem in shown} == set(PROBLEM_LISTS)
-    superuser = get_user_model().objects.create_superuser("root")
-    operator.force_login(superuser)
-    for url in set(shown.values()):
+    for url in set(shown.values()) - {""}:
         assert operator.get(url).status_code == 200
 
 
