@@ -156,7 +156,7 @@ def measure_lost_change(sitting: Sitting) -> Row:
         f"A lost change among {count:,} keys, and the lag of live changes meanwhile",
         notes=[
             "Live changes: 20 a second, with and without the comparison beside them. Without a "
-            "distance, pages of listings hold up other requests of the stand-ins, on the same "
+            "distance, pages of listings may hold up other requests of the stand-ins, on the same "
             "cores."
         ],
     )

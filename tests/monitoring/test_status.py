@@ -388,9 +388,6 @@ def test_a_prepared_transaction_is_told_too(monkeypatch):
     monkeypatch.setattr(status_numbers, "OLD_TRANSACTION_SECONDS", 0)
     gid = f"forgotten-{uuid4()}"
     with connection.cursor() as cursor:
-        cursor.execute("SHOW max_prepared_transactions")
-        if cursor.fetchone() == ("0",):
-            pytest.skip("the server allows no prepared transactions")
         cursor.execute("BEGIN")
         cursor.execute("SELECT txid_current()")
         cursor.execute(f"PREPARE TRANSACTION '{gid}'")
@@ -433,7 +430,7 @@ def test_the_page_runs_no_inline_script_or_style(operator):
     assert content.count("<script") == content.count("<script src=")
 
 
-def test_every_problem_links_to_a_page_of_the_admin_that_there_is(operator, monkeypatch):
+def test_every_problem_with_a_list_in_the_admin_links_to_it(operator, monkeypatch):
     for name in ("paused", "parked", "disabled", "behind"):
         a_job(a_rule(name, enabled=name != "disabled"), event_at=ago(hours=1))
     ReplicationRule.objects.filter(name="paused").update(paused_at=ago())
@@ -480,10 +477,10 @@ def test_every_problem_links_to_a_page_of_the_admin_that_there_is(operator, monk
             cursor.execute("SELECT count(*) FROM replication_transferjob")
             ours.execute("SELECT pg_stat_clear_snapshot()")  # this test is one transaction
             page = operator.get("/status/")
-            assert "has had a transaction open" in operator.get("/admin/").content.decode()
+            assert "has been open since" in operator.get("/admin/").content.decode()
     finally:
         old.close()
-    assert "has had a transaction open" in page.content.decode()
+    assert "has been open since" in page.content.decode()
     shown |= dict(page.context["problems"])
     assert {problem.code for problem in shown} == set(PROBLEM_LISTS)
     for url in set(shown.values()) - {""}:

@@ -280,7 +280,7 @@ def _read_old_transaction() -> OldTransaction | None:
         cursor.execute(
             """
             SELECT what, began_at, ends_by FROM (
-                SELECT format('Session %%s of role %%s (%%s)', pid, usename,
+                SELECT format('The transaction of session %%s of role %%s (%%s)', pid, usename,
                               COALESCE(NULLIF(application_name, ''), 'unnamed')) AS what,
                        xact_start AS began_at,
                        format('SELECT pg_terminate_backend(%%s)', pid) AS ends_by

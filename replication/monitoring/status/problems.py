@@ -73,7 +73,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
     if (old := numbers.old_transaction) is not None:
         yield Problem(
             "old_transaction",
-            f"{old.what} has had a transaction open since {ago(old.began_at, numbers.generated_at)}"
+            f"{old.what} has been open since {ago(old.began_at, numbers.generated_at)}"
             ": until it ends, PostgreSQL can't remove rows that are done with, and jobs are "
             "claimed ever more slowly. Let a backup or report end; what was forgotten is ended by "
             f"`{old.ends_by}`.",
