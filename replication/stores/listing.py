@@ -161,9 +161,9 @@ def _parse(text: str, *, plus_is_space: bool) -> ListedPage:
         raise BrokenPage("the answer is no complete page of ListObjectsV2")
     keys, modified, etags, sizes, storage_classes = _columns(_entries(text))
     if _URL_ENCODED.search(text):
-        keys = _all_at_once(partial(_url_decoded, plus_is_space=plus_is_space), keys)
+        keys = all_at_once(partial(_url_decoded, plus_is_space=plus_is_space), keys)
     else:
-        keys = _all_at_once(unescape, keys)
+        keys = all_at_once(unescape, keys)
     is_truncated = truncated[1] == "true"
     if is_truncated and not keys:
         raise BrokenPage("the page is empty although more are said to follow")
@@ -171,7 +171,7 @@ def _parse(text: str, *, plus_is_space: bool) -> ListedPage:
     return ListedPage(
         keys,
         list(map(int, sizes)),
-        _all_at_once(_without_quotes, etags),
+        all_at_once(_without_quotes, etags),
         modified,
         storage_classes,
         is_truncated,
@@ -179,7 +179,7 @@ def _parse(text: str, *, plus_is_space: bool) -> ListedPage:
     )
 
 
-def _all_at_once(function: Callable[[str], str], texts: Sequence[str]) -> Sequence[str]:
+def all_at_once(function: Callable[[str], str], texts: Sequence[str]) -> Sequence[str]:
     """Apply a function to all texts in one call, if none has a line break."""
     found = function("\n".join(texts)).split("\n")
     return found if len(found) == len(texts) else [function(text) for text in texts]

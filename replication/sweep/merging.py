@@ -160,7 +160,8 @@ def _merge_pages(
     equal, pairs = 0, list[Pair]()
     while left.position < left.end and right.position < right.end:
         if (run := _equal_run(left, right)) and (
-            skips_equal is None or all(map(skips_equal, left.page.keys[left.position :][:run]))
+            skips_equal is None
+            or all(map(skips_equal, left.page.keys[left.position : left.position + run]))
         ):
             left.position += run
             right.position += run

@@ -5,7 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
-from replication.stores.listing import Listable, ListedObject, ListedPage, Unlistable
+from replication.stores.listing import (
+    Listable,
+    ListedObject,
+    ListedPage,
+    Unlistable,
+    all_at_once,
+)
 
 
 class Progress(NamedTuple):
@@ -59,7 +65,7 @@ class Reader:
         self.page, self.position, self.end, self._counted = page, 0, len(page.keys), 0
         wanted = self._wanted
         self.wanted_keys = page.keys if wanted is None else [wanted(key) for key in page.keys]
-        self.etags = "\n".join(page.etags).lower().split("\n")
+        self.etags = all_at_once(str.lower, page.etags)
 
     @property
     def is_exhausted(self) -> bool:

@@ -159,6 +159,14 @@ def test_mapped_keys_meet_their_replicas(
     assert all(key_map.wanted(key_map.source(pair.wanted_key)) == pair.wanted_key for pair in pairs)
 
 
+def test_an_etag_with_a_line_break_lends_no_other_key_its_md5(executor: ThreadPoolExecutor) -> None:
+    odd = f"{'0' * 32}\n{'0' * 32}"
+    sides = [Listing({"a": odd, "b": md5 * 32}) for md5 in "12"]
+    merge = Merge(a_rule(), *sides, Range(), executor=executor, skips_equal=None)
+    equal, pairs, _ = merged(merge)
+    assert (equal, [pair.key for pair in pairs]) == (0, ["a", "b"])
+
+
 @given(st.sets(keys, min_size=1, max_size=40), st.data())
 def test_splits_leave_keys_on_both_sides_of_each(found: set[str], data: st.DataObject) -> None:
     listing = Listing(dict.fromkeys(found, "0" * 32))
