@@ -161,8 +161,8 @@ def test_mapped_keys_meet_their_replicas(
 
 def test_an_etag_with_a_line_break_lends_no_other_key_its_md5(executor: ThreadPoolExecutor) -> None:
     odd = f"{'0' * 32}\n{'0' * 32}"
-    sides = [Listing({"a": odd, "b": md5 * 32}) for md5 in "12"]
-    merge = Merge(a_rule(), *sides, Range(), executor=executor, skips_equal=None)
+    source, replicas = (Listing({"a": odd, "b": md5 * 32}) for md5 in "12")
+    merge = Merge(a_rule(), source, replicas, Range(), executor=executor, skips_equal=None)
     equal, pairs, _ = merged(merge)
     assert (equal, [pair.key for pair in pairs]) == (0, ["a", "b"])
 
