@@ -15,7 +15,7 @@ NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_K
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make requirements'
 
-.PHONY: help demo test check chaos clients fidelity bench format migrations openapi sandbox requirements clean
+.PHONY: help demo test check chaos upgrade clients signers fidelity bench format migrations openapi sandbox requirements clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,9 +37,15 @@ check: $(VENV)/dev.installed ## Check lint, types, the import contract, settings
 chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120 CLUSTERS=2 POLLERS=2 EDITS=1 SWEEP=1 WEATHER=1 REPORT=file
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120) --clusters $(or $(CLUSTERS),2) --pollers $(or $(POLLERS),2) $(if $(EDITS),--edits) $(if $(SWEEP),--sweep) $(if $(WEATHER),--weather) $(if $(REPORT),--report $(REPORT))
 
+upgrade: $(VENV)/dev.installed ## Upgrade a running installation from an earlier commit, with kills, and compare every job: JOBS=2000000 FROM=commit SEED=n KILLS=3 LOGS=folder
+	@$(BIN)/python -m tests.upgrade --jobs $(or $(JOBS),2000000) --kills $(or $(KILLS),3) $(if $(FROM),--from $(FROM)) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--logs $(LOGS))
+
 clients: $(VENV)/dev.installed .venv-gdal/installed ## Test the OSS stand-in with Alibaba's SDK for Node.js and with GDAL
 	@npm install --silent --no-save --no-package-lock --prefix .cache/ali-oss ali-oss@6
 	@$(BIN)/python -m tests.sandbox.clients .cache/ali-oss/node_modules .venv-gdal/bin/python
+
+signers: $(VENV)/dev.installed ## Compare our signatures with the SDKs' own over 20,000 requests each
+	@$(BIN)/python -m pytest -n 2 -o timeout=3600 --hypothesis-profile=thorough tests/stores/s3/test_signing.py tests/stores/oss/test_signing.py
 
 fidelity: $(VENV)/dev.installed ## Replicate the corpus from two S3 implementations, compare every property, write docs/reports/fidelity.md
 	@$(BIN)/python -m pytest -n auto tests/fidelity/test_corpus.py tests/fidelity/test_parts.py

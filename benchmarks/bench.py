@@ -14,7 +14,18 @@ from pathlib import Path
 
 from benchmarks import peers, report
 from benchmarks.report import Row
-from benchmarks.rows import freshness, growth, intake, large, one_change, small, sweeps
+from benchmarks.rows import (
+    claims,
+    freshness,
+    growth,
+    history,
+    intake,
+    large,
+    one_change,
+    small,
+    sweeps,
+    wan,
+)
 from benchmarks.sitting import Sitting
 from sandbox.postgres_binaries import find_binaries
 
@@ -23,12 +34,18 @@ FOLDER = Path(__file__).resolve().parent
 ROWS: dict[str, Callable[[Sitting], Row]] = {
     "small_local": small.measure_local,
     "small_wan": small.measure_wan,
+    "wan_best": wan.measure_best,
+    "wan_shipped": wan.measure_shipped,
     "large_local": large.measure_local,
     "large_wan": large.measure_wan,
     "one_change": one_change.measure,
     "freshness": freshness.measure,
     "intake": intake.measure,
     "growth": growth.measure,
+    "claims": claims.measure_claims,
+    "commits": claims.measure_commits,
+    "snapshot": history.measure_snapshot,
+    "prune": history.measure_prune,
     "compare": sweeps.measure_compare,
     "compare_wan": sweeps.measure_compare_wan,
     "compare_large": sweeps.measure_growth,

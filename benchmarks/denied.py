@@ -21,7 +21,7 @@ from sandbox.environment import Sandbox
 from sandbox.service import Service
 
 if TYPE_CHECKING:
-    from replication.models import TransferJob
+    from replication.models import Job
 
 HEADINGS = "| | calls | p50 | p99 | max | goal |\n|---|---:|---:|---:|---:|---|"
 LAG_GOAL_MS = 2000
@@ -57,7 +57,7 @@ def measure(sandbox: Sandbox, service: Service, *, denied: int, fresh: int) -> I
     The objects of the refused rule are put, while one by one objects of the other rule follow; OSS
     refuses from the start. Then OSS accepts writes again, and no person does anything else.
     """
-    from replication.models import JobState, ReplicationRule, TransferJob  # noqa: PLC0415
+    from replication.models import JobState, ReplicationRule  # noqa: PLC0415
 
     good = ReplicationRule.objects.get()
     ReplicationRule.objects.filter(pk=good.pk).update(source_prefix="fresh/")
@@ -74,8 +74,8 @@ def measure(sandbox: Sandbox, service: Service, *, denied: int, fresh: int) -> I
     def put(key: str) -> None:
         s3.put_object(Bucket=sandbox.source_bucket, Key=key, Body=b"content")
 
-    jobs = TransferJob.objects.filter(rule=bad)
-    fresh_done = TransferJob.objects.filter(rule=good, state=JobState.COMPLETED)
+    jobs = Job.objects.filter(rule=bad)
+    fresh_done = Job.objects.filter(rule=good, state=JobState.COMPLETED)
     with ThreadPoolExecutor(WRITERS) as writers:
         writing = [writers.submit(put, f"denied/{number}") for number in range(denied)]
         for number in range(fresh):
@@ -108,7 +108,7 @@ def measure(sandbox: Sandbox, service: Service, *, denied: int, fresh: int) -> I
     )
 
 
-def _lag_ms(job: "TransferJob") -> float:
+def _lag_ms(job: "Job") -> float:
     assert job.lag is not None
     return job.lag.total_seconds() * 1000
 

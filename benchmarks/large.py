@@ -80,7 +80,7 @@ def _put(sandbox: Sandbox, size_bytes: int) -> str:
 def _settled(sandbox: Sandbox) -> tuple[str, str, str] | None:
     with psycopg.connect(sandbox.postgres.url) as database:
         return database.execute(
-            "SELECT state, source_crc64, destination_crc64 FROM replication_transferjob "
+            "SELECT state, source_crc64, destination_crc64 FROM replication_job "
             "WHERE state IN ('completed', 'failed')"
         ).fetchone()
 

@@ -121,13 +121,13 @@ def _lags_ms(
     sandbox: Sandbox, rules: "list[ReplicationRule]", *, phase: str, objects: int
 ) -> list[float]:
     """The lags of objects that are put one by one, for all rules in turn."""
-    from replication.models import JobState, TransferJob  # noqa: PLC0415
+    from replication.models import Job, JobState  # noqa: PLC0415
 
     for number in range(objects):
         for rule in rules:
             _put(sandbox, f"{rule.name}/{phase}/{number}")
         time.sleep(TRICKLE_SECONDS)
-    copied = TransferJob.objects.filter(key__contains=f"/{phase}/", state=JobState.COMPLETED)
+    copied = Job.objects.filter(key__contains=f"/{phase}/", state=JobState.COMPLETED)
     _await(lambda: copied.count() == objects * len(rules))
     return [job.lag.total_seconds() * 1000 for job in copied if job.lag is not None]
 

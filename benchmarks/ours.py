@@ -45,35 +45,33 @@ class Run:
     peak_bytes: int
 
 
+@contextmanager
+def prepared(source: Neutral, destination: Neutral, queue: Neutral) -> Iterator[Postgres]:
+    """The database of a service with one rule from the source to the destination, and one queue; at
+    rest, for installations to begin with."""
+    with Postgres() as postgres:
+        environment = _environment(postgres)
+        manage("migrate", "--verbosity", "0", environment=environment)
+        rules = json.dumps(_rules(source, destination, queue))
+        manage("applyrules", "-", environment=environment, stdin=rules)
+        postgres.rest()
+        yield postgres
+
+
 class Installation:
-    """A new database with one rule from the source to the destination, and one queue.
+    """The service with a database of its own, which is as the `prepared` one at first.
 
     Completed jobs are never deleted. Counts and figures are about the jobs since `mark`.
     """
 
-    def __init__(self, source: Neutral, destination: Neutral, queue: Neutral) -> None:
-        self._stand_ins = source, destination, queue
+    def __init__(self, prepared: Postgres) -> None:
+        self._prepared = prepared
         self._mark = 0
 
     def __enter__(self) -> Self:
-        source, destination, queue = self._stand_ins
         with ExitStack() as started:
-            self.postgres = started.enter_context(Postgres())
-            self.environment = {
-                **os.environ,
-                "DATABASE_URL": self.postgres.url,
-                "S3SYNC_SECRET_KEY": secrets.token_urlsafe(48),
-                "AWS_ACCESS_KEY_ID": "id",
-                "AWS_SECRET_ACCESS_KEY": "secret",
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "OSS_ACCESS_KEY_ID": "id",
-                "OSS_ACCESS_KEY_SECRET": "secret",
-                "S3SYNC_SWEEP_GRACE_SECONDS": "1",  # what was not announced by then is lost
-                "S3SYNC_SCRUB_DAYS": "0",  # only what a row asks for is measured
-            }
-            manage("migrate", "--verbosity", "0", environment=self.environment)
-            rules = json.dumps(_rules(source, destination, queue))
-            manage("applyrules", "-", environment=self.environment, stdin=rules)
+            self.postgres = started.enter_context(Postgres(original=self._prepared))
+            self.environment = _environment(self.postgres)
             self.database = started.enter_context(
                 psycopg.connect(self.postgres.url, autocommit=True)
             )
@@ -89,9 +87,16 @@ class Installation:
         self._started.close()
 
     @contextmanager
-    def cluster(self, *, lanes: int = LANES, places: int = PLACES) -> Iterator["Cluster"]:
-        """Run a `qcluster`; it is idle when the context begins, with one lane and one poller."""
-        settings = {"S3SYNC_LANES": str(lanes), "S3SYNC_LANE_CONCURRENCY": str(places)}
+    def cluster(
+        self, *, lanes: int | None = LANES, places: int | None = PLACES
+    ) -> Iterator["Cluster"]:
+        """Run a `qcluster`; it is idle when the context begins, with one lane and one poller.
+
+        Args:
+            lanes: None leaves the setting to its default; so does it for `places`.
+        """
+        given = {"S3SYNC_LANES": lanes, "S3SYNC_LANE_CONCURRENCY": places}
+        settings = {name: str(value) for name, value in given.items() if value is not None}
         # Otherwise the loops of a killed predecessor count as alive for some seconds.
         self.database.execute("TRUNCATE replication_heartbeat, django_q_ormq")
         process = self.start("qcluster", settings)
@@ -138,12 +143,12 @@ class Installation:
 
     def mark(self) -> None:
         """Let counts and figures begin with the next job."""
-        (self._mark,) = self._one("SELECT coalesce(max(id), 0) FROM replication_transferjob")
+        (self._mark,) = self._one("SELECT coalesce(max(id), 0) FROM replication_job")
 
     def count(self, condition: str = "true") -> int:
         """How many jobs since the mark meet this SQL condition."""
         (number,) = self._one(
-            f"SELECT count(*) FROM replication_transferjob WHERE id > {self._mark} AND {condition}"
+            f"SELECT count(*) FROM replication_job WHERE id > {self._mark} AND {condition}"
         )
         assert isinstance(number, int)
         return number
@@ -151,7 +156,7 @@ class Installation:
     def figure(self, expression: str) -> float:
         """The value of an SQL aggregate over the jobs since the mark."""
         (value,) = self._one(
-            f"SELECT ({expression})::float8 FROM replication_transferjob WHERE id > {self._mark}"
+            f"SELECT ({expression})::float8 FROM replication_job WHERE id > {self._mark}"
         )
         assert isinstance(value, float), expression
         return value
@@ -170,7 +175,7 @@ class Installation:
                 raise RuntimeError(f"{process.name} exited:\n{process.log_tail()}")
             if time.monotonic() > deadline or self.count("attempt > 0"):
                 states = self.database.execute(
-                    "SELECT state, error_code, error_detail, count(*) FROM replication_transferjob "
+                    "SELECT state, error_code, error_detail, count(*) FROM replication_job "
                     f"WHERE id > {self._mark} GROUP BY 1, 2, 3 LIMIT 20"
                 ).fetchall()
                 raise RuntimeError(f"expected {count} jobs with {condition}, found {states}")
@@ -253,6 +258,23 @@ class Cluster:
             cpu_seconds([postgres]) - postgres_before,
             group.peak_bytes(),
         )
+
+
+def _environment(postgres: Postgres) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DATABASE_URL": postgres.url,
+        "S3SYNC_SECRET_KEY": secrets.token_urlsafe(48),
+        "S3SYNC_PRIVATE_NETWORKS": "127.0.0.0/8",
+        "S3SYNC_TRUSTED_ENDPOINTS": "http://127.0.0.1:*",
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "OSS_ACCESS_KEY_ID": "id",
+        "OSS_ACCESS_KEY_SECRET": "secret",
+        "S3SYNC_SWEEP_GRACE_SECONDS": "1",  # what was not announced by then is lost
+        "S3SYNC_SCRUB_DAYS": "0",  # only what a row asks for is measured
+    }
 
 
 def _children(pid: int) -> list[int]:

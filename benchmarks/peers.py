@@ -58,14 +58,17 @@ class Peer:
         return lambda: _enter_namespace(hosts)
 
 
-def juicefs(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
-    """`juicefs sync` with IN_FLIGHT threads."""
+def juicefs(
+    source: Neutral, destination: Neutral, *, folder: Path, in_flight: int | None = IN_FLIGHT
+) -> Peer:
+    """`juicefs sync` with so many threads; None leaves it to juicefs."""
     hosts = folder / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {_OSS_HOST}\n")
     return Peer(
         "juicefs",
         [
-            *(_program("juicefs"), "sync", "--no-https", "--threads", str(IN_FLIGHT)),
+            *(_program("juicefs"), "sync", "--no-https"),
+            *(() if in_flight is None else ("--threads", str(in_flight))),
             *("--metrics", "127.0.0.1:0"),
             f"s3://id:secret@127.0.0.1:{source.port}/{SOURCE_BUCKET}/",
             f"oss://id:secret@{_OSS_HOST}:{destination.port}/",
@@ -75,8 +78,11 @@ def juicefs(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
     )
 
 
-def rclone(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
-    """`rclone copy` with IN_FLIGHT transfers and checkers, and otherwise its defaults."""
+def rclone(
+    source: Neutral, destination: Neutral, *, folder: Path, in_flight: int | None = IN_FLIGHT
+) -> Peer:
+    """`rclone copy` with so many transfers and checkers, and otherwise its defaults; None leaves
+    these to rclone, too."""
     configuration = folder / "rclone.conf"
     configuration.write_text(
         "".join(
@@ -92,7 +98,11 @@ def rclone(source: Neutral, destination: Neutral, *, folder: Path) -> Peer:
         "rclone",
         [
             *(_program("rclone"), "copy", "--config", configuration),
-            *("--transfers", str(IN_FLIGHT), "--checkers", str(IN_FLIGHT)),
+            *(
+                ()
+                if in_flight is None
+                else ("--transfers", str(in_flight), "--checkers", str(in_flight))
+            ),
             *(f"source:{SOURCE_BUCKET}", f"destination:{DESTINATION_BUCKET}"),
         ],
         {"HOME": str(folder), "PATH": os.defpath},

@@ -15,7 +15,12 @@ from benchmarks.pages import FAILURES, JOBS
 from replication import jobs
 from replication.monitoring.status import read_status
 
-TABLES = ("replication_transferjob", "replication_completedminute")
+TABLES = (
+    "replication_transferjob",
+    "replication_job",
+    "replication_endedjob",
+    "replication_completedminute",
+)
 LEASE_SECONDS = 60
 
 

@@ -197,10 +197,11 @@ rounds. Each figure is a median, followed by the lowest and the highest value; a
 of medians. Source, destination and queue are the neutral stand-ins of `benchmarks/neutral`, on
 loopback. After each run, both buckets are compared by key, size and CRC-64.
 
-s3sync is the service as it ships: PostgreSQL with fsync, and a `qcluster` with 2 lanes of 32
-places and a poller. Its time runs from the first event in the queue to the last settled job; its
-CPU is the CPU of its lanes' processes. A peer's time and CPU are those of its process from start
-to end. “50 ms” is the round trip to the source and its queue, and also to the destination."""
+s3sync is the service as it ships: PostgreSQL with fsync, and a `qcluster` with a poller and 2 lanes
+of at most 32 places, or with the settings' defaults where a row says “as shipped”. Its time runs
+from the first event in the queue to the last settled job; its CPU is the CPU of its lanes'
+processes. A peer's time and CPU are those of its process from start to end. “50 ms” is the round
+trip to the source and its queue, and also to the destination."""
 
 
 def _rounded(value: float) -> float:

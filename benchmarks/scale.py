@@ -99,14 +99,15 @@ def _about(scale: "Scale") -> str:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT current_setting('server_version'), "
-            "pg_size_pretty(pg_table_size('replication_transferjob')), "
-            "pg_size_pretty(pg_indexes_size('replication_transferjob'))"
+            "pg_size_pretty(sum(pg_table_size(relid))), "
+            "pg_size_pretty(sum(pg_indexes_size(relid))) "
+            "FROM pg_partition_tree('replication_endedjob')"
         )
         version, table_size, index_size = cursor.fetchone()
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"""# At scale
 
-Written by `python -m benchmarks.scale --write docs/reports/scale.md` on
+Written by `python -m benchmarks.scale --finished {scale.finished} --write docs/reports/scale.md` on
 {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {os.cpu_count()} cores ({platform.machine()}),
 {memory_gib:.0f} GB of memory, PostgreSQL {version.split()[0]} with its default settings (128 MB of
 shared buffers) except fsync, which is off; all on one machine. The machine also did other work: the
@@ -114,7 +115,7 @@ line with the load average, before the plans, says how much.
 
 The database has {scale.finished:,} finished jobs, a fifth of them from the last day;
 {scale.pending:,} pending jobs; {scale.failed:,} failed jobs with 3 tries each; and {scale.rules}
-rules. The table of jobs takes {table_size}, and its indexes take {index_size}. With fsync on, each
+rules. The history takes {table_size}, and its indexes take {index_size}. With fsync on, each
 commit waits for the disk: on this machine 5 to 13 ms more for each claim, completion and
 enqueueing."""
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks import peers
-from benchmarks.ours import Installation
+from benchmarks.ours import Installation, prepared
 from benchmarks.peers import Peer
 from benchmarks.stand_ins import DESTINATION_BUCKET, SOURCE_BUCKET, Keys, Neutral
 
@@ -32,6 +32,9 @@ class Sitting:
             self.source = started.enter_context(Neutral())
             self.destination = started.enter_context(Neutral())
             self.queue = started.enter_context(Neutral())
+            self._prepared = started.enter_context(
+                prepared(self.source, self.destination, self.queue)
+            )
             self._started = started.pop_all()
         return self
 
@@ -45,15 +48,23 @@ class Sitting:
 
     @property
     def juicefs(self) -> Peer:
-        return peers.juicefs(self.source, self.destination, folder=self.folder)
+        return self.juicefs_with(peers.IN_FLIGHT)
 
     @property
     def rclone(self) -> Peer:
-        return peers.rclone(self.source, self.destination, folder=self.folder)
+        return self.rclone_with(peers.IN_FLIGHT)
+
+    def juicefs_with(self, in_flight: int | None) -> Peer:
+        """juicefs with so many threads; None leaves it to juicefs."""
+        return peers.juicefs(self.source, self.destination, folder=self.folder, in_flight=in_flight)
+
+    def rclone_with(self, in_flight: int | None) -> Peer:
+        """rclone with so many transfers; None leaves it to rclone."""
+        return peers.rclone(self.source, self.destination, folder=self.folder, in_flight=in_flight)
 
     def installation(self) -> Installation:
         """The service between the stand-ins, with a new database."""
-        return Installation(self.source, self.destination, self.queue)
+        return Installation(self._prepared)
 
     def begin(self, *keys: Keys, distance_ms: float = 0) -> None:
         """Prepare for a row: fill the source with these keys, empty the queue and the destination.

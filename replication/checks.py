@@ -12,6 +12,7 @@ _REQUIRED = {
         "replication.cluster.broker.PatientBroker",
         "django-q's own broker pauses for 10 s after a short database outage",
     ),
+    "scheduler": (False, "it runs any function that its table names"),
     "poll": (0, "the broker itself waits for loop requests"),
     "max_attempts": (1, "retries are done in replication/jobs/ only"),
     "ack_failures": (True, "retries are done in replication/jobs/ only"),

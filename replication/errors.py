@@ -62,6 +62,7 @@ class ErrorCode(StrEnum):
     SOURCE_ACCOUNT = "source_account"
     SOURCE_REQUESTER_PAYS = "source_requester_pays"
     SOURCE_INVALID_REQUEST = "source_invalid_request"
+    SOURCE_PROFILE_REFUSED = "source_profile_refused"
 
     DESTINATION_ACCESS_DENIED = "destination_access_denied"
     DESTINATION_BUCKET_MISSING = "destination_bucket_missing"
@@ -73,12 +74,14 @@ class ErrorCode(StrEnum):
     DESTINATION_UNAVAILABLE = "destination_unavailable"
     DESTINATION_UNREACHABLE = "destination_unreachable"
     DESTINATION_REFUSED = "destination_refused"
+    DESTINATION_ADDRESS_REFUSED = "destination_address_refused"
     DESTINATION_ARCHIVED = "destination_archived"
     DESTINATION_NOT_OSS = "destination_not_oss"
     DESTINATION_TLS = "destination_tls"
     DESTINATION_TOO_SLOW = "destination_too_slow"
     DESTINATION_ACCOUNT = "destination_account"
     DESTINATION_PUBLIC_ACCESS = "destination_public_access"
+    DESTINATION_PROFILE_REFUSED = "destination_profile_refused"
     UPLOAD_GONE = "upload_gone"
 
     KEY_INCOMPATIBLE = "key_incompatible"
@@ -269,10 +272,12 @@ MEANINGS: dict[ErrorCode, Meaning] = {
     ErrorCode.SOURCE_ADDRESS_REFUSED: Meaning(
         _PERSON,
         _ENDPOINT,
-        "The web server's host name resolves to an address that is not public.",
-        "If the address belongs to your own network, add that network to "
-        "S3SYNC_HTTP_PRIVATE_NETWORKS and restart. If not, check the source's endpoint URL and "
-        "which DNS server answers for its host name.",
+        "s3sync may not connect to the source: its host name resolves to an address that is not "
+        "public, or it has no TLS.",
+        "The error detail says which. If the address belongs to your own network, add that network "
+        "to S3SYNC_PRIVATE_NETWORKS; for a public host without TLS, add its name to "
+        "S3SYNC_PLAIN_HTTP_HOSTS; then restart. If not, check the source's endpoint URL and which "
+        "DNS server answers for its host name.",
     ),
     ErrorCode.SOURCE_INCONSISTENT: Meaning(
         _BOUNDED,
@@ -403,6 +408,16 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         "The error detail has OSS's answer. If it has an EC code, look the code up in the OSS "
         "documentation.",
     ),
+    ErrorCode.DESTINATION_ADDRESS_REFUSED: Meaning(
+        _PERSON,
+        _ENDPOINT,
+        "s3sync may not connect to the destination: its host name resolves to an address that is "
+        "not public, or it has no TLS.",
+        "The error detail says which. If the address belongs to your own network, add that network "
+        "to S3SYNC_PRIVATE_NETWORKS; for a public host without TLS, add its name to "
+        "S3SYNC_PLAIN_HTTP_HOSTS; then restart. If not, check the destination's endpoint and which "
+        "DNS server answers for its host name.",
+    ),
     ErrorCode.DESTINATION_ARCHIVED: Meaning(
         _PERMANENT,
         _OBJECT,
@@ -486,6 +501,22 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         "The checksum of the bytes that OSS stored differs from that of the bytes that were read.",
         "Retried automatically; the job does not complete while the checksums differ. If it "
         "persists, suspect faulty memory or a proxy that alters the bytes.",
+    ),
+    ErrorCode.SOURCE_PROFILE_REFUSED: Meaning(
+        _PERSON,
+        _BUCKET,
+        "The credential profile may not be used with this source or queue.",
+        "Correct the profile or the endpoint. If this is as it should be, name the endpoint or the "
+        "bucket where the error detail says, beside the profile's secret: "
+        "docs/guides/credentials.md has the form. Waiting jobs then continue automatically.",
+    ),
+    ErrorCode.DESTINATION_PROFILE_REFUSED: Meaning(
+        _PERSON,
+        _BUCKET,
+        "The credential profile may not be used with this destination.",
+        "Correct the profile or the endpoint. If this is as it should be, name the endpoint or the "
+        "bucket where the error detail says, beside the profile's secret: "
+        "docs/guides/credentials.md has the form. Waiting jobs then continue automatically.",
     ),
     ErrorCode.CREDENTIAL_PROFILE: Meaning(
         _PERSON,

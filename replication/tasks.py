@@ -1,4 +1,7 @@
-"""The entry points that django-q calls: the loops and the scheduled tasks."""
+"""The entry points that django-q calls: the loops, and what timers and other tasks queue.
+
+cluster/known_tasks.py names each of them: a cluster runs no other function.
+"""
 
 from uuid import UUID
 
@@ -35,7 +38,7 @@ def run_poller(loop_id: str) -> None:
 
 def revive() -> None:
     """Revive the loops when none is left to revive the others, and have uploads aborted that are
-    due, canaries put, and sweeps carried on. Scheduled each minute.
+    due, canaries put, and sweeps carried on. A timer queues this each minute.
     """
     loops.revive()
     if aborting.is_due():
@@ -64,14 +67,14 @@ def run_sweeper(loop_id: str) -> None:
 
 
 def notify() -> None:
-    """Notify people of problems that began or ended. Scheduled each minute."""
+    """Notify people of problems that began or ended. A timer queues this each minute."""
     notify_targets()
 
 
 def prune() -> None:
     """Delete old rows and abort stale uploads, and continue in a new task if time runs out.
 
-    Scheduled each hour.
+    A timer queues this each hour.
     """
     stale_uploads.give_up_stale()
     stale_uploads.abort_due(seconds=PRUNE_SECONDS)

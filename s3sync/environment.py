@@ -26,6 +26,16 @@ MIN_SECRET_KEY_LENGTH = 32
 MIN_API_TOKEN_LENGTH = 16
 MIN_LAMBDA_KEY_LENGTH = 32
 MAX_LAMBDA_KEYS = 2
+MAX_PART_PLACES = 32
+MIN_DIFFERENT_CHARACTERS = 5
+# The Dockerfile and the Makefile load the settings with it.
+PUBLISHED_SECRET_KEY = "only-to-load-the-settings-nothing-more"  # noqa: S105  it is no secret
+
+# A proxy is rarely reached by a public address, and a stranger rarely comes from a private one.
+_USUAL_PROXIES = [
+    *("127.0.0.0/8", "::1/128", "fc00::/7", "fe80::/10"),
+    *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"),
+]
 
 
 def _split_commas(value: Any) -> Any:
@@ -34,6 +44,14 @@ def _split_commas(value: Any) -> Any:
         if isinstance(value, str)
         else value
     )
+
+
+def _check_variety(*secrets: str) -> None:
+    if any(len(set(secret)) < MIN_DIFFERENT_CHARACTERS for secret in secrets):
+        raise ValueError(
+            f"has fewer than {MIN_DIFFERENT_CHARACTERS} different characters, so it can be "
+            "guessed; make one with: openssl rand -hex 32"
+        )
 
 
 CommaSeparated = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
@@ -65,7 +83,18 @@ class Environment(BaseSettings):
     )
     https_only: bool = Field(
         default=False,
-        description="Behind TLS: secure cookies, HSTS; the proxy's X-Forwarded-Proto is trusted",
+        description="Behind TLS: secure cookies, HSTS; a trusted proxy's X-Forwarded-Proto is used",
+    )
+    trusted_proxies: CommaSeparated = Field(
+        default=[],
+        description="Networks of the proxies in front of the web server, e.g. 10.20.0.0/16, "
+        "separated by commas; only their X-Forwarded-For and X-Forwarded-Proto are believed",
+    )
+    proxy_hops: int = Field(
+        default=1,
+        ge=1,
+        le=10,
+        description="How many such proxies a request passes, one behind the other",
     )
     public_url: str = Field(
         default="",
@@ -123,7 +152,11 @@ class Environment(BaseSettings):
         description="Lanes that one cluster may run at once; each is a process",
     )
     lane_concurrency: int = Field(
-        default=16, ge=1, le=256, description="Transfers that one lane keeps in flight"
+        default=256,
+        ge=1,
+        le=1024,
+        description="The most transfers that one lane keeps in flight; it finds by itself how many "
+        "help",
     )
     lane_seconds: float = Field(
         default=25,
@@ -209,7 +242,10 @@ class Environment(BaseSettings):
         "the key once more before it calls it a difference",
     )
     keep_audit_days: int = Field(
-        default=400, ge=1, le=36_500, description="Days until an audit entry is deleted"
+        default=400,
+        ge=30,
+        le=36_500,
+        description="Days until an entry of the audit is deleted; 30 or more",
     )
     connect_timeout_seconds: float = Field(
         default=10,
@@ -243,9 +279,21 @@ class Environment(BaseSettings):
         "ones, for S3, SQS, OSS and HTTP sources",
     )
 
-    http_private_networks: CommaSeparated = Field(
+    trusted_endpoints: CommaSeparated = Field(
         default=[],
-        description="Private networks that HTTP sources may be in, e.g. 10.20.0.0/16; "
+        description="Endpoints that credential profiles without a list of their own may be used "
+        "with, beside those of AWS and Alibaba Cloud, e.g. https://minio.example.com:9000; "
+        "separated by commas, `*` stands for any part",
+    )
+    private_networks: CommaSeparated = Field(
+        default=[],
+        description="Networks that are not public and may be connected to all the same, by https "
+        "and by http, e.g. 10.20.0.0/16; separated by commas. AWS's and Alibaba Cloud's own "
+        "endpoints in a VPC need none by https",
+    )
+    plain_http_hosts: CommaSeparated = Field(
+        default=[],
+        description="Public hosts that may be connected to without TLS, e.g. files.example.com; "
         "separated by commas",
     )
 
@@ -253,6 +301,11 @@ class Environment(BaseSettings):
     def host_name(self) -> str:
         """The name of this host, which no other host may have."""
         return self.host or socket.gethostname()
+
+    @property
+    def proxy_networks(self) -> list[str]:
+        """The networks whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+        return self.trusted_proxies or (_USUAL_PROXIES if self.https_only else [])
 
     @property
     def statement_seconds(self) -> float:
@@ -272,9 +325,14 @@ class Environment(BaseSettings):
         return max(self.lease_seconds, 30.0)
 
     @property
+    def part_concurrency(self) -> int:
+        """The places of a lane from which the shares of parts are taken. A part has a thread."""
+        return min(self.lane_concurrency, MAX_PART_PLACES)
+
+    @property
     def max_connections(self) -> int:
         """The most connections of a lane to one source or destination: transfers and parts."""
-        return 2 * self.lane_concurrency
+        return self.lane_concurrency + self.part_concurrency
 
     @field_validator("database_url")
     @classmethod
@@ -311,6 +369,7 @@ class Environment(BaseSettings):
                 f"needs {MIN_SECRET_KEY_LENGTH} characters or more; make one with: "
                 """python -c "import secrets; print(secrets.token_urlsafe(48))" """.strip()
             )
+        _check_variety(value.get_secret_value())
         return value
 
     @field_validator("keep_failures_days")
@@ -339,7 +398,7 @@ class Environment(BaseSettings):
                 raise ValueError(f"the file can't be used: {reason}") from None
         return value
 
-    @field_validator("http_private_networks")
+    @field_validator("private_networks", "trusted_proxies")
     @classmethod
     def _check_networks(cls, value: list[str]) -> list[str]:
         try:
@@ -354,6 +413,7 @@ class Environment(BaseSettings):
     def _check_api_tokens(cls, value: list[str]) -> list[str]:
         if any(len(token) < MIN_API_TOKEN_LENGTH for token in value):
             raise ValueError(f"each token needs {MIN_API_TOKEN_LENGTH} characters or more")
+        _check_variety(*value)
         return value
 
     @field_validator("lambda_keys")
@@ -368,7 +428,21 @@ class Environment(BaseSettings):
                 f"each key needs {MIN_LAMBDA_KEY_LENGTH} characters or more; make one with: "
                 "openssl rand -hex 32"
             )
+        _check_variety(*value)
         return value
+
+
+def refuse_published_secret_key(key: SecretStr) -> None:
+    """Called wherever a process begins to serve; other commands only load the settings.
+
+    Raises:
+        ImproperlyConfigured: everybody knows this key.
+    """
+    if key.get_secret_value() == PUBLISHED_SECRET_KEY:
+        raise ImproperlyConfigured(
+            "s3sync can't start: S3SYNC_SECRET_KEY is the key of the image's build. Everybody "
+            "knows it, and could make a session with it. Make a key with: openssl rand -hex 32"
+        )
 
 
 def variable_name(field: str) -> str:
@@ -424,4 +498,7 @@ def django_database(url: SecretStr) -> dict[str, Any]:
         "HOST": unquote(parts.hostname or ""),
         "PORT": str(parts.port or ""),
         "OPTIONS": {**_NOTICE_A_DEAD_HOST, **{k: unquote(v) for k, v in options.items()}},
+        # PgBouncer lends a server connection for one transaction; a cursor would stay behind on it.
+        # Django's forms read their choices by `iterator()`, so this is not for large tables alone.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
     }

@@ -1,13 +1,126 @@
-"""Finds the client address of a login, for the lockout after wrong passwords."""
+"""Limits logins before a password is hashed; docs/decisions/limits-of-logins.md says why."""
 
+import math
+import threading
+from datetime import datetime, timedelta
+
+from axes.models import AccessAttempt
 from django.conf import settings
-from django.http import HttpRequest
+from django.contrib import admin
+from django.contrib.auth.forms import UsernameField
+from django.core.exceptions import BadRequest, ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from replication.operations import logins_audit
+from s3sync import proxies
+
+# Failed logins within WINDOW.
+OF_NAME_AT_ADDRESS: int = settings.AXES_FAILURE_LIMIT
+OF_ADDRESS = 30
+OF_NAME = 20
+WINDOW: timedelta = settings.AXES_COOLOFF_TIME
+# Logins that one process looks at together. A hash takes half a second of a CPU.
+AT_ONCE = 2
+BUSY_SECONDS = 5
+
+_places = threading.BoundedSemaphore(AT_ONCE)
 
 
-def client_address(request: HttpRequest) -> str | None:
-    """The client address that the nearest proxy saw; without a proxy, the address of the peer.
+def login(request: HttpRequest) -> HttpResponseBase:
+    """The admin's login page; a try over a limit is answered without a look at its password."""
+    if request.method != "POST":
+        return admin.site.login(request)
+    refusal = _refusal(request)
+    if refusal is not None:
+        return refusal
+    if not _places.acquire(blocking=False):
+        return _wait_page(request, _("Many people log in at this moment."), BUSY_SECONDS)
+    try:
+        return admin.site.login(request)
+    finally:
+        _places.release()
 
-    The proxy appends the address to X-Forwarded-For; a client can forge everything before it.
-    """
-    forwarded = request.headers.get("X-Forwarded-For", "") if settings.S3SYNC.https_only else ""
-    return forwarded.rpartition(",")[2].strip() or request.META.get("REMOTE_ADDR")
+
+def change_password(request: HttpRequest) -> HttpResponseBase:
+    """The admin's page for one's own password; a change is recorded in the audit."""
+    answer = admin.site.password_change(request)
+    if request.method == "POST" and answer.status_code == 302:
+        logins_audit.password_changed(request)
+    return answer
+
+
+def counted_address(request: HttpRequest) -> str | None:
+    """What django-axes counts by: the client's address, of IPv6 its /64 network."""
+    address = proxies.parse_address(request.META.get("REMOTE_ADDR", ""))
+    return str(proxies.counted_address(address)) if address else None
+
+
+def locked_out(request: HttpRequest, *args: object) -> HttpResponse:
+    """The answer to the failed login with which django-axes locks a name out at an address."""
+    return _wait_page(request, _name_at_address(), WINDOW.total_seconds())
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    address = counted_address(request)
+    try:
+        name = UsernameField(required=False, max_length=150).clean(request.POST.get("username", ""))
+    except ValidationError as error:
+        # Not by the form: it would hash the password all the same.
+        raise BadRequest("No user has such a name.") from error
+    recent = AccessAttempt.objects.filter(attempt_time__gt=timezone.now() - WINDOW)
+    limits = [(recent.filter(username=name, ip_address=address), OF_NAME_AT_ADDRESS)]
+    reasons = [_name_at_address()]
+    # A stranger's tries must not lock out the people of a name where they usually log in.
+    if not logins_audit.has_logged_in(name, address):
+        limits += [
+            (recent.filter(ip_address=address), OF_ADDRESS),
+            (recent.filter(username=name), OF_NAME),
+        ]
+        reasons += [
+            _("Too many wrong passwords from this address."),
+            _(
+                "Too many wrong passwords for this name, from several addresses. You can log in "
+                "now from an address where you have logged in before."
+            ),
+        ]
+    for (attempts, limit), reason in zip(limits, reasons, strict=True):
+        until = _limited_until(attempts, limit)
+        if until is not None:
+            logins_audit.refused(name, request)
+            return _wait_page(request, reason, (until - timezone.now()).total_seconds())
+    return None
+
+
+def _limited_until(attempts: QuerySet[AccessAttempt], limit: int) -> datetime | None:
+    """When fewer than `limit` failures will be left in the window; None if it is so now."""
+    total = 0
+    newest_first = attempts.order_by("-attempt_time")[:limit]
+    for failures, at in newest_first.values_list("failures_since_start", "attempt_time"):
+        total += failures
+        if total >= limit:
+            return at + WINDOW
+    return None
+
+
+def _name_at_address() -> str:
+    return _("Too many wrong passwords for this name from this address.")
+
+
+def _wait_page(request: HttpRequest, reason: str, seconds: float) -> HttpResponse:
+    seconds = max(1, math.ceil(seconds))
+    context = {
+        "title": _("Wait"),
+        "reason": reason,
+        "seconds": seconds,
+        "minutes": math.ceil(seconds / 60),
+        "is_lockout": seconds > BUSY_SECONDS,
+        "site_header": admin.site.site_header,
+    }
+    answer = render(request, settings.AXES_LOCKOUT_TEMPLATE, context, status=429)
+    answer["Retry-After"] = str(seconds)
+    answer["Cache-Control"] = "no-store"
+    return answer

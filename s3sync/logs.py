@@ -17,6 +17,10 @@ _SECRET_NAME = re.compile(
 )
 REDACTED = "[redacted]"
 
+# What steers a terminal or turns text around: keys and answers of others may have it. JSON itself
+# escapes only the first of the controls.
+_STEERING = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
 _ENCODER = JSONEncoder(ensure_ascii=False, default=str)
 _STDERR = 2
 
@@ -31,7 +35,8 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 
 def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return _ENCODER.encode(event)
+    line = _ENCODER.encode(event)
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 _SHARED: list[Any] = [
@@ -87,6 +92,8 @@ def logging_config(*, level: str) -> None:
                 # django-q reports every renewal of a loop at INFO.
                 "django-q": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
                 "django.request": {"level": "ERROR"},
+                # It masks name and address; replication/operations/logins_audit.py does not.
+                "axes": {"level": "ERROR"},
             },
         }
     )

@@ -31,6 +31,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "s3sync.proxies.ProxyMiddleware",  # first: all others see the client's address
     "s3sync.middleware.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -82,11 +83,13 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",  # first: it refuses users who are locked out
     "django.contrib.auth.backends.ModelBackend",
 ]
+# django-axes records failures, and counts those of a name at an address; s3sync/logins.py has the
+# other limits.
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
-# The pair of name and address, so that a stranger elsewhere can't lock a user out.
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_CLIENT_IP_CALLABLE = "s3sync.logins.client_address"
+AXES_CLIENT_IP_CALLABLE = "s3sync.logins.counted_address"
+AXES_LOCKOUT_CALLABLE = "s3sync.logins.locked_out"
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
@@ -123,7 +126,7 @@ if S3SYNC.https_only:
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
 
-# After this time django-q kills the worker of a scheduled task. Loops have no such limit: a single
+# After this time django-q kills the worker of a timer's task. Loops have no such limit: a single
 # PUT of 5 GB may take longer.
 TASK_TIMEOUT_SECONDS = 3600
 
@@ -135,6 +138,7 @@ Q_CLUSTER = {
     "broker_class": "replication.cluster.broker.PatientBroker",
     # One each to poll, prune, notify and sweep; two for renewals, as a loop overlaps its successor.
     "workers": S3SYNC.lanes + 6,
+    "scheduler": False,  # timers are in replication/cluster/timers.py
     "poll": 0,  # the broker itself waits for tasks
     # No other host can take tasks that wait in one cluster's memory.
     "queue_limit": 1,
@@ -145,7 +149,6 @@ Q_CLUSTER = {
     "retry": TASK_TIMEOUT_SECONDS + 60,
     "save_limit": -1,  # rows of successful tasks add nothing to TransferJob
     "recycle": 100,
-    "catch_up": False,
     "label": "Cluster tasks",
 }
 

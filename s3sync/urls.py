@@ -1,17 +1,25 @@
 """Every URL of the service except the health probes, which s3sync/middleware.py answers."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 from django.views.generic import RedirectView
 
 from replication.admin import status_page
 from replication.api import api, probes
+from s3sync import logins
+
+# These come before the admin's own pages.
+_LOGIN_PAGES = [
+    path("login/", logins.login),
+    path("password_change/", admin.site.admin_view(logins.change_password, cacheable=True)),
+]
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="status")),
     path("metrics", probes.metrics),
     path("status/", status_page.status_page, name="status"),
     path("api/v1/", api.urls),
+    path("admin/", include(_LOGIN_PAGES)),
     path("admin/", admin.site.urls),
 ]
 

@@ -61,6 +61,8 @@ class Sandbox:
             "OSS_REGION": self.oss.region,
             "OSS_ACCESS_KEY_ID": self.oss.access_key_id,
             "OSS_ACCESS_KEY_SECRET": self.oss.access_key_secret,
+            "S3SYNC_PRIVATE_NETWORKS": "127.0.0.0/8",
+            "S3SYNC_TRUSTED_ENDPOINTS": "http://127.0.0.1:*",
             "S3SYNC_SANDBOX_SOURCE_BUCKET": self.source_bucket,
             "S3SYNC_SANDBOX_DESTINATION_BUCKET": self.destination_bucket,
             "S3SYNC_SANDBOX_QUEUE_URL": self.queue_url,

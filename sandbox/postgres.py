@@ -35,11 +35,20 @@ class Postgres(Server):
     The server requires a random password, new at each start, although it listens on 127.0.0.1
     alone: other users of the machine can reach that address, and PostgreSQL's superuser can run
     programs.
+
+    A server that has an `original` begins with that one's password and databases. The original must
+    be at rest.
     """
 
     def __init__(
-        self, *, fsync: bool = True, max_connections: int = 200, binaries: Binaries | None = None
+        self,
+        *,
+        fsync: bool = True,
+        max_connections: int = 200,
+        binaries: Binaries | None = None,
+        original: "Postgres | None" = None,
     ) -> None:
+        self._original = original
         self._binaries = binaries or find_binaries()
         self._settings = {
             "listen_addresses": "127.0.0.1",
@@ -51,8 +60,8 @@ class Postgres(Server):
             "timezone": "UTC",
             "log_timezone": "UTC",
         }
-        self._password = secrets.token_hex(16)
-        self._user = _server_user()
+        self._password: str = original._password if original else secrets.token_hex(16)
+        self._user = server_user()
 
     @property
     def url(self) -> str:
@@ -68,6 +77,10 @@ class Postgres(Server):
         """Crash the server, as `pg_ctl stop -m immediate` does; start it again on the same port."""
         self.child.stop(signal.SIGQUIT)
         self._listen_on(self._port)
+
+    def rest(self) -> None:
+        """Stop the server; its files stay until the context ends."""
+        self.child.stop()
 
     @contextmanager
     def standby(self) -> Iterator[None]:
@@ -109,15 +122,25 @@ class Postgres(Server):
         return f"postgresql://{_NAME}:{self._password}@{place}/{database}"
 
     def _start(self) -> None:
+        if self._user:
+            self.directory.chmod(0o711)
+            self._make_binaries_reachable(self._user)
+        if self._original:
+            self._copy(self._original)
+            on_a_free_port(self._listen_on)
+            return
         self._initialise()
         on_a_free_port(self._listen_on)
         with self._administrator() as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(_NAME)))
 
+    def _copy(self, original: "Postgres") -> None:
+        self._data = self._new_folder("data")
+        done = self._run_as_server_user("cp", "--archive", f"{original._data}/.", self._data)
+        if done.returncode != 0:
+            raise StartError(f"the original could not be copied:\n{done.stderr}")
+
     def _initialise(self) -> None:
-        if self._user:
-            self.directory.chmod(0o711)
-            self._make_binaries_reachable(self._user)
         self._data = self._new_folder("data")
         password_file = self.directory / "password"
         password_file.touch(mode=0o600)
@@ -186,7 +209,7 @@ class Postgres(Server):
         return True
 
 
-def _server_user() -> pwd.struct_passwd | None:
+def server_user() -> pwd.struct_passwd | None:
     """The user to run the server as if this process runs as root, which PostgreSQL refuses.
 
     None means the current user.

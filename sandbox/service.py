@@ -85,13 +85,10 @@ class Service(Server):
 
     def _serve_on(self, port: int) -> None:
         self._port = port
-        memory = Path("/dev/shm")
         self._child = self._run(
             "web",
-            Path(sys.executable).with_name("gunicorn"),
-            *("s3sync.wsgi", "--bind", f"127.0.0.1:{port}", "--threads", "4"),
-            "--no-control-socket",
-            *("--worker-tmp-dir", memory if memory.is_dir() else self.directory),
+            *(sys.executable, REPOSITORY / "manage.py", "web", "--bind", f"127.0.0.1:{port}"),
+            *("--processes", "1"),
         )
         self._child.await_ready(self._is_ready, advice="Run `make test` to see what is broken.")
 

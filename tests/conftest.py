@@ -8,6 +8,9 @@ from uuid import uuid4
 import pytest
 import structlog
 from django.conf import settings as django_settings
+from django.db import connection
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 from replication.models import (
@@ -16,13 +19,24 @@ from replication.models import (
     ReplicationRule,
     Source,
 )
+from s3sync.postgresql.base import DatabaseWrapper
 from sandbox.environment import connect_bucket_to_queue
 from sandbox.ministack import MiniStack
 from sandbox.moto import Moto
 from sandbox.oss import OssServer
 from tests.support.database import empty_quickly
 from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
+from tests.support.pgbouncer import PgBouncer
+from tests.support.processes import eventually
+from tests.support.processes import test_database_url as database_url
 from tests.support.road import OSS_REGION, Log, Road
+
+# No deadline for an example: a machine may be busy.
+hypothesis_settings.register_profile(
+    "ordinary", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("ordinary")
+hypothesis_settings.register_profile("thorough", max_examples=20_000, deadline=None)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -109,3 +123,23 @@ def make_road(db: None, aws: MiniStack, oss: OssServer) -> Callable[..., Road]:
 @pytest.fixture
 def road(make_road: Callable[..., Road]) -> Road:
     return make_road()
+
+
+@pytest.fixture
+def pooler(db: None) -> Iterator[PgBouncer]:
+    """PgBouncer in transaction mode, by way of which the test's database can be reached."""
+    with PgBouncer(database_url()) as server:
+        yield server
+    eventually(lambda: not server.server_connections())
+
+
+@pytest.fixture
+def pooled(pooler: PgBouncer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PgBouncer]:
+    """Lead this process's own database connections through PgBouncer, those of its threads too."""
+    connection.close()
+    with monkeypatch.context() as patch:
+        patch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
+        patch.setitem(connection.settings_dict, "PORT", pooler.port)
+        patch.setattr(DatabaseWrapper, "is_refused_settings", False)
+        yield pooler
+        connection.close()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
+from xml.sax.saxutils import escape
 
 from benchmarks.neutral import headers, pattern
 from benchmarks.neutral.connection import KEPT_BYTES, Connection, Request
@@ -206,5 +207,5 @@ def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
 def _error(code: str, key: str = "") -> bytes:
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code>'
-        f"<Message>answered by the neutral stand-in for {key!a}</Message></Error>"
+        f"<Message>answered by the neutral stand-in for {escape(ascii(key))}</Message></Error>"
     ).encode()

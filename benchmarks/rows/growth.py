@@ -1,18 +1,17 @@
-"""Measures whether throughput grows with the lanes, and stays the same with a long history."""
+"""Measures whether throughput grows with the lanes, and whether it and the pages stay the same with
+a long history."""
 
 import itertools
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.ours import Installation
 from benchmarks.report import Check, Row
+from benchmarks.rows.history import in_database
 from benchmarks.rows.small import OBJECT_BYTES
 from benchmarks.sitting import Sitting
 from benchmarks.stand_ins import Keys
-from sandbox.bootstrap import REPOSITORY
 
 DISTANCE_MS = 50
 LANES = (1, 2, 4)
@@ -21,6 +20,7 @@ PLACES = 4
 # The limit of a lane at that distance: each object takes two round trips, for the GET and the PUT.
 OBJECTS_A_SECOND_AT_MOST = PLACES * 1000 / (2 * DISTANCE_MS)
 GROWN_WITHIN_SECONDS = 60
+PAGE_CALLS = 10
 
 
 def measure(sitting: Sitting) -> Row:
@@ -32,6 +32,11 @@ def measure(sitting: Sitting) -> Row:
     )
     _measure_lanes(sitting, row)
     alone, grown = _measure_history(sitting, row)
+    pages = {
+        name: row.median(f"pages with {grown}", name) / row.median(f"pages with {alone}", name)
+        for name in row.figures[f"pages with {grown}"]
+    }
+    slowest = max(pages, key=lambda name: pages[name])
     one = row.median(_lanes(LANES[0]), "objects_a_second")
     row.checks = [
         *(
@@ -46,6 +51,14 @@ def measure(sitting: Sitting) -> Row:
             f"objects/s with {grown}, of those with {alone}",
             row.median(grown, "objects_a_second") / row.median(alone, "objects_a_second"),
             at_least=0.95,
+            aim=1.0,
+        ),
+        Check(
+            f"ms of status, metrics and lists with {grown}, of those with {alone}: the worst is "
+            f"{slowest.removesuffix('_ms').replace('_', ' ')}",
+            pages[slowest],
+            at_most=1.2,
+            aim=1.0,
         ),
     ]
     return row
@@ -56,7 +69,7 @@ def _lanes(number: int) -> str:
 
 
 def _measure_lanes(sitting: Sitting, row: Row) -> None:
-    rounds, window_seconds = (1, 5) if sitting.is_quick else (2, 10)
+    rounds, window_seconds = (1, 3) if sitting.is_quick else (2, 10)
     prefixes = (f"lanes/{number}/" for number in itertools.count())
     with sitting.installation() as installation:
         for _, lanes in itertools.product(range(rounds), LANES):
@@ -104,13 +117,15 @@ def _processor_ticks() -> tuple[int, int]:
 
 
 def _measure_history(sitting: Sitting, row: Row) -> tuple[str, str]:
-    finished, count, rounds = (200_000, 2000, 1) if sitting.is_quick else (5_000_000, 8000, 3)
+    finished, count, rounds = (200_000, 2000, 1) if sitting.is_quick else (50_000_000, 8000, 3)
     names = "no finished jobs", f"{finished:,} finished jobs"
     keys = Keys("history/", count, (OBJECT_BYTES, OBJECT_BYTES))
     sitting.begin(keys)
     with ExitStack() as both:
         alone, grown = (both.enter_context(sitting.installation()) for _ in names)
-        _give_history(grown, finished)
+        in_database(grown, "fill", finished)
+        # Write the new rows to the disk now, not during the measurement.
+        grown.database.execute("CHECKPOINT")
         turns = list(zip(names, (alone, grown), strict=True))
         for _ in range(rounds):
             for name, installation in turns:
@@ -120,15 +135,6 @@ def _measure_history(sitting: Sitting, row: Row) -> tuple[str, str]:
                 sitting.require_equal()
                 row.add(name, objects_a_second=count / run.seconds)
             turns.reverse()
+        for name, installation in turns * rounds:
+            row.add(f"pages with {name}", **in_database(installation, "pages", PAGE_CALLS))
     return names
-
-
-def _give_history(installation: Installation, finished: int) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks.history", str(finished)],
-        env=installation.environment,
-        cwd=REPOSITORY,
-        check=True,
-    )
-    # Write the new rows to the disk now, not during the measurement.
-    installation.database.execute("CHECKPOINT")

@@ -161,7 +161,7 @@ def measure_lost_change(sitting: Sitting) -> Row:
         ],
     )
     keys = _fill_both(sitting, count, distance_ms=0)
-    live = Keys("live/", 200 if sitting.is_quick else 600, (OBJECT_BYTES, OBJECT_BYTES))
+    live = Keys("live/", 100 if sitting.is_quick else 600, (OBJECT_BYTES, OBJECT_BYTES))
     sitting.source.fill(live)
     with sitting.installation() as installation, installation.cluster() as cluster:
         cluster.copy(live, queue=sitting.queue, per_second=20)
@@ -201,12 +201,12 @@ def measure_live_beside(sitting: Sitting) -> Row:
     )
     count = 100 if sitting.is_quick else 600
     live = Keys("live/", count, (OBJECT_BYTES, OBJECT_BYTES))
-    some = Keys("small/", 2000 if sitting.is_quick else 12_000, (MANY_BYTES, MANY_BYTES))
+    some = Keys("small/", 12_000, (MANY_BYTES, MANY_BYTES))
     sitting.begin(live, some, distance_ms=DISTANCE_MS)
     with sitting.installation() as installation, installation.cluster() as cluster:
         row.add("without", **_live(sitting, installation, cluster.process, live))
-        installation.run("backfill", "rule", "--settle=0", "--detach")
         installation.mark()
+        installation.run("backfill", "rule", "--settle=0", "--detach")
         for _ in installation.await_jobs(100, BACKFILLED, cluster.process, timeout_seconds=60):
             pass
         row.add("beside a backfill", **_live(sitting, installation, cluster.process, live))
@@ -229,7 +229,7 @@ def _live(
         pass
     seconds = time.monotonic() - began
     ((backfilled,),) = installation.database.execute(
-        f"SELECT count(*) FROM replication_transferjob WHERE {BACKFILLED} "
+        f"SELECT count(*) FROM replication_job WHERE {BACKFILLED} "
         "AND finalized_at > now() - make_interval(secs => %s)",
         [seconds],
     ).fetchall()

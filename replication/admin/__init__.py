@@ -3,6 +3,7 @@
 from replication.admin import (
     api_tokens,
     audit,
+    cluster_tasks,
     dead_letters,
     destinations,
     failures,
@@ -23,6 +24,7 @@ from replication.admin import (
 __all__ = [
     "api_tokens",
     "audit",
+    "cluster_tasks",
     "dead_letters",
     "destinations",
     "failures",

@@ -6,7 +6,9 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from replication.models import ActorKind, AuditAction
-from replication.operations.audit import Actor, recorded
+from replication.operations.audit import Actor, recorded, take_changes
+
+_DELETION = "s3sync.deletion"  # in a request: the entry of what is being deleted
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -31,14 +33,21 @@ class Audited:
 
     def log_deletions(self, request: HttpRequest, queryset: QuerySet) -> Any:
         for obj in queryset:
-            _record(request, AuditAction.DELETED, _title(obj))
+            entry_id = _record(request, AuditAction.DELETED, _title(obj))
+            request.META[_DELETION] = entry_id
         return super().log_deletions(request, queryset)  # type: ignore[misc]
 
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        super().delete_model(request, obj)  # type: ignore[misc]
+        # Django has logged it before, when there was no change yet.
+        take_changes(request.META[_DELETION])
 
-def _record(request: HttpRequest, action: AuditAction, about: str) -> None:
+
+def _record(request: HttpRequest, action: AuditAction, about: str) -> int:
     """Write the entry in the form's transaction: it is stored if and only if the change is."""
     with recorded(actor_of(request), action, about=about) as record:
         record.affected = 1
+    return record.entry_id
 
 
 def _title(obj: Model) -> str:

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from replication.models import Outcome, TransferJob
+from replication.models import Job, JobFields, Outcome
 
 NOTHING = SafeString('<span class="nothing">–</span>')
 
@@ -70,7 +70,7 @@ def badge(kind: str, label: str | Promise) -> SafeString:
     return format_html('<span class="badge badge-{}">{}</span>', kind, label)
 
 
-def job_state(job: TransferJob) -> SafeString:
+def job_state(job: JobFields) -> SafeString:
     """The state of a job; for a pending job, also what the job waits for."""
     if job.awaits_confirmation:
         return badge("failed", _("delete held"))
@@ -81,7 +81,7 @@ def job_state(job: TransferJob) -> SafeString:
     return badge(job.state, job.get_state_display())
 
 
-def job_result(job: TransferJob) -> SafeString:
+def job_result(job: Job) -> SafeString:
     """The job's outcome, or the cause of its last error."""
     if job.outcome:
         return job_outcome(job)
@@ -90,7 +90,7 @@ def job_result(job: TransferJob) -> SafeString:
     return format_html('<span title="{}">{}</span>', job.error.cause, job.error.cause)
 
 
-def job_outcome(job: TransferJob) -> SafeString:
+def job_outcome(job: Job) -> SafeString:
     """How a completed job ended, and whether its page has remarks."""
     label = job.get_outcome_display()
     if job.outcome == Outcome.SKIPPED:

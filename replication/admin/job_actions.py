@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from replication.admin.audited import actor_of
-from replication.models import JobState, TransferJob
+from replication.models import FailedJob, Job, JobState, TransferJob
 from replication.operations import actions
 
 # So many take some seconds, and a request must end within half a minute.
@@ -24,7 +24,7 @@ class OperatesJobs:
 
 
 @admin.action(description=gettext_lazy("Retry the selected jobs"), permissions=["operate"])
-def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
+def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[Job]) -> None:
     chosen, left = _limited(queryset, JobState.FAILED)
     done = actions.retry(chosen, by=actor_of(request))
     if not done.retried + done.superseded:
@@ -48,7 +48,7 @@ def retry(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob
 
 
 @admin.action(description=gettext_lazy("Cancel the selected pending jobs"), permissions=["operate"])
-def cancel(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJob]) -> None:
+def cancel(model_admin: Any, request: HttpRequest, queryset: QuerySet[Job]) -> None:
     selected = queryset.count()
     chosen, left = _limited(queryset, JobState.PENDING)
     cancelled = actions.cancel(chosen, by=actor_of(request))
@@ -71,13 +71,13 @@ def cancel(model_admin: Any, request: HttpRequest, queryset: QuerySet[TransferJo
     )
 
 
-def _limited(selected: QuerySet[TransferJob], state: JobState) -> tuple[QuerySet[TransferJob], int]:
-    """The jobs in this state, at most MAX_AT_ONCE, and how many more there are."""
+def _limited(
+    selected: QuerySet[Job] | QuerySet[FailedJob], state: JobState
+) -> tuple[QuerySet[TransferJob], int]:
+    """The jobs of the queue in this state, at most MAX_AT_ONCE, and how many more there are."""
     matching = selected.filter(state=state).order_by("id")
     job_ids = list(matching.values_list("pk", flat=True)[: MAX_AT_ONCE + 1])
-    if len(job_ids) <= MAX_AT_ONCE:
-        return selected, 0
-    left = matching.count() - MAX_AT_ONCE
+    left = matching.count() - MAX_AT_ONCE if len(job_ids) > MAX_AT_ONCE else 0
     return TransferJob.objects.filter(pk__in=job_ids[:MAX_AT_ONCE]), left
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Max, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotFound, JsonResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path
@@ -20,7 +20,7 @@ from replication.admin import cells
 from replication.admin.job_actions import OperatesJobs, cancel, retry
 from replication.admin.lists import ReadOnlyAdmin
 from replication.admin.uploads_under_way import upload_progress
-from replication.models import DeletePermit, JobState, Outcome, TransferJob
+from replication.models import DeletePermit, Job, JobState, Outcome, TransferJob
 from replication.operations.proof import proof_of, replica_key, verdict_of
 
 WITH_REMARKS = "with_remarks"
@@ -70,6 +70,9 @@ class ResultFilter(admin.SimpleListFilter):
 
 @admin.register(TransferJob)
 class JobAdmin(OperatesJobs, ReadOnlyAdmin):
+    """The queue and the history as one list, at the address and with the permissions of the queue:
+    a job keeps its page when it ends."""
+
     list_display = ("key_cell", "state_cell", "rule", "result", "size", "lag", "tries", "changed")
     list_filter = (StateFilter, ResultFilter, "rule")
     list_select_related = ("rule",)
@@ -80,6 +83,9 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
     fields = ()
     change_form_template = "admin/replication/job.html"
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        return Job.objects.all()
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet, search_term: str
     ) -> tuple[QuerySet, bool]:
@@ -87,37 +93,38 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
             return queryset.filter(key__startswith=search_term), False
         if request.GET.get("state") in INDEXED_STATES:
             return queryset, False
-        newest_id = TransferJob.objects.aggregate(newest=Max("id"))["newest"] or 0
+        newest = Job.objects.order_by("-id").values_list("id", flat=True)[:1]
+        newest_id = next(iter(newest), 0)
         return queryset.filter(id__gt=newest_id - NEWEST_JOBS), False
 
     # -- the list ------------------------------------------------------------------------------
 
     @admin.display(description=_("key"))
-    def key_cell(self, job: TransferJob) -> SafeString:
+    def key_cell(self, job: Job) -> SafeString:
         return cells.short_key(job.key)
 
     @admin.display(description=_("state"))
-    def state_cell(self, job: TransferJob) -> SafeString:
+    def state_cell(self, job: Job) -> SafeString:
         return cells.job_state(job)
 
     @admin.display(description=_("result"))
-    def result(self, job: TransferJob) -> SafeString:
+    def result(self, job: Job) -> SafeString:
         return cells.job_result(job)
 
     @admin.display(description=_("size"))
-    def size(self, job: TransferJob) -> str:
+    def size(self, job: Job) -> str:
         return cells.size(job.size_bytes)
 
     @admin.display(description=_("lag"))
-    def lag(self, job: TransferJob) -> str:
+    def lag(self, job: Job) -> str:
         return cells.duration(job.lag)
 
     @admin.display(description=_("tries"))
-    def tries(self, job: TransferJob) -> str:
+    def tries(self, job: Job) -> str:
         return str(job.attempt) if job.attempt else ""
 
     @admin.display(description=_("when"))
-    def changed(self, job: TransferJob) -> SafeString:
+    def changed(self, job: Job) -> SafeString:
         return cells.ago(job.finalized_at or job.enqueued_at)
 
     # -- one job -------------------------------------------------------------------------------
@@ -149,7 +156,9 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **options: Any
     ) -> HttpResponse:
-        job: TransferJob = context["original"]
+        job: Job = context["original"]
+        context["road"] = job.rule_then
+        context["asked_key"] = job.rule_then.destination_key(job.key)
         context["replica_key"] = replica_key(job)
         context["verdict"] = verdict_of(job) if job.outcome else None
         context["upload"] = upload_progress(job)
@@ -161,7 +170,7 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         related = ("rule__source", "rule__destination")
-        job = TransferJob.objects.select_related(*related).filter(pk=job_id).first()
+        job = Job.objects.select_related(*related).filter(pk=job_id).first()
         if job is None or job.state != JobState.COMPLETED:
             return HttpResponseNotFound(_why_no_proof(job_id, job), content_type="text/plain")
         return JsonResponse(
@@ -181,7 +190,7 @@ class JobAdmin(OperatesJobs, ReadOnlyAdmin):
         return redirect("admin:replication_transferjob_change", job_id)
 
 
-def _why_no_proof(job_id: int, job: TransferJob | None) -> str:
+def _why_no_proof(job_id: int, job: Job | None) -> str:
     if job is None:
         return gettext(
             "There is no job %(id)d. Finished jobs are deleted some days after their end, "

@@ -3,10 +3,12 @@
 import structlog
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from replication.cluster.database import DATABASE_AWAY
@@ -26,6 +28,8 @@ PROBLEM_LISTS = {
     "rule_paused": "replicationrule",
     "rule_parked": "replicationrule",
     "old_transaction": "",
+    "queue_bloated": "",
+    "history_without_day": "",
     "circuit_open": "replicationrule",
     "events_lost": "sweep",
     "sweep_failed": "sweep",
@@ -57,8 +61,12 @@ def status_page(request: HttpRequest) -> HttpResponse:
         )
 
 
+@never_cache
 @staff_member_required
 def _status_page(request: HttpRequest) -> HttpResponse:
+    """Raises PermissionDenied for a user without any right in s3sync."""
+    if not request.user.has_module_perms("replication"):
+        raise PermissionDenied
     status = read_status()
     context = {
         **admin.site.each_context(request),

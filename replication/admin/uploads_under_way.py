@@ -7,7 +7,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from replication.mapping.parts import PartPlan
-from replication.models import JobState, MultipartUpload, TransferJob
+from replication.models import JobFields, JobState, MultipartUpload
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class UploadProgress:
         return self.bytes_uploaded * 100 // self.size_bytes
 
 
-def upload_progress(job: TransferJob) -> UploadProgress | None:
+def upload_progress(job: JobFields) -> UploadProgress | None:
     """The upload of the job's key, which outlives a try; None if there is none or the job ended."""
     if job.state not in {JobState.PENDING, JobState.RUNNING}:
         return None

@@ -7,6 +7,7 @@ from replication.intake.message_fields import UnparseableMessage
 
 # The most that an event of a Lambda function or an SQS message can carry.
 MAX_BODY_BYTES = 1024 * 1024
+TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES:,} bytes. Split it into several calls."
 
 
 def check_size(request: HttpRequest) -> None:
@@ -21,7 +22,7 @@ def check_size(request: HttpRequest) -> None:
         raise Refused(
             413,
             "too_large",
-            f"The body is larger than {MAX_BODY_BYTES:,} bytes. Split it into several calls.",
+            TOO_LARGE,
         )
 
 

@@ -6,11 +6,14 @@ cursor says where to continue.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from django.db.models import Max, Min, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from replication.api.cursors import Cursor, read_cursor
-from replication.models import FINAL_STATES, JobState, TransferJob
+from replication.models import FINAL_STATES, Job, JobFields, JobState
+
+AnyJob = TypeVar("AnyJob", bound=JobFields)
 
 # Takes some tens of milliseconds.
 MAX_SCANNED = 50_000
@@ -39,7 +42,7 @@ class JobFilter:
             and not self.prefix
         )
 
-    def apply(self, jobs: QuerySet[TransferJob]) -> QuerySet[TransferJob]:
+    def apply(self, jobs: QuerySet[AnyJob]) -> QuerySet[AnyJob]:
         """The jobs that match the filter."""
         if self.state:
             jobs = jobs.filter(state=self.state)
@@ -56,7 +59,7 @@ class JobFilter:
 class Page:
     """Some jobs; `next_cursor` is empty on the last page. Another page may have no jobs, too."""
 
-    jobs: Sequence[TransferJob]
+    jobs: Sequence[Job]
     next_cursor: str
 
 
@@ -66,7 +69,7 @@ def read_page(wanted: JobFilter, *, cursor: str, limit: int) -> Page:
     Raises:
         Refused: 422 for a cursor that is not from this list.
     """
-    jobs = TransferJob.objects.select_related("rule")
+    jobs = Job.objects.select_related("rule")
     after = read_cursor(cursor, has_time=wanted.is_ordered_by_end) if cursor else None
     if after:
         jobs = _after(jobs, after)
@@ -86,7 +89,7 @@ def read_page(wanted: JobFilter, *, cursor: str, limit: int) -> Page:
     return Page(found, str(scan_end) if scan_end else "")
 
 
-def _after(jobs: QuerySet[TransferJob], cursor: Cursor) -> QuerySet[TransferJob]:
+def _after(jobs: QuerySet[Job], cursor: Cursor) -> QuerySet[Job]:
     if cursor.at is None:
         return jobs.filter(id__lt=cursor.id)
     # The first condition uses the index; the second separates jobs with the same end time.
@@ -98,12 +101,13 @@ def _after(jobs: QuerySet[TransferJob], cursor: Cursor) -> QuerySet[TransferJob]
 def _scan_end(wanted: JobFilter, after: Cursor | None) -> Cursor | None:
     """Where a scan must stop; None if it may run to the end of the list."""
     if not wanted.is_ordered_by_end:
-        ids = TransferJob.objects.aggregate(oldest=Min("id"), newest=Max("id"))
-        if ids["newest"] is None:
+        newest = next(iter(Job.objects.order_by("-id").values_list("id", flat=True)[:1]), None)
+        oldest = next(iter(Job.objects.order_by("id").values_list("id", flat=True)[:1]), None)
+        if newest is None or oldest is None:
             return None
-        lowest: int = (after.id if after else ids["newest"] + 1) - MAX_SCANNED
-        return Cursor(None, lowest) if lowest > ids["oldest"] else None
-    ended = TransferJob.objects.filter(state=wanted.state)
+        lowest: int = (after.id if after else newest + 1) - MAX_SCANNED
+        return Cursor(None, lowest) if lowest > oldest else None
+    ended = Job.objects.filter(state=wanted.state)
     if after:
         ended = ended.filter(finalized_at__lte=after.at)
     # An index answers this without reading the table.

@@ -8,13 +8,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from ninja import Field, Path, Query, Router, Schema
 
+from replication import models
 from replication.api.authentication import caller_of
 from replication.api.job_pages import JobFilter, read_page
 from replication.api.refusals import Refused, refusals
 from replication.api.rules import find_rule
 from replication.api.values import Body, Id, Name, Text
 from replication.errors import ErrorCode
-from replication.models import JobOrigin, JobState, Outcome, TransferAttempt, TransferJob
+from replication.models import JobOrigin, JobState, Outcome, TransferJob
 from replication.operations import actions
 from replication.operations.actions import Retried
 from replication.operations.proof import Proof, proof_of
@@ -141,12 +142,12 @@ def retry_jobs(request: HttpRequest, order: RetryOrder) -> RetriedMany:
 def read_job(request: HttpRequest, job_id: Path[Id]) -> JobWithHistory:
     """Return one job with its unsuccessful tries and its proof."""
     related = ("rule__source", "rule__destination")
-    job = _query(job_id).select_related(*related).prefetch_related("attempts").first()
+    job = models.Job.objects.select_related(*related).filter(pk=job_id).first()
     if job is None:
         raise _no_such_job(job_id)
     return JobWithHistory(
         job=_job(job),
-        tries=[_try(attempt) for attempt in job.attempts.all()],
+        tries=[_try(one) for one in job.tries],
         proof=proof_of(job) if job.state == JobState.COMPLETED else None,
     )
 
@@ -174,22 +175,18 @@ def _rule_id(name: str | None) -> int | None:
     return find_rule(name).get().pk if name else None
 
 
-def _query(job_id: int) -> QuerySet[TransferJob]:
-    return TransferJob.objects.filter(pk=job_id)
-
-
 def _in_state(job_id: int, state: JobState) -> QuerySet[TransferJob]:
-    """A query for this job only.
+    """A query for this job of the queue only.
 
     Raises:
         Refused: 404 if there is no such job, 409 if it is in another state.
     """
-    found = _query(job_id).values_list("state", flat=True).first()
+    found = models.Job.objects.filter(pk=job_id).values_list("state", flat=True).first()
     if found is None:
         raise _no_such_job(job_id)
     if found != state:
         raise _not_in_state(job_id, state)
-    return _query(job_id)
+    return TransferJob.objects.filter(pk=job_id)
 
 
 def _no_such_job(job_id: int) -> Refused:
@@ -206,7 +203,7 @@ def _not_in_state(job_id: int, state: JobState) -> Refused:
     )
 
 
-def _job(job: TransferJob) -> Job:
+def _job(job: models.Job) -> Job:
     values: dict[str, Any] = {
         name: getattr(job, name)
         for name in (
@@ -229,14 +226,5 @@ def _job(job: TransferJob) -> Job:
     )
 
 
-def _try(attempt: TransferAttempt) -> Try:
-    return Try(
-        number=attempt.number,
-        started_at=attempt.started_at,
-        ended_at=attempt.ended_at,
-        code=attempt.code,
-        detail=attempt.detail,
-        request_id=attempt.request_id,
-        cause=attempt.cause,
-        hint=attempt.hint,
-    )
+def _try(one: models.Try) -> Try:
+    return Try(**vars(one), cause=one.cause, hint=one.hint)

@@ -1,4 +1,6 @@
-"""django-q's database broker that survives database restarts and delivers tasks without delay."""
+"""django-q's database broker: survives restarts of the database, delivers without delay, and only
+our own tasks.
+"""
 
 import time
 from typing import Any
@@ -11,21 +13,27 @@ from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
 
-from replication.cluster import watchdog
+from replication.cluster import known_tasks, watchdog
 from replication.cluster.database import DATABASE_AWAY
-from replication.cluster.loops import LOOPS_CHANNEL, has_sweeper_here, is_barred_here
+from replication.cluster.loops import (
+    LOOPS_CHANNEL,
+    asked_for,
+    has_sweeper_here,
+    is_barred_here,
+)
+from replication.cluster.pooling import ASK_SECONDS, is_pooled
 from replication.models import LoopKind
 
 log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 1.0
-# How often to check for tasks that no NOTIFY announced: a schedule made them, or NOTIFY is not
-# passed on. A loop that renews itself overlaps with its successor for longer than that.
+# How often to check for tasks that no NOTIFY announced: timers queued them. A loop that renews
+# itself overlaps with its successor for longer than that.
 CHECK_SECONDS = 1.6
 # A host whose credentials are refused gives the other hosts this head start for a new loop, and a
 # cluster with a sweeper gives the other clusters this one for another sweeper.
 HEAD_START_SECONDS = 1.0
-HEAD_START_SWEEPER_SECONDS = 0.2
+HEAD_START_SWEEPER_SECONDS = 0.3  # longer than ASK_SECONDS
 
 
 class PatientBroker(ORM):
@@ -33,10 +41,12 @@ class PatientBroker(ORM):
 
     django-q's own broker fails instead, and its cluster then takes no task for 10 s. Between two
     checks it sleeps, where this broker waits for a NOTIFY: a lane that is asked for starts at once.
+    Behind a pooler it asks for loops every ASK_SECONDS instead.
     """
 
     _keeps_connection = False
-    _listening_connection: Any = None  # psycopg's
+    _known_connection: Any = None  # psycopg's, which listens unless it is pooled
+    _is_pooled = False
 
     def get_connection(self, list_key: str | None = None) -> QuerySet[OrmQ]:
         """Return the tasks. A broker that listens keeps its connection; django-q's closes it."""
@@ -46,7 +56,9 @@ class PatientBroker(ORM):
         return tasks
 
     def dequeue(self) -> list[tuple[int, str]] | None:
-        """Return tasks to run, or None after a NOTIFY, CHECK_SECONDS without one, or an error."""
+        """Return tasks of ours to run; None when a loop was asked for, after CHECK_SECONDS, or an
+        error.
+        """
         self._keeps_connection = True
         with watchdog.watching(seconds=settings.S3SYNC.silence_seconds):
             return self._dequeue()
@@ -56,27 +68,59 @@ class PatientBroker(ORM):
             self._listen()  # before the query, so that a NOTIFY sent after it is heard
             tasks: list[tuple[int, str]] | None = super().dequeue()
             if tasks is None:
-                self._wait_for_notify()
+                self._wait_for_loops()
+                return None
+            return [task for task in tasks if not self._is_refused(*task)]
         except DATABASE_AWAY as error:
             log.warning("cluster.database_unavailable", reason=str(error))
             connections[Conf.ORM].close()
             time.sleep(RECONNECT_SECONDS)
             return None
-        return tasks
+
+    def _is_refused(self, number: int, payload: str) -> bool:
+        """Whether the task is none of ours; such a task is dropped."""
+        refusal = known_tasks.refusal(payload)
+        if refusal is None:
+            return False
+        log.error(
+            "cluster.task_refused",
+            number=number,
+            reason=refusal.reason,
+            effect="the task was not run, and is dropped",
+            fix=refusal.fix,
+        )
+        self.fail(number)
+        return True
 
     def _listen(self) -> None:
         connection = connections[Conf.ORM]
         connection.ensure_connection()
-        if connection.connection is not self._listening_connection:
+        if connection.connection is self._known_connection:
+            return
+        self._is_pooled = is_pooled(connection)
+        if not self._is_pooled:
             with connection.cursor() as cursor:
                 cursor.execute(f"LISTEN {LOOPS_CHANNEL}")
-            self._listening_connection = connection.connection
+        self._known_connection = connection.connection
 
-    def _wait_for_notify(self) -> None:
+    def _wait_for_loops(self) -> None:
+        kinds = self._ask() if self._is_pooled else self._wait_for_notify()
+        if kinds and is_barred_here():
+            time.sleep(HEAD_START_SECONDS)
+        elif kinds == {LoopKind.SWEEPER} and has_sweeper_here():
+            time.sleep(HEAD_START_SWEEPER_SECONDS)
+
+    def _wait_for_notify(self) -> set[str]:
         connection = connections[Conf.ORM]
         with connection.wrap_database_errors:
-            heard = list(connection.connection.notifies(timeout=CHECK_SECONDS, stop_after=1))
-        if heard and is_barred_here():
-            time.sleep(HEAD_START_SECONDS)
-        elif heard and heard[0].payload == LoopKind.SWEEPER and has_sweeper_here():
-            time.sleep(HEAD_START_SWEEPER_SECONDS)
+            heard = connection.connection.notifies(timeout=CHECK_SECONDS, stop_after=1)
+            return {notify.payload for notify in heard}
+
+    def _ask(self) -> set[str]:
+        check_at = time.monotonic() + CHECK_SECONDS
+        kinds: set[str] = set()
+        while not kinds and time.monotonic() < check_at:
+            # Sleep first: what was asked for may be on its way to a worker already.
+            time.sleep(ASK_SECONDS)
+            kinds = asked_for()
+        return kinds

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 from django.db.models.functions import Now
 from django_q.tasks import async_task
 
@@ -82,6 +82,12 @@ def request(kind: LoopKind, *, lost_after_seconds: float = LOST_AFTER_SECONDS) -
         async_task(TASKS[kind], str(row[0]), timeout=-1)
         cursor.execute("SELECT pg_notify(%s, %s)", [LOOPS_CHANNEL, kind])  # delivered on commit
     return True
+
+
+def asked_for() -> set[str]:
+    """The kinds of which a loop waits to start."""
+    waiting = Heartbeat.objects.filter(started_at__isnull=True)
+    return set(waiting.values_list("kind", flat=True))
 
 
 def start() -> None:
@@ -176,6 +182,12 @@ def has_lane_elsewhere() -> bool:
     return lanes.exclude(host=settings.S3SYNC.host_name).exists()
 
 
+def in_flight_limit_here() -> int:
+    """The largest limit that a live lane of this host has found; 0 if there is none."""
+    here = _alive().filter(kind=LoopKind.LANE, host=settings.S3SYNC.host_name)
+    return here.aggregate(most=Max("in_flight_limit", default=0))["most"]
+
+
 @contextmanager
 def running(kind: LoopKind, loop_id: UUID | None = None) -> Iterator["Loop | None"]:
     """The life of a loop: registered on entry, deleted on exit.
@@ -241,7 +253,7 @@ class Loop:
                 )
             return bool(cursor.rowcount)
 
-    def beat_if_due(self, *, in_flight: int = 0) -> bool:
+    def beat_if_due(self, *, in_flight: int = 0, in_flight_limit: int = 0) -> bool:
         """Every BEAT_SECONDS: send a heartbeat, and revive the other kind if none of it is alive,
         and a sweeper if one has died.
 
@@ -254,13 +266,14 @@ class Loop:
             cursor.execute(
                 """
                 WITH beat AS (
-                    UPDATE replication_heartbeat SET beat_at = now(), in_flight = %s WHERE id = %s)
+                    UPDATE replication_heartbeat
+                    SET beat_at = now(), in_flight = %s, in_flight_limit = %s WHERE id = %s)
                 SELECT array_agg(DISTINCT kind), EXISTS (
                     SELECT FROM replication_sweepslice
                     WHERE NOT is_done AND held_by <> '' AND held_until < now())
                 FROM replication_heartbeat WHERE beat_at > now() - make_interval(secs => %s)
                 """,
-                [in_flight, self.id, ALIVE_SECONDS],
+                [in_flight, in_flight_limit, self.id, ALIVE_SECONDS],
             )
             kinds, has_orphaned_slice = cursor.fetchone()
         # The SELECT does not see the UPDATE of the same statement.

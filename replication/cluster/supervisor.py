@@ -10,9 +10,11 @@ q-sentinel, q-pusher, ….
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from multiprocessing import RawValue
 from types import FrameType
 from typing import Any
@@ -22,14 +24,14 @@ import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection, connections
 from django_q.cluster import Sentinel, get_mp_context
-from django_q.monitor import monitor
 from django_q.pusher import pusher
 from django_q.signals import post_spawn
 from django_q.worker import worker
 
-from replication.cluster import loops, watchdog
+from replication.cluster import loops, timers, watchdog
 from replication.cluster.database import DATABASE_AWAY
 from replication.cluster.ipc import Flag, Mailbox, Timer
+from replication.cluster.monitor import monitor
 from replication.stores.factory import preload
 
 log = structlog.get_logger(__name__)
@@ -76,7 +78,7 @@ class LocklessSentinel(Sentinel):
         return self.spawn_process(_pusher, self.task_queue, self.event_out, self.broker)
 
     def spawn_monitor(self) -> Any:
-        """Start the process that records finished tasks."""
+        """Start the process that takes finished tasks from the queue."""
         return self.spawn_process(_monitor, self.result_queue, self.broker)
 
 
@@ -101,6 +103,7 @@ class Cluster:
     def run(self) -> None:
         """Run until SIGTERM or SIGINT, then end within STOP_SECONDS."""
         _kill_children_with_their_parents()
+        _permit_many_connections()
         preload()
         # Else garbage collection scans the permanent objects too, and costs a lane 70 ms a run.
         gc.freeze()
@@ -137,7 +140,9 @@ class Cluster:
         self._sentinel.start()
 
     def _revive_if_due(self) -> None:
-        """Every REVIVE_SECONDS: ask for missing loops, which a killed process may have held."""
+        """Every REVIVE_SECONDS: ask for missing loops, which a killed process may have held, and
+        queue what timers want.
+        """
         if time.monotonic() < self._revive_at:
             return
         self._revive_at = time.monotonic() + REVIVE_SECONDS
@@ -147,6 +152,7 @@ class Cluster:
                 self._must_start_loops = False
             else:
                 loops.revive()
+            timers.queue_due()
         except (DatabaseError, InterfaceError) as error:
             # Whatever the error is, it must not end the lanes that are at work.
             log.warning("cluster.loops_not_revived", reason=str(error))
@@ -180,6 +186,17 @@ def _prepare_worker(**_: Any) -> None:
     except DATABASE_AWAY:
         # Once the database is back, the other loops and the first process notice the missing loops.
         connection.close()
+
+
+def _permit_many_connections() -> None:
+    """Raise the soft limit on open files to the hard one, for this process and its descendants.
+
+    The soft limit is often 1,024, for the sake of programs that use select(2); this one does not. A
+    lane needs two connections for each transfer in flight, and keeps idle ones.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _kill_children_with_their_parents() -> None:

@@ -22,7 +22,7 @@ from replication.stores.factory import source_store
 
 log = structlog.get_logger(__name__)
 
-# A little less than five minutes: the schedule asks each minute, and is never quite punctual.
+# A little less than five minutes: a timer asks each minute, and is never quite punctual.
 INTERVAL = timedelta(minutes=5) - timedelta(seconds=15)
 MOST_AT_ONCE = 200  # in one task; the others are due again a minute later
 THREADS = 16

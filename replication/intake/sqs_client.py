@@ -18,6 +18,7 @@ from botocore.parsers import create_parser
 
 from replication.stores.aws import aws_credentials, sqs_endpoint
 from replication.stores.pools import new_pool
+from replication.stores.profile_use import Service, check_use
 from replication.stores.transport import Pool, TransportError
 
 MAX_CONCURRENT_CALLS = 32  # for one queue; this many connections are kept
@@ -44,11 +45,13 @@ class SqsClient:
             ClientError: SQS refused.
             BotoCoreError: the request could not be signed.
             TransportError: there was no answer, or one that is not JSON.
-            ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
+            ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials;
+                SOURCE_PROFILE_REFUSED, if it may not be used with the queue's endpoint.
         """
         payload = {"QueueUrl": self._url, **arguments}
         # Parsed here, not in the constructor: an invalid URL must fail this call, not a poll loop.
         endpoint_url = sqs_endpoint(self._url)
+        check_use(self._profile, Service.SQS, endpoint=endpoint_url)
         credentials = aws_credentials(region=self._region, profile=self._profile)
         if credentials is None:
             raise NoCredentialsError

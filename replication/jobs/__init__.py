@@ -5,16 +5,13 @@ the attempt. A caller that comes too late changes nothing and is told so. The da
 decides which jobs are due and which leases have expired.
 """
 
-from replication.jobs.claiming import (
+from replication.jobs.choosing import (
     WIDTH_APPLIES,
     WIDTH_DOUBLES_SECONDS,
     WIDTH_FORGOTTEN_SECONDS,
     WIDTH_NOW,
-    ClaimedJob,
-    claim,
-    extend_leases,
-    outdated,
 )
+from replication.jobs.claiming import ClaimedJob, claim, extend_leases, outdated
 from replication.jobs.completing import complete
 from replication.jobs.delete_permits import (
     await_confirmation,
@@ -36,6 +33,7 @@ from replication.jobs.enqueueing import (
 from replication.jobs.manual import cancel, retry
 from replication.jobs.restoring import await_restore
 from replication.jobs.retrying import backoff_seconds, fail, hand_over, rescue, retry_later
+from replication.jobs.turns import Turns
 
 __all__ = [
     "PRIORITY_BULK",
@@ -48,6 +46,7 @@ __all__ = [
     "WIDTH_NOW",
     "ClaimedJob",
     "JobOrder",
+    "Turns",
     "await_confirmation",
     "await_restore",
     "backoff_seconds",

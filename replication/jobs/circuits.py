@@ -30,6 +30,7 @@ from replication.models import (
     Circuit,
     CircuitScope,
     CircuitSide,
+    Job,
     JobState,
     Outcome,
     ReplicationRule,
@@ -196,7 +197,7 @@ def _may_still_succeed(circuit: Circuit) -> bool:
         and Circuit.objects.filter(pk=circuit.pk, closed_at__gt=just_now).exists()
     ):
         return True
-    return TransferJob.objects.filter(
+    return Job.objects.filter(
         state=JobState.COMPLETED,
         outcome__in=WRITTEN,
         finalized_at__gt=circuit.first_failed_at,

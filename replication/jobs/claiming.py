@@ -1,25 +1,29 @@
 """pending → running: which jobs a lane claims, and how it keeps them."""
 
+import json
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
 
+from replication.jobs.choosing import claim_statement
+from replication.jobs.turns import Turns, Visit
 from replication.models import ReplicationRule
 
-# A destination that throttled has a `width`: how many transfers it may have at once. The width
-# doubles every WIDTH_DOUBLES_SECONDS, and does not apply any longer after WIDTH_FORGOTTEN_SECONDS.
-WIDTH_DOUBLES_SECONDS = 2.0
-WIDTH_FORGOTTEN_SECONDS = 30.0  # 2^15 times the width: in effect no limit, and still an integer
+# How often a claim chooses while others take all that it chose, each time from more jobs.
+TRIES = 4
+WIDENING = 4
 
-# SQL for a row `destination`: whether its width applies, and how many transfers that allows now.
-WIDTH_APPLIES = f"destination.width_at > now() - interval '{WIDTH_FORGOTTEN_SECONDS} s'"
-WIDTH_NOW = (
-    "floor(destination.width * 2 ^ (GREATEST(0, "
-    f"extract(epoch FROM now() - destination.width_at)) / {WIDTH_DOUBLES_SECONDS}))"
-)
+# SQL for a row `job` that is one of many, found by their ids. The expression keeps PostgreSQL from
+# the index of running jobs, which looks small: while a snapshot is open, it has all that ran since.
+RUNS = "job.state || '' = 'running'"
+
+# The place in a row of the statement: after the visit, before the job.
+_DUE = len(Visit._fields)
 
 
 @dataclass(frozen=True)
@@ -56,101 +60,68 @@ def claim(
     room: Mapping[int, int] | None = None,
     only: Collection[int] | None = None,
     known_bytes_at_most: int | None = None,
+    turns: Turns | None = None,
 ) -> list[ClaimedJob]:
-    """Claim up to `limit` due jobs by priority; within a priority, the first job of each rule, then
-    the second of each, so that no rule's backlog holds up another's.
+    """Claim up to `limit` due jobs by priority; within a priority, the oldest job of each rule,
+    then the second of each, so that no rule's backlog holds up another's.
+
+    What holds for each claim: no job goes before a due job of a higher priority, nor before an
+    older one of its rule and priority; unless claims are slow (see Turns), and the older one came a
+    moment ago. What holds over several claims: rules with due jobs of a priority get the same
+    number. A claim for fewer jobs than there are such rules serves the next ones in turn, after
+    those that this lane's last claim served; `turns` remembers them. So among rules the oldest job
+    need not go first.
+
+    Other lanes may take jobs while this one chooses. If they take all that it chose, it chooses
+    again, from more jobs; if they take some, it returns the rest.
 
     Claims jobs of rules that are enabled, not paused and not parked, and whose destination is not
     throttled. With `only`, claims no other jobs than these, as probes: also if their rule is parked
-    or they are not due. `room` bounds how many jobs of
-    each rule are claimed, and so do the limits of the rule and its destination: a caller that must
-    not exceed those limits claims through rate_limits.py. `known_bytes_at_most` leaves out jobs
-    whose object is known to be larger.
+    or they are not due. `room` bounds how many jobs of each rule are claimed, and so do the limits
+    of the rule and its destination: a caller that must not exceed those limits claims through
+    rate_limits.py. `known_bytes_at_most` leaves out jobs whose object is known to be larger.
 
     Never claims a job whose delete a person must confirm. Never claims a job whose key has a
     running job: the pending job waits until the running job is settled.
     """
-    if only is None:
-        job_may_run, rule_may_run = "available_at <= now()", "rule.parked_at IS NULL"
-    else:
-        job_may_run, rule_may_run = "waiting.id = ANY(%(only)s)", "true"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            WITH target AS MATERIALIZED (
-                -- The destinations, and how many more jobs may write to each, if that is limited.
-                SELECT id, LEAST(
-                    CASE WHEN {WIDTH_APPLIES} THEN {WIDTH_NOW}
-                        - (SELECT count(*) FROM replication_transferjob AS writer
-                           JOIN replication_replicationrule AS its_rule
-                             ON its_rule.id = writer.rule_id
-                           WHERE writer.state = 'running'
-                             AND its_rule.destination_id = destination.id) END,
-                    floor(max_requests_per_second * extract(epoch FROM
-                        now() - GREATEST(requests_paced_until, now() - interval '1 s')))
-                )::int AS room
-                FROM replication_destination AS destination
-                WHERE throttled_until IS NULL OR throttled_until <= now()
-            ), due AS MATERIALIZED (
-                SELECT id FROM (
-                  SELECT *, row_number() OVER (PARTITION BY target_id
-                                               ORDER BY priority, turn, available_at) AS target_turn
-                  FROM (
-                    SELECT job.*, target.id AS target_id, target.room AS target_room,
-                           row_number() OVER (PARTITION BY rule.id
-                                              ORDER BY priority, available_at) AS turn
-                    FROM replication_replicationrule AS rule
-                    JOIN target ON target.id = rule.destination_id
-                    LEFT JOIN unnest(%(room_rules)s::bigint[], %(rooms)s::int[])
-                        AS room (rule_id, jobs) ON room.rule_id = rule.id
-                    CROSS JOIN LATERAL (
-                        SELECT id, priority, available_at
-                        FROM replication_transferjob AS waiting
-                        WHERE rule_id = rule.id AND state = 'pending' AND {job_may_run}
-                          AND delete_permit <> 'awaited'
-                          AND (%(bytes)s IS NULL OR size_bytes IS NULL OR size_bytes <= %(bytes)s)
-                          AND NOT EXISTS (
-                              SELECT FROM replication_transferjob AS writer
-                              WHERE writer.rule_id = waiting.rule_id AND writer.key = waiting.key
-                                AND writer.state = 'running')
-                        ORDER BY priority, available_at
-                        LIMIT GREATEST(0, LEAST(%(limit)s, room.jobs, target.room,
-                            CASE WHEN rule.max_concurrency IS NOT NULL THEN rule.max_concurrency
-                                - (SELECT count(*) FROM replication_transferjob AS writer
-                                   WHERE writer.rule_id = rule.id AND writer.state = 'running')
-                            END))
-                        FOR UPDATE SKIP LOCKED
-                    ) AS job
-                    WHERE rule.enabled AND rule.paused_at IS NULL
-                      AND {rule_may_run}
-                  ) AS of_rules
-                ) AS of_targets
-                WHERE target_room IS NULL OR target_turn <= target_room
-                ORDER BY priority, turn, available_at
-                LIMIT %(limit)s
-            )
-            UPDATE replication_transferjob AS job
-            SET state = 'running', claimed_by = %(lane)s, started_at = now(),
-                token = job.token + 1,
-                lease_expires_at = now() + make_interval(secs => %(lease)s)
-            FROM due, replication_replicationrule AS rule
-            WHERE job.id = due.id AND rule.id = job.rule_id
-            RETURNING job.id, job.token, job.rule_id, job.key, job.attempt, job.attempt_limit,
-                job.started_at, rule.version, job.ignores_filters, job.only_tags,
-                CASE WHEN job.write_in_doubt_until > now() THEN job.write_in_doubt_until END,
-                job.size_bytes
-            """,  # noqa: S608 - inserts our own constants only
-            {
-                "limit": limit,
-                "lane": lane,
-                "lease": lease_seconds,
-                "room_rules": list(room or ()),
-                "rooms": list((room or {}).values()),
-                "only": list(only or ()),
-                "bytes": known_bytes_at_most,
-            },
+    turns = turns or Turns()
+    room = room or {}
+    for number in range(TRIES):
+        turns.forget_old()
+        choice = limit * WIDENING**number
+        parameters: dict[str, Any] = {
+            "limit": limit,
+            "choice": choice,
+            "lane": lane,
+            "lease": lease_seconds,
+            # Of thousands of rules, only those that it binds.
+            "room": json.dumps({rule_id: jobs for rule_id, jobs in room.items() if jobs < choice}),
+            "after": json.dumps(turns.after),
+            "begin": turns.begin(room),
+            "reached": json.dumps(
+                [
+                    {"priority": priority, "rule_id": rule_id, "since": since.isoformat()}
+                    for (priority, rule_id), since in turns.reached.items()
+                ]
+            ),
+            "only": list(only or ()),
+            "bytes": known_bytes_at_most,
+        }
+        statement = claim_statement(is_probe=only is not None, from_reached=bool(turns.reached))
+        began = time.monotonic()
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            rows = cursor.fetchall()
+        seconds = time.monotonic() - began
+        taken = [row for row in rows if row[_DUE] is not None]
+        turns.note(
+            [(Visit(*row[:_DUE]), row[_DUE]) for row in taken],
+            is_short=len(taken) < limit,
+            seconds=seconds,
         )
-        return [ClaimedJob(*row) for row in cursor.fetchall()]
+        if taken or not (rows or turns.may_have_missed):
+            break
+    return [ClaimedJob(*row[_DUE + 1 :]) for row in taken]
 
 
 def outdated(claimed: Collection[ClaimedJob]) -> set[tuple[int, int]]:
@@ -170,14 +141,14 @@ def extend_leases(
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             UPDATE replication_transferjob AS job
             SET lease_expires_at = now() + make_interval(secs => %s)
             FROM unnest(%s::bigint[], %s::int[]) AS held (id, token)
             WHERE job.id = held.id AND job.token = held.token
-              AND job.state = 'running' AND job.claimed_by = %s
+              AND {RUNS} AND job.claimed_by = %s
             RETURNING job.id, job.token
-            """,
+            """,  # noqa: S608 - inserts our own constants only
             [lease_seconds, [job.id for job in held], [job.token for job in held], lane],
         )
         return set(cursor.fetchall())

@@ -1,11 +1,12 @@
-"""running → completed, with the proof of copy, and counted for status."""
+"""running → completed: out of the queue, into the history with its proof, counted for status."""
 
 import json
 from collections.abc import Sequence
 
 from django.db import connection, transaction
 
-from replication.jobs.claiming import ClaimedJob
+from replication.jobs.claiming import RUNS, ClaimedJob
+from replication.jobs.ending import PROOF, TAKEN_OVER, TRIES_LEAVE
 from replication.jobs.enqueueing import PRIORITY_EVENT, JobOrder, enqueue
 from replication.models import LAG_BOUNDS_SECONDS, JobOrigin
 from replication.transfer.results import Completion
@@ -70,37 +71,40 @@ def _complete(
             for job, done in completions
         ]
     )
+    ids = f"{{{','.join(str(job.id) for job, _ in completions)}}}"
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            WITH completed AS (
-                UPDATE replication_transferjob AS job
-                SET state = 'completed', finalized_at = now(),
-                    lease_expires_at = NULL, claimed_by = NULL,
-                    outcome = done.outcome, size_bytes = done.size_bytes,
-                    source_etag = done.source_etag, source_version_id = done.source_version_id,
-                    source_crc64 = done.source_crc64, source_checksum = done.source_checksum,
-                    source_request_id = done.source_request_id,
-                    destination_etag = done.destination_etag,
-                    destination_crc64 = done.destination_crc64,
-                    destination_request_id = done.destination_request_id,
-                    remarks = done.remarks,
-                    error_code = '', error_detail = ''
-                FROM json_to_recordset(%s)
+            f"""
+            WITH done AS MATERIALIZED (
+                SELECT * FROM json_to_recordset(%s)
                     AS done (id bigint, token int, rule_version bigint, outcome text,
                              size_bytes bigint,
                              source_etag text, source_version_id text, source_crc64 text,
                              source_checksum text, source_request_id text, destination_etag text,
                              destination_crc64 text, destination_request_id text, remarks text)
-                WHERE job.id = done.id AND job.state = 'running' AND job.token = done.token
+            ), ended AS (
+                DELETE FROM replication_transferjob AS job USING done
+                -- The ids as a constant: their number is known when this is planned.
+                WHERE job.id = ANY(%s::bigint[])
+                  AND job.id = done.id AND {RUNS} AND job.token = done.token
                   AND (%s OR done.rule_version = (
                       SELECT version FROM replication_replicationrule WHERE id = job.rule_id))
-                RETURNING job.id, job.token, job.rule_id, job.outcome, job.size_bytes,
-                    job.delete_permit, job.origin,
+                RETURNING job.*
+            ), {TRIES_LEAVE}, history AS (
+                INSERT INTO replication_endedjob
+                    ({TAKEN_OVER}, {PROOF}, rule_version, state, finalized_at,
+                     error_code, error_detail, tries)
+                SELECT {_of("ended", TAKEN_OVER)}, {_of("done", PROOF)}, done.rule_version,
+                       'completed', now(), '', '', tries
+                FROM ended JOIN done USING (id) LEFT JOIN told ON told.job_id = ended.id
+            ), completed AS (
+                SELECT ended.rule_id, done.outcome, done.size_bytes, ended.delete_permit,
+                    ended.origin,
                     -- Nobody waits for what a comparison of buckets has found.
-                    CASE WHEN job.origin <> 'sweep' THEN
-                        width_bucket(extract(epoch FROM now() - job.event_at)::float8, %s::float8[])
+                    CASE WHEN ended.origin <> 'sweep' THEN width_bucket(
+                        extract(epoch FROM now() - ended.event_at)::float8, %s::float8[])
                     END AS lag_bucket
+                FROM ended JOIN done USING (id)
             ), counted AS (
                 INSERT INTO replication_completedminute AS sofar
                     (rule_id, minute, jobs, swept_jobs, copied_bytes, charged_deletes, lag_counts)
@@ -127,8 +131,12 @@ def _complete(
                             AS both_counts (had, came, number)
                         ORDER BY number)
             )
-            SELECT id, token FROM completed
-            """,
-            [rows, of_any_version, LAG_BOUNDS_SECONDS, len(LAG_BOUNDS_SECONDS)],
+            SELECT id, token FROM ended
+            """,  # noqa: S608 - inserts our own constants only
+            [rows, ids, of_any_version, LAG_BOUNDS_SECONDS, len(LAG_BOUNDS_SECONDS)],
         )
         return set(cursor.fetchall())
+
+
+def _of(table: str, columns: str) -> str:
+    return ", ".join(f"{table}.{column}" for column in columns.split(", "))

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from django.db import connection
 
-from replication.jobs.claiming import ClaimedJob
+from replication.jobs.claiming import RUNS, ClaimedJob
 from replication.jobs.held_deletes import Place, read_in_order
 from replication.jobs.pending_lock import alone
-from replication.jobs.retrying import merge_into_pending
+from replication.jobs.retrying import give_way_to_pending
 from replication.jobs.waking import wake_lanes
-from replication.models import DeletePermit, HoldReason, JobState, Outcome, TransferJob
+from replication.models import DeletePermit, HoldReason, Job, JobState, Outcome, TransferJob
 
 
 def await_confirmation(
@@ -29,7 +29,7 @@ def await_confirmation(
         return {}
     with alone() as cursor:  # so that no event for a key and no confirmation comes in between
         cursor.execute(
-            """
+            f"""
             UPDATE replication_transferjob AS job
             SET state = CASE WHEN waiting.id IS NULL THEN 'pending' ELSE 'superseded' END,
                 finalized_at = CASE WHEN waiting.id IS NULL THEN NULL::timestamptz ELSE now() END,
@@ -45,9 +45,9 @@ def await_confirmation(
             LEFT JOIN replication_transferjob AS waiting
                 ON waiting.rule_id = mine.rule_id AND waiting.key = mine.key
                 AND waiting.state = 'pending'
-            WHERE job.id = held.id AND job.state = 'running' AND job.token = held.token
+            WHERE job.id = held.id AND {RUNS} AND job.token = held.token
             RETURNING job.id, job.state
-            """,
+            """,  # noqa: S608 - inserts our own constants only
             {
                 "reason": reason.value,
                 "ids": [job.id for job in held],
@@ -57,7 +57,7 @@ def await_confirmation(
         states = {job_id: JobState(state) for job_id, state in cursor.fetchall()}
         for job in held:
             if states.get(job.id) == JobState.SUPERSEDED:
-                merge_into_pending(job)
+                give_way_to_pending(job)
     return states
 
 
@@ -82,7 +82,7 @@ def confirmed_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
 
 def is_recorded_copy(job: ClaimedJob, *, destination_etag: str) -> bool:
     """Whether the record of the key's last copy under the rule names this replica."""
-    copies = TransferJob.objects.filter(
+    copies = Job.objects.filter(
         key=job.key,
         rule_id=job.rule_id,
         state=JobState.COMPLETED,
@@ -96,12 +96,12 @@ def grant_deletes(jobs: Sequence[ClaimedJob]) -> set[int]:
     """Permit these running jobs to delete; return the ids of those that were still ours."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             UPDATE replication_transferjob AS job SET delete_permit = 'granted'
             FROM unnest(%s::bigint[], %s::int[]) AS granted (id, token)
-            WHERE job.id = granted.id AND job.token = granted.token AND job.state = 'running'
+            WHERE job.id = granted.id AND job.token = granted.token AND {RUNS}
             RETURNING job.id
-            """,
+            """,  # noqa: S608 - inserts our own constants only
             [[job.id for job in jobs], [job.token for job in jobs]],
         )
         return {job_id for (job_id,) in cursor.fetchall()}

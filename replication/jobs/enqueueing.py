@@ -63,15 +63,11 @@ def enqueue(orders: Iterable[JobOrder], *, origin: JobOrigin, priority: int) -> 
                 INSERT INTO replication_transferjob AS job
                     (rule_id, key, state, origin, priority, attempt, attempt_limit,
                      event_at, enqueued_at, available_at, write_in_doubt_until, ignores_filters,
-                     only_tags,
-                     source_etag, source_version_id, source_crc64, source_request_id,
-                     destination_etag, destination_crc64, destination_request_id,
-                     error_code, error_detail)
+                     only_tags)
                 SELECT rule_id, key, 'pending', %s, %s, 0, %s,
                        GREATEST(LEAST(event_at, now()), not_before), now(),
                        GREATEST(now(), not_before), not_before, ignores_filters,
-                       only_tags,
-                       '', '', '', '', '', '', '', '', ''
+                       only_tags
                 -- `locked` first: no row is touched before the lock is held.
                 FROM locked, json_to_recordset(%s)
                     AS o (rule_id bigint, key text, event_at timestamptz, not_before timestamptz,
@@ -145,13 +141,9 @@ def enqueue_if_idle(
             WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%s))
             INSERT INTO replication_transferjob
                 (rule_id, key, state, origin, priority, attempt, attempt_limit,
-                 event_at, enqueued_at, available_at, ignores_filters, only_tags,
-                 source_etag, source_version_id, source_crc64, source_request_id,
-                 destination_etag, destination_crc64, destination_request_id,
-                 error_code, error_detail)
+                 event_at, enqueued_at, available_at, ignores_filters, only_tags)
             SELECT rule_id, key, 'pending', %s, priority, 0, %s,
-                   now(), now(), now(), false, false,
-                   '', '', '', '', '', '', '', '', ''
+                   now(), now(), now(), false, false
             FROM locked, json_to_recordset(%s) AS o (rule_id bigint, key text, priority int)
             ON CONFLICT (rule_id, key) WHERE state = 'pending' DO NOTHING
             """,

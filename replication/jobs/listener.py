@@ -1,4 +1,4 @@
-"""Listens for enqueued jobs, on its own thread and database connection."""
+"""Listens for enqueued jobs on its own thread and database connection; asks behind a pooler."""
 
 import socket
 import threading
@@ -10,7 +10,8 @@ from typing import Self
 import structlog
 from django.db import Error, connection
 
-from replication.jobs.waking import JOBS_CHANNEL
+from replication.cluster.pooling import ASK_SECONDS, is_pooled
+from replication.jobs.waking import JOBS_CHANNEL, PARTS
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +24,8 @@ COALESCE_SECONDS = 0.01
 class NotifyListener:
     """Calls `on_notify` from its own thread with the payload of each NOTIFY, from entry to exit.
 
-    Calls it with "" when it has (re)connected: it may have missed a NOTIFY before.
+    Calls it with "" when it has (re)connected: it may have missed a NOTIFY before. Behind a pooler,
+    calls it every ASK_SECONDS, as if jobs and parts had been announced.
     """
 
     def __init__(self, on_notify: Callable[[str], None]) -> None:
@@ -53,12 +55,23 @@ class NotifyListener:
     def _run(self) -> None:
         while not self._ends():
             try:
-                self._listen()
+                if is_pooled(connection):
+                    connection.close()
+                    self._ask()
+                else:
+                    self._listen()
             except Error as error:
                 log.warning("wake.listener_disconnected", reason=str(error))
                 self._ends(within_seconds=RECONNECT_SECONDS)
             finally:
                 connection.close()
+
+    def _ask(self) -> None:
+        while True:
+            self._on_notify("")
+            self._on_notify(PARTS)
+            if self._ends(within_seconds=ASK_SECONDS):
+                return
 
     def _listen(self) -> None:
         with connection.cursor() as cursor:

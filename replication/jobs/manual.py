@@ -7,6 +7,7 @@ from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from replication.jobs.ending import leave
 from replication.jobs.pending_lock import BATCH, alone
 from replication.jobs.waking import wake_lanes
 from replication.models import DeletePermit, JobState, TransferJob
@@ -56,7 +57,8 @@ def _retry_batch(job_ids: list[int]) -> int:
                 cursor.execute(
                     """
                     WITH superseded AS (
-                        UPDATE replication_transferjob AS job SET state = 'superseded'
+                        UPDATE replication_transferjob AS job
+                        SET state = 'superseded', finalized_at = now()
                         WHERE id = ANY(%s) AND state = 'failed' AND EXISTS (
                             SELECT FROM replication_transferjob AS waiting
                             WHERE waiting.rule_id = job.rule_id AND waiting.key = job.key
@@ -70,6 +72,7 @@ def _retry_batch(job_ids: list[int]) -> int:
                     """,
                     [job_ids],
                 )
+                leave(job_ids)
             wake_lanes()
             return moved
         except IntegrityError:
@@ -84,6 +87,8 @@ def cancel(pending: QuerySet[TransferJob]) -> int:
 
 def _cancel_batch(job_ids: list[int]) -> int:
     with alone():
-        return TransferJob.objects.filter(pk__in=job_ids, state=JobState.PENDING).update(
+        pending = TransferJob.objects.filter(pk__in=job_ids, state=JobState.PENDING)
+        pending.update(
             state=JobState.CANCELLED, finalized_at=Now(), delete_permit=DeletePermit.NONE
         )
+        return leave(job_ids)

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 
 from replication.jobs import claiming
 from replication.jobs.claiming import ClaimedJob
+from replication.jobs.turns import Turns
 from replication.models import ReplicationRule
 from replication.stores.transport.fibers import run_blocking
 
@@ -84,6 +85,7 @@ def claim(
     lease_seconds: float,
     room: dict[int, int],
     known_bytes_at_most: int | None = None,
+    turns: Turns | None = None,
 ) -> list[ClaimedJob]:
     """Claim jobs; one lane at a time if any rule has a limit that all lanes share."""
     claim_jobs = partial(
@@ -93,6 +95,7 @@ def claim(
         lease_seconds=lease_seconds,
         room=room,
         known_bytes_at_most=known_bytes_at_most,
+        turns=turns,
     )
     by_id = {rule.pk: rule for rule in rules}
     if not any(map(is_limited, by_id.values())):

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection, transaction
 
 from replication.errors import ReplicationError
 from replication.jobs.claiming import ClaimedJob
-from replication.jobs.retrying import merge_into_pending
+from replication.jobs.retrying import give_way_to_pending
 from replication.models import JobState
 
 # S3 announces the end of a restore. In case the announcement is lost, look again after a delay that
@@ -28,7 +28,7 @@ def await_restore(job: ClaimedJob, error: ReplicationError) -> JobState | None:
     except IntegrityError:
         with transaction.atomic():
             moved = _await_restore(job, error, JobState.SUPERSEDED)
-            merge_into_pending(job)
+            give_way_to_pending(job)
         return JobState.SUPERSEDED if moved else None
 
 

@@ -11,6 +11,7 @@ from django.db.models.functions import Greatest, Least, Now
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs.claiming import ClaimedJob
+from replication.jobs.ending import leave
 from replication.models import JobState, TransferAttempt, TransferJob
 
 # Rows for each total. A lane keeps its connection and so its row, which few other lanes share.
@@ -50,7 +51,7 @@ def retry_later(
         # source after this job did.
         with transaction.atomic():
             moved = end_attempt(state=JobState.SUPERSEDED)
-            merge_into_pending(job)
+            give_way_to_pending(job)
         return JobState.SUPERSEDED if moved else None
 
 
@@ -74,7 +75,7 @@ def hand_over(job: ClaimedJob, *, size_bytes: int | None = None) -> bool:
     except IntegrityError:
         with transaction.atomic():
             moved = ours.update(state=JobState.SUPERSEDED, finalized_at=Now(), **free)
-            merge_into_pending(job)
+            give_way_to_pending(job)
     return bool(moved)
 
 
@@ -112,8 +113,8 @@ def backoff_seconds(attempt: int, *, hint_seconds: float = 0) -> float:
     return hint_seconds + random.uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
 
 
-def merge_into_pending(job: ClaimedJob) -> None:
-    """Let the key's pending job serve the superseded job's change too.
+def give_way_to_pending(job: ClaimedJob) -> None:
+    """Let the key's pending job serve the superseded job's change too, which leaves the queue.
 
     It takes the older `event_at`, so that its lag is honest, and the later `write_in_doubt_until`.
     It is for tags only if both jobs are.
@@ -128,6 +129,7 @@ def merge_into_pending(job: ClaimedJob) -> None:
             When(Exists(superseded.filter(only_tags=False)), then=False), default="only_tags"
         ),
     )
+    leave([job.id])
 
 
 def _end_attempt(

@@ -18,7 +18,8 @@ from django.db.models.functions import Now
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import aborting
-from replication.jobs.claiming import WIDTH_APPLIES, WIDTH_NOW, ClaimedJob
+from replication.jobs.choosing import WIDTH_APPLIES, WIDTH_NOW
+from replication.jobs.claiming import ClaimedJob
 from replication.jobs.waking import PARTS, wake_lanes
 from replication.mapping.parts import PartPlan
 from replication.models import (
@@ -33,6 +34,10 @@ from replication.stores.base import ObjectInfo, PartReceipt
 from replication.stores.checksums import SourceChecksum, source_checksum
 from replication.transfer.attributes import fingerprint
 from replication.transfer.results import CarriedPart, ClaimedPart, LargeObject
+
+# The lanes are told of the last parts of an upload alone: its leader waits for nothing else. So
+# many, because lanes that settle at the same time do not see each other's parts.
+LAST_PARTS = 8
 
 # Errors that make an upload useless: the source or OSS has another object, or none.
 HOPELESS = {
@@ -214,17 +219,11 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
         cursor.execute(
             f"""
             WITH free AS MATERIALIZED (
+                -- One upload after the other, until there are enough parts: a LIMIT over a join
+                -- without an ORDER BY locks no part that is not taken.
                 SELECT part.id
-                FROM replication_multipartupload AS upload
-                JOIN replication_replicationrule AS rule ON rule.id = upload.rule_id
-                JOIN replication_destination AS destination
-                  ON destination.id = upload.destination_id
-                CROSS JOIN LATERAL (
-                    SELECT id, number FROM replication_uploadpart AS missing
-                    WHERE upload_id = upload.id AND etag = '' AND available_at <= now()
-                      AND (lease_expires_at IS NULL OR lease_expires_at < now())
-                    ORDER BY number
-                    LIMIT GREATEST(0, LEAST(%(limit)s,
+                FROM (
+                    SELECT upload.id, LEAST(%(limit)s,
                         CASE WHEN {WIDTH_APPLIES} THEN ({WIDTH_NOW})::int
                             - (SELECT count(*) FROM replication_uploadpart AS other
                                JOIN replication_multipartupload AS its_upload
@@ -238,18 +237,30 @@ def claim_parts(lane: UUID, *, limit: int, lease_seconds: float) -> list[Claimed
                                  ON its_upload.id = other.upload_id
                                WHERE its_upload.rule_id = rule.id
                                  AND other.lease_expires_at > now())
-                        END))
-                    FOR UPDATE SKIP LOCKED
+                        END) AS room
+                    FROM replication_multipartupload AS upload
+                    JOIN replication_replicationrule AS rule ON rule.id = upload.rule_id
+                    JOIN replication_destination AS destination
+                      ON destination.id = upload.destination_id
+                    WHERE upload.error_code = ''
+                      AND (destination.throttled_until IS NULL
+                           OR destination.throttled_until <= now())
+                      AND (destination.max_requests_per_second IS NULL
+                           OR destination.requests_paced_until IS NULL
+                           OR destination.requests_paced_until <= now())
+                      AND EXISTS (SELECT FROM replication_transferjob AS job
+                                  WHERE job.rule_id = upload.rule_id AND job.key = upload.key
+                                    AND job.state = 'running')
+                    ORDER BY upload.id
+                ) AS upload
+                CROSS JOIN LATERAL (
+                    SELECT id FROM replication_uploadpart AS missing
+                    WHERE upload_id = upload.id AND etag = '' AND available_at <= now()
+                      AND (lease_expires_at IS NULL OR lease_expires_at < now())
+                    ORDER BY number
+                    LIMIT GREATEST(0, upload.room)
+                    FOR NO KEY UPDATE SKIP LOCKED
                 ) AS part
-                WHERE upload.error_code = ''
-                  AND (destination.throttled_until IS NULL OR destination.throttled_until <= now())
-                  AND (destination.max_requests_per_second IS NULL
-                       OR destination.requests_paced_until IS NULL
-                       OR destination.requests_paced_until <= now())
-                  AND EXISTS (SELECT FROM replication_transferjob AS job
-                              WHERE job.rule_id = upload.rule_id AND job.key = upload.key
-                                AND job.state = 'running')
-                ORDER BY upload.id, part.number
                 LIMIT %(limit)s
             )
             UPDATE replication_uploadpart AS part
@@ -302,12 +313,23 @@ def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE replication_uploadpart AS part
-            SET etag = done.etag, crc64 = done.crc64, source_crc = done.source_crc,
-                lease_expires_at = NULL, claimed_by = NULL
-            FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::numeric[])
-                AS done (id, attempt, etag, crc64, source_crc)
-            WHERE part.id = done.id AND part.attempt = done.attempt AND part.etag = ''
+            WITH settled AS (
+                UPDATE replication_uploadpart AS part
+                SET etag = done.etag, crc64 = done.crc64, source_crc = done.source_crc,
+                    lease_expires_at = NULL, claimed_by = NULL
+                FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::numeric[])
+                    AS done (id, attempt, etag, crc64, source_crc)
+                WHERE part.id = done.id AND part.attempt = done.attempt AND part.etag = ''
+                RETURNING part.upload_id)
+            -- These parts count as missing here still, and so do parts that others settle now.
+            SELECT EXISTS (
+                SELECT FROM (SELECT DISTINCT upload_id FROM settled) AS of_them
+                CROSS JOIN LATERAL (
+                    SELECT count(*) AS missing FROM (
+                        SELECT FROM replication_uploadpart AS part
+                        WHERE part.upload_id = of_them.upload_id AND part.etag = ''
+                        LIMIT %s) AS few) AS counted
+                WHERE counted.missing < %s)
             """,
             [
                 [part.id for part, _ in done],
@@ -315,9 +337,13 @@ def settle(done: Sequence[tuple[ClaimedPart, CarriedPart]]) -> None:
                 [carried.receipt.etag for _, carried in done],
                 [carried.receipt.crc64 for _, carried in done],
                 [carried.source_crc for _, carried in done],
+                len(done) + LAST_PARTS,
+                len(done) + LAST_PARTS,
             ],
         )
-    wake_lanes(PARTS)
+        (may_be_complete,) = cursor.fetchone()
+    if may_be_complete:
+        wake_lanes(PARTS)
 
 
 def put_back(part: ClaimedPart, *, delay_seconds: float = 0, is_failure: bool = False) -> None:

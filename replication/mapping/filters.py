@@ -19,9 +19,10 @@ expression, no glob is slow on some keys.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 MAX_GLOB_CHARACTERS = 1024
+MAX_GLOBS = 200  # a key is matched in a tenth of a second at most
 
 _Accepts = Callable[[str], bool]
 
@@ -167,12 +168,6 @@ def _class(content: str) -> _Accepts:
     return accepts
 
 
-@lru_cache(maxsize=1024)
-def glob(pattern: str) -> Glob:
-    """The compiled glob, from a cache. Raises ValueError like Glob."""
-    return Glob(pattern)
-
-
 def parse_globs(text: str) -> tuple[str, ...]:
     """The globs in a text with one on each line; surrounding space and empty lines are ignored.
 
@@ -187,11 +182,24 @@ def parse_globs(text: str) -> tuple[str, ...]:
         if not pattern:
             continue
         try:
-            glob(pattern)
+            Glob(pattern)
         except ValueError as error:
             raise ValueError(f"line {number}, {pattern!r}: {error}") from error
         patterns.append(pattern)
     return tuple(patterns)
+
+
+def check_globs(text: str) -> None:
+    """Check globs that are to be saved.
+
+    Raises:
+        ValueError: see parse_globs; or there are more than MAX_GLOBS.
+    """
+    number = len(parse_globs(text))
+    if number > MAX_GLOBS:
+        raise ValueError(
+            f"there are {number:,} globs; the limit is {MAX_GLOBS}: use prefixes or shorter lists"
+        )
 
 
 @dataclass(frozen=True)
@@ -208,9 +216,17 @@ class KeyFilter:
         return (
             key.startswith(self.prefix)
             and key.endswith(self.suffix)
-            and (not self.include or any(glob(each).matches(key) for each in self.include))
-            and not any(glob(each).matches(key) for each in self.exclude)
+            and (not self.include or any(each.matches(key) for each in self._included))
+            and not any(each.matches(key) for each in self._excluded)
         )
+
+    @cached_property
+    def _included(self) -> tuple[Glob, ...]:
+        return tuple(map(Glob, self.include))
+
+    @cached_property
+    def _excluded(self) -> tuple[Glob, ...]:
+        return tuple(map(Glob, self.exclude))
 
 
 @lru_cache(maxsize=1024)

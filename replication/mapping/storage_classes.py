@@ -9,6 +9,7 @@ https://help.aliyun.com/document_detail/51374.html
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 ANY = "*"
 NATURAL = "natural"
@@ -68,6 +69,7 @@ class StorageClassMapping:
         return self.classes.get(s3_class or "STANDARD", self.otherwise)
 
 
+@lru_cache(maxsize=1024)  # each transfer asks for its rule's
 def parse_storage_classes(text: str) -> StorageClassMapping:
     """Parse a rule's mapping, such as `STANDARD_IA=IA, GLACIER=Archive, *=Standard`.
 

@@ -72,6 +72,11 @@ class AuditAction(models.TextChoices):
     SWEEPS_RESUMED = "sweeps_resumed", _("resumed sweeps")
     SWEEPS_CANCELLED = "sweeps_cancelled", _("cancelled sweeps")
     SWEEPS_LIMITED = "sweeps_limited", _("changed the limits of sweeps")
+    LOGGED_IN = "logged_in", _("logged in")
+    LOGGED_OUT = "logged_out", _("logged out")
+    LOGIN_FAILED = "login_failed", _("failed to log in")
+    LOGIN_REFUSED = "login_refused", _("was refused a login")
+    PASSWORD_CHANGED = "password_changed", _("changed the own password")
     ADDED = "added", _("added")
     CHANGED = "changed", _("changed")
     DELETED = "deleted", _("deleted")
@@ -89,6 +94,8 @@ class AuditEntry(models.Model):
     actor = models.CharField(_("actor"), max_length=150)
     action = models.CharField(_("action"), max_length=20, choices=AuditAction)
     about = models.TextField(_("subject"))
+    # Only of logins.
+    address = models.GenericIPAddressField(_("address"), null=True)
     began_at = models.DateTimeField(_("began at"))
     ended_at = models.DateTimeField(_("ended at"), null=True)
     affected = models.IntegerField(
@@ -107,7 +114,52 @@ class AuditEntry(models.Model):
         indexes = [
             # retention: the oldest entries
             models.Index(name="audit_began", fields=["began_at"]),
+            # logins_audit.has_logged_in
+            models.Index(
+                name="audit_logins", fields=["actor", "address"], condition=Q(action="logged_in")
+            ),
         ]
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.get_action_display()}"
+
+
+class ConfigurationChange(models.Model):
+    """One change of a row that people configure, with what it was and what it became.
+
+    PostgreSQL writes it by triggers, so that no way of changing a row goes around it: the admin, a
+    command, a shell. The tables and columns are in migration 0038; what the service itself
+    writes is left out, and so are passwords.
+    """
+
+    id: int
+    made_at = models.DateTimeField(_("made at"))
+    # Which changes belong together, and the entry that was written in the same transaction.
+    transaction = models.BigIntegerField()
+    entry = models.ForeignKey(
+        AuditEntry,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        related_name="changes",
+        verbose_name=_("audit entry"),
+    )
+    database_user = models.CharField(_("database user"), max_length=63)
+    client = models.CharField(_("client of the database"), max_length=130)
+    table = models.CharField(_("table"), max_length=63)
+    row = models.TextField(_("row"))
+    # Null of a row that was added or deleted; else the changed columns alone.
+    before = models.JSONField(_("before"), null=True)
+    after = models.JSONField(_("after"), null=True)
+
+    class Meta:
+        verbose_name = _("change of the configuration")
+        verbose_name_plural = _("changes of the configuration")
+        default_permissions = ("view",)
+        indexes = [
+            # retention: the oldest changes
+            models.Index(name="change_made", fields=["made_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.row}"

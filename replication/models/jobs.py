@@ -63,17 +63,11 @@ class JobOrigin(models.TextChoices):
     SWEEP = "sweep", _("a comparison of both buckets")
 
 
-class TransferJob(models.Model):
-    """An order to make one key at the destination equal to the source, as the source is now.
-
-    `token` is the fencing token. Each claim raises it: a lane that settles a job names the token of
-    its claim, and changes nothing if the job has moved on.
-    """
+class JobFields(models.Model):
+    """What a job has in the queue as well as in the history."""
 
     id: int
-    rule = models.ForeignKey(
-        ReplicationRule, models.PROTECT, related_name="jobs", db_index=False, verbose_name=_("rule")
-    )
+    rule_id: int
     # Byte order: S3 lists keys by their UTF-8 bytes, and the index for prefix search needs it.
     key = models.TextField(_("key"), db_collation="C")
     state = models.CharField(_("state"), max_length=12, choices=JobState, default=JobState.PENDING)
@@ -82,7 +76,6 @@ class TransferJob(models.Model):
         _("priority"), default=0, help_text=_("The smaller number goes first.")
     )
     attempt = models.IntegerField(_("unsuccessful tries"), default=0)
-    token = models.IntegerField(_("claims"), db_default=0, editable=False)
     ignores_filters = models.BooleanField(
         _("ignores filters"),
         db_default=False,
@@ -104,8 +97,6 @@ class TransferJob(models.Model):
     available_at = models.DateTimeField(_("due at"))
     started_at = models.DateTimeField(_("started at"), null=True)
     finalized_at = models.DateTimeField(_("finished at"), null=True)
-    lease_expires_at = models.DateTimeField(_("lease until"), null=True)
-    claimed_by = models.UUIDField(_("lane"), null=True)
     write_in_doubt_until = models.DateTimeField(
         _("write in doubt until"),
         null=True,
@@ -131,26 +122,53 @@ class TransferJob(models.Model):
         db_default="",
         editable=False,
     )
-
-    # The proof of copy.
-    outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, null=True)  # noqa: DJ001 - null until the job completes
     size_bytes = models.BigIntegerField(_("size in bytes"), null=True)
-    source_etag = models.TextField(_("source ETag"), default="")
-    source_version_id = models.TextField(_("source version"), default="")
-    source_crc64 = models.TextField(_("CRC-64 of the bytes read"), default="")
-    source_request_id = models.TextField(_("source request id"), default="")
-    destination_etag = models.TextField(_("destination ETag"), default="")
-    destination_crc64 = models.TextField(_("CRC-64 from OSS"), default="")
-    destination_request_id = models.TextField(_("destination request id"), default="")
-
-    source_checksum = models.TextField(_("compared source checksum"), db_default="")
-    # One line for each thing that the replica lacks or has in another form, and for tags that were
-    # set without a copy.
-    remarks = models.TextField(_("remarks"), db_default="")
 
     # From the last unsuccessful attempt, so that a list of failures reads one table.
-    error_code = models.CharField(_("error"), max_length=32, default="")
-    error_detail = models.TextField(_("error detail"), default="")
+    error_code = models.CharField(_("error"), max_length=32, db_default="")
+    error_detail = models.TextField(_("error detail"), db_default="")
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.key
+
+    @property
+    def error(self) -> Meaning | None:
+        """What an operator reads about the last unsuccessful attempt; None if there was none."""
+        return MEANINGS[ErrorCode(self.error_code)] if self.error_code else None
+
+    @property
+    def is_retrying(self) -> bool:
+        return self.state == JobState.PENDING and self.attempt > 0
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Whether the job waits for a person to confirm its delete."""
+        return self.delete_permit == DeletePermit.AWAITED
+
+    @property
+    def is_being_restored(self) -> bool:
+        return self.state == JobState.PENDING and self.error_code == ErrorCode.SOURCE_RESTORING
+
+
+class TransferJob(JobFields):
+    """An order to make one key at the destination equal to the source, as the source is now.
+
+    This table is the queue: pending, running and failed jobs. A job that ends leaves it for the
+    history in the statement that ends it; see models/history.py.
+
+    `token` is the fencing token. Each claim raises it: a lane that settles a job names the token of
+    its claim, and changes nothing if the job has moved on.
+    """
+
+    rule = models.ForeignKey(
+        ReplicationRule, models.PROTECT, related_name="+", db_index=False, verbose_name=_("rule")
+    )
+    token = models.IntegerField(_("claims"), db_default=0, editable=False)
+    lease_expires_at = models.DateTimeField(_("lease until"), null=True)
+    claimed_by = models.UUIDField(_("lane"), null=True)
 
     class Meta:
         verbose_name = _("job")
@@ -176,11 +194,6 @@ class TransferJob(models.Model):
                 ),
             ),
             models.CheckConstraint(
-                name="job_has_an_outcome_exactly_when_completed",
-                condition=Q(state=JobState.COMPLETED, outcome__isnull=False)
-                | (~Q(state=JobState.COMPLETED) & Q(outcome__isnull=True)),
-            ),
-            models.CheckConstraint(
                 name="job_awaits_a_permit_only_while_pending",
                 condition=~Q(delete_permit=DeletePermit.AWAITED) | Q(state=JobState.PENDING),
             ),
@@ -190,7 +203,7 @@ class TransferJob(models.Model):
                 fields=["rule", "key"],
                 condition=Q(state=JobState.PENDING),
             ),
-            # Serialises the writers of a key.
+            # Serialises the writers of a key. Also serves rescue: the running jobs are few.
             models.UniqueConstraint(
                 name="job_one_running_per_key",
                 fields=["rule", "key"],
@@ -198,7 +211,13 @@ class TransferJob(models.Model):
             ),
         ]
         indexes = [
-            # jobs.claim: the due jobs of a rule, in order; status: the waiting jobs
+            # jobs.claim: from one rule with jobs of a priority to the next, and its jobs in order
+            models.Index(
+                name="job_turns",
+                fields=["priority", "rule", "available_at"],
+                condition=Q(state=JobState.PENDING) & ~Q(delete_permit=DeletePermit.AWAITED),
+            ),
+            # status: the waiting jobs of a rule
             models.Index(
                 name="job_due",
                 fields=["rule", "priority", "available_at"],
@@ -219,66 +238,15 @@ class TransferJob(models.Model):
                 condition=Q(state=JobState.PENDING)
                 & ~Q(delete_permit__in=[DeletePermit.NONE, DeletePermit.AWAITED]),
             ),
-            # jobs.rescue: expired leases
-            models.Index(
-                name="job_lease", fields=["lease_expires_at"], condition=Q(state=JobState.RUNNING)
-            ),
-            # status: recently completed jobs
-            models.Index(
-                name="job_completed",
-                fields=["finalized_at", "rule"],
-                # Covers the query, which then does not read the table.
-                include=["outcome", "size_bytes", "event_at"],
-                condition=Q(state=JobState.COMPLETED),
-            ),
             # the list of failures, newest first
             models.Index(
                 name="job_failed",
                 fields=["-finalized_at", "rule"],
                 condition=Q(state=JobState.FAILED),
             ),
-            # retention: jobs without a result, oldest first; they are few, so the index is cheap
-            models.Index(
-                name="job_dropped",
-                fields=["finalized_at"],
-                condition=Q(state__in=[JobState.CANCELLED, JobState.SUPERSEDED]),
-            ),
             # the admin's search by key prefix
             models.Index(name="job_key", fields=["key"]),
         ]
-
-    def __str__(self) -> str:
-        return self.key
-
-    @property
-    def is_retrying(self) -> bool:
-        return self.state == JobState.PENDING and self.attempt > 0
-
-    @property
-    def awaits_confirmation(self) -> bool:
-        """Whether the job waits for a person to confirm its delete."""
-        return self.delete_permit == DeletePermit.AWAITED
-
-    @property
-    def is_being_restored(self) -> bool:
-        return self.state == JobState.PENDING and self.error_code == ErrorCode.SOURCE_RESTORING
-
-    @property
-    def destination_key(self) -> str:
-        """The key of the replica under the rule as it is now."""
-        return self.rule.destination_key(self.key)
-
-    @property
-    def error(self) -> Meaning | None:
-        """What an operator reads about the last unsuccessful attempt; None if there was none."""
-        return MEANINGS[ErrorCode(self.error_code)] if self.error_code else None
-
-    @property
-    def lag(self) -> timedelta | None:
-        """From the announcement of the oldest change until completion; None before completion."""
-        if self.state != JobState.COMPLETED or self.finalized_at is None:
-            return None
-        return self.finalized_at - self.event_at
 
 
 class FailedJobs(models.Manager["FailedJob"]):
@@ -299,10 +267,15 @@ class FailedJob(TransferJob):
 
 
 class TransferAttempt(models.Model):
-    """One unsuccessful attempt at a job."""
+    """One unsuccessful attempt at a job of the queue."""
 
+    # The transitions move a job's tries into the history with it; PostgreSQL need not check that.
     job = models.ForeignKey(
-        TransferJob, models.CASCADE, related_name="attempts", verbose_name=_("job")
+        TransferJob,
+        models.CASCADE,
+        related_name="attempts",
+        db_constraint=False,
+        verbose_name=_("job"),
     )
     number = models.IntegerField(_("number"))
     started_at = models.DateTimeField(_("started at"))

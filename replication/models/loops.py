@@ -29,6 +29,8 @@ class Heartbeat(models.Model):
     pid = models.IntegerField(_("process id"), null=True)
     cluster_pid = models.IntegerField(_("cluster's process id"), null=True)
     in_flight = models.IntegerField(_("in flight"), default=0)
+    # A lane: how many transfers it has found to be of use. A new lane of the host begins with it.
+    in_flight_limit = models.IntegerField(db_default=0)
     # The loop requested its successor; it no longer counts towards the lanes of its cluster.
     is_renewed = models.BooleanField(db_default=False)
 

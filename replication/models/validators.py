@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.utils.translation import gettext_lazy as _
 
-from replication.mapping.filters import parse_globs
+from replication.mapping.filters import check_globs
 from replication.mapping.storage_classes import parse_storage_classes
 
 NAME = RegexValidator(
@@ -30,7 +30,7 @@ def _validated_by(parse: Callable[[str], object]) -> Callable[[str], None]:
 
 def validate_globs(text: str) -> None:
     """Validate a text with one glob on each line."""
-    _validated_by(parse_globs)(text)
+    _validated_by(check_globs)(text)
 
 
 def validate_storage_classes(text: str) -> None:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from replication.errors import ReplicationError
 from replication.mapping.keys import KeyPolicy, SkippedKey, plan_key
-from replication.models import JobState, Outcome, TransferJob
+from replication.models import Job, JobState, Outcome
 
 FORMAT = "s3sync-proof/1"
 
@@ -23,13 +23,13 @@ class ProofVerdict:
     text: str
 
 
-def verdict_of(job: TransferJob) -> ProofVerdict:
+def verdict_of(job: Job) -> ProofVerdict:
     """The verdict on a completed job."""
     assert job.outcome is not None, "only a completed job has a proof"
     return _VERDICTS[Outcome(job.outcome)](job)
 
 
-def _copied(job: TransferJob) -> ProofVerdict:
+def _copied(job: Job) -> ProofVerdict:
     if not job.source_crc64 or job.source_crc64 != job.destination_crc64:
         return ProofVerdict(
             False, _("Copied, but a CRC-64 value is missing, or the two are not equal.")
@@ -51,7 +51,7 @@ def _copied(job: TransferJob) -> ProofVerdict:
     )
 
 
-def _unchanged(job: TransferJob) -> ProofVerdict:
+def _unchanged(job: Job) -> ProofVerdict:
     return ProofVerdict(
         True,
         _(
@@ -61,20 +61,20 @@ def _unchanged(job: TransferJob) -> ProofVerdict:
     )
 
 
-def _deleted(job: TransferJob) -> ProofVerdict:
+def _deleted(job: Job) -> ProofVerdict:
     return ProofVerdict(
         True, _("The source reported that the object does not exist, and the replica was deleted.")
     )
 
 
-def _absent(job: TransferJob) -> ProofVerdict:
+def _absent(job: Job) -> ProofVerdict:
     return ProofVerdict(
         True,
         _("The source reported that the object does not exist; the rule keeps any replica."),
     )
 
 
-def _skipped(job: TransferJob) -> ProofVerdict:
+def _skipped(job: Job) -> ProofVerdict:
     return ProofVerdict(
         False,
         _("Nothing was copied: OSS does not allow this key, and the rule skips such objects."),
@@ -90,12 +90,14 @@ _VERDICTS = {
 }
 
 
-def replica_key(job: TransferJob) -> str:
-    """The replica's key under the rule as it is now; empty if OSS does not allow the key."""
-    rule = job.rule
+def replica_key(job: Job) -> str:
+    """The replica's key under the rule as it was; empty if OSS does not allow the key."""
+    rule = job.rule_then
     try:
         planned = plan_key(
-            job.destination_key, policy=KeyPolicy(rule.key_policy), prefix=rule.destination_prefix
+            rule.destination_key(job.key),
+            policy=KeyPolicy(rule.key_policy),
+            prefix=rule.destination_prefix,
         )
     except ReplicationError:
         return ""
@@ -112,6 +114,7 @@ class SourceProof:
     bucket: str
     endpoint_url: str
     region: str
+    credential_profile: str
     key: str
     etag: str
     version_id: str
@@ -126,6 +129,7 @@ class DestinationProof:
     bucket: str
     endpoint: str
     region: str
+    credential_profile: str
     key: str
     etag: str
     crc64: str
@@ -136,6 +140,7 @@ class DestinationProof:
 class Proof:
     job: int
     rule: str
+    rule_version: int | None
     outcome: str
     size_bytes: int | None
     crc64_equal: bool | None
@@ -151,16 +156,18 @@ class Proof:
     format: str = field(default=FORMAT)
 
 
-def proof_of(job: TransferJob) -> Proof:
+def proof_of(job: Job) -> Proof:
     """Build the proof of a completed job; `asdict` prepares it for JSON."""
     assert job.state == JobState.COMPLETED, "only a completed job has a proof"
     assert job.outcome is not None
     assert job.finalized_at is not None
-    source, destination = job.rule.source, job.rule.destination
+    rule = job.rule_then
+    source, destination = rule.source, rule.destination
     both_crcs = [crc for crc in (job.source_crc64, job.destination_crc64) if crc]
     return Proof(
         job=job.pk,
-        rule=job.rule.name,
+        rule=rule.name,
+        rule_version=job.rule_version,
         outcome=job.outcome,
         size_bytes=job.size_bytes,
         crc64_equal=both_crcs[0] == both_crcs[1] if len(both_crcs) == 2 else None,
@@ -170,6 +177,7 @@ def proof_of(job: TransferJob) -> Proof:
             bucket=source.bucket,
             endpoint_url=source.endpoint_url,
             region=source.region,
+            credential_profile=source.credential_profile,
             key=job.key,
             etag=job.source_etag,
             version_id=job.source_version_id,
@@ -182,6 +190,7 @@ def proof_of(job: TransferJob) -> Proof:
             bucket=destination.bucket,
             endpoint=destination.endpoint,
             region=destination.region,
+            credential_profile=destination.credential_profile,
             key=replica_key(job),
             etag=job.destination_etag,
             crc64=job.destination_crc64,

@@ -17,12 +17,12 @@ from replication.jobs.fencing import fence_off_claims
 from replication.jobs.waking import JOBS_CHANNEL
 from replication.models import (
     Heartbeat,
+    Job,
     ReplicationRule,
     SourceKind,
     Sweep,
     SweepKind,
     SweepState,
-    TransferJob,
 )
 from replication.sweep import lifecycle
 
@@ -35,7 +35,7 @@ GAVE_WAY = "It gave way to the recovery of the database."
 
 def remembered_until() -> datetime | None:
     """The last moment of which the database knows; None if it knows of no job and no cluster."""
-    last_job = TransferJob.objects.order_by("-pk").values_list("enqueued_at", flat=True).first()
+    last_job = Job.objects.order_by("-pk").values_list("enqueued_at", flat=True).first()
     last_beat = Heartbeat.objects.aggregate(at=Max("beat_at"))["at"]
     return max(filter(None, (last_job, last_beat)), default=None)
 

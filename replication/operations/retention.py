@@ -1,4 +1,5 @@
-"""Deletes history that is past its retention, in small batches that disturb no other work."""
+"""Ends what is past its retention: drops days of the history, and deletes other rows in small
+batches that disturb no other work."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ from django.db.models.functions import Now
 
 from replication.cluster import loops
 from replication.intake import signed_calls
+from replication.jobs import history
 from replication.models import (
+    AuditEntry,
+    ConfigurationChange,
     DeadLetter,
     JobState,
     SweepFinding,
@@ -34,7 +38,7 @@ KEEP_MINUTES_DAYS = 2  # the status reads one day
 class Rows:
     """The number of rows of each kind."""
 
-    finished_jobs: int = 0  # completed, cancelled or superseded
+    finished_jobs: int = 0  # completed, cancelled or superseded; about so many
     failed_jobs: int = 0
     attempts: int = 0
     dead_letters: int = 0
@@ -63,13 +67,14 @@ def prune(*, seconds: float) -> Pruned:
     when the cluster is being stopped. Any number of calls may run at once: they share the work.
     """
     ends = time.monotonic() + seconds
+    has_all_days = history.make_days()
     fold_minutes()  # before the minutes are deleted
     _delete_minutes()
     _delete_audit()
     _delete_conditions()
     rows = Rows()
     is_complete = True
-    for deleted in _batches():
+    for deleted in _batches(moves_ended=has_all_days):
         rows += deleted
         if time.monotonic() >= ends or loops.are_told_to_stop():
             is_complete = False
@@ -82,28 +87,18 @@ def prune(*, seconds: float) -> Pruned:
 
 def count_due() -> Rows:
     """Count the rows that `prune` would delete with enough time; reads all of them."""
-    finished, failed = _finished_jobs(), [_failed_jobs()]
+    days = history.due_days(older_than_days=settings.S3SYNC.keep_jobs_days)
+    failed = _failed_jobs()
     return Rows(
-        finished_jobs=sum(jobs.count() for jobs in finished),
-        failed_jobs=sum(jobs.count() for jobs in failed),
-        attempts=sum(
-            TransferAttempt.objects.filter(job__in=jobs).count() for jobs in finished + failed
-        ),
+        finished_jobs=sum(day.rows for day in days),
+        failed_jobs=failed.count(),
+        attempts=TransferAttempt.objects.filter(job__in=failed).count(),
         dead_letters=_dead_letters().count(),
         findings=_findings().count(),
     )
 
 
 # -- what is due -------------------------------------------------------------------------------
-
-
-def _finished_jobs() -> list[QuerySet[TransferJob]]:
-    """One queryset for each index."""
-    ended = TransferJob.objects.filter(finalized_at__lt=_days_ago(settings.S3SYNC.keep_jobs_days))
-    return [
-        ended.filter(state=JobState.COMPLETED),
-        ended.filter(state__in=[JobState.CANCELLED, JobState.SUPERSEDED]),
-    ]
 
 
 def _failed_jobs() -> QuerySet[TransferJob]:
@@ -130,11 +125,15 @@ def _days_ago(days: int) -> CombinedExpression:
 # -- batches -----------------------------------------------------------------------------------
 
 
-def _batches() -> Iterator[Rows]:
+def _batches(*, moves_ended: bool) -> Iterator[Rows]:
     """Delete batch after batch until nothing is due; yield the rows of each batch."""
-    for finished in _finished_jobs():
-        for jobs, attempts in _job_batches(finished):
-            yield Rows(finished_jobs=jobs, attempts=attempts)
+    # Before days are dropped: ended jobs that are moved may be past their retention, too.
+    moved = BATCH_ROWS if moves_ended else 0
+    while moved == BATCH_ROWS:
+        moved = history.move_ended(limit=BATCH_ROWS)
+        yield Rows()
+    for day in history.drop_days(older_than_days=settings.S3SYNC.keep_jobs_days):
+        yield Rows(finished_jobs=day.rows)
     for jobs, attempts in _job_batches(_failed_jobs()):
         yield Rows(failed_jobs=jobs, attempts=attempts)
     letters = BATCH_ROWS
@@ -179,7 +178,7 @@ def _delete_letters() -> int:
 
 def _delete_findings() -> int:
     with transaction.atomic():
-        ids = list(_findings().values_list("id", flat=True)[:BATCH_ROWS])
+        ids = _lock_batch(_findings())
         if ids:
             SweepFinding.objects.filter(id__in=ids).delete()
     return len(ids)
@@ -196,14 +195,13 @@ def _delete_minutes() -> None:
 
 
 def _delete_audit() -> None:
-    """Delete one batch: people and their programs make fewer entries in an hour."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM replication_auditentry WHERE id IN ("
-            "SELECT id FROM replication_auditentry "
-            "WHERE began_at < now() - make_interval(days => %s) ORDER BY began_at LIMIT %s)",
-            [settings.S3SYNC.keep_audit_days, BATCH_ROWS],
-        )
+    """Delete one batch of each: people and their programs make fewer entries in an hour."""
+    days_ago = _days_ago(settings.S3SYNC.keep_audit_days)
+    entries = AuditEntry.objects.filter(began_at__lt=days_ago).order_by("began_at")
+    changes = ConfigurationChange.objects.filter(made_at__lt=days_ago).order_by("made_at")
+    with transaction.atomic():
+        AuditEntry.objects.filter(id__in=_lock_batch(entries)).delete()
+        ConfigurationChange.objects.filter(id__in=_lock_batch(changes)).delete()
 
 
 def _delete_conditions() -> None:
@@ -221,5 +219,5 @@ def _lock_batch(due: QuerySet) -> list[int]:
     A pruner that never waits for a lock can't be part of a deadlock. A lock around all of the
     pruning would have to outlast its transactions, which a transaction-pooling proxy forbids.
     """
-    free = due.select_for_update(skip_locked=True)
+    free = due.select_for_update(skip_locked=True, of=("self",))
     return list(free.values_list("id", flat=True)[:BATCH_ROWS])

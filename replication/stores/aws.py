@@ -17,8 +17,10 @@ from botocore.credentials import (
 from replication.stores.aws_carrier import carry
 from replication.stores.credentials import AccessKey, access_key
 from replication.stores.pools import new_pool
+from replication.stores.profile_use import Service, check_use
 from replication.stores.s3.identity import check_s3
 
+_SERVICES = {"s3": Service.S3, "sqs": Service.SQS}
 _creation_lock = threading.Lock()  # clients are safe to use from many threads, but not to create
 # Loads and caches the models of AWS's services; with its own loader, each session reads them again.
 _data_loader = botocore.session.Session().get_component("data_loader")
@@ -38,9 +40,14 @@ def aws_client(service: str, *, region: str, endpoint_url: str, profile: str) ->
     kept, because a client never looks for credentials again.
 
     Raises:
-        ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
+        ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials;
+            SOURCE_PROFILE_REFUSED, if it may not be used with the endpoint.
         BotoCoreError: the SDK's own credentials are incomplete, or can't be retrieved.
     """
+    if service in _SERVICES:
+        check_use(profile, _SERVICES[service], endpoint=endpoint_url)
+    elif endpoint_url:
+        raise ValueError(f"{service} has no place with an endpoint of its own")
     with _creation_lock:
         key = access_key(profile)
         create = _client if _session(key, region).get_credentials() else _client.__wrapped__

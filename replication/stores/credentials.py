@@ -6,6 +6,7 @@ rotated or corrected file takes effect with the next transfer, without a restart
 """
 
 import os
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from django.conf import settings
 from replication.errors import ErrorCode, ReplicationError
 
 DEFAULT_PROFILE = "default"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 ACCESS_KEY_FIELDS = ("access_key_id", "access_key_secret", "session_token", "role_arn")
 
 
@@ -45,26 +47,62 @@ def profile_value(profile: str, name: str) -> str:
     It is searched for in the same locations.
 
     Raises:
-        ReplicationError: CREDENTIAL_PROFILE; the detail names the locations that were searched.
+        ReplicationError: CREDENTIAL_PROFILE, if there is none; the detail names the locations that
+            were searched.
     """
-    folder = settings.S3SYNC.secrets_dir
-    variable = f"S3SYNC_PROFILE_{profile.upper()}_{name.upper()}"
-    file = Path(folder) / profile / name if folder else None
-    if file is not None and _fingerprint(file):
-        return _read(file, profile=profile)
-    if value := os.environ.get(variable, ""):
+    value = find_profile_value(profile, name)
+    if value is not None:
         return value
-    locations = [f"{variable} in the environment"]
-    if file is not None:
-        locations.append(f"the file {file}")
     raise ReplicationError(
-        ErrorCode.CREDENTIAL_PROFILE, f"profile {profile!r} needs " + ", or ".join(locations)
+        ErrorCode.CREDENTIAL_PROFILE,
+        f"profile {profile!r} needs " + ", or ".join(locations(profile, name)),
     )
 
 
-def _files(profile: str) -> list[Path]:
+def find_profile_value(profile: str, name: str) -> str | None:
+    """Return a value of a profile; None if it has none. An empty value is one.
+
+    Raises:
+        ReplicationError: CREDENTIAL_PROFILE, if its file can't be read.
+    """
+    file = _file(profile, name)
+    if file is not None and (fingerprint := _fingerprint(file)):
+        return _content(profile, file, fingerprint)
+    return os.environ.get(_variable(profile, name))
+
+
+def locations(profile: str, name: str) -> list[str]:
+    """Where a value of a profile is searched for, in an operator's words."""
+    file = _file(profile, name)
+    return [
+        f"{_variable(profile, name)} in the environment",
+        *([f"the file {file}"] if file is not None else []),
+    ]
+
+
+def _variable(profile: str, name: str) -> str:
+    return f"S3SYNC_PROFILE_{profile.upper()}_{name.upper()}"
+
+
+def _file(profile: str, name: str) -> Path | None:
+    # Forms and files check names; whoever can write to the database alone does not pass them.
+    if not _NAME.fullmatch(profile):
+        raise ReplicationError(
+            ErrorCode.CREDENTIAL_PROFILE,
+            f"{profile!r} is not the name of a profile: lower-case letters, digits and underscores",
+        )
     folder = settings.S3SYNC.secrets_dir
-    return [Path(folder) / profile / name for name in ACCESS_KEY_FIELDS] if folder else []
+    return Path(folder) / profile / name if folder else None
+
+
+@lru_cache(maxsize=256)
+def _content(profile: str, file: Path, _fingerprint: tuple[int, ...]) -> str:
+    return _read(file, profile=profile)
+
+
+def _files(profile: str) -> list[Path]:
+    files = [_file(profile, name) for name in ACCESS_KEY_FIELDS]
+    return [file for file in files if file is not None]
 
 
 def _fingerprint(file: Path) -> tuple[int, ...]:

@@ -2,11 +2,18 @@
 
 from replication.errors import ErrorCode
 from replication.stores.identity import Impostor
-from replication.stores.transport import AnswerBroken, TlsFailed, TooSlow, TransportError
+from replication.stores.transport import (
+    AddressRefused,
+    AnswerBroken,
+    TlsFailed,
+    TooSlow,
+    TransportError,
+)
 
 # The first kind that an error is of decides.
 _CODES: dict[type[TransportError], tuple[ErrorCode, ErrorCode]] = {
     Impostor: (ErrorCode.SOURCE_NOT_S3, ErrorCode.DESTINATION_NOT_OSS),
+    AddressRefused: (ErrorCode.SOURCE_ADDRESS_REFUSED, ErrorCode.DESTINATION_ADDRESS_REFUSED),
     TlsFailed: (ErrorCode.SOURCE_TLS, ErrorCode.DESTINATION_TLS),
     TooSlow: (ErrorCode.SOURCE_TOO_SLOW, ErrorCode.DESTINATION_TOO_SLOW),
     AnswerBroken: (ErrorCode.SOURCE_TRUNCATED, ErrorCode.DESTINATION_UNREACHABLE),

@@ -6,8 +6,7 @@ next transfer opens a new store.
 """
 
 import threading
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +18,7 @@ from replication.stores.credentials import access_key
 from replication.stores.http.store import HttpStore
 from replication.stores.oss.store import OssStore
 from replication.stores.pools import trusted_tls
+from replication.stores.profile_use import Service, check_use
 from replication.stores.s3.store import S3Store
 from replication.stores.transport.fibers import run_blocking
 
@@ -56,15 +56,25 @@ def source_store(source: Source) -> SourceStore:
     """Return the store to read this source from.
 
     Raises:
-        ReplicationError: CREDENTIAL_PROFILE, with `side` set.
+        ReplicationError: CREDENTIAL_PROFILE or SOURCE_PROFILE_REFUSED, with `side` set.
     """
-    with _errors_of("source"):
+    try:
         return _source_store(source)
+    except ReplicationError as error:
+        error.side = "source"  # a profile may be used on both sides
+        raise
 
 
 def _source_store(source: Source) -> SourceStore:
     if source.kind == SourceKind.HTTP:
         return _get_store(HttpStore, endpoint_url=source.endpoint_url)
+    # Also for a store that is open: its profile's lists may have changed since.
+    check_use(
+        source.credential_profile,
+        Service.S3,
+        endpoint=source.endpoint_url,
+        bucket=source.bucket,
+    )
     return _get_store(
         S3Store,
         bucket=source.bucket,
@@ -79,9 +89,15 @@ def destination_store(destination: OssLocation) -> DestinationStore:
     """Return the store to write to this destination.
 
     Raises:
-        ReplicationError: CREDENTIAL_PROFILE, with `side` set.
+        ReplicationError: CREDENTIAL_PROFILE or DESTINATION_PROFILE_REFUSED, with `side` set.
     """
-    with _errors_of("destination"):
+    try:
+        check_use(
+            destination.credential_profile,
+            Service.OSS,
+            endpoint=destination.endpoint,
+            bucket=destination.bucket,
+        )
         return _get_store(
             OssStore,
             bucket=destination.bucket,
@@ -90,15 +106,8 @@ def destination_store(destination: OssLocation) -> DestinationStore:
             addressing=destination.addressing,
             profile=destination.credential_profile,
         )
-
-
-@contextmanager
-def _errors_of(side: str) -> Iterator[None]:
-    """Tell in errors which side they concern: a profile may be used on both."""
-    try:
-        yield
     except ReplicationError as error:
-        error.side = side
+        error.side = "destination"
         raise
 
 

@@ -8,6 +8,12 @@ from email.utils import parsedate_to_datetime
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.base import ObjectInfo
 
+# The form in which servers must send dates: RFC 9110, section 5.6.7.
+_DATE = re.compile(
+    r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([1-9][0-9]{3}) "
+    r"([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
+)
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
 
 
@@ -114,6 +120,17 @@ def check_range(
 def http_date(text: str) -> datetime | None:
     """Return the time of a header, in UTC; None if the text is not a date."""
     try:
+        if date := _DATE.fullmatch(text):  # the general parser takes three times as long
+            day, month, year, hour, minute, second = date.groups()
+            return datetime(
+                int(year),
+                _MONTHS.index(month) + 1,
+                int(day),
+                int(hour),
+                int(minute),
+                int(second),
+                tzinfo=UTC,
+            )
         time = parsedate_to_datetime(text)
     except ValueError:
         return None

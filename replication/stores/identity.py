@@ -24,10 +24,15 @@ class Impostor(TransportError):
 def check_identity(answer: Answer, *, request_ids: Collection[str]) -> None:
     """Check that an answer has one of these headers, unless its status says enough.
 
+    Args:
+        request_ids: names in lower case.
+
     Raises:
         Impostor: it has none; the answer is closed.
     """
-    if answer.status not in TEMPORARY_STATUSES and not any(map(answer.headers.get, request_ids)):
+    if answer.status not in TEMPORARY_STATUSES and not any(
+        map(answer.headers.lower.get, request_ids)
+    ):
         raise impostor(answer, missing=next(iter(request_ids)))
 
 

@@ -1,4 +1,4 @@
-"""Connection pools with the limits, proxies and certificate authorities of the settings."""
+"""Connection pools with the door, limits, proxies and certificate authorities of the settings."""
 
 import os
 import ssl
@@ -6,23 +6,22 @@ import ssl
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from replication.stores.transport import Limits, Pool, tls_context
-from replication.stores.transport.connecting import Addresses
+from replication.stores.transport import Door, Limits, Pool, tls_context
 
 
 def new_pool(
     *,
     kept_at_most: int | None = None,
     long_poll_seconds: float = 0,
-    addresses: Addresses | None = None,
+    opens_vpc: bool = True,
 ) -> Pool:
-    """Return a pool of its own.
+    """Return a pool of its own. Its connections pass the door.
 
     Args:
         kept_at_most: how many idle connections to keep; by default as many as a lane needs.
         long_poll_seconds: how long a server may hold an answer back, as in a long poll; added to
             the time limits.
-        addresses: see Pool.
+        opens_vpc: see Door.
     """
     given = settings.S3SYNC
     limits = Limits(
@@ -35,7 +34,17 @@ def new_pool(
         limits=limits,
         kept_at_most=kept_at_most or given.max_connections,
         tls=trusted_tls(),
-        addresses=addresses,
+        door=door(opens_vpc=opens_vpc),
+    )
+
+
+def door(*, opens_vpc: bool = True) -> Door:
+    """The door that the settings ask for. The environment decides what it lets out, and nobody who
+    edits rules."""
+    return Door(
+        private_networks=settings.S3SYNC.private_networks,
+        plain_http_hosts=settings.S3SYNC.plain_http_hosts,
+        opens_vpc=opens_vpc,
     )
 
 

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 
 from replication.models import (
+    DeletePermit,
     DeletePolicy,
     JobOrigin,
     JobState,
@@ -64,6 +65,12 @@ class LastJob(NamedTuple):
     error_code: str
     enqueued_at: datetime
     finalized_at: datetime | None
+    delete_permit: str
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its delete awaits a person, and nothing happens until then."""
+        return self.delete_permit == DeletePermit.AWAITED
 
     @property
     def is_unfinished(self) -> bool:
@@ -166,8 +173,8 @@ def last_jobs(rule: ReplicationRule, keys: list[str]) -> dict[str, list[LastJob]
             """
             SELECT DISTINCT ON (key, state, origin)
                    key, state, origin, outcome, source_etag, error_code, enqueued_at,
-                   finalized_at
-            FROM replication_transferjob WHERE rule_id = %s AND key = ANY(%s)
+                   finalized_at, delete_permit
+            FROM replication_job WHERE rule_id = %s AND key = ANY(%s)
             ORDER BY key, state, origin, id DESC
             """,
             [rule.pk, keys],
@@ -202,7 +209,7 @@ def announced(rule: ReplicationRule, findings: Sequence[SweepFinding]) -> set[st
             SELECT DISTINCT found.key
             FROM json_to_recordset(%s)
                 AS found (key text, etag text, since timestamptz, told_by timestamptz)
-            JOIN replication_transferjob AS job
+            JOIN replication_job AS job
                 ON job.rule_id = %s AND job.key = found.key AND job.finalized_at IS NOT NULL
             WHERE job.origin = ANY(%s)
               AND (found.etag <> '' AND job.source_etag = found.etag

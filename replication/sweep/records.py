@@ -22,7 +22,7 @@ def recorded_copies(rule: ReplicationRule, pairs: Sequence[Pair]) -> set[str]:
             SELECT listed.key
             FROM json_to_recordset(%s) AS listed (key text, source text, replica text)
             JOIN LATERAL (
-                SELECT source_etag, destination_etag FROM replication_transferjob AS job
+                SELECT source_etag, destination_etag FROM replication_job AS job
                 WHERE job.rule_id = %s AND job.key = listed.key AND job.state = 'completed'
                 ORDER BY job.finalized_at DESC LIMIT 1
             ) AS last ON true

@@ -130,7 +130,11 @@ def _look_again(sweep: Sweep, found: Sequence[SweepFinding], lookers: Executor) 
     """
     since = database_now()
     jobs = last_jobs(sweep.rule, [one.key for one in found])
-    idle = [one for one in found if not any(job.is_unfinished for job in jobs.get(one.key, []))]
+    unfinished = {
+        key: [job for job in jobs_of_key if job.is_unfinished] for key, jobs_of_key in jobs.items()
+    }
+    held = {key for key, of_key in unfinished.items() if of_key and all(j.is_held for j in of_key)}
+    idle = [one for one in found if not unfinished.get(one.key) or one.key in held]
     sides = Sides.of(sweep.rule)
     looker = Looker(sweep.rule, sides.source, sides.destination, lookers)
     looked = {one.pair.key: one for one in looker.look([one.key for one in idle])}
@@ -142,15 +146,16 @@ def _look_again(sweep: Sweep, found: Sequence[SweepFinding], lookers: Executor) 
         causes=causes,
         foreign=set(extra) - looker.ours(extra),
         announced=announced(sweep.rule, idle),
+        held=held,
     )
     settling.counts["source_requests"] += looker.source_requests
     settling.counts["destination_requests"] += looker.destination_requests
-    under_way = {key for key, (cause, _) in causes.items() if cause is Cause.PENDING}
+    under_way = {key for key, (cause, _) in causes.items() if cause is Cause.PENDING} - held
     with transaction.atomic():
-        held = SweepFinding.objects.select_for_update().filter(
+        ours = SweepFinding.objects.select_for_update().filter(
             pk__in=[one.pk for one in found], state=FindingState.SEEN
         )
-        looks = dict(held.order_by("pk").values_list("pk", "looks"))
+        looks = dict(ours.order_by("pk").values_list("pk", "looks"))
         found = [one for one in found if looks.get(one.pk) == one.looks]
         for one in found:
             if one.key in looked and one.key not in under_way:
@@ -174,11 +179,17 @@ class _Settling:
         causes: Mapping[str, tuple[Cause, str]],
         foreign: Collection[str],
         announced: Collection[str],
+        held: Collection[str],
     ) -> None:
+        """
+        Args:
+            held: the keys whose deletes await a person.
+        """
         self._sweep = sweep
         self._announced = announced
         self._causes = causes
         self._foreign = foreign
+        self._held = held
         self.counts = Counter[str]()
         self.to_order: list[str] = []
 
@@ -187,6 +198,9 @@ class _Settling:
         if finding.looks < MOST_LOOKS:
             finding.look_at = datetime.now(UTC) + timedelta(seconds=AGAIN_SECONDS)
             return
+        self._leave_to_job(finding)
+
+    def _leave_to_job(self, finding: SweepFinding) -> None:
         finding.state, finding.cause = FindingState.GONE, Cause.PENDING
         self._move(finding, "under_way")
 
@@ -204,6 +218,9 @@ class _Settling:
             else:
                 finding.state = FindingState.GONE
                 self._move(finding, "found_again")
+            return
+        if finding.key in self._held and finding.cause != Cause.LOST:
+            self._leave_to_job(finding)
             return
         self._move(finding, judgement.verdict)
         finding.verdict = judgement.verdict.value
@@ -228,7 +245,7 @@ class _Settling:
 
     def _may_order(self, finding: SweepFinding, judgement: Judgement) -> bool:
         """Whether a job is to look at the key: it has not yet, or the object changed since."""
-        if not _is_under_way(self._sweep):
+        if finding.key in self._held or not _is_under_way(self._sweep):
             return False
         if not recording.is_mended(self._sweep, judgement, self._causes):
             return False

@@ -1,5 +1,6 @@
 """Makes one key at the destination equal to the source as it is now, and knows no queue."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -77,7 +78,9 @@ class Transfer:
             unopened = self._set_tags_of_copy(planned_key.key) or self._head_if_large(planned_key)
             if unopened is not None:
                 return unopened
+            asked_at = time.monotonic()
             source_object = self.source.open(self.key)
+            opened_in = time.monotonic() - asked_at
         except ObjectMissing as missing:
             return self._result_for_missing(planned_key.key, missing)
         except ReplicationError as error:
@@ -88,7 +91,7 @@ class Transfer:
             planned = self._plan(source_object.info, planned_key)
             if isinstance(planned, LargeObject):
                 return planned
-            return self._put(source_object, planned_key.key, planned)
+            return self._put(source_object, planned_key.key, planned, opened_in)
 
     def _set_tags_of_copy(self, destination_key: str) -> Completion | None:
         if not self.only_tags or self.rule.source.kind != SourceKind.S3:
@@ -152,11 +155,21 @@ class Transfer:
         return self.capabilities.of(self.rule, self.destination, wanted=wanted)
 
     def _put(
-        self, source_object: SourceObject, destination_key: str, planned: PlannedAttributes
+        self,
+        source_object: SourceObject,
+        destination_key: str,
+        planned: PlannedAttributes,
+        opened_in_seconds: float,
     ) -> Completion:
         expected = source_checksum(source_object.info)
         try:
-            return self._put_verified(source_object, destination_key, planned, expected)
+            return self._put_verified(
+                source_object,
+                destination_key,
+                planned,
+                expected,
+                opened_in_seconds=opened_in_seconds,
+            )
         except GuessRefuted as refuted:
             return self._put_again(source_object.info, destination_key, planned, refuted.found)
 
@@ -193,11 +206,14 @@ class Transfer:
         destination_key: str,
         planned: PlannedAttributes,
         expected: SourceChecksum | None,
+        *,
+        opened_in_seconds: float | None = None,
     ) -> Completion:
         self.raise_if_stopped()
         info = source_object.info
         body = VerifiedBody(source_object, before_send=self._before_send, expected=expected)
         receipt = self.destination.put(destination_key, body, planned.attributes)
+        answered_at = time.monotonic()
         crc64 = body.finish()
         check_crc64(read=crc64, answered=receipt.crc64, request_id=receipt.request_id)
         return Completion(
@@ -212,6 +228,11 @@ class Transfer:
             destination_crc64=receipt.crc64,
             destination_request_id=receipt.request_id,
             remarks="\n".join(planned.remarks),
+            latency_seconds=(
+                None
+                if opened_in_seconds is None
+                else opened_in_seconds + body.held_back_seconds + answered_at - body.ended_at
+            ),
         )
 
     def _before_send(self, size_bytes: int) -> None:

@@ -26,6 +26,9 @@ class Completion:
     destination_crc64: str = ""
     destination_request_id: str = ""
     remarks: str = ""  # lines; see TransferJob.remarks
+    # How long source and destination took to answer and the destination's rate limit held bytes
+    # back; without the time that the bytes took. Of use to the lane only.
+    latency_seconds: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A request body that verifies the source's bytes while they pass; it knows no queue."""
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -53,6 +54,8 @@ class VerifiedBody:
         self._running = expected.begin() if expected else running
         self._read_bytes = 0
         self._crc64 = 0
+        self.held_back_seconds = 0.0  # by `before_send`
+        self.ended_at = time.monotonic()  # when the last bytes were handed on
 
     @property
     def len(self) -> int:
@@ -79,7 +82,10 @@ class VerifiedBody:
         if self._expected and self._running and self._read_bytes == self.len:
             self._compare(self._running.value(), self._expected)
         # Last, so that bytes that were read while the lease expired are not sent.
+        held_at = time.monotonic()
         self._before_send(len(data))
+        self.ended_at = time.monotonic()
+        self.held_back_seconds += self.ended_at - held_at
         return data
 
     def finish(self) -> str:

@@ -8,6 +8,7 @@ finish and never waits for the slowest one.
 import math
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 from django.conf import settings
@@ -18,11 +19,11 @@ from replication.cluster.database import Persistently
 from replication.jobs.circuits import PROBE_JOBS
 from replication.jobs.listener import NotifyListener
 from replication.stores.transport.fibers import Fibers
+from replication.worker.in_flight import InFlightLimit
 from replication.worker.inbox import Inbox
 from replication.worker.leases import Claim
 from replication.worker.runner import Runner
 from replication.worker.scaling import Scaling
-from replication.worker.threads import Threads
 from replication.worker.transfers import LOOK_SECONDS, Transfers
 
 log = structlog.get_logger(__name__)
@@ -55,17 +56,21 @@ class Lane:
         inbox = Inbox()
         with (
             NotifyListener(inbox.put),
-            # One fiber per place, and some more: a probe does not wait for a free place. Jobs that
-            # were claimed ahead wait for a free fiber.
+            # One fiber per transfer in flight, and some more: a probe does not wait for a free
+            # place. Jobs that were claimed ahead wait for a free fiber.
             Fibers(self._limits.lane_concurrency + PROBE_JOBS, "transfers") as fibers,
             # Parts spend their time in the kernel, on any processor: each has a thread.
-            Threads(self._limits.lane_concurrency, "part") as threads,
+            ThreadPoolExecutor(self._limits.part_concurrency, "part") as threads,
         ):
             self._transfers = Transfers(
                 self._loop.id,
                 inbox=inbox,
                 runner=Runner(inbox, fibers=fibers, threads=threads),
                 persistently=self._persistently,
+                in_flight_limit=InFlightLimit(
+                    most=self._limits.lane_concurrency,
+                    found=self._persistently(loops.in_flight_limit_here),
+                ),
             )
             self._transfers.begin()
             self._claim_and_transfer()
@@ -105,8 +110,11 @@ class Lane:
         )
 
     def _keep_alive(self) -> None:
-        in_flight = self._transfers.in_flight
-        if self._persistently(lambda: self._loop.beat_if_due(in_flight=in_flight)):
+        numbers = {
+            "in_flight": self._transfers.in_flight,
+            "in_flight_limit": self._transfers.in_flight_limit,
+        }
+        if self._persistently(lambda: self._loop.beat_if_due(**numbers)):
             self._persistently(lambda: jobs.rescue(limit=RESCUE_LIMIT))
         self._transfers.fill_allowances()
         if time.monotonic() - self._leases_extended_at > self._limits.lease_seconds / 4:

@@ -103,6 +103,7 @@ class Finished:
     job: ClaimedJob
     result: JobResult
     size_bytes: int | None = None  # of a large object that is handed over
+    took: tuple[float, float] | None = None  # beginning and end of the step, by time.monotonic()
 
 
 @dataclass(frozen=True)

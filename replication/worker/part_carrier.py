@@ -24,8 +24,11 @@ log = structlog.get_logger(__name__)
 
 # Attempts of a part before the job's attempt ends with the part's error.
 PART_TRIES = 5
-# The share of a lane's places that parts may take. The rest is for objects that need one PUT.
+# The share of a lane's places for parts that parts may take at once.
 PARTS_SHARE = 0.75
+# The share of these that must be free before the lane asks for more: a question costs as much for
+# one part as for several.
+FREE_SHARE = 1 / 6
 
 
 class PartCarrier:
@@ -57,8 +60,11 @@ class PartCarrier:
 
     def claim(self, *, free: int) -> None:
         """Carry as many more parts as there are free places, if parts are due."""
-        most = math.ceil(self._limits.lane_concurrency * PARTS_SHARE)
-        limit = min(free, most - len(self._held))
+        most = math.ceil(self._limits.part_concurrency * PARTS_SHARE)
+        left = most - len(self._held)
+        if 0 < left < most * FREE_SHARE:
+            return  # until more of ours are carried
+        limit = min(free, left)
         if limit <= 0 or loops.are_told_to_stop():
             self.more_may_be_due = False  # until one of ours is carried
             return

@@ -15,18 +15,19 @@ from replication.mapping.parts import MAX_PUT_BYTES
 from replication.transfer.capabilities import BucketCapabilities, LearnedOf
 from replication.worker import deletes, leases, settling, steps
 from replication.worker.capacity import Rulebook, Throughput
+from replication.worker.in_flight import InFlightLimit
 from replication.worker.inbox import Inbox
 from replication.worker.leases import Claim, Finished, HeldJob
 from replication.worker.part_carrier import PartCarrier
 from replication.worker.runner import Runner
 from replication.worker.upload_leader import UploadLeader
 
-# How often a lane asks for due jobs without a NOTIFY: retries become due without one, and a
-# transaction-pooling proxy passes none on.
+# How often a lane asks for due jobs without a NOTIFY: retries become due without one, and one may
+# be lost.
 ASK_SECONDS = 1.0
 ASK_FOR_PARTS_SECONDS = 10.0  # parts of large objects that other lanes lead
 LOOK_SECONDS = 0.5  # the longest wait for a result, so that a stop is noticed
-PARTS_SHARE = 0.25  # of a lane's places, in addition to them
+PARTS_SHARE = 0.25  # of a lane's places for parts, which small objects never take
 CHECK_RULES_SECONDS = 0.5  # while jobs are in flight: a NOTIFY of a change may have been lost
 
 
@@ -34,7 +35,13 @@ class Transfers:
     """Used on the lane's own thread. `runner` takes steps beside it; their ends come to `inbox`."""
 
     def __init__(
-        self, lane: UUID, *, inbox: Inbox, runner: Runner, persistently: Persistently
+        self,
+        lane: UUID,
+        *,
+        inbox: Inbox,
+        runner: Runner,
+        persistently: Persistently,
+        in_flight_limit: InFlightLimit,
     ) -> None:
         self._lane = lane
         self._inbox = inbox
@@ -46,6 +53,9 @@ class Transfers:
         self._rulebook = Rulebook()
         self._capabilities = BucketCapabilities(tell=inbox.put)
         self._throughput = Throughput()
+        self._turns = jobs.Turns()
+        self._in_flight_limit = in_flight_limit
+        self._apply_limit()
         self._carrier = PartCarrier(lane, self._rulebook, runner)
         self._leader = UploadLeader(
             self._rulebook, runner, inbox, offer_parts=self._carrier.expect_parts
@@ -63,6 +73,11 @@ class Transfers:
     def in_flight(self) -> int:
         """How many jobs the lane holds."""
         return len(self._held)
+
+    @property
+    def in_flight_limit(self) -> int:
+        """How many transfers the lane has found to be of use."""
+        return self._in_flight_limit.found
 
     @property
     def claims(self) -> set[Claim]:
@@ -87,7 +102,7 @@ class Transfers:
     @property
     def are_saturated(self) -> bool:
         """Whether another lane would help."""
-        places = self._limits.lane_concurrency
+        places = self._in_flight_limit.value
         fullest = max(self._held_by_rule().values(), default=0)
         return (
             self._carrier.is_saturated
@@ -103,7 +118,7 @@ class Transfers:
     @property
     def _places(self) -> int:
         """How many jobs the lane may hold: those in transfer, and a few that are next."""
-        return self._limits.lane_concurrency + self._throughput.expected()
+        return self._in_flight_limit.value + self._throughput.expected()
 
     @property
     def _free(self) -> int:
@@ -147,8 +162,9 @@ class Transfers:
             known_bytes_at_most=(
                 None if self._leader.may_lead_more else self._limits.multipart_threshold_bytes
             ),
+            turns=self._turns,
         )
-        self._more_may_be_due = len(claimed) == free
+        self._more_may_be_due = len(claimed) == free or self._turns.may_have_missed
         self._start(claimed, asked_at=asked_at)
 
     def _probe(self) -> None:
@@ -190,7 +206,7 @@ class Transfers:
         A share of places is for parts alone: small objects that keep coming must not hold up a
         large one.
         """
-        places, carried = self._limits.lane_concurrency, self._carrier.count
+        places, carried = self._limits.part_concurrency, self._carrier.count
         active = len(self._held) - self._leader.count + carried
         of_parts_alone = math.ceil(places * PARTS_SHARE)
         self._carrier.claim(free=max(places - active, of_parts_alone - carried))
@@ -202,7 +218,7 @@ class Transfers:
         received = self._inbox.receive(
             wait_seconds=wait_seconds,
             in_flight=len(self._held),
-            is_full=len(self._held) > self._limits.lane_concurrency,
+            is_full=len(self._held) > self._in_flight_limit.value,
         )
         if received.parts_may_be_due:
             self._carrier.expect_parts()
@@ -215,10 +231,18 @@ class Transfers:
             self._persistently(partial(self._record, learned))
         if received.parts:
             self._persistently(partial(self._carrier.settle, received.parts))
+        # A large object that is led takes no fiber.
+        in_flight = len(self._held) - self._leader.count
+        if self._in_flight_limit.note(received.jobs, in_flight=in_flight):
+            self._apply_limit()
         finished = [end for end in received.jobs if not self._goes_on(end)]
         self._throughput.record(len(finished))
         if finished := self._begin_deletes(finished):
             self._settle_jobs(finished)
+
+    def _apply_limit(self) -> None:
+        # A probe does not wait for a place.
+        self._runner.allow(self._in_flight_limit.value + circuits.PROBE_JOBS)
 
     def _record(self, learned: LearnedOf) -> None:
         learned.record()

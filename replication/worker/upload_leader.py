@@ -23,7 +23,7 @@ from replication.worker.inbox import Inbox
 from replication.worker.leases import Claim, Finished, HeldJob, JobResult
 from replication.worker.runner import Runner
 
-# The share of a lane's places that may be led large objects.
+# How many large objects a lane may lead, as a share of its places for parts.
 LED_SHARE = 0.5
 
 
@@ -68,7 +68,7 @@ class UploadLeader:
     @property
     def may_lead_more(self) -> bool:
         return not self._is_handing_over and len(self._led) < math.ceil(
-            self._limits.lane_concurrency * LED_SHARE
+            self._limits.part_concurrency * LED_SHARE
         )
 
     def must_be_in_one_piece(self, end: Finished) -> bool:

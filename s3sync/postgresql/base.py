@@ -70,31 +70,38 @@ class DatabaseWrapper(base.DatabaseWrapper):
     """Django's connection to PostgreSQL, with a deadline for each statement where one is set."""
 
     statement_seconds: ClassVar[float | None] = None
+    is_refused_settings: ClassVar[bool] = False
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> DeadlineConnection:
         """Connect as Django does, but without its pool and its choice of an isolation level."""
         self.isolation_level = IsolationLevel.READ_COMMITTED
         if self.statement_seconds is None:
             return DeadlineConnection.connect(**conn_params)
-        settings = _session_settings(self.statement_seconds)
+        connection = _connect(conn_params, _session_settings(self.statement_seconds))
+        connection.statement_seconds = self.statement_seconds
+        return connection
+
+
+def _connect(conn_params: dict[str, Any], settings: dict[str, str]) -> DeadlineConnection:
+    """Connect with the settings, or without them where a pooler refuses them.
+
+    A statement could not set them there: the pooler lends the server's connection to other clients,
+    who would get these settings, and this one others. docs/guides/pgbouncer.md says what to set.
+    """
+    if not DatabaseWrapper.is_refused_settings:
+        # With the greeting: a statement of its own would cost each connection a round trip.
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        given = conn_params.get("options", "")
         try:
-            # With the greeting: a statement of its own would cost each connection a round trip.
-            options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-            given = conn_params.get("options", "")
-            connection = DeadlineConnection.connect(
+            return DeadlineConnection.connect(
                 **{**conn_params, "options": f"{given} {options}".strip()}
             )
         except psycopg.OperationalError as error:
             if "startup parameter" not in str(error):
                 raise
-            # PgBouncer takes none.
-            connection = DeadlineConnection.connect(**conn_params)
-            calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
-            values = [text for pair in settings.items() for text in pair]
-            connection.execute(f"SELECT {calls}", values)
-            connection.commit()
-        connection.statement_seconds = self.statement_seconds
-        return connection
+            # Remember it: each refusal costs a connection, and a line in the pooler's log.
+            DatabaseWrapper.is_refused_settings = True
+    return DeadlineConnection.connect(**conn_params)
 
 
 def _session_settings(statement_seconds: float) -> dict[str, str]:

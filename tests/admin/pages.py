@@ -8,7 +8,9 @@ from django.urls import reverse
 LISTS = [
     *("transferjob", "failedjob", "replicationrule", "source", "destination"),
     *("eventqueue", "deadletter", "heartbeat", "apitoken", "auditentry"),
+    "configurationchange",
     *("notificationtarget", "condition", "uploadtoabort", "sweep", "sweepfinding"),
+    "clustertask",
 ]
 FORMS = [
     *("replicationrule", "source", "destination", "eventqueue", "apitoken"),

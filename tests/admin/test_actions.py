@@ -7,13 +7,13 @@ from django.test import Client
 from django.urls import reverse
 
 from replication.admin import job_actions
-from replication.models import JobOrigin, JobState, ReplicationRule, TransferJob
+from replication.models import Job, JobOrigin, JobState, ReplicationRule
 from tests.admin.pages import change_url, list_url, messages_of, run_action
 from tests.support.story import Service, make_job
 
 
-def state_of(job: TransferJob) -> JobState:
-    return JobState(TransferJob.objects.get(pk=job.pk).state)
+def state_of(job: Job) -> JobState:
+    return JobState(Job.objects.get(pk=job.pk).state)
 
 
 def test_retry_makes_the_selected_failures_pending_and_says_how_many(
@@ -68,7 +68,7 @@ def test_an_action_on_very_many_jobs_says_how_many_are_left(
     assert first.endswith("3 more are left: repeat the action.")
     assert second.endswith("1 more is left: repeat the action.")
     assert "left" not in third
-    assert not TransferJob.objects.filter(pk__in=chosen, state=state).exists()
+    assert not Job.objects.filter(pk__in=chosen, state=state).exists()
 
 
 def test_retry_of_a_job_that_is_not_failed_says_so(
@@ -136,7 +136,7 @@ def test_look_again_takes_each_line_literally_as_a_key(
         operator_client, service.rule, "a b.jpg\r\n  spaces \r\nnext\u2028line\r\na b.jpg\r\n"
     )
     assert messages_of(response) == "3 keys will be looked at again."
-    jobs = TransferJob.objects.all()
+    jobs = Job.objects.all()
     assert {job.key for job in jobs} == {"a b.jpg", "  spaces ", "next\u2028line"}
     assert {(job.origin, job.rule_id) for job in jobs} == {(JobOrigin.ADMIN, service.rule.pk)}
 
@@ -147,7 +147,7 @@ def test_look_again_refuses_keys_outside_the_rules_prefix(
     response = look_again(operator_client, service.rule, "photos/a.jpg\r\na.jpg")
     page = html.unescape(response.content.decode())
     assert "rule photos is for keys that begin with 'photos/', and 'a.jpg' does not" in page
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
 
 def test_look_again_names_invalid_lines_and_creates_no_job(
@@ -157,7 +157,7 @@ def test_look_again_names_invalid_lines_and_creates_no_job(
     page = response.content.decode()
     assert "Line 2 has 0 bytes; S3 keys have 1 to 1024." in page
     assert "Line 3 has 1025 bytes" in page
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
 
 def test_look_again_limits_the_number_of_keys(operator_client: Client, service: Service) -> None:

@@ -13,13 +13,13 @@ from replication.models import (
     DeadLetter,
     EventQueue,
     FailedJob,
+    Job,
     JobState,
     ReplicationRule,
     Sweep,
     SweepFinding,
     SweepSlice,
     SweepState,
-    TransferJob,
 )
 from replication.operations import confirmations
 from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url
@@ -47,9 +47,9 @@ def log_in_page(open_page: OpenPage, live_server) -> Callable[..., Visit]:
 
 
 def every_page(service: Service) -> list[str]:
-    jobs = [TransferJob.objects.filter(state=state).latest("id") for state in JobState]
-    jobs += TransferJob.objects.filter(key__startswith="photos/faithful/")
-    odd = TransferJob.objects.filter(key__startswith="xxx").latest("id")
+    jobs = [Job.objects.filter(state=state).latest("id") for state in JobState]
+    jobs += Job.objects.filter(key__startswith="photos/faithful/")
+    odd = Job.objects.filter(key__startswith="xxx").latest("id")
     rule = service.rule
     return [
         reverse("admin:index"),
@@ -116,7 +116,7 @@ def test_an_operator_retries_failures_with_the_action(
     expect(page.locator(".messagelist")).to_have_text(f"{len(failed)} jobs will be retried.")
     page.goto(change_url("transferjob", failed[0]))
     expect(page.locator("h1 .badge")).to_have_text("retrying")
-    assert set(TransferJob.objects.filter(pk__in=failed).values_list("state", flat=True)) == {
+    assert set(Job.objects.filter(pk__in=failed).values_list("state", flat=True)) == {
         JobState.PENDING
     }
     assert visit.complaints == []
@@ -167,7 +167,7 @@ def test_an_operator_enters_keys_to_look_at_again(
     page.fill("#id_keys", "photos/lost one.jpg\nphotos/<b>.jpg")
     page.get_by_role("button", name="Look again").click()
     expect(page.locator(".messagelist")).to_have_text("2 keys will be looked at again.")
-    assert TransferJob.objects.filter(key="photos/<b>.jpg", state=JobState.PENDING).exists()
+    assert Job.objects.filter(key="photos/<b>.jpg", state=JobState.PENDING).exists()
     assert visit.complaints == []
 
 

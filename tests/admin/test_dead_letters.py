@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from replication.models import AuditEntry, DeadLetter, TransferJob
+from replication.models import AuditEntry, DeadLetter, Job
 from tests.admin.pages import change_url, list_url, messages_of, run_action
 from tests.support.story import Service
 
@@ -51,7 +51,7 @@ def test_replay_processes_the_selected_letters_and_reports_the_results(
         "1 dead letter still can't be processed and was kept, with the new reason."
     )
     assert set(DeadLetter.objects.all()) == {letters[4], left}
-    assert TransferJob.objects.count() == 3
+    assert Job.objects.count() == 3
 
 
 def test_a_letter_can_be_replayed_on_its_page(operator_client: Client, service: Service) -> None:
@@ -76,7 +76,7 @@ def test_a_letter_of_one_record_names_its_number_and_is_replayed_alone(
     assert '<td class="field-record_number">6</td>' in page
     assert '<td class="field-record_number"><span class="nothing">–</span></td>' in page
     run_action(operator_client, "deadletter", "replay", [letter.pk])
-    assert TransferJob.objects.get().key == "photos/1.jpg"
+    assert Job.objects.get().key == "photos/1.jpg"
     assert DeadLetter.objects.get() == whole
     assert AuditEntry.objects.get().about == "dead letters message-1, record 6"
 
@@ -123,7 +123,7 @@ def test_a_viewer_may_neither_replay_nor_delete(viewer_client: Client, service: 
     assert "deletelink" not in page
     assert viewer_client.post(replay_url(letter)).status_code == 403
     assert DeadLetter.objects.exists()
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from replication.models import (
     AuditAction,
     AuditEntry,
     FindingState,
+    Job,
     JobOrigin,
     ReplicationRule,
     Sweep,
-    TransferJob,
 )
 from replication.sweep.causes import Cause
 from replication.sweep.judging import Verdict
@@ -88,7 +88,7 @@ def test_chosen_keys_are_looked_at_again_by_ordinary_jobs(
     of_other = make_finding(make_scrub(service.other_rule, odd_key="a"), "invoices/b")
     said = look_again(operator_client, extra, missing, of_other)
     assert said == "3 keys will be looked at again."
-    jobs = {(job.rule_id, job.key, job.origin) for job in TransferJob.objects.all()}
+    jobs = {(job.rule_id, job.key, job.origin) for job in Job.objects.all()}
     assert jobs == {
         (service.rule.pk, "photos/extra", JobOrigin.ADMIN),
         (service.rule.pk, "photos/missing", JobOrigin.ADMIN),
@@ -107,7 +107,7 @@ def test_keys_outside_the_rule_are_not_looked_at(operator_client: Client, backfi
     finding = make_finding(backfill, "photos/a")
     ReplicationRule.objects.filter(pk=backfill.rule_id).update(source_prefix="other/")
     assert "and 'photos/a' does not" in look_again(operator_client, finding)
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
 
 def test_more_keys_than_a_request_can_take_are_left_for_the_next(
@@ -119,9 +119,9 @@ def test_more_keys_than_a_request_can_take_are_left_for_the_next(
         "2 keys will be looked at again. More are left: repeat the action."
     )
     look_again(operator_client, *found)
-    assert {job.key for job in TransferJob.objects.all()} == {f"photos/{n}" for n in range(3)}
+    assert {job.key for job in Job.objects.all()} == {f"photos/{n}" for n in range(3)}
 
 
 def test_a_viewer_can_not_have_keys_looked_at(viewer_client: Client, backfill: Sweep) -> None:
     run_action(viewer_client, "sweepfinding", "look_again", [make_finding(backfill, "photos/a").pk])
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()

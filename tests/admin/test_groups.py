@@ -22,12 +22,12 @@ from replication.models import (
     ApiToken,
     AuditEntry,
     DeadLetter,
+    Job,
     JobState,
     ReplicationRule,
     Sweep,
     SweepState,
     TokenRole,
-    TransferJob,
 )
 from tests.api.callers import a_caller
 from tests.support.groups import client_of_group
@@ -157,7 +157,7 @@ def test_each_changing_api_call_works_for_an_operate_token_and_is_audited(story:
     }
     # Each call needs a job in the state that it changes.
     failed, pending = (
-        TransferJob.objects.filter(state=state).latest("pk").pk
+        Job.objects.filter(state=state).latest("pk").pk
         for state in (JobState.FAILED, JobState.PENDING)
     )
     for method, template in operations(documented=True):
@@ -183,7 +183,7 @@ def sweep_under_way() -> Sweep:
 def operations(*, documented: bool = False) -> list[tuple[str, str]]:
     """Every method and path of the API's routers, with ids of rows that exist."""
     ids = {
-        "job_id": TransferJob.objects.filter(state=JobState.FAILED).latest("pk").pk,
+        "job_id": Job.objects.filter(state=JobState.FAILED).latest("pk").pk,
         "letter_id": DeadLetter.objects.latest("pk").pk,
         "sweep_id": sweep_under_way().pk,
         "name": "photos",

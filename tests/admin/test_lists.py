@@ -15,11 +15,11 @@ from replication.models import (
     Destination,
     EventQueue,
     Heartbeat,
+    Job,
     JobState,
     LoopKind,
     ReplicationRule,
     Source,
-    TransferJob,
 )
 from tests.admin.pages import LISTS, list_url
 from tests.support.story import Service, make_job, make_story, make_upload_to_abort
@@ -66,7 +66,7 @@ def insert_jobs(rule: ReplicationRule, *, number: int) -> None:
         cursor.execute("ANALYZE replication_transferjob")
 
 
-def listed(client: Client, query: str) -> QuerySet[TransferJob]:
+def listed(client: Client, query: str) -> QuerySet[Job]:
     return client.get(f"{list_url('transferjob')}?{query}").context["cl"].queryset
 
 

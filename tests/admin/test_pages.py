@@ -15,12 +15,12 @@ from replication.models import (
     Destination,
     EventQueue,
     Heartbeat,
+    Job,
     JobState,
     LoopKind,
     ReplicationRule,
     Source,
     Takes,
-    TransferJob,
 )
 from replication.sweep import lifecycle
 from replication.tools.rules_file.sections import section_of
@@ -319,7 +319,7 @@ def test_a_browser_that_asks_for_chinese_gets_pages_in_english_only(
     operator_client: Client,
 ) -> None:
     service = make_story()
-    jobs = TransferJob.objects.values_list("pk", flat=True)
+    jobs = Job.objects.values_list("pk", flat=True)
     urls = [
         reverse("admin:index"),
         reverse("admin:password_change"),

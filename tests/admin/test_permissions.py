@@ -5,7 +5,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from replication.models import FailedJob, JobState, TransferJob
+from replication.models import FailedJob, Job, JobState
 from tests.admin.pages import FORMS, LISTS, add_url, change_url, list_url, run_action
 from tests.support.story import Service, make_job, make_story
 
@@ -37,7 +37,21 @@ def test_a_viewer_can_not_act(viewer_client: Client, service: Service) -> None:
     run_action(viewer_client, "replicationrule", "pause", [service.rule.pk])
     service.rule.refresh_from_db()
     assert service.rule.paused_at is None
-    assert TransferJob.objects.get().state == JobState.FAILED
+    assert Job.objects.get().state == JobState.FAILED
+
+
+def test_a_user_without_any_right_sees_neither_status_nor_problems(service: Service) -> None:
+    user = User.objects.create_user("nobody", "", "nobody", is_staff=True)
+    client = Client()
+    client.force_login(user)
+    assert client.get(reverse("status")).status_code == 403
+    page = client.get(reverse("admin:index")).content.decode()
+    assert "Needs your attention" not in page
+    user.user_permissions.set(Permission.objects.filter(codename="operate_transferjob"))
+    status = client.get(reverse("status"))
+    assert status.status_code == 200
+    assert "no-store" in status["Cache-Control"]
+    assert "Needs your attention" in client.get(reverse("admin:index")).content.decode()
 
 
 def test_a_user_who_may_operate_jobs_may_retry_them(service: Service) -> None:
@@ -68,4 +82,10 @@ def test_a_user_who_may_not_view_jobs_sees_no_failures(service: Service) -> None
     client = Client()
     client.force_login(user)
     assert client.get(list_url("failedjob")).status_code == 403
-    assert "Needs your attention" in client.get(reverse("admin:index")).content.decode()
+
+
+@pytest.mark.parametrize("lookup", ["", "__startswith", "__gt", "__regex"])
+def test_no_list_can_be_filtered_by_the_hash_of_a_token(viewer_client: Client, lookup: str) -> None:
+    """Whoever sees the list could read the hash digit by digit."""
+    answer = viewer_client.get(list_url("apitoken"), {f"secret_sha256{lookup}": "0"})
+    assert answer.status_code == 400

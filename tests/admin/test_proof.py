@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from replication.admin.uploads_under_way import upload_progress
-from replication.models import JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
+from replication.models import EndedJob, Job, JobOrigin, JobState, Outcome, ReplicationRule
 from replication.operations.proof import FORMAT, DestinationProof, Proof, SourceProof
 from tests.admin.pages import change_url
 from tests.support.story import (
@@ -30,7 +30,7 @@ DOCUMENT = (settings.BASE_DIR / "docs/guides/proof.md").read_text()
 MIB = 1024**2
 
 
-def page_of(client: Client, job: TransferJob) -> str:
+def page_of(client: Client, job: Job) -> str:
     response = client.get(change_url("transferjob", job.pk))
     assert response.status_code == 200
     return response.content.decode()
@@ -111,7 +111,7 @@ def test_the_page_says_in_words_why_the_job_was_made(
     viewer_client: Client, service: Service
 ) -> None:
     job = make_job(service.rule, "a", JobState.COMPLETED)
-    TransferJob.objects.update(origin=JobOrigin.DOUBT, write_in_doubt_until=timezone.now())
+    EndedJob.objects.update(origin=JobOrigin.DOUBT, write_in_doubt_until=timezone.now())
     page = page_of(viewer_client, job)
     assert '<th scope="row">Why</th><td>an earlier write may have landed late</td>' in page
     assert "Write in doubt until" in page
@@ -133,6 +133,7 @@ def test_the_file_has_the_proof_under_stable_names(viewer_client: Client, servic
         "format": "s3sync-proof/1",
         "job": job.pk,
         "rule": "invoices",
+        "rule_version": None,
         "outcome": "copied",
         "size_bytes": 48213,
         "crc64_equal": True,
@@ -142,6 +143,7 @@ def test_the_file_has_the_proof_under_stable_names(viewer_client: Client, servic
             "bucket": "acme-photos",
             "endpoint_url": "",
             "region": "ap-east-1",
+            "credential_profile": "default",
             "key": "invoices/été.pdf",
             "etag": '"9b2cf535f27731c974343645a3985328"',
             "version_id": "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY",
@@ -154,6 +156,7 @@ def test_the_file_has_the_proof_under_stable_names(viewer_client: Client, servic
             "bucket": "acme-photos-cn",
             "endpoint": "https://oss-cn-hangzhou.aliyuncs.com",
             "region": "cn-hangzhou",
+            "credential_profile": "default",
             "key": "archive/invoices/été.pdf",
             "etag": '"9B2CF535F27731C974343645A3985328"',
             "crc64": "11051210869376104954",

@@ -27,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 
 from replication.models import (
     DeadLetter,
+    Job,
     JobState,
     ReplicationRule,
     Sweep,
@@ -52,7 +53,7 @@ def test_the_api_answers_as_its_description_says(live_server: LiveServer) -> Non
     service = make_story()
     # No key that is made up would begin with a prefix.
     ReplicationRule.objects.filter(name="photos").update(source_prefix="")
-    job = TransferJob.objects.filter(state=JobState.FAILED).latest("pk")
+    job = Job.objects.filter(state=JobState.FAILED).latest("pk")
     sweep = Sweep.objects.get(rule=service.other_rule)
     SweepFinding.objects.create(sweep=sweep, key="a", verdict="missing", cause="lost")
 

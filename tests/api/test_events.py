@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from replication.api.event_bodies import MAX_BODY_BYTES
 from replication.api.events import MAX_EVENTS
-from replication.models import JobOrigin, TransferJob
+from replication.models import Job, JobOrigin
 from tests.support.examples import a_rule
 from tests.support.paths import DATA
 
@@ -44,7 +44,7 @@ def test_a_domain_and_a_key_become_a_job(caller):
     rule = a_rule(domain="files.example.com")
     answer = post(caller, {"domain": "files.example.com", "key": "a b.jpg"})
     assert answer.status_code == 202
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert answer.json() == {"job_ids": [job.pk], "unmatched": 0}
     assert (job.rule, job.key, job.origin) == (rule, "a b.jpg", JobOrigin.API)
 
@@ -53,7 +53,7 @@ def test_a_list_becomes_a_job_for_each_key(caller):
     a_rule(domain="files.example.com")
     events = [{"domain": "files.example.com", "key": key} for key in ("a", "b", "a")]
     assert len(post(caller, events).json()["job_ids"]) == 2
-    assert set(TransferJob.objects.values_list("key", flat=True)) == {"a", "b"}
+    assert set(Job.objects.values_list("key", flat=True)) == {"a", "b"}
 
 
 def test_an_empty_list_creates_no_job(caller):
@@ -70,7 +70,7 @@ def test_a_key_is_taken_literally(caller):
     a_rule(domain="files.example.com")
     key = "50%25+off/日本 .jpg"
     post(caller, {"domain": "files.example.com", "key": key})
-    assert TransferJob.objects.get().key == key
+    assert Job.objects.get().key == key
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_an_unknown_domain_gets_404_and_creates_no_job(caller):
             {"number": 0, "result": "refused", "error": "unknown_domain", "detail": detail}
         ],
     }
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
 
 def test_the_domain_of_a_disabled_rule_gets_404(caller):
@@ -148,7 +148,7 @@ def test_an_unknown_domain_in_a_list_takes_no_other_item_with_it(caller):
     assert content["detail"].startswith("Refused items: 1 of 4. Item 1: no enabled rule has")
     assert content["detail"].endswith("The others are taken. `results` has each item.")
     assert (len(content["job_ids"]), content["unmatched"]) == (2, 1)
-    assert set(TransferJob.objects.values_list("key", flat=True)) == {"in/a", "in/d"}
+    assert set(Job.objects.values_list("key", flat=True)) == {"in/a", "in/d"}
 
 
 def test_an_invalid_item_of_a_list_takes_no_other_item_with_it(caller):
@@ -165,7 +165,7 @@ def test_an_invalid_item_of_a_list_takes_no_other_item_with_it(caller):
     assert answer.json()["results"][0]["detail"] == (
         "[0].key contains a NUL character, which PostgreSQL can't store."
     )
-    assert TransferJob.objects.get().key == "a"
+    assert Job.objects.get().key == "a"
 
 
 def test_a_list_of_refused_items_says_that_none_is_taken(caller):
@@ -185,8 +185,8 @@ def test_the_message_of_a_report_from_the_field_loses_no_good_record(caller, wra
     assert results_of(answer) == [(0, "taken", ""), (1, "refused", "invalid_event")]
     assert "s3.object.key contains a NUL character" in answer.json()["detail"]
     assert "no retry and no replay can ever succeed" in answer.json()["detail"]
-    assert TransferJob.objects.get().key == "good.jpg"
-    assert answer.json()["job_ids"] == [TransferJob.objects.get().pk]
+    assert Job.objects.get().key == "good.jpg"
+    assert answer.json()["job_ids"] == [Job.objects.get().pk]
 
 
 def test_the_records_of_lambdas_record_of_an_invocation_are_numbered_through(caller):
@@ -227,7 +227,7 @@ def test_a_body_from_a_file_that_windows_wrote_is_taken(caller):
 def test_raw_aws_messages_are_accepted(caller, message):
     a_rule()
     assert post(caller, message).status_code == 202
-    assert TransferJob.objects.get().key == "red flower+.jpg"
+    assert Job.objects.get().key == "red flower+.jpg"
 
 
 def test_a_bucket_without_a_rule_is_counted_and_not_refused(caller):
@@ -367,7 +367,7 @@ def test_over_http_the_jobs_are_committed_when_the_answer_arrives(live_server):
     )
     answer = http_connection.getresponse()
     assert answer.status == 202
-    assert json.load(answer)["job_ids"] == [TransferJob.objects.get().pk]
+    assert json.load(answer)["job_ids"] == [Job.objects.get().pk]
     http_connection.close()
 
 

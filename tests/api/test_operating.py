@@ -14,14 +14,15 @@ from replication.models import (
     AuditEntry,
     DeadLetter,
     EventQueue,
+    Job,
     JobOrigin,
     JobState,
     TokenRole,
-    TransferAttempt,
     TransferJob,
 )
 from tests.api.callers import a_caller
 from tests.support.examples import a_job, a_rule
+from tests.support.story import make_job
 
 pytestmark = pytest.mark.django_db
 
@@ -64,11 +65,11 @@ def test_look_again_ignores_the_filters_of_the_rule_but_not_its_prefix(operator:
     assert (answer.status_code, answer.json()["error"]) == (422, "keys_outside_rule")
     detail = answer.json()["detail"]
     assert "rule photos is for keys that begin with 'p/', and 'a.png' and 1 more key" in detail
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
     answer = post(operator, "rules/photos/look-again", {"keys": ["p/a b.jpg", "p/é+%20"]})
     assert (answer.status_code, len(answer.json()["job_ids"])) == (202, 2)
-    jobs = TransferJob.objects.all()
+    jobs = Job.objects.all()
     assert {(job.key, job.origin) for job in jobs} == {
         ("p/a b.jpg", JobOrigin.ADMIN),
         ("p/é+%20", JobOrigin.ADMIN),
@@ -160,10 +161,8 @@ def test_a_cursor_of_another_list_is_refused(operator: Client, query: dict[str, 
 
 
 def test_a_job_has_its_tries_and_its_proof(operator: Client):
-    job = a_job(a_rule(), state=JobState.COMPLETED, source_crc64="7", destination_crc64="7")
-    TransferAttempt.objects.create(
-        job=job, number=1, started_at=Now(), ended_at=Now(), code=ErrorCode.SOURCE_THROTTLED
-    )
+    tries = [ErrorCode.SOURCE_THROTTLED]
+    job = make_job(a_rule(), "a.jpg", JobState.COMPLETED, errors=tries)
     answer = operator.get(f"/api/v1/jobs/{job.pk}").json()
     assert answer["job"]["key"] == "a.jpg"
     assert answer["tries"][0]["code"] == "source_throttled"
@@ -179,7 +178,7 @@ def test_a_failed_job_is_retried_and_a_pending_one_cancelled(operator: Client):
     answer = post(operator, f"jobs/{job.pk}/retry")
     assert (answer.status_code, answer.json()["error"]) == (409, "wrong_state")
     assert post(operator, f"jobs/{job.pk}/cancel").json() == {"cancelled": 1}
-    assert TransferJob.objects.get().state == JobState.CANCELLED
+    assert Job.objects.get().state == JobState.CANCELLED
     assert post(operator, f"jobs/{job.pk + 1}/retry").json()["error"] == "no_such_job"
     assert audit_entries() == [
         (AuditAction.JOBS_RETRIED, f"jobs {job.pk}", 1),
@@ -202,7 +201,7 @@ def test_failed_jobs_are_retried_by_filter_up_to_a_limit_per_call(
         "more": True,
     }
     assert post(operator, "jobs/retry", order).json()["more"] is False
-    assert TransferJob.objects.get(state=JobState.FAILED).key == "b"
+    assert Job.objects.get(state=JobState.FAILED).key == "b"
     for everything in ({}, {"prefix": ""}, {"state": "failed"}):
         assert post(operator, "jobs/retry", everything).status_code == 422
 

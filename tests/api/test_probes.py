@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
-from tests.support.processes import gunicorn
+from tests.support.processes import web_server
 
 TOKEN = "a-token-for-this-test"
 
@@ -43,7 +43,7 @@ def test_readyz_says_what_to_do_if_a_migration_is_missing(client: Client):
 def test_while_the_database_is_down_callers_are_told_to_retry():
     # Nothing listens on port 1.
     away = "postgresql://s3sync:password@127.0.0.1:1/s3sync"
-    with gunicorn(DATABASE_URL=away, S3SYNC_API_TOKENS=TOKEN) as address:
+    with web_server(DATABASE_URL=away, S3SYNC_API_TOKENS=TOKEN) as address:
         server = http.client.HTTPConnection(address, timeout=90)
 
         def ask(method: str, path: str, body: str | None = None):

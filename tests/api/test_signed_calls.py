@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from replication.api.event_bodies import MAX_BODY_BYTES
 from replication.intake.signatures import MAX_SKEW_SECONDS, SCHEME
-from replication.models import ApiToken, SignedCall, TransferJob
+from replication.models import ApiToken, Job, SignedCall
 from tests.support.environment import LAMBDA_KEY, NEXT_LAMBDA_KEY
 from tests.support.examples import a_rule
 from tests.support.signed import authorization, s3_event
@@ -42,7 +42,7 @@ def test_a_call_signed_with_either_key_is_accepted_once(key, logged):
     a_rule()
     header = authorization(BODY, key=key)
     assert post(header).status_code == 202
-    assert TransferJob.objects.get().key == "a b.jpg"
+    assert Job.objects.get().key == "a b.jpg"
     number = [LAMBDA_KEY, NEXT_LAMBDA_KEY].index(key) + 1
     assert f"S3SYNC_LAMBDA_KEYS #{number}" in logged.text
     assert refusal(post(header)) == "used_signature"

@@ -3,8 +3,8 @@ buckets must be equal, and no key may have been written by two writers at once. 
 rules change meanwhile, and the buckets must be equal by the rules as they are in the end. Objects
 of other programs must be untouched. The same seed gives the same schedule, but timing differs from
 run to run. With weather, long faults follow, one after the other (weather.py). With sweeps, one
-change in a hundred is not announced, and sweeps run all the time: they must report each such
-change, and no other.
+change in a hundred before the weather is not announced, and sweeps run all the time: they must
+report each such change, and no other.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -47,7 +47,7 @@ from tests.chaos.sweeping import Sweeping
 from tests.chaos.unannounced import Record, Reported
 from tests.chaos.verdict import Judge
 from tests.chaos.weather import MAX_SECONDS_TO_EQUALITY, Observation, Weather, table
-from tests.chaos.writer import Writer, plan, stop_notifications
+from tests.chaos.writer import Made, Writer, plan, stop_notifications
 from tests.support.proxy import UnreliableProxy
 
 SECOND_BUCKET = "s3sync-second"
@@ -59,7 +59,9 @@ VISIBILITY_SECONDS = 5
 # and then this many jobs a second.
 SETTLE_SECONDS = 60.0
 SETTLE_JOBS_A_SECOND = 20.0
-SWEEP_SECONDS = 60.0  # the last sweeps may take so much longer, for their second look
+# The last sweeps may take so many times longer than a second look: they look so often at a key
+# whose delete awaits a person.
+SWEEP_LOOKS = 6
 
 
 def main() -> int:
@@ -96,9 +98,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--clusters", type=int, default=2)
     parser.add_argument("--pollers", type=int, default=2)
     parser.add_argument("--edits", action="store_true", help="edit the rules meanwhile")
-    more = parser.add_mutually_exclusive_group()
-    more.add_argument("--weather", action="store_true", help="faults that last, after the rest")
-    more.add_argument("--sweep", action="store_true", help="lose 1 %% of the events, and sweep")
+    parser.add_argument("--weather", action="store_true", help="faults that last, after the rest")
+    parser.add_argument("--sweep", action="store_true", help="lose 1 %% of the events, and sweep")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the weather's table")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the processes' logs in DIR")
     return parser.parse_args()
@@ -145,18 +146,17 @@ class Run:
         self._write_and_strike()
         self._say("all strikes are over")
         is_settled = self._settle()
-        if self._sweeping:
-            self._say("both sides are compared for the last time")
-            most_seconds = self._settle_seconds() + SWEEP_SECONDS
-            is_settled &= self._sweeping.finish(seconds=most_seconds, watch=self._watch)
+        is_settled &= self._finish_sweeps()
         if arguments.edits:
             self._note_unmended()
             self._say("all keys are announced once more, for the rules as they are now")
             self._writer.announce_all()
             is_settled &= self._settle()
         if self._weather:
-            self._observations = self._weather.run(self._service, self._settle)
-            is_settled = all(each.equal_after is not None for each in self._observations)
+            with self._sweeps_beside():
+                self._observations = self._weather.run(self._service, self._settle)
+            is_settled &= all(each.equal_after is not None for each in self._observations)
+            is_settled &= self._finish_sweeps()
         return self._conclude(is_settled=is_settled)
 
     def _start(self) -> None:
@@ -179,12 +179,21 @@ class Run:
         proxy = self._stack.enter_context(UnreliableProxy(aws_port, seed=arguments.seed))
         if arguments.weather:
             self._weather = Weather(
-                self._stack, self._sandbox, self._oss, proxy, seed=arguments.seed, say=self._say
+                self._stack,
+                self._sandbox,
+                self._oss,
+                proxy,
+                seed=arguments.seed,
+                announces=arguments.sweep,
+                say=self._say,
             )
         self._service = self._stack.enter_context(
             Service(
                 self._sandbox,
-                settings=self._weather.settings if self._weather else sweeping.SETTINGS,
+                settings={
+                    **sweeping.settings(self._second_look_seconds),
+                    **(self._weather.settings if self._weather else {}),
+                },
                 beside=self._weather.beside if self._weather else {},
                 queue_url=self._weather.queue_url if self._weather else self._sandbox.queue_url,
                 source_port=proxy.port,
@@ -249,20 +258,29 @@ class Run:
             f"{len(self._steps)} changes, {len(schedule)} strikes and {len(self._edits)} edits "
             "are planned"
         )
-        with ThreadPoolExecutor(4, "chaos") as pool:
+        with self._sweeps_beside(), ThreadPoolExecutor(3, "chaos") as pool:
             tasks = [
                 pool.submit(self._writer.run, self._stop),
                 pool.submit(self._strikes.run, schedule, self._stop),
                 pool.submit(self._editor.run, self._stop),
             ]
-            beside = [pool.submit(self._sweeping.run, self._stop)] if self._sweeping else []
             try:
                 self._watch(lambda: not all(task.done() for task in tasks))
             finally:
                 self._stop.set()
-            tasks += beside
         for task in tasks:
             task.result()
+
+    def _sweeps_beside(self) -> AbstractContextManager[None]:
+        return self._sweeping.going_on() if self._sweeping else nullcontext()
+
+    def _finish_sweeps(self) -> bool:
+        """Compare and mend all once more; False if that takes too long."""
+        if self._sweeping is None:
+            return True
+        self._say("both sides are compared for the last time")
+        most_seconds = self._settle_seconds() + SWEEP_LOOKS * self._second_look_seconds
+        return self._sweeping.finish(seconds=most_seconds, watch=self._watch)
 
     def _settle(self) -> bool:
         """Wait until no work is left; False if that takes too long."""
@@ -272,6 +290,12 @@ class Run:
 
     def _settle_seconds(self) -> float:
         return SETTLE_SECONDS + self._arguments.keys / SETTLE_JOBS_A_SECOND
+
+    @property
+    def _second_look_seconds(self) -> float:
+        if self._weather:
+            return sweeping.SETTLE_SECONDS_IN_WEATHER
+        return sweeping.SETTLE_SECONDS
 
     def _watch(self, must_go_on: Callable[[], bool]) -> None:
         """Restart processes that exited and report the progress, while `must_go_on()` is true."""
@@ -300,7 +324,7 @@ class Run:
         with psycopg.connect(self._sandbox.postgres.url, connect_timeout=5) as database:
             jobs = database.execute(
                 "SELECT CASE delete_permit WHEN 'awaited' THEN 'held' ELSE state END, count(*) "
-                "FROM replication_transferjob GROUP BY 1"
+                "FROM replication_job GROUP BY 1"
             ).fetchall()
         return Counts(dict(jobs), messages)
 
@@ -322,8 +346,7 @@ class Run:
         self._say(f"keys settled since the last edits: {sum(map(len, only.values()))}")
 
     def _conclude(self, *, is_settled: bool) -> int:
-        weathered = self._weather.steps if self._weather else []
-        keys = {*self._judge.keys, *(step.key for step in weathered)}
+        keys = {*self._judge.keys, *(made.step.key for made in self._weather_log)}
         judge = replace(self._judge, keys=sorted(keys))
         verdict = judge.judge(self._editor.rules, self._editor.states)
         lost, stale = self._unmended
@@ -354,7 +377,7 @@ class Run:
             return None
         with psycopg.connect(self._sandbox.postgres.url) as database:
             record = Record(
-                self._writer.log,
+                [*self._writer.log, *self._weather_log],
                 self._unannounced,
                 self._editor.states,
                 unannounced.read_findings(database),
@@ -367,6 +390,10 @@ class Run:
                 self._say(f"{name}: {found}")
         self._say(f"lost events that sweeps reported: {len(reported.reported)}")
         return reported
+
+    @property
+    def _weather_log(self) -> list[Made]:
+        return self._weather.log if self._weather else []
 
     def _weather_verdict(self) -> str:
         if not self._weather:
@@ -389,8 +416,11 @@ class Run:
     def _report_failures(self) -> None:
         with psycopg.connect(self._sandbox.postgres.url) as database:
             for row in database.execute(
-                "SELECT code, count(*), max(number) FROM replication_transferattempt "
-                "GROUP BY code ORDER BY code"
+                "SELECT code, count(*), max(number) FROM ("
+                "SELECT code, number FROM replication_transferattempt UNION ALL "
+                "SELECT one.* FROM replication_endedjob, "
+                "jsonb_to_recordset(tries) AS one (code text, number int)"
+                ") AS tries GROUP BY code ORDER BY code"
             ):
                 self._say("unsuccessful tries: {}: {} in all, at most {} of one job".format(*row))
             for row in database.execute(

@@ -48,7 +48,7 @@ class Editor:
         """The keys whose jobs ended after the rule was edited for the last time."""
         with psycopg.connect(self._service.sandbox.postgres.url) as database:
             rows = database.execute(
-                "SELECT DISTINCT key FROM replication_transferjob AS job "
+                "SELECT DISTINCT key FROM replication_job AS job "
                 "JOIN replication_replicationrule AS rule ON rule.id = job.rule_id "
                 "WHERE rule.name = %s AND job.finalized_at > %s::timestamptz",
                 [rule, self._last_edit.get(rule, "-infinity")],

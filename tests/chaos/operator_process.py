@@ -18,8 +18,12 @@ def main() -> None:
     """Answer each command on stdin; None if the database did not answer."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "s3sync.settings")
     django.setup()
+    from django.conf import settings
     from django.db import Error, connection
 
+    from s3sync.postgresql.base import give_up_statements_after
+
+    give_up_statements_after(settings.S3SYNC.statement_seconds)
     for line in sys.stdin:
         name, arguments = json.loads(line)
         try:
@@ -49,7 +53,7 @@ def _commands() -> dict[str, Callable[..., Any]]:
         return started
 
     def carry_on() -> bool:
-        """What the schedule does each minute: have sweeps carried on, if there are any."""
+        """What a timer does each minute: have sweeps carried on, if there are any."""
         if not lifecycle.is_due():
             return False
         return loops.request(LoopKind.SWEEPER)

@@ -6,19 +6,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from sandbox.bootstrap import REPOSITORY
 from tests.chaos.service import Service
 from tests.chaos.strikes import kill_one_of
+from tests.chaos.weather import FAULT_SECONDS
 
 # Scaled like the leases: a poller that is killed is back, and its messages visible again, within
 # the time until the second look.
-SETTINGS = {"S3SYNC_SWEEP_GRACE_SECONDS": "4", "S3SYNC_SWEEP_SETTLE_SECONDS": "12"}
+SETTLE_SECONDS = 12.0
+# A fault may keep messages away for as long as it lasts.
+SETTLE_SECONDS_IN_WEATHER = 2 * FAULT_SECONDS
 PAUSE_SECONDS = 2.0
-LOOK_SECONDS = 0.5  # what the schedule does each minute, scaled
+LOOK_SECONDS = 0.5  # what a timer does each minute, scaled
 
 # Kinds and levels take turns. Whatever a sweep mends, it mends by jobs that look again.
 TURNS: tuple[dict[str, Any], ...] = (
@@ -35,6 +40,14 @@ LAST: dict[str, Any] = {
     "settle_seconds": 5,  # nothing is on its way any more
     "instead_of_scrubs": True,
 }
+
+
+def settings(settle_seconds: float) -> dict[str, str]:
+    """Variables of the service's environment."""
+    return {
+        "S3SYNC_SWEEP_GRACE_SECONDS": "4",
+        "S3SYNC_SWEEP_SETTLE_SECONDS": f"{settle_seconds:g}",
+    }
 
 
 class Sweeping:
@@ -75,8 +88,19 @@ class Sweeping:
             "cancel-sweeps": self._cancel,
         }
 
-    def run(self, stop: threading.Event) -> None:
-        """Have a sweep of each rule under way, until `stop` is set."""
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Have a sweep of each rule under way; raises what went wrong with that."""
+        stop = threading.Event()
+        with ThreadPoolExecutor(1, "sweeping") as pool:
+            sweeps = pool.submit(self._run, stop)
+            try:
+                yield
+            finally:
+                stop.set()
+            sweeps.result()
+
+    def _run(self, stop: threading.Event) -> None:
         turn = 0
         while not stop.wait(LOOK_SECONDS):
             if time.monotonic() < self._resume_at:

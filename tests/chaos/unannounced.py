@@ -232,7 +232,7 @@ def read_jobs(database: psycopg.Connection) -> list[Ended]:
     rows = database.execute(
         """
         SELECT rule.name, key, origin, extract(epoch FROM finalized_at)::float8
-        FROM replication_transferjob AS job
+        FROM replication_job AS job
         JOIN replication_replicationrule AS rule ON rule.id = rule_id
         WHERE finalized_at IS NOT NULL
         """

@@ -21,7 +21,7 @@ from sandbox.oss_process import OssProcess
 from tests.chaos.oss_control import OssControl
 from tests.chaos.service import Service
 from tests.chaos.verdict import source_contents
-from tests.chaos.writer import Change, Step, Writer, plan
+from tests.chaos.writer import Change, Made, Step, Writer, plan
 from tests.support.proxy import UnreliableProxy
 
 # Several times the longest wait before a retry: S3SYNC_RETRY_CAP_SECONDS is 5.
@@ -51,14 +51,14 @@ print(json.dumps(sorted({problem.code for problem in read_status().problems})))
 """
 _FAILED = """
 from replication.errors import MEANINGS
-from replication.models import JobState, TransferJob
+from replication.models import Job, JobState, TransferJob
 kinds = {code: meaning.disposition.name for code, meaning in MEANINGS.items()}
 lasting = [code for code, kind in kinds.items() if kind in ("PERSON", "PERMANENT")]
-print(TransferJob.objects.filter(state=JobState.FAILED).exclude(error_code__in=lasting).count())
+print(Job.objects.filter(state=JobState.FAILED).exclude(error_code__in=lasting).count())
 """
 _RETRY = """
 from replication import jobs
-from replication.models import TransferJob
+from replication.models import Job, TransferJob
 jobs.retry(TransferJob.objects.all())
 """
 
@@ -91,12 +91,15 @@ class Weather:
         source: UnreliableProxy,
         *,
         seed: int,
+        announces: bool,
         say: Callable[[str], None],
     ) -> None:
+        """`announces` has the changes announced here, where S3 tells nothing of its bucket."""
         self._sandbox = sandbox
         self._oss = oss
         self._source = source
         self._seed = seed
+        self._unannounced: frozenset[Step] | None = frozenset() if announces else None
         self._say = say
         self._database = stack.enter_context(UnreliableProxy(sandbox.postgres.port))
         self._queue = stack.enter_context(UnreliableProxy(source.upstream_port))
@@ -106,7 +109,7 @@ class Weather:
         )
         self._beside_puts = 0
         self._usual: set[str] = set()
-        self.steps: list[Step] = []
+        self.log: list[Made] = []
 
     @property
     def settings(self) -> dict[str, str]:
@@ -163,8 +166,7 @@ class Weather:
     def _observe(self, service: Service, name: str, settle: Callable[[], bool]) -> Observation:
         chance = random.Random(f"{name} of {self._seed}")
         steps = plan(chance, keys=KEYS_PER_FAULT, seconds=FAULT_SECONDS)
-        self.steps += steps
-        writing = Writer(self._sandbox, steps, seed=chance.randrange(1 << 30))
+        writing = self._writer(steps, seed=chance.randrange(1 << 30))
         over = threading.Event()
         threads = [
             threading.Thread(target=writing.run, args=(threading.Event(),)),
@@ -181,6 +183,7 @@ class Weather:
             ended = self._now()
         over.set()
         threads[1].join()
+        self.log += writing.log
         began_to_wait = time.monotonic()
         equal_after = time.monotonic() - began_to_wait if settle() else None
         copied, _, _ = self._lags("mirror", began, ended)
@@ -188,6 +191,9 @@ class Weather:
         observed = Observation(name, copied, *beside, problems, equal_after)
         self._say(f"weather {observed}")
         return observed
+
+    def _writer(self, steps: list[Step], *, seed: int) -> Writer:
+        return Writer(self._sandbox, steps, seed=seed, unannounced=self._unannounced)
 
     def _problems(self, service: Service) -> set[str]:
         """The codes of what the status page says is wrong."""
@@ -213,7 +219,7 @@ class Weather:
                 percentile_cont(0.99) WITHIN GROUP (ORDER BY lag)
             FROM (
                 SELECT finalized_at, extract(epoch FROM finalized_at - event_at)::float8 AS lag
-                FROM replication_transferjob AS job
+                FROM replication_job AS job
                 JOIN replication_replicationrule AS rule ON rule.id = job.rule_id
                 WHERE rule.name = %(rule)s AND job.state = 'completed'
                   AND event_at BETWEEN %(began)s AND %(ended)s
@@ -235,12 +241,11 @@ class Weather:
 
     @contextmanager
     def _large_among_small(self, service: Service) -> Iterator[None]:
-        s3 = self._sandbox.aws.client("s3")
-        body = random.Random(self._seed).randbytes(LARGE_BYTES)
-        for number in range(LARGE_OBJECTS):
-            step = Step(0, f"large/{number}", Change.PUT, LARGE_BYTES)
-            self.steps.append(step)
-            s3.put_object(Bucket=self._sandbox.source_bucket, Key=step.key, Body=body)
+        names = [f"large/{number}" for number in range(LARGE_OBJECTS)]
+        steps = [Step(0, name, Change.PUT, LARGE_BYTES) for name in names]
+        writing = self._writer(steps, seed=self._seed)
+        writing.run(threading.Event())
+        self.log += writing.log
         yield
 
     @contextmanager

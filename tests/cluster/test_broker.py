@@ -1,5 +1,6 @@
 """The broker takes a task as soon as it is committed, and survives an outage of the database."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
@@ -10,7 +11,9 @@ from django.db import connection
 
 from replication.cluster import broker, loops
 from replication.cluster.broker import PatientBroker
+from replication.cluster.pooling import ASK_SECONDS
 from replication.models import LoopKind
+from tests.support.pgbouncer import PgBouncer
 from tests.support.processes import eventually
 from tests.support.road import Log
 
@@ -45,8 +48,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleQueue[Tasks | None]
         is_over = True
 
         def wake_until_ended() -> bool:
-            with connection.cursor() as cursor:
-                cursor.execute(f"NOTIFY {loops.LOOPS_CHANNEL}")
+            loops.request(LoopKind.LANE, lost_after_seconds=0)
             return ended.done()
 
         eventually(wake_until_ended)
@@ -103,4 +105,34 @@ def test_a_cluster_with_a_sweeper_leaves_another_one_to_the_others(
         eventually(lambda: len(listeners()) == 1)
         assert loops.request(LoopKind.SWEEPER, lost_after_seconds=0)
         assert slept.get(timeout=TIMEOUT_SECONDS) == broker.HEAD_START_SWEEPER_SECONDS
+        assert len(next_of(taken)) == 1
+
+
+def test_behind_a_pooler_a_loop_that_is_asked_for_is_found(
+    pooled: PgBouncer, taken: SimpleQueue[Tasks | None]
+) -> None:
+    for _ in range(2):
+        assert loops.request(LoopKind.LANE, lost_after_seconds=0)
+        assert len(next_of(taken)) == 1
+    assert "not linked" not in pooled.child.log.read_text()  # as a NOTIFY would be
+
+
+@pytest.mark.usefixtures("pooled")
+def test_behind_a_pooler_a_cluster_with_a_sweeper_leaves_another_one_to_the_others(
+    taken: SimpleQueue[Tasks | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep = time.sleep
+    slept: SimpleQueue[float] = SimpleQueue()
+
+    def note(seconds: float) -> None:
+        slept.put(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(broker, "time", SimpleNamespace(sleep=note, monotonic=time.monotonic))
+    with loops.running(LoopKind.SWEEPER):
+        assert slept.get(timeout=TIMEOUT_SECONDS) == ASK_SECONDS
+        assert loops.request(LoopKind.SWEEPER)
+        while (seconds := slept.get(timeout=TIMEOUT_SECONDS)) == ASK_SECONDS:
+            pass
+        assert seconds == broker.HEAD_START_SWEEPER_SECONDS > ASK_SECONDS
         assert len(next_of(taken)) == 1

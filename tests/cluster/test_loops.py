@@ -18,7 +18,7 @@ from replication import tasks
 from replication.cluster import loops
 from replication.cluster.loops import Loop
 from replication.intake.matching import look_again
-from replication.models import Circuit, Heartbeat, JobState, LoopKind, TransferJob
+from replication.models import Circuit, Heartbeat, Job, JobState, LoopKind
 from replication.monitoring.status import read_status
 from sandbox.oss import Fault
 from tests.support.environment import OSS_KEY_SECRET
@@ -201,6 +201,18 @@ def test_a_heartbeat_shows_that_a_loop_is_alive() -> None:
         assert datetime.now(UTC) - row.beat_at < timedelta(seconds=5)  # type: ignore[operator]
 
 
+def test_a_new_lane_learns_the_largest_limit_of_the_live_lanes_of_its_host() -> None:
+    assert loops.in_flight_limit_here() == 0
+    with loops.running(LoopKind.LANE) as first, loops.running(LoopKind.LANE) as second:
+        assert first is not None
+        assert second is not None
+        first.beat_if_due(in_flight=3, in_flight_limit=64)
+        second.beat_if_due(in_flight=3, in_flight_limit=128)
+        assert loops.in_flight_limit_here() == 128
+        Heartbeat.objects.filter(pk=second.id).update(host="elsewhere")
+        assert loops.in_flight_limit_here() == 64
+
+
 def test_a_heartbeat_revives_the_other_kind_if_it_is_silent_and_never_its_own() -> None:
     with loops.running(LoopKind.LANE) as lane, loops.running(LoopKind.POLLER):
         assert lane is not None
@@ -248,7 +260,7 @@ def test_the_number_of_lanes_grows_under_load_and_shrinks_to_one(
         look_again(road.rule, keys)
         eventually(lambda: lanes() >= 3, unless_ended=cluster)
         eventually(
-            lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == len(keys),
+            lambda: Job.objects.filter(state=JobState.COMPLETED).count() == len(keys),
             unless_ended=cluster,
         )
         # One lane stays to watch; while it renews itself, there are two.
@@ -271,13 +283,13 @@ def test_a_host_whose_credentials_are_refused_leaves_the_lanes_to_another(
             for number in range(4):
                 known |= eventually(lambda: set(lanes.values_list("pk", flat=True)) - known)  # noqa: B023
                 road.put(f"{number}")
-                done = TransferJob.objects.filter(state=JobState.COMPLETED, key=f"{number}")
+                done = Job.objects.filter(state=JobState.COMPLETED, key=f"{number}")
                 eventually(done.exists, unless_ended=other)
             # The status tells of the other host, although it has no lane any more.
             assert "circuit_open" in {problem.code for problem in read_status().problems}
     right = {**wrong, "OSS_ACCESS_KEY_SECRET": OSS_KEY_SECRET}
     with manage("qcluster", directory=tmp_path, **right) as mended:
         road.put("mended")
-        done = TransferJob.objects.filter(state=JobState.COMPLETED, key="mended")
+        done = Job.objects.filter(state=JobState.COMPLETED, key="mended")
         eventually(done.exists, unless_ended=mended)
     assert not Circuit.objects.filter(opened_at__isnull=False).exists()

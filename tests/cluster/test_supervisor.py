@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from replication.cluster.ipc import MAX_MESSAGE_BYTES, TRUNCATED_RESULT_CHARACTERS, Mailbox
-from replication.models import Heartbeat, JobState, LoopKind, TransferJob
+from replication.models import Heartbeat, Job, JobState, LoopKind
 from sandbox.child import Child
 from sandbox.oss import Fault
 from tests.support.processes import eventually, manage, members
@@ -37,9 +37,7 @@ def busy_workers(cluster: Child) -> set[int]:
 
 
 def working_lane(cluster: Child) -> set[int]:
-    (lane,) = TransferJob.objects.filter(state=JobState.RUNNING).values_list(
-        "claimed_by", flat=True
-    )
+    (lane,) = Job.objects.filter(state=JobState.RUNNING).values_list("claimed_by", flat=True)
     assert lane
     pid = Heartbeat.objects.get(id=lane).pid
     assert pid in members(cluster)
@@ -87,7 +85,7 @@ def kill_and_wait(road: Road, cluster: Child, victim: str) -> None:
     # This job is in flight: if its lane dies, only the end of its lease frees it.
     road.oss.add_fault(Fault(operation="PutObject", delay_seconds=6))
     road.put(f"before {victim}")
-    running = TransferJob.objects.filter(state=JobState.RUNNING)
+    running = Job.objects.filter(state=JobState.RUNNING)
     eventually(running.exists, unless_ended=cluster)
     eventually(lambda: busy_workers(cluster) and idle_workers(cluster), unless_ended=cluster)
 
@@ -101,7 +99,7 @@ def kill_and_wait(road: Road, cluster: Child, victim: str) -> None:
     for _ in range(2):
         for kind, seen in known.items():
             seen.update(eventually(partial(new_loops, kind, seen)))
-    done = TransferJob.objects.filter(state=JobState.COMPLETED, key__endswith=victim)
+    done = Job.objects.filter(state=JobState.COMPLETED, key__endswith=victim)
     eventually(lambda: done.count() == 2, unless_ended=cluster)
     assert not victims & members(cluster), victim
     assert cluster.is_running(), victim
@@ -112,7 +110,7 @@ def test_no_process_outlives_the_first_process(road: Road, tmp_path: Path) -> No
     road.oss.add_fault(Fault(operation="PutObject", delay_seconds=60))
     road.put("a")
     with manage("qcluster", directory=tmp_path) as cluster:
-        eventually(TransferJob.objects.filter(state=JobState.RUNNING).exists, unless_ended=cluster)
+        eventually(Job.objects.filter(state=JobState.RUNNING).exists, unless_ended=cluster)
         assert len(members(cluster)) > 4
         os.kill(cluster.pid, signal.SIGKILL)
         eventually(lambda: not members(cluster))

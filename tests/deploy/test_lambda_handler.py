@@ -21,7 +21,7 @@ from replication.api.events import MAX_EVENTS
 from replication.intake.messages import take_messages
 from replication.intake.signatures import SCHEME, read_signature
 from replication.intake.sqs import Message
-from replication.models import DeadLetter, EventQueue, TransferJob
+from replication.models import DeadLetter, EventQueue, Job
 from s3sync.environment import MIN_LAMBDA_KEY_LENGTH
 from tests.support.environment import LAMBDA_KEY
 from tests.support.examples import a_rule
@@ -140,7 +140,7 @@ def test_an_event_becomes_a_job(function, live_server, monkeypatch, shape, domai
     monkeypatch.setenv("S3SYNC_URL", live_server.url + "/")
     monkeypatch.setenv("S3SYNC_DOMAIN", domain)
     assert function.handler(EVENTS[shape], Context()) == {"jobs": 1, "unmatched": 0}
-    assert TransferJob.objects.get().key == "a b+c.jpg"
+    assert Job.objects.get().key == "a b+c.jpg"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -211,7 +211,7 @@ def test_the_message_of_a_report_from_the_field_loses_no_good_record(function, c
     message = json.loads((DATA / "two-records-second-key-has-nul.json").read_text())
     with pytest.raises(function.Refused, match=r"1 of 2 records are refused.* NUL character"):
         function.handler(sns_event(message) if wrapped else message, Context())
-    assert TransferJob.objects.get().key == "good.jpg"
+    assert Job.objects.get().key == "good.jpg"
     assert refusals_printed(capsys) == [[1]]
 
 
@@ -232,7 +232,7 @@ def test_a_bad_record_takes_no_other_with_it(function, capsys, bad):
     a, c = s3_event("a", "c")["Records"]
     with pytest.raises(function.Refused, match="1 of 3 records are refused"):
         function.handler({"Records": [a, bad, c]}, Context())
-    assert set(TransferJob.objects.values_list("key", flat=True)) == {"a", "c"}
+    assert set(Job.objects.values_list("key", flat=True)) == {"a", "c"}
     assert refusals_printed(capsys) == [[1]]
 
 
@@ -251,7 +251,7 @@ def test_a_bad_sns_message_takes_no_other_with_it_and_has_the_number_of_its_dead
     with pytest.raises(function.Refused, match="4 of 9 records are refused"):
         function.handler(event, Context())
     keys = {"a", "b", "a b+c.jpg", "c"}
-    assert set(TransferJob.objects.values_list("key", flat=True)) == keys
+    assert set(Job.objects.values_list("key", flat=True)) == keys
     printed = sorted(number for numbers in refusals_printed(capsys) for number in numbers)
 
     # Lambda puts this into the on-failure queue, which s3sync polls.
@@ -282,7 +282,7 @@ def test_a_bad_item_of_a_list_takes_no_other_with_it_and_has_the_number_of_its_d
     event = [s3_event("a"), 3, SQS_RECORD, s3_event("b", "c"), "text"]
     with pytest.raises(function.Refused, match="3 of 6 records are refused"):
         function.handler(event, Context())
-    assert set(TransferJob.objects.values_list("key", flat=True)) == {"a", "b", "c"}
+    assert set(Job.objects.values_list("key", flat=True)) == {"a", "b", "c"}
     printed = sorted(number for numbers in refusals_printed(capsys) for number in numbers)
 
     record = json.dumps({"requestContext": {}, "requestPayload": event})

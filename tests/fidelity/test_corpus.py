@@ -20,12 +20,12 @@ from replication.mapping.ownership import source_mark
 from replication.models import (
     Destination,
     EventQueue,
+    Job,
     JobOrigin,
     JobState,
     Outcome,
     ReplicationRule,
     Source,
-    TransferJob,
 )
 from replication.stores.checksums import CRC64
 from replication.sweep.verify import Comparison, Verified, verify
@@ -107,7 +107,7 @@ def test_the_corpus_arrives(
         look_again(rule, [sample.key for sample in samples])
     work()
 
-    jobs = {job.key: job for job in TransferJob.objects.filter(rule=rule)}
+    jobs = {job.key: job for job in Job.objects.filter(rule=rule)}
     assert jobs.keys() == {sample.key for sample in samples}
     arrived = [(sample, _expected_key(sample, variant)) for sample in samples]
     problems = [problem for sample in samples for problem in _job_problems(sample, variant, jobs)]
@@ -184,7 +184,7 @@ def _set_later_tags(
     events = [ObjectEvent(bucket.bucket, sample.key, "ObjectTagging:Put") for sample in later]
     intake = take_events([AnnouncedEvent(event) for event in events], origin=JobOrigin.EVENT)
     work()
-    looks = TransferJob.objects.filter(pk__in=intake.job_ids)
+    looks = Job.objects.filter(pk__in=intake.job_ids)
     as_expected = looks.filter(outcome=Outcome.UNCHANGED, remarks=TAGS_SET)
     return sorted({sample.key for sample in later} - set(as_expected.values_list("key", flat=True)))
 
@@ -213,7 +213,7 @@ def _expected_key(sample: Sample, variant: Variant) -> str:
 def _jobs_after_polling(rule: ReplicationRule) -> int:
     for queue in EventQueue.objects.all():
         poll_until_empty(queue)
-    return TransferJob.objects.filter(rule=rule).count()
+    return Job.objects.filter(rule=rule).count()
 
 
 def _is_as_expected(verified: Verified, variant: Variant) -> bool:
@@ -236,7 +236,7 @@ def _expected_parts(arrived: list[tuple[Sample, str]]) -> dict[str, int]:
     }
 
 
-def _job_problems(sample: Sample, variant: Variant, jobs: dict[str, TransferJob]) -> list[str]:
+def _job_problems(sample: Sample, variant: Variant, jobs: dict[str, Job]) -> list[str]:
     """The differences between the job's result and the sample's table."""
     job, expected = jobs[sample.key], sample.expected[variant]
     found = (job.state, job.outcome, job.error_code, bool(job.remarks))

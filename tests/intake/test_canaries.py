@@ -16,12 +16,12 @@ from replication.intake.object_events import ObjectEvent
 from replication.models import (
     Canary,
     Heartbeat,
+    Job,
     JobOrigin,
     LoopKind,
     ReplicationRule,
     Source,
     SweepKind,
-    TransferJob,
 )
 from replication.monitoring.metrics.families import all_families
 from replication.monitoring.metrics.totals import read_totals
@@ -258,7 +258,7 @@ def test_the_key_of_a_canary_passes_prefix_and_suffix(road: Road) -> None:
     canaries.put_due()
     work()
     assert Canary.objects.get().queue_heard_at is not None
-    assert TransferJob.objects.get().key == "图片/.s3sync-canary.jpg"
+    assert Job.objects.get().key == "图片/.s3sync-canary.jpg"
 
 
 def test_a_comparison_finds_the_canary_equal_and_no_event_lost(road: Road) -> None:

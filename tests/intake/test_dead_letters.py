@@ -11,7 +11,7 @@ from replication.intake import dead_letters
 from replication.intake.dead_letters import Replayed, replay
 from replication.intake.messages import take_messages
 from replication.intake.sqs import Message
-from replication.models import DeadLetter, EventQueue, JobOrigin, ReplicationRule, TransferJob
+from replication.models import DeadLetter, EventQueue, Job, JobOrigin, ReplicationRule, TransferJob
 from tests.support.examples import a_rule
 from tests.support.failing_database import failing_commits, refusing
 from tests.support.threads import at_once
@@ -65,7 +65,7 @@ def test_a_letter_that_can_be_parsed_now_becomes_jobs_and_is_deleted(
     a_letter(queue, put_event("a+b.jpg", "c.jpg"))
     assert replay_all() == Replayed(letters=1, jobs=2)
     assert not DeadLetter.objects.exists()
-    jobs = TransferJob.objects.order_by("key")
+    jobs = Job.objects.order_by("key")
     assert [(job.rule, job.key) for job in jobs] == [(rule, "a b.jpg"), (rule, "c.jpg")]
     assert {(job.origin, job.event_at) for job in jobs} == {(JobOrigin.EVENT, RECEIVED_AT)}
 
@@ -90,11 +90,11 @@ def test_a_letter_of_one_record_is_replayed_alone(rule: ReplicationRule, queue: 
     letter = DeadLetter.objects.get()
     assert (letter.record, letter.body) == (1, put_event("b%00"))
     assert "no retry and no replay can ever succeed" in letter.reason
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
     DeadLetter.objects.update(body=put_event("b"))  # as if a later parser understood it
     assert replay_all() == Replayed(letters=1, jobs=1)
-    assert TransferJob.objects.get().key == "b"
+    assert Job.objects.get().key == "b"
     assert not DeadLetter.objects.exists()
 
 
@@ -104,7 +104,7 @@ def test_a_whole_message_that_was_kept_leaves_only_its_bad_records(
     """An earlier version kept a message with one bad record whole."""
     letter = a_letter(queue, put_event("a", "b%00", "c", "d%00"))
     assert replay_all() == Replayed(letters=1, jobs=2, still_unparseable=2)
-    assert sorted(TransferJob.objects.values_list("key", flat=True)) == ["a", "c"]
+    assert sorted(Job.objects.values_list("key", flat=True)) == ["a", "c"]
     second, fourth = DeadLetter.objects.order_by("record")
     assert (second.record, second.body) == (1, put_event("b%00"))
     assert (fourth.record, fourth.body) == (3, put_event("d%00"))
@@ -160,7 +160,7 @@ def test_a_letter_stays_if_its_jobs_are_not_committed(
     with failing_commits(), pytest.raises(InternalError, match="refused"):
         replay_all()
     assert DeadLetter.objects.get() == letter
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
 
 def test_a_letter_that_is_replayed_concurrently_is_replayed_once(
@@ -170,7 +170,7 @@ def test_a_letter_that_is_replayed_concurrently_is_replayed_once(
         a_letter(queue, put_event(f"{number}.jpg"))
     counts = at_once(*[replay_all] * 4)
     assert sum(replayed.letters for replayed in counts) == 20
-    assert TransferJob.objects.count() == 20
+    assert Job.objects.count() == 20
 
 
 def test_a_replay_and_a_poller_may_handle_the_same_messages_concurrently(
@@ -187,7 +187,7 @@ def test_a_replay_and_a_poller_may_handle_the_same_messages_concurrently(
         polled = [message("fresh", put_event(*keys))]
         polled += [message(letter.message_id, "no JSON") for letter in letters]
         at_once(replay_all, lambda: take_messages(queue, polled), replay_all)  # noqa: B023
-        assert TransferJob.objects.count() == len(keys)
+        assert Job.objects.count() == len(keys)
 
 
 def test_a_letter_that_fails_unexpectedly_stays_and_does_not_block_the_others(

@@ -10,7 +10,7 @@ import pytest
 
 from replication.intake.messages import Polled, take_messages
 from replication.intake.sqs import Queue
-from replication.models import DeadLetter, EventQueue, ReplicationRule, TransferJob
+from replication.models import DeadLetter, EventQueue, Job, ReplicationRule
 from tests.support import sqs
 from tests.support.failing_database import refusing
 from tests.support.paths import DATA
@@ -41,7 +41,7 @@ def in_the_database(road: Road) -> Polled:
     queue = EventQueue.objects.get(pk=road.queue.pk)
     return Polled(
         messages=queue.messages_received,
-        jobs=TransferJob.objects.count(),
+        jobs=Job.objects.count(),
         unmatched=queue.records_unmatched,
         dead_letters=DeadLetter.objects.count(),
     )
@@ -59,7 +59,7 @@ def test_messages_become_jobs_and_are_deleted(road: Road, logged: Log) -> None:
     before = time.time()
     polled = poll(road)
     assert polled == Polled(messages=1, jobs=1, unmatched=0, dead_letters=0)
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert (job.key, job.rule) == ("a b+c.txt", road.rule)
     assert abs(job.event_at.timestamp() - before) < 30
     assert messages_left(road) == 0
@@ -78,7 +78,7 @@ def test_a_message_delivered_twice_is_harmless(road: Road) -> None:
     take_messages(road.queue, messages)
     assert Queue(road.queue).change_visibility(messages, seconds=0) == []
     assert poll(road) == Polled(messages=3, jobs=0, unmatched=0, dead_letters=0)
-    assert TransferJob.objects.count() == 1
+    assert Job.objects.count() == 1
     assert DeadLetter.objects.count() == 1
     assert messages_left(road) == 0
 
@@ -111,7 +111,7 @@ def test_of_ten_records_nine_become_jobs_and_the_bad_one_a_dead_letter(
     keys[6] = "图%00片"
     send(road, wrap(put_events(road.source.bucket, *keys)))
     assert poll(road) == Polled(messages=1, jobs=9, unmatched=0, dead_letters=1)
-    assert sorted(job.key for job in TransferJob.objects.all()) == sorted(keys[:6] + keys[7:])
+    assert sorted(job.key for job in Job.objects.all()) == sorted(keys[:6] + keys[7:])
     letter = DeadLetter.objects.get()
     assert letter.record == 6
     assert "NUL" in letter.reason
@@ -126,7 +126,7 @@ def test_the_message_of_a_report_from_the_field_loses_no_good_record(road: Road)
     body = (DATA / "two-records-second-key-has-nul.json").read_text()
     send(road, body.replace('"photos"', json.dumps(road.source.bucket)))
     assert poll(road) == Polled(messages=1, jobs=1, unmatched=0, dead_letters=1)
-    assert TransferJob.objects.get().key == "good.jpg"
+    assert Job.objects.get().key == "good.jpg"
     assert DeadLetter.objects.get().record == 1
 
 
@@ -145,7 +145,7 @@ def test_a_record_that_fails_unexpectedly_takes_no_other_with_it(road: Road, log
     send(road, put_events(bucket, "a", "poison", "b", "c%00"))
     with refusing("poison"):
         assert poll(road) == Polled(messages=1, jobs=2, unmatched=0, dead_letters=2)
-    assert {job.key for job in TransferJob.objects.all()} == {"a", "b"}
+    assert {job.key for job in Job.objects.all()} == {"a", "b"}
     poison, bad = DeadLetter.objects.order_by("record")
     assert (poison.record, poison.body) == (1, put_events(bucket, "poison"))
     assert poison.reason.startswith("it could not be processed: DataError: poison")
@@ -159,7 +159,7 @@ def test_a_message_that_fails_unexpectedly_becomes_a_dead_letter_and_the_others_
     send(road, *(put_event(bucket, key) for key in ("a", "poison", "b")), "no JSON")
     with refusing("poison"):
         assert poll(road) == Polled(messages=4, jobs=2, unmatched=0, dead_letters=2)
-    assert {job.key for job in TransferJob.objects.all()} == {"a", "b"}
+    assert {job.key for job in Job.objects.all()} == {"a", "b"}
     letter = DeadLetter.objects.get(body=put_event(bucket, "poison"))
     assert letter.reason.startswith("it could not be processed: DataError: poison")
     assert "queue.messages_taken_by_halves" in logged.text  # all were in one transaction first
@@ -184,7 +184,7 @@ def test_records_that_match_no_rule_are_counted(road: Road) -> None:
         put_event(bucket, "in/b.jpg", "ObjectAcl:Put"),
     )
     assert poll(road) == Polled(messages=5, jobs=1, unmatched=4, dead_letters=0)
-    assert [job.key for job in TransferJob.objects.all()] == ["in/a.jpg"]
+    assert [job.key for job in Job.objects.all()] == ["in/a.jpg"]
     road.queue.refresh_from_db()
     assert (road.queue.messages_received, road.queue.records_unmatched) == (5, 4)
 
@@ -193,7 +193,7 @@ def test_an_event_of_tags_makes_a_job_for_tags_only(road: Road) -> None:
     bucket = road.source.bucket
     send(road, put_event(bucket, "a", "ObjectTagging:Put"), put_event(bucket, "b"))
     assert poll(road) == Polled(messages=2, jobs=2, unmatched=0, dead_letters=0)
-    assert dict(TransferJob.objects.values_list("key", "only_tags")) == {"a": True, "b": False}
+    assert dict(Job.objects.values_list("key", "only_tags")) == {"a": True, "b": False}
 
 
 def test_a_disabled_rule_gets_no_jobs_and_a_paused_rule_does(road: Road) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from replication.intake.messages import Polled, take_messages
 from replication.intake.sqs import MAX_BATCH, Message
-from replication.models import DeadLetter, EventQueue, TransferJob
+from replication.models import DeadLetter, EventQueue, Job
 from tests.support.examples import a_rule
 from tests.support.messages import BUCKET, DAMAGE, RULES, Sent, sent_messages
 
@@ -76,7 +76,7 @@ def check_balance(queue: EventQueue, batch: list[Sent], *, deliveries: int) -> P
     for _ in range(deliveries):
         assert take_messages(queue, messages) == expected
 
-    found = TransferJob.objects.values_list("rule__name", "key")
+    found = Job.objects.values_list("rule__name", "key")
     assert sorted(found) == sorted(jobs)
     letters = {
         (letter.message_id, letter.record): letter.body

@@ -14,7 +14,7 @@ from replication.intake import poll_loop
 from replication.intake.poll_loop import poll_until
 from replication.intake.receive_rate import FIRST_BACKOFF_SECONDS
 from replication.intake.sqs import Queue
-from replication.models import EventQueue, LoopKind, TransferJob
+from replication.models import EventQueue, Job, LoopKind
 from tests.support import sqs
 from tests.support.failing_database import failing_commits
 from tests.support.http_origin import http_origin
@@ -87,7 +87,7 @@ def test_three_permissions_are_enough_and_the_depth_is_unknown(
     assert Queue(road.queue).change_visibility([message], seconds=0) == []
     road.put("a")
     with polling(road):
-        eventually(TransferJob.objects.exists)
+        eventually(Job.objects.exists)
         eventually(lambda: EventQueue.objects.filter(last_polled_at__isnull=False).exists())
     road.queue.refresh_from_db()
     assert road.queue.last_error == ""
@@ -146,7 +146,7 @@ def test_a_queue_that_can_not_be_polled_says_why_and_goes_on_when_it_is_repaired
         assert EventQueue.objects.get().last_error_at is not None
         road.put("a")
         EventQueue.objects.update(url=right[0], credential_profile=right[1])
-        eventually(TransferJob.objects.exists)
+        eventually(Job.objects.exists)
         eventually(lambda: EventQueue.objects.get().last_error == "")
 
 
@@ -157,7 +157,7 @@ def test_a_queue_that_can_not_be_polled_does_not_block_another(road: Road) -> No
     with polling(road):
         eventually(lambda: EventQueue.objects.get(name="broken").last_error)
         road.put("a")
-        eventually(TransferJob.objects.exists)
+        eventually(Job.objects.exists)
 
 
 def test_messages_in_flight_are_committed_when_the_database_is_back(road: Road) -> None:
@@ -166,7 +166,7 @@ def test_messages_in_flight_are_committed_when_the_database_is_back(road: Road) 
         with failing_commits():
             road.put("a")
             eventually(lambda: "refused" in EventQueue.objects.get().last_error)
-        eventually(TransferJob.objects.exists)
+        eventually(Job.objects.exists)
     assert messages_left(road) == 0
 
 
@@ -176,7 +176,7 @@ def test_failing_commits_lose_no_message_that_sqs_delivers_again_at_once(road: R
         with failing_commits():
             road.put("a")
             eventually(lambda: "refused" in EventQueue.objects.get().last_error)
-        eventually(TransferJob.objects.exists)
+        eventually(Job.objects.exists)
     assert messages_left(road) == 0
 
 
@@ -198,7 +198,7 @@ def test_sqs_that_throttles_is_polled_less_and_less_often(road: Road) -> None:
             assert "RequestThrottled" in EventQueue.objects.get().last_error
             send(road, put_event(road.source.bucket, "a"))
             EventQueue.objects.update(url=right)
-            eventually(TransferJob.objects.exists)
+            eventually(Job.objects.exists)
     pauses = [later - earlier for earlier, later in pairwise(polled_at)]
     assert pauses[0] >= FIRST_BACKOFF_SECONDS
     assert pauses[1] >= 2 * FIRST_BACKOFF_SECONDS

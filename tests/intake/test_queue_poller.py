@@ -13,7 +13,7 @@ from pytest_django import Settings
 from replication.intake.queue_poller import QueuePoller
 from replication.intake.sqs import Queue
 from replication.intake.visibility import InFlight
-from replication.models import DeadLetter, EventQueue, TransferJob
+from replication.models import DeadLetter, EventQueue, Job
 from tests.support import sqs
 from tests.support.failing_database import failing_commits, refusing
 from tests.support.http_origin import HttpOrigin, http_origin
@@ -43,7 +43,7 @@ def send_many(road: Road, count: int = MANY) -> set[str]:
 
 
 def jobs() -> set[str]:
-    return {job.key for job in TransferJob.objects.all()}
+    return {job.key for job in Job.objects.all()}
 
 
 # -- receives ----------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ def test_two_pollers_of_one_queue_take_each_message_once(road: Road) -> None:
 def test_a_stop_under_load_loses_nothing_and_leaves_nothing_hidden(road: Road) -> None:
     keys = send_many(road)
     with polling(road.queue, sqs=Queue(road.queue)):
-        eventually(TransferJob.objects.exists)
+        eventually(Job.objects.exists)
     taken = jobs()
     road.queue.refresh_from_db()
     assert road.queue.messages_received == len(taken)  # every received message was committed
@@ -96,7 +96,7 @@ def test_a_backlog_is_committed_in_groups_and_deleted_to_the_last_message(road: 
     with polling(road.queue):
         eventually(lambda: len(jobs()) == MANY)
     assert jobs() == keys
-    commits = TransferJob.objects.values("enqueued_at").distinct().count()
+    commits = Job.objects.values("enqueued_at").distinct().count()
     assert commits < MANY / 10  # without groups there is one commit for each receive
     assert messages_left(road) == 0
     road.queue.refresh_from_db()
@@ -109,7 +109,7 @@ def test_a_message_stays_in_the_queue_until_its_jobs_are_committed(road: Road) -
     road.put("a")
     with failing_commits(), polling(road.queue):
         eventually(lambda: "refused" in EventQueue.objects.get().last_error)
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
     assert messages_left(road) == 1
     road.queue.refresh_from_db()
     assert road.queue.messages_received == 0
@@ -132,7 +132,7 @@ def test_messages_in_flight_while_the_database_is_away_are_committed_when_it_is_
             send(road, put_event(road.source.bucket, "b"))
             eventually(lambda: logged.text.count("queue.database_unavailable") >= 3)
             assert Queue(road.queue).depth() == 1
-            assert not TransferJob.objects.exists()
+            assert not Job.objects.exists()
         eventually(lambda: jobs() == {"a", "b"})
         eventually(lambda: EventQueue.objects.get().last_error == "")
     # Two commits: "b" was not received before "a" could be committed.
@@ -153,7 +153,7 @@ def test_a_database_that_is_away_during_several_receives_loses_nothing(road: Roa
     assert waiting is not None
     assert waiting > 0
     assert Queue(road.queue).depth() == MANY
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
     with polling(road.queue):
         with failing_commits():
             eventually(lambda: "refused" in EventQueue.objects.get().last_error)
@@ -224,7 +224,7 @@ def test_a_message_that_can_not_be_deleted_is_logged_and_harmless(road: Road, lo
         road.queue.url = f"{origin.url}/queue"
         assert poll_until_empty(road.queue) == 1
     assert "InternalError: try again" in logged.text
-    assert TransferJob.objects.get().event_at.timestamp() == 1_700_000_000
+    assert Job.objects.get().event_at.timestamp() == 1_700_000_000
     road.queue.refresh_from_db()
     assert (road.queue.messages_received, road.queue.records_unmatched) == (1, 0)
     assert not DeadLetter.objects.exists()

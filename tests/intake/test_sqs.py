@@ -4,7 +4,9 @@ import json
 
 import pytest
 from pytest import MonkeyPatch
+from pytest_django import Settings
 
+from replication.intake import sqs_client
 from replication.intake.sqs import Queue, QueueError
 from replication.models import EventQueue
 from tests.support.http_origin import http_origin
@@ -48,7 +50,10 @@ def test_an_error_of_sqs_is_reported_in_its_own_words(status: str, body: bytes, 
             a_queue(f"{sqs.url}/queue").receive(wait_seconds=0)
 
 
-def test_a_proxy_of_the_environment_is_used(monkeypatch: MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_used(monkeypatch: MonkeyPatch, settings: Settings) -> None:
+    hosts = {"plain_http_hosts": ["sqs.example"]}
+    settings.S3SYNC = settings.S3SYNC.model_copy(update=hosts)
+    monkeypatch.setattr(sqs_client, "_pool", sqs_client._pool.__wrapped__)  # a pool of its own
     with http_origin() as proxy:
         proxy.answers(b"{}", Content_Type="application/x-amz-json-1.0")
         monkeypatch.setenv("HTTP_PROXY", proxy.url)

@@ -14,7 +14,7 @@ from django.db import connection
 from replication.intake.queue_poller import QueuePoller
 from replication.intake.sqs import Message, Queue, QueueError
 from replication.intake.visibility import InFlight
-from replication.models import DeadLetter, EventQueue, TransferJob
+from replication.models import DeadLetter, EventQueue, Job
 from tests.support import processes, sqs
 from tests.support.http_origin import http_origin
 from tests.support.pollers import poll_until_empty
@@ -82,7 +82,7 @@ def test_a_message_whose_commit_is_slow_is_not_delivered_again(road: Road) -> No
             assert delivered_again(road, within_seconds=3 * VISIBILITY_SECONDS) == []
             assert not polling.done()
         assert polling.result(90) == 1
-    assert TransferJob.objects.count() == 1
+    assert Job.objects.count() == 1
     assert delivered_again(road, within_seconds=VISIBILITY_SECONDS + 1) == []
     assert messages_left(road) == 0
     road.queue.refresh_from_db()
@@ -126,7 +126,7 @@ def test_a_batch_may_be_committed_and_deleted_while_its_visibility_is_extended(r
     keys = [f"{number}" for number in range(30)]
     send(road, *(put_event(road.source.bucket, key) for key in keys))
     assert poll_until_empty(road.queue, in_flight=in_flight) == len(keys)
-    assert {job.key for job in TransferJob.objects.all()} == set(keys)
+    assert {job.key for job in Job.objects.all()} == set(keys)
     assert delivered_again(road, within_seconds=VISIBILITY_SECONDS + 1) == []
     assert messages_left(road) == 0
 

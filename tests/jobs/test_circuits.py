@@ -22,6 +22,7 @@ from replication.models import (
     Destination,
     FailedJob,
     Heartbeat,
+    Job,
     JobOrigin,
     JobState,
     ReplicationRule,
@@ -249,7 +250,7 @@ def test_an_error_that_concerns_more_than_its_object_never_ends_a_job(
 ) -> None:
     enqueue(road.rule, "a")
     for _ in range(3 * settings.S3SYNC.max_attempts):
-        [job] = jobs.claim(LANE, limit=1, lease_seconds=60, only=[TransferJob.objects.get().pk])
+        [job] = jobs.claim(LANE, limit=1, lease_seconds=60, only=[Job.objects.get().pk])
         assert apply_error(job, road.rule, error) == JobState.PENDING
 
 
@@ -258,7 +259,7 @@ def test_an_unknown_error_ends_a_job_after_its_tries(road: Road) -> None:
     unknown = ReplicationError(ErrorCode.UNEXPECTED)
     states = []
     for _ in range(settings.S3SYNC.max_attempts):
-        [job] = jobs.claim(LANE, limit=1, lease_seconds=60, only=[TransferJob.objects.get().pk])
+        [job] = jobs.claim(LANE, limit=1, lease_seconds=60, only=[Job.objects.get().pk])
         states.append(apply_error(job, road.rule, unknown))
     assert states[-1] == JobState.FAILED
     assert set(states[:-1]) == {JobState.PENDING}
@@ -268,13 +269,13 @@ def test_an_object_that_changes_all_the_time_is_tried_less_and_less_often(road: 
     enqueue(road.rule, "a")
     changed = ReplicationError(ErrorCode.SOURCE_CHANGED)
     for _ in range(8):
-        [job] = jobs.claim(LANE, limit=1, lease_seconds=60, only=[TransferJob.objects.get().pk])
+        [job] = jobs.claim(LANE, limit=1, lease_seconds=60, only=[Job.objects.get().pk])
         assert apply_error(job, road.rule, changed) == JobState.PENDING
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrying.random, "uniform", lambda _, most: most)
-        [job] = jobs.claim(LANE, limit=1, lease_seconds=60, only=[TransferJob.objects.get().pk])
+        [job] = jobs.claim(LANE, limit=1, lease_seconds=60, only=[Job.objects.get().pk])
         apply_error(job, road.rule, changed)
-    assert not TransferJob.objects.filter(available_at__lt=Now() + timedelta(minutes=1)).exists()
+    assert not Job.objects.filter(available_at__lt=Now() + timedelta(minutes=1)).exists()
 
 
 def test_denied_objects_fail_alone_where_others_succeed(
@@ -322,10 +323,10 @@ def test_a_rule_without_rights_is_parked_and_later_drains_while_another_is_serve
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(bad.put, [f"{number}" for number in range(DENIED_JOBS)]))
     poll_until_empty(bad.queue)
-    assert TransferJob.objects.filter(rule=bad.rule).count() == DENIED_JOBS
+    assert Job.objects.filter(rule=bad.rule).count() == DENIED_JOBS
     bad.oss.deny(Denial(key_prefix="bad/", actions=("oss:PutObject",)))
-    fresh = TransferJob.objects.filter(rule=good.rule, state=JobState.COMPLETED)
-    with manage("qcluster", directory=tmp_path, S3SYNC_PROBE_SECONDS="10") as cluster:
+    fresh = Job.objects.filter(rule=good.rule, state=JobState.COMPLETED)
+    with manage("qcluster", directory=tmp_path, S3SYNC_PROBE_SECONDS="600") as cluster:
         beating = Heartbeat.objects.filter(beat_at__isnull=False).values("kind").distinct()
         eventually(lambda: beating.count() >= 2, unless_ended=cluster)  # lanes and pollers
         for number in range(20):  # one after the other, from before the bad rule is parked
@@ -339,11 +340,12 @@ def test_a_rule_without_rights_is_parked_and_later_drains_while_another_is_serve
         assert FailedJob.objects.filter(rule=bad.rule).count() < OPEN_AFTER_KEYS
 
         bad.oss.clear_denials()
-        done = TransferJob.objects.filter(rule=bad.rule, state=JobState.COMPLETED)
+        assert Circuit.objects.filter(opened_at__isnull=False).update(probe_at=Now()) == 1
+        done = Job.objects.filter(rule=bad.rule, state=JobState.COMPLETED)
         eventually(lambda: done.count() == DENIED_JOBS, timeout_seconds=240, unless_ended=cluster)
     assert rule.get().parked_at is None
     assert not FailedJob.objects.exists()
-    assert not TransferJob.objects.filter(attempt__gt=1).exists()
+    assert not Job.objects.filter(attempt__gt=1).exists()
 
 
 def test_every_lane_waits_as_long_as_a_throttling_destination_asks(
@@ -358,7 +360,7 @@ def test_every_lane_waits_as_long_as_a_throttling_destination_asks(
         Fault(operation="PutObject", status=503, code="TotalQpsLimitExceeded", qos_delay_ms=hint_ms)
     )
     with manage("qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4") as cluster:
-        done = TransferJob.objects.filter(state=JobState.COMPLETED)
+        done = Job.objects.filter(state=JobState.COMPLETED)
         eventually(lambda: done.count() == len(keys), unless_ended=cluster)
     puts = road.oss.requests(operation="PutObject")
     refused = next(request for request in puts if request.status == 503)
@@ -391,4 +393,4 @@ def test_an_operator_resumes_a_parked_rule_and_its_failed_jobs_are_retried(
         {"action": "resume", "_selected_action": [road.rule.pk]},
     )
     work()
-    assert TransferJob.objects.filter(state=JobState.COMPLETED).count() == 3
+    assert Job.objects.filter(state=JobState.COMPLETED).count() == 3

@@ -10,7 +10,7 @@ from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.intake.matching import look_again
 from replication.jobs import JobOrder
-from replication.models import JobOrigin, JobState, Outcome, TransferJob
+from replication.models import Job, JobOrigin, JobState, Outcome
 from replication.transfer.results import Completion
 from sandbox.oss import Fault
 from tests.support.examples import a_job, a_rule
@@ -38,12 +38,12 @@ def test_old_content_that_lands_after_the_new_content_is_replaced(
     road.oss.add_fault(Fault(operation="PutObject", delay_seconds=READ_TIMEOUT_SECONDS * 1.7))
     look_again(road.rule, ["a"])
     with a_lane(seconds=READ_TIMEOUT_SECONDS * 2 + 2):
-        eventually(lambda: TransferJob.objects.filter(attempt=1).exists())
+        eventually(lambda: Job.objects.filter(attempt=1).exists())
         road.put("a", b"new")
         look_again(road.rule, ["a"])
-        eventually(TransferJob.objects.filter(origin=JobOrigin.DOUBT, state="completed").exists)
+        eventually(Job.objects.filter(origin=JobOrigin.DOUBT, state="completed").exists)
     assert road.replica("a") == b"new"
-    assert not TransferJob.objects.exclude(state__in=[JobState.COMPLETED, "superseded"]).exists()
+    assert not Job.objects.exclude(state__in=[JobState.COMPLETED, "superseded"]).exists()
     writes = road.oss.requests(operation="PutObject")
     late = next(write for write in writes if write.fault)
     assert any(write.started_monotonic > late.ended_monotonic for write in writes)
@@ -61,7 +61,7 @@ def test_a_key_in_doubt_is_looked_at_once_more_when_the_doubt_is_over(
     assert second.write_in_doubt_until
     assert jobs.complete([(second, COPIED)]) == {second.claim}
 
-    look = TransferJob.objects.get(state=JobState.PENDING)
+    look = Job.objects.get(state=JobState.PENDING)
     assert (look.key, look.origin) == ("a.jpg", JobOrigin.DOUBT)
     assert look.available_at == look.event_at == second.write_in_doubt_until
     assert claim_all() == []
@@ -74,7 +74,7 @@ def test_a_write_with_an_answer_leaves_no_doubt(limits: Callable[..., None]) -> 
     jobs.retry_later(first, ReplicationError(ErrorCode.DESTINATION_UNAVAILABLE))
     [second] = claim_all()
     jobs.complete([(second, COPIED)])
-    assert TransferJob.objects.get().state == JobState.COMPLETED
+    assert Job.objects.get().state == JobState.COMPLETED
 
 
 def test_an_event_that_joins_a_job_is_served_at_once_and_keeps_the_doubt() -> None:
@@ -86,7 +86,7 @@ def test_an_event_that_joins_a_job_is_served_at_once_and_keeps_the_doubt() -> No
     [job] = claim_all()
     assert job.write_in_doubt_until == until
     jobs.complete([(job, COPIED)])
-    look = TransferJob.objects.get(state=JobState.PENDING)
+    look = Job.objects.get(state=JobState.PENDING)
     assert (look.available_at, look.origin) == (until, JobOrigin.DOUBT)
 
 

@@ -19,7 +19,7 @@ from replication.cluster import database
 from replication.cluster.database import Persistently
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import ClaimedJob, JobOrder
-from replication.models import CompletedMinute, JobOrigin, JobState, Outcome, TransferJob
+from replication.models import CompletedMinute, Job, JobOrigin, JobState, Outcome, TransferJob
 from replication.transfer.results import Completion
 from tests.support.claimers import Look, overlaps
 from tests.support.examples import a_rule
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 def unfinished() -> bool:
     states = [JobState.PENDING, JobState.RUNNING]
-    return TransferJob.objects.filter(state__in=states).exists()
+    return Job.objects.filter(state__in=states).exists()
 
 
 @dataclass
@@ -146,7 +146,7 @@ def test_statements_repeated_without_an_answer_give_no_claim_two_holders_and_los
     claims = Counter((hold.job_id, hold.version) for hold in holds)
     assert [claim for claim, holders in claims.items() if holders > 1] == []
     assert overlaps(holds) == []
-    ended = dict(TransferJob.objects.values_list("id", "state"))
+    ended = dict(Job.objects.values_list("id", "state"))
     assert set(created) <= ended.keys()
     assert set(ended.values()) == {JobState.COMPLETED}
     # No job was completed twice: each counts once.

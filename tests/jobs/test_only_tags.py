@@ -7,7 +7,7 @@ import pytest
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import ClaimedJob, JobOrder
-from replication.models import JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
+from replication.models import Job, JobOrigin, JobState, Outcome, ReplicationRule, TransferJob
 from replication.transfer.results import Completion
 from tests.support.examples import a_job, a_rule
 
@@ -33,7 +33,7 @@ def claim() -> ClaimedJob:
 
 
 def is_for_tags_only(job_id: int) -> bool:
-    return TransferJob.objects.get(pk=job_id).only_tags
+    return Job.objects.get(pk=job_id).only_tags
 
 
 @pytest.mark.parametrize("only_tags", [False, True])
@@ -98,7 +98,7 @@ def test_after_a_write_in_doubt_the_tags_are_looked_at_again(rule: ReplicationRu
     jobs.retry_later(claim(), FAILURE)
     TransferJob.objects.update(available_at="2026-01-01T00:00Z")
     jobs.complete([(claim(), Completion(Outcome.UNCHANGED))])
-    assert TransferJob.objects.get(state=JobState.PENDING).only_tags
+    assert Job.objects.get(state=JobState.PENDING).only_tags
 
 
 def test_after_a_change_of_the_rule_the_object_is_looked_at_in_full(rule: ReplicationRule) -> None:
@@ -107,4 +107,4 @@ def test_after_a_change_of_the_rule_the_object_is_looked_at_in_full(rule: Replic
     rule.acl = "private"
     rule.save()
     jobs.complete([(job, Completion(Outcome.UNCHANGED))])
-    assert not TransferJob.objects.get(state=JobState.PENDING).only_tags
+    assert not Job.objects.get(state=JobState.PENDING).only_tags

@@ -25,6 +25,7 @@ from replication.jobs import JobOrder, circuits, delete_brake
 from replication.jobs.circuits import OPEN_AFTER_KEYS
 from replication.jobs.held_deletes import Place
 from replication.models import (
+    Job,
     JobOrigin,
     JobState,
     Outcome,
@@ -128,7 +129,7 @@ def test_eight_claimers_of_ten_thousand_jobs_give_no_key_two_writers_and_miss_no
             looks += read_looks(results)
 
     assert overlaps(looks) == []
-    finished = dict(TransferJob.objects.values_list("id", "state"))
+    finished = dict(Job.objects.values_list("id", "state"))
     assert len(finished) >= JOBS
     assert set(finished.values()) <= {JobState.COMPLETED, JobState.SUPERSEDED}
     completed = {id for id, state in finished.items() if state == JobState.COMPLETED}
@@ -167,7 +168,7 @@ def test_many_producers_of_the_same_keys_create_one_job_for_each() -> None:
             enqueue(rule, random.sample(keys, k=len(keys)))
 
     at_once(*[produce] * 6)
-    assert TransferJob.objects.count() == len(keys)
+    assert Job.objects.count() == len(keys)
 
 
 def test_enqueueing_while_lanes_claim_and_settle_loses_no_key() -> None:
@@ -191,7 +192,7 @@ def test_enqueueing_while_lanes_claim_and_settle_loses_no_key() -> None:
             last = produced.is_set()
             held = jobs.claim(lane, limit=4, lease_seconds=60)
             if not held and last:
-                if not TransferJob.objects.filter(state__in=["pending", "running"]).exists():
+                if not Job.objects.filter(state__in=["pending", "running"]).exists():
                     return
                 time.sleep(0.001)
             with looked:
@@ -215,9 +216,9 @@ def test_retrying_and_enqueueing_the_same_keys_at_once_leaves_one_job_for_each()
             jobs.retry(TransferJob.objects.filter(rule=rule))
 
         at_once(retry, retry, lambda: enqueue(rule, keys), lambda: enqueue(rule, keys))
-        pending = TransferJob.objects.filter(state=JobState.PENDING)
+        pending = Job.objects.filter(state=JobState.PENDING)
         assert sorted(pending.values_list("key", flat=True)) == sorted(keys)
-        assert not TransferJob.objects.filter(state=JobState.FAILED).exists()
+        assert not Job.objects.filter(state=JobState.FAILED).exists()
 
 
 def test_whatever_touches_many_pending_jobs_at_once_never_deadlocks() -> None:
@@ -311,7 +312,7 @@ def test_many_rescuers_rescue_each_job_once() -> None:
     rescued: list[int] = []
     at_once(*[lambda: rescued.append(jobs.rescue(limit=100))] * 4)
     assert sum(rescued) == 50
-    assert set(TransferJob.objects.values_list("attempt", flat=True)) == {1}
+    assert set(Job.objects.values_list("attempt", flat=True)) == {1}
 
 
 @pytest.mark.parametrize("is_same_lane", [False, True], ids=["another lane", "the same lane"])
@@ -326,7 +327,7 @@ def test_a_zombies_heartbeats_and_completions_change_nothing(is_same_lane: bool)
     TransferJob.objects.update(available_at=Now())
     held = jobs.claim(successor, limit=20, lease_seconds=60)
     assert {job.id for job in held} == {job.id for job in lost}
-    before = list(TransferJob.objects.order_by("id").values())
+    before = list(Job.objects.order_by("id").values())
 
     def heartbeat() -> None:
         for _ in range(20):
@@ -337,7 +338,7 @@ def test_a_zombies_heartbeats_and_completions_change_nothing(is_same_lane: bool)
             assert jobs.complete([(job, Completion(Outcome.DELETED)) for job in lost]) == set()
 
     at_once(heartbeat, complete, heartbeat, complete)
-    assert list(TransferJob.objects.order_by("id").values()) == before
+    assert list(Job.objects.order_by("id").values()) == before
     assert jobs.complete([(job, Completion(Outcome.COPIED)) for job in held]) == {
         job.claim for job in held
     }

@@ -16,6 +16,7 @@ from replication.jobs import ClaimedJob, JobOrder, rate_limits, uploads
 from replication.jobs.rate_limits import ByteAllowance
 from replication.models import (
     Destination,
+    Job,
     JobOrigin,
     JobState,
     Outcome,
@@ -158,11 +159,11 @@ def test_lanes_go_on_by_themselves_after_a_throttling(road: Road) -> None:
     )
     road.oss.add_fault(fault)
     look_again(road.rule, KEYS[:30])
-    done = TransferJob.objects.filter(state=JobState.COMPLETED)
+    done = Job.objects.filter(state=JobState.COMPLETED)
     lanes_until(lambda: done.count() == 30, seconds=2)
     refused = [r for r in road.oss.requests(operation="PutObject") if r.status == 503]
     assert len(refused) == 10
-    assert not TransferJob.objects.filter(attempt_limit__lte=F("attempt")).exists()
+    assert not Job.objects.filter(attempt_limit__lte=F("attempt")).exists()
 
 
 # -- limits ------------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ def test_lanes_go_on_by_themselves_after_a_throttling(road: Road) -> None:
 def test_a_rule_never_has_more_transfers_than_its_limit_however_many_lanes_claim() -> None:
     enqueue(a_rule(max_concurrency=7))
     most = 0
-    running = TransferJob.objects.filter(state=JobState.RUNNING)
+    running = Job.objects.filter(state=JobState.RUNNING)
     for _ in range(5):
         claimed = [job for jobs_of_lane in at_once(*[claim] * 6) for job in jobs_of_lane]
         most = max(most, running.count())
@@ -258,6 +259,6 @@ def test_a_lane_sends_no_faster_than_the_limit_and_sends_all(road: Road) -> None
         road.put(key, b"x" * 750_000)
     look_again(road.rule, KEYS[:4])
     began = time.monotonic()
-    lanes_until(lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == 4)
+    lanes_until(lambda: Job.objects.filter(state=JobState.COMPLETED).count() == 4)
     # 3 MB, of which 1 MB may be sent at once.
     assert time.monotonic() - began > 1.8

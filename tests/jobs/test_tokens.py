@@ -9,7 +9,7 @@ import pytest
 from replication import jobs
 from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import ClaimedJob
-from replication.models import Outcome, ReplicationRule, TransferAttempt, TransferJob
+from replication.models import Job, Outcome, ReplicationRule, TransferAttempt
 from replication.transfer.results import Completion
 from tests.support.examples import a_job, a_rule
 
@@ -47,7 +47,7 @@ def test_each_claim_has_a_token_of_its_own(rule: ReplicationRule) -> None:
         tokens.append(claimed.token)
         assert jobs.hand_over(claimed)
     assert tokens == [1, 2, 3]
-    assert TransferJob.objects.get().attempt == 0
+    assert Job.objects.get().attempt == 0
 
 
 @pytest.mark.parametrize("name", TRANSITIONS)
@@ -59,9 +59,9 @@ def test_a_transition_repeated_after_a_hand_over_moves_no_job_that_another_lane_
     before = claim()
     assert jobs.hand_over(before)
     current = claim()
-    row = TransferJob.objects.values().get()
+    row = Job.objects.values().get()
     assert not TRANSITIONS[name](before)
-    assert TransferJob.objects.values().get() == row
+    assert Job.objects.values().get() == row
     assert not TransferAttempt.objects.exists()
     assert jobs.complete([(current, Completion(Outcome.COPIED))]) == {current.claim}
 

@@ -1,5 +1,8 @@
 """Lanes are woken after the commit of what they are to do, and no commit waits for it."""
 
+import itertools
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
@@ -10,9 +13,9 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from replication import jobs
-from replication.jobs import JobOrder
+from replication.jobs import JobOrder, waking
 from replication.jobs.waking import JOBS_CHANNEL, wake_lanes
-from replication.models import JobOrigin, TransferJob
+from replication.models import Job, JobOrigin, TransferJob
 from tests.support.examples import a_rule
 from tests.support.processes import eventually
 from tests.support.processes import test_database_url as database_url
@@ -81,10 +84,35 @@ def test_the_last_commit_of_many_threads_is_followed_by_a_notify(heard: Heard) -
     def all_are_seen() -> bool:
         nonlocal seen
         if heard():
-            seen = TransferJob.objects.count()
+            seen = Job.objects.count()
         return seen == 8 * 40
 
     with ThreadPoolExecutor(1) as pool:
         committing = pool.submit(at_once, *[commit] * 8)
         eventually(all_are_seen)
         committing.result()
+
+
+def test_no_thread_sends_for_others_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While others commit all the time, each of them gets back to its own work."""
+    monkeypatch.setattr(waking, "GATHER_SECONDS", 0)
+    monkeypatch.setattr(waking, "SEND_SECONDS", 0)
+    threads, commits, enough = 4, 50, threading.Semaphore(0)
+    deadline = time.monotonic() + 60
+
+    def commit() -> None:
+        for number in itertools.count(1):
+            wake_lanes()
+            if number == commits:
+                enough.release()
+            # The others need this one's commits, to find out whether they are kept by them.
+            if all_have_enough.is_set() or time.monotonic() > deadline:
+                return
+
+    def wait() -> None:
+        have = sum(enough.acquire(timeout=deadline - time.monotonic()) for _ in range(threads))
+        all_have_enough.set()
+        assert have == threads
+
+    all_have_enough = threading.Event()
+    at_once(wait, *[commit] * threads)

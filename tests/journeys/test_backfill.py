@@ -76,5 +76,5 @@ def test_a_full_bucket_is_copied_without_a_shell(
     )
     assert {key: road.replica(key) for key in BODIES} == BODIES
     about = list(AuditEntry.objects.order_by("pk").values_list("action", flat=True))
-    assert about == ["added", "sweep_started", "sweeps_paused", "sweeps_resumed"]
+    assert about == ["logged_in", "added", "sweep_started", "sweeps_paused", "sweeps_resumed"]
     assert visit.complaints == []

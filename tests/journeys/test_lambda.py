@@ -10,7 +10,7 @@ import pytest
 from replication.models import SignedCall
 from tests.support.environment import LAMBDA_KEY, NEXT_LAMBDA_KEY
 from tests.support.paths import DATA
-from tests.support.processes import eventually, gunicorn, manage
+from tests.support.processes import eventually, manage, web_server
 from tests.support.road import Road
 from tests.support.signed import Context, authorization, lambda_function
 from tests.support.threads import at_once
@@ -51,7 +51,7 @@ def test_a_forwarded_event_is_replicated_and_calls_with_bad_signatures_are_refus
     road.put("aa.txt", b"hello\n")
     with (
         manage("qcluster", directory=tmp_path, S3SYNC_POLL_IN_CLUSTER="false") as cluster,
-        gunicorn(workers=2) as address,
+        web_server(processes=2) as address,
     ):
         monkeypatch.setenv("S3SYNC_URL", f"http://{address}")
         forwarded = function.handler(event, Context(seconds=PATIENCE_SECONDS))

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 
 from replication.intake.matching import look_again
-from replication.models import Heartbeat, JobState, LoopKind, TransferJob, UploadPart
+from replication.models import Heartbeat, Job, JobState, LoopKind, UploadPart
 from sandbox.oss import Fault
 from tests.support.lanes import lanes_until
 from tests.support.processes import eventually, manage
@@ -34,7 +34,7 @@ SETTINGS = {
 
 
 def is_completed() -> bool:
-    return TransferJob.objects.filter(state=JobState.COMPLETED).exists()
+    return Job.objects.filter(state=JobState.COMPLETED).exists()
 
 
 def most_at_once(road: Road) -> int:
@@ -117,7 +117,7 @@ def test_an_object_that_is_overwritten_all_the_time_is_never_mixed_and_the_last_
         connection.close()
 
     watcher, writer = threading.Thread(target=watch), threading.Thread(target=write)
-    waiting = TransferJob.objects.filter(state__in=[JobState.PENDING, JobState.RUNNING])
+    waiting = Job.objects.filter(state__in=[JobState.PENDING, JobState.RUNNING])
     watcher.start()
     writer.start()
     try:
@@ -129,4 +129,4 @@ def test_an_object_that_is_overwritten_all_the_time_is_never_mixed_and_the_last_
     assert road.replica("a") == versions[-1]
     assert len(seen - {None}) > 1
     assert seen <= {None, *versions}
-    assert not TransferJob.objects.filter(state=JobState.FAILED).exists()
+    assert not Job.objects.filter(state=JobState.FAILED).exists()

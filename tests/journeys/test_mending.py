@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from playwright.sync_api import expect
 from pytest_django.live_server_helper import LiveServer
 
-from replication.models import Destination, JobState, TransferJob
+from replication.models import Destination, Job, JobState
 from tests.support.browser import OpenPage, browser, log_in, open_page
 from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
 from tests.support.processes import eventually, manage
@@ -31,7 +31,7 @@ def test_a_wrong_oss_secret_is_shown_and_after_its_correction_the_job_completes_
     User.objects.create_superuser("operator", "", "operator")
     with manage("qcluster", directory=tmp_path, S3SYNC_SECRETS_DIR=str(profile.parent)) as cluster:
         road.put("report.pdf", b"%PDF")
-        tried = TransferJob.objects.filter(state=JobState.PENDING, attempt__gt=0)
+        tried = Job.objects.filter(state=JobState.PENDING, attempt__gt=0)
         eventually(tried.exists, unless_ended=cluster)
 
         visit = open_page(live_server.url)
@@ -51,9 +51,9 @@ def test_a_wrong_oss_secret_is_shown_and_after_its_correction_the_job_completes_
         (profile / "access_key_secret").write_text(OSS_KEY_SECRET)
         eventually(lambda: road.replica("report.pdf") == b"%PDF", unless_ended=cluster)
         job = eventually(
-            lambda: TransferJob.objects.filter(state=JobState.COMPLETED).first(),
+            lambda: Job.objects.filter(state=JobState.COMPLETED).first(),
             unless_ended=cluster,
         )
         assert job is not None
-        assert {attempt.code for attempt in job.attempts.all()} == {"destination_credentials"}
+        assert {attempt.code for attempt in job.tries} == {"destination_credentials"}
         assert visit.complaints == []

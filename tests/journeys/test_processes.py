@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from replication.models import EventQueue, Heartbeat, JobState, LoopKind, TransferJob
+from replication.models import EventQueue, Heartbeat, Job, JobState, LoopKind
 from sandbox.oss import Fault
 from tests.support.paths import DATA
 from tests.support.processes import eventually, manage
@@ -29,7 +29,7 @@ BODIES = {
 
 
 def completed() -> int:
-    return TransferJob.objects.filter(state=JobState.COMPLETED).count()
+    return Job.objects.filter(state=JobState.COMPLETED).count()
 
 
 def test_a_cluster_alone_polls_and_copies(road: Road, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_an_event_in_any_form_sent_20_times_is_replicated_with_one_transfer_at_a
             sent.refresh_from_db()
             return sent.messages_received == 20 and not unsettled.exists()
 
-        unsettled = TransferJob.objects.exclude(state=JobState.COMPLETED)
+        unsettled = Job.objects.exclude(state=JobState.COMPLETED)
         eventually(settled, unless_ended=cluster)
     assert road.replica("aa.txt") == b"hello\n"
     writes = sorted(

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from replication.models import JobState, Outcome, TransferJob
+from replication.models import Job, JobState, Outcome
 from tests.support.road import Road, work
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -33,7 +33,7 @@ def test_an_object_put_into_s3_appears_in_oss_with_its_headers_and_metadata(road
     assert replica.headers["Content-Language"] == "zh-CN"
     assert replica.headers["x-oss-meta-taken-by"] == "someone"
     assert replica.headers["x-oss-meta-s3sync-etag"] == hashlib.md5(b"jpeg").hexdigest()
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert (job.state, job.outcome, job.size_bytes) == (JobState.COMPLETED, Outcome.COPIED, 4)
     assert job.source_crc64 == job.destination_crc64 != ""
     assert job.source_etag == hashlib.md5(b"jpeg").hexdigest()

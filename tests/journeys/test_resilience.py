@@ -18,11 +18,11 @@ from replication.models import (
     Destination,
     EventQueue,
     Heartbeat,
+    Job,
     JobState,
     ReplicationRule,
     Source,
     TransferAttempt,
-    TransferJob,
 )
 from sandbox.child import Child
 from sandbox.oss import Fault
@@ -42,7 +42,7 @@ def kill(cluster: Child) -> None:
 
 
 def completed(count: int) -> Callable[[], bool]:
-    return lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == count
+    return lambda: Job.objects.filter(state=JobState.COMPLETED).count() == count
 
 
 def test_a_transfer_whose_cluster_was_killed_is_done_by_another(road: Road, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_transfer_whose_cluster_was_killed_is_done_by_another(road: Road, tmp_
     with manage("qcluster", directory=tmp_path, **environment) as second:
         eventually(completed(1), unless_ended=second)
         kill(second)
-    attempt = TransferAttempt.objects.get()
+    [attempt] = [one for job in Job.objects.all() for one in job.tries]
     assert (attempt.number, attempt.code) == (1, ErrorCode.LEASE_EXPIRED)
     assert road.replica("a") == b"content"
 
@@ -70,7 +70,7 @@ def test_sigterm_stops_the_cluster_promptly_and_leaves_nothing(road: Road, tmp_p
         eventually(lambda: not cluster.is_running())
         eventually(lambda: not members(cluster))
     assert not Heartbeat.objects.filter(started_at__isnull=False).exists()
-    assert not TransferJob.objects.filter(state=JobState.RUNNING).exists()
+    assert not Job.objects.filter(state=JobState.RUNNING).exists()
 
 
 def test_pollsqs_polls_one_queue_until_sigterm(road: Road, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_pollsqs_polls_one_queue_until_sigterm(road: Road, tmp_path: Path) -> No
             lambda: EventQueue.objects.get().messages_received > 0, unless_ended=poller
         )  # S3's test message
         road.put("a")
-        eventually(TransferJob.objects.exists, unless_ended=poller)
+        eventually(Job.objects.exists, unless_ended=poller)
         os.kill(poller.pid, signal.SIGTERM)
         road.put("b")  # ends the poller's long poll
         eventually(lambda: not poller.is_running())
@@ -101,7 +101,7 @@ def test_a_database_that_crashes_and_comes_back_loses_nothing(road: Road, tmp_pa
             for key in keys:
                 road.put(key)
             eventually(
-                lambda: ask(postgres, "SELECT count(*) > 5 FROM replication_transferjob"),
+                lambda: ask(postgres, "SELECT count(*) > 5 FROM replication_job"),
                 unless_ended=cluster,
             )
             postgres.restart()
@@ -166,13 +166,13 @@ def test_sigterm_under_load_hands_over_running_jobs_and_uses_up_no_try(
         road.put(key, b"x" * size)
     # Far too slow to finish in the time that a stop allows.
     road.oss.add_fault(Fault(operation="PutObject", times=None, bytes_per_second=200_000))
-    running = TransferJob.objects.filter(state=JobState.RUNNING)
+    running = Job.objects.filter(state=JobState.RUNNING)
     with manage("qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4") as cluster:
         eventually(lambda: running.count() >= 4, unless_ended=cluster)
         os.kill(cluster.pid, signal.SIGTERM)
         eventually(lambda: not cluster.is_running())
     assert not running.exists()
-    assert not TransferJob.objects.filter(attempt__gt=0).exists()
+    assert not Job.objects.filter(attempt__gt=0).exists()
     assert not TransferAttempt.objects.exists()
 
     road.oss.clear_faults()
@@ -183,7 +183,7 @@ def test_sigterm_under_load_hands_over_running_jobs_and_uses_up_no_try(
 def test_sigterm_stops_a_cluster_whose_transfers_get_no_answer(road: Road, tmp_path: Path) -> None:
     road.put("a")
     road.oss.add_fault(Fault(operation="PutObject", delay_seconds=300))
-    running = TransferJob.objects.filter(state=JobState.RUNNING)
+    running = Job.objects.filter(state=JobState.RUNNING)
     with manage("qcluster", directory=tmp_path) as cluster:
         eventually(running.exists, unless_ended=cluster)
         os.kill(cluster.pid, signal.SIGTERM)

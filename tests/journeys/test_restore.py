@@ -18,7 +18,7 @@ from django.db import connection
 from django.db.models import F
 
 from replication import jobs
-from replication.models import FindingState, Heartbeat, JobState, SweepFinding, TransferJob
+from replication.models import FindingState, Heartbeat, Job, JobState, SweepFinding
 from sandbox.oss import Fault
 from sandbox.postgres_binaries import find_binaries
 from tests.support import processes
@@ -133,7 +133,7 @@ def lose_an_hour(road: Road, directory: Path) -> tuple[datetime, int]:
     The changes of LOST have left SQS, and their jobs were in the lost part of the database alone.
     Returns when the backup was made, and the newest id of a job before the restore.
     """
-    completed = TransferJob.objects.filter(state=JobState.COMPLETED)
+    completed = Job.objects.filter(state=JobState.COMPLETED)
     dump = directory / "backup"
     with manage("qcluster", directory=directory) as cluster, load(road, seed=15):
         road.put("lost/0", b"before the backup")
@@ -147,9 +147,9 @@ def lose_an_hour(road: Road, directory: Path) -> tuple[datetime, int]:
         road.s3.delete_object(Bucket=road.source.bucket, Key="lost/0")
         for key in LOST - {"lost/0"}:
             road.put(key, b"after the backup")
-        waiting = TransferJob.objects.filter(key__startswith="lost/", state=JobState.PENDING)
+        waiting = Job.objects.filter(key__startswith="lost/", state=JobState.PENDING)
         eventually(lambda: waiting.count() == len(LOST), unless_ended=cluster)
-        newest_id = TransferJob.objects.latest("pk").pk
+        newest_id = Job.objects.latest("pk").pk
         os.killpg(cluster.pid, signal.SIGKILL)
         eventually(lambda: not members(cluster))
     road.oss.clear_faults()
@@ -165,7 +165,7 @@ def test_after_a_restore_under_load_one_command_makes_both_buckets_equal_and_say
     backed_up_at, newest_id = lose_an_hour(road, tmp_path)
     unequal = differing(road)
     assert unequal >= LOST
-    unfinished = TransferJob.objects.filter(state__in=[JobState.PENDING, JobState.RUNNING])
+    unfinished = Job.objects.filter(state__in=[JobState.PENDING, JobState.RUNNING])
     known = set(unfinished.values_list("key", flat=True))
     while_down = {f"down/{number}" for number in range(5)}
     for key in while_down:
@@ -174,7 +174,7 @@ def test_after_a_restore_under_load_one_command_makes_both_buckets_equal_and_say
     road.oss.add_fault(Fault(hold=True, method="PUT", key_prefix="lost/1"))
 
     with recover("--json", "--settle=2", f"--since={backed_up_at.isoformat()}") as command:
-        ordered = TransferJob.objects.filter(key="lost/1", state=JobState.PENDING)
+        ordered = Job.objects.filter(key="lost/1", state=JobState.PENDING)
         eventually(ordered.exists)
         first = ordered.get()
         assert (first.priority, first.pk > newest_id) == (jobs.PRIORITY_SWEEP_FIRST, True)

@@ -10,13 +10,13 @@ import pytest
 from benchmarks.stand_ins import DESTINATION_BUCKET, SOURCE_BUCKET, Keys, Neutral
 from replication.models import (
     Destination,
+    Job,
     JobOrigin,
     Source,
     Sweep,
     SweepKind,
     SweepSlice,
     SweepState,
-    TransferJob,
 )
 from replication.sweep import comparing, lifecycle
 from tests.support.processes import eventually, manage
@@ -72,7 +72,7 @@ def test_clusters_that_were_killed_in_a_backfill_go_on_with_it_and_miss_no_key(
     sweep.refresh_from_db()
     assert (sweep.missing, sweep.ordered) == (len(MISSING), len(MISSING))
     assert (sweep.source_keys, sweep.equal) == (KEYS, KEYS - len(MISSING))
-    copied = TransferJob.objects.filter(origin=JobOrigin.SWEEP)
+    copied = Job.objects.filter(origin=JobOrigin.SWEEP)
     assert sorted(copied.values_list("key", flat=True)) == [f"data/{n:07d}" for n in MISSING]
     assert source.digest(SOURCE_BUCKET) == destination.digest(DESTINATION_BUCKET)
     again = comparing.BATCH_PAGES // 2

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replication.mapping.filters import MAX_GLOB_CHARACTERS, Glob, KeyFilter, glob, parse_globs
+from replication.mapping import filters
+from replication.mapping.filters import (
+    MAX_GLOB_CHARACTERS,
+    MAX_GLOBS,
+    Glob,
+    KeyFilter,
+    check_globs,
+    key_filter,
+    parse_globs,
+)
 
 MATCHES = [
     ("", ""),
@@ -155,12 +164,26 @@ def test_the_error_names_the_invalid_line() -> None:
         parse_globs("*.jpg\n\na***")
 
 
-def test_a_glob_is_compiled_once() -> None:
-    assert glob("**/*.png") is glob("**/*.png")
+def test_the_globs_of_a_filter_are_compiled_once_however_many_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "\n".join(f"folder-{number}/**/*.jpg" for number in range(4000))
+    made = key_filter("", "", text, "")
+    assert made.matches("folder-3999/a/b.jpg")
+    monkeypatch.setattr(filters, "Glob", None)
+    assert key_filter("", "", text, "").matches("folder-0/a.jpg")
+    assert not made.matches("elsewhere/a.jpg")
+
+
+def test_more_globs_than_a_key_can_be_matched_with_soon_are_not_saved() -> None:
+    most = "\n".join(f"folder-{number}/**" for number in range(MAX_GLOBS))
+    check_globs(most)
+    with pytest.raises(ValueError, match="there are 201 globs; the limit is 200"):
+        check_globs(f"{most}\n*.jpg")
 
 
 @pytest.mark.parametrize(
-    ("key_filter", "key", "expected"),
+    ("chosen", "key", "expected"),
     [
         (KeyFilter(), "", True),
         (KeyFilter(), "any/thing", True),
@@ -180,6 +203,6 @@ def test_a_glob_is_compiled_once() -> None:
     ],
 )
 def test_a_filter_accepts_a_key_that_meets_all_its_conditions(
-    key_filter: KeyFilter, key: str, expected: bool
+    chosen: KeyFilter, key: str, expected: bool
 ) -> None:
-    assert key_filter.matches(key) == expected
+    assert chosen.matches(key) == expected

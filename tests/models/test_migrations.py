@@ -6,8 +6,10 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.utils.module_loading import import_string
+from django_q.models import OrmQ, Schedule
+from django_q.scheduler import scheduler
 
-from replication.models import DeadLetter, EventQueue
+from replication.models import ClusterTask, DeadLetter, EventQueue
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,9 +44,27 @@ def test_a_poller_of_an_older_version_keeps_each_message_once() -> None:
     assert letter.record is None
 
 
-# Schedules in the database, and tasks that an older version queued, name these.
+# Tasks that an older version queued, and its schedules if it is migrated back to, name these.
 @pytest.mark.parametrize(
     "name", ["run_lane", "run_poller", "revive", "prune", "notify", "abort_uploads", "put_canaries"]
 )
 def test_tasks_keep_their_names(name: str) -> None:
     assert callable(import_string(f"replication.tasks.{name}"))
+
+
+def test_the_schedules_go_and_come_back_with_the_version_that_has_them() -> None:
+    Schedule.objects.create(name="of another program", func="another.program")
+    call_command("migrate", "replication", "0038", verbosity=0)
+    ours = Schedule.objects.filter(func__startswith="replication.tasks.")
+    assert sorted(ours.values_list("func", "schedule_type", "repeats")) == [
+        ("replication.tasks.notify", Schedule.MINUTES, -1),
+        ("replication.tasks.prune", Schedule.HOURLY, -1),
+        ("replication.tasks.revive", Schedule.MINUTES, -1),
+    ]
+    assert all(callable(import_string(schedule.func)) for schedule in ours)
+    call_command("migrate", verbosity=0)
+    assert not ours.all().exists()
+    Schedule.objects.get(func="another.program").delete()
+    scheduler()  # as a cluster of the older version does, which is still at work
+    assert not OrmQ.objects.exists()
+    assert not ClusterTask.objects.exists()

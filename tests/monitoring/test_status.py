@@ -9,16 +9,19 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from replication import jobs
 from replication.admin.status_page import PROBLEM_LISTS
 from replication.errors import ErrorCode
+from replication.jobs import history
 from replication.jobs.aborting import TRIES_TO_REPORT
 from replication.models import (
     Canary,
     Circuit,
     CompletedMinute,
     DeadLetter,
+    EndedJob,
     EventQueue,
     Heartbeat,
     JobState,
@@ -29,8 +32,7 @@ from replication.models import (
     Sweep,
     TransferJob,
 )
-from replication.monitoring.status import VERSION, read_status
-from replication.monitoring.status import numbers as status_numbers
+from replication.monitoring.status import VERSION, read_status, upkeep
 from replication.transfer.results import Completion
 from tests.support.examples import a_job, a_rule
 from tests.support.story import make_upload_to_abort
@@ -47,7 +49,14 @@ def a_queue(name: str = "photos", **fields):
     return EventQueue.objects.create(name=name, url=url, region="ap-east-1", **fields)
 
 
-def beats(kind: LoopKind, host: str = "worker-1", *, seconds_ago: float = 0, in_flight: int = 0):
+def beats(
+    kind: LoopKind,
+    host: str = "worker-1",
+    *,
+    seconds_ago: float = 0,
+    in_flight: int = 0,
+    in_flight_limit: int = 0,
+):
     Heartbeat.objects.create(
         kind=kind,
         host=host,
@@ -55,6 +64,7 @@ def beats(kind: LoopKind, host: str = "worker-1", *, seconds_ago: float = 0, in_
         started_at=ago(minutes=1),
         beat_at=ago(seconds=seconds_ago),
         in_flight=in_flight,
+        in_flight_limit=in_flight_limit,
     )
 
 
@@ -152,8 +162,8 @@ def test_times_without_any_job_are_none_and_not_zero():
 
 
 def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
-    beats(LoopKind.LANE, "a", in_flight=3)
-    beats(LoopKind.LANE, "a", in_flight=4)
+    beats(LoopKind.LANE, "a", in_flight=3, in_flight_limit=16)
+    beats(LoopKind.LANE, "a", in_flight=4, in_flight_limit=24)
     beats(LoopKind.POLLER, "b")
     beats(LoopKind.LANE, "c", seconds_ago=16)
     Heartbeat.objects.create(kind=LoopKind.LANE, asked_at=ago())  # not started yet
@@ -163,15 +173,16 @@ def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
         ("a", 2, 0, 7),
         ("b", 0, 1, 0),
     ]
+    assert [host.in_flight_limit for host in status.hosts] == [40, 0]
 
 
-def test_the_status_takes_twelve_queries_however_many_rules_there_are():
+def test_the_status_takes_thirteen_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 12
+    assert len(queries) == 13
 
 
 def test_the_status_never_reads_the_whole_history():
@@ -375,7 +386,7 @@ def test_a_transaction_that_keeps_dead_rows_from_being_removed_is_told(monkeypat
             cursor.execute("SET application_name = 'nightly dump'")
             cursor.execute("SELECT count(*) FROM replication_transferjob")
             assert details("old_transaction") == []
-            monkeypatch.setattr(status_numbers, "OLD_TRANSACTION_SECONDS", 0)
+            monkeypatch.setattr(upkeep, "OLD_TRANSACTION_SECONDS", 0)
             [detail] = details("old_transaction")
             assert "nightly dump" in detail
             assert "pg_terminate_backend" in detail
@@ -385,7 +396,7 @@ def test_a_transaction_that_keeps_dead_rows_from_being_removed_is_told(monkeypat
 
 @pytest.mark.django_db(transaction=True)
 def test_a_prepared_transaction_is_told_too(monkeypatch):
-    monkeypatch.setattr(status_numbers, "OLD_TRANSACTION_SECONDS", 0)
+    monkeypatch.setattr(upkeep, "OLD_TRANSACTION_SECONDS", 0)
     gid = f"forgotten-{uuid4()}"
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
@@ -398,12 +409,42 @@ def test_a_prepared_transaction_is_told_too(monkeypatch):
     assert f"ROLLBACK PREPARED '{gid}'" in detail
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_queue_that_bloats_is_told(monkeypatch):
+    monkeypatch.setattr(upkeep, "DEAD_ROWS", 3)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE replication_transferjob SET (autovacuum_enabled = off)")
+        try:
+            cursor.execute("VACUUM replication_transferjob")
+            assert details("queue_bloated") == []
+            rule = a_rule()
+            for number in range(5):
+                a_job(rule, f"{number}").delete()
+            cursor.execute("SELECT pg_stat_force_next_flush()")
+            [detail] = details("queue_bloated")
+            assert detail.startswith("The queue's table has 5 dead rows beside 0 jobs")
+        finally:
+            cursor.execute("ALTER TABLE replication_transferjob RESET (autovacuum_enabled)")
+
+
+def test_ended_jobs_on_days_without_a_partition_are_told():
+    rule = a_rule()
+    assert details("history_without_day") == []
+    job = a_job(rule, state=JobState.COMPLETED)
+    long_ago = timezone.now() - timedelta(days=4000)
+    EndedJob.objects.filter(pk=job.pk).update(finalized_at=long_ago)
+    [detail] = details("history_without_day")
+    assert detail.startswith("1 ended job")
+    history.make_days()
+    assert details("history_without_day") == []
+
+
 # -- the page ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def operator(client):
-    client.force_login(get_user_model().objects.create_user("operator", is_staff=True))
+    client.force_login(get_user_model().objects.create_superuser("operator"))
     return client
 
 
@@ -469,7 +510,11 @@ def test_every_problem_with_a_list_in_the_admin_links_to_it(operator, monkeypatc
     beats(LoopKind.POLLER)
     shown |= dict(operator.get("/status/").context["problems"])
     operator.force_login(get_user_model().objects.create_superuser("root"))
-    monkeypatch.setattr(status_numbers, "OLD_TRANSACTION_SECONDS", 0)
+    monkeypatch.setattr(upkeep, "OLD_TRANSACTION_SECONDS", 0)
+    monkeypatch.setattr(upkeep, "DEAD_ROWS", -1)
+    monkeypatch.setattr(upkeep, "DEAD_ROWS_PER_JOB", -1)
+    stray = a_job(stuck, "stray", state=JobState.COMPLETED)
+    EndedJob.objects.filter(pk=stray.pk).update(finalized_at=ago(days=4000))
     old = connection.copy("old")
     try:
         with old.cursor() as cursor, connection.cursor() as ours:

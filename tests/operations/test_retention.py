@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
-from django_q.models import OrmQ, Schedule
-from django_q.scheduler import scheduler
+from django_q.models import OrmQ
 from pytest_django import Settings
 
 from replication import jobs, tasks
@@ -22,8 +22,10 @@ from replication.models import (
     ActorKind,
     AuditAction,
     AuditEntry,
+    ClusterTask,
     DeadLetter,
     EventQueue,
+    Job,
     JobOrigin,
     JobState,
     Outcome,
@@ -60,22 +62,22 @@ def batches_of_10(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def old_job(
     rule: ReplicationRule, state: JobState, age: timedelta, *, tries: int = 0, key: str = "a"
-) -> TransferJob:
+) -> Job:
     """A job with all its times `age` ago."""
     then = datetime.now(UTC) - age
     times = {"event_at": then, "enqueued_at": then, "available_at": then}
     if state not in UNFINISHED:
         times["finalized_at"] = then
-    job: TransferJob = a_job(rule, key, state=state, attempt=tries, **times)
+    job = a_job(rule, key, state=state, attempt=tries, **times)
     for number in range(1, tries + 1):
         TransferAttempt.objects.create(
-            job=job,
+            job_id=job.pk,
             number=number,
             started_at=then,
             ended_at=then,
             code=ErrorCode.DESTINATION_UNAVAILABLE,
         )
-    return job
+    return Job.objects.get(pk=job.pk)
 
 
 def old_jobs(rule: ReplicationRule, state: JobState, *, number: int) -> None:
@@ -96,18 +98,40 @@ def old_letter(age: timedelta) -> DeadLetter:
     )
 
 
+def old_audit_entry(actor: str, age: timedelta = LONG_AGO) -> AuditEntry:
+    return AuditEntry.objects.create(
+        actor_kind=ActorKind.USER,
+        actor=actor,
+        action=AuditAction.CHANGED,
+        began_at=datetime.now(UTC) - age,
+    )
+
+
+def old_findings(rule: ReplicationRule, *, number: int) -> list[SweepFinding]:
+    sweep = Sweep.objects.create(
+        rule=rule,
+        kind="scrub",
+        rule_version=1,
+        state="completed",
+        ended_at=datetime.now(UTC) - LONG_AGO,
+    )
+    return SweepFinding.objects.bulk_create(
+        SweepFinding(sweep=sweep, key=f"{n}", verdict="missing") for n in range(number)
+    )
+
+
 def left() -> set[int]:
-    return set(TransferJob.objects.values_list("id", flat=True))
+    return set(Job.objects.values_list("id", flat=True))
 
 
 # -- what is deleted and kept ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", FINISHED)
-def test_a_finished_job_is_deleted_when_its_days_are_over(
+def test_a_finished_job_is_deleted_when_the_last_job_of_its_day_is_due(
     rule: ReplicationRule, state: JobState
 ) -> None:
-    old_job(rule, state, timedelta(days=14) + MINUTE)
+    old_job(rule, state, timedelta(days=15))
     younger = old_job(rule, state, timedelta(days=14) - MINUTE)
     assert prune(seconds=60) == retention.Pruned(Rows(finished_jobs=1), is_complete=True)
     assert left() == {younger.id}
@@ -129,12 +153,7 @@ def test_a_dead_letter_is_kept_as_long_as_a_failed_job() -> None:
 
 def test_the_audit_is_kept_for_its_own_days(settings: Settings) -> None:
     for days in (399, 401):
-        AuditEntry.objects.create(
-            actor_kind=ActorKind.USER,
-            actor=f"{days}",
-            action=AuditAction.CHANGED,
-            began_at=datetime.now(UTC) - timedelta(days=days),
-        )
+        old_audit_entry(f"{days}", timedelta(days=days))
     prune(seconds=10)
     assert AuditEntry.objects.get().actor == "399"
 
@@ -144,20 +163,15 @@ def test_an_unfinished_job_stays_however_old_it_is(rule: ReplicationRule, state:
     job = old_job(rule, state, LONG_AGO, tries=2)
     assert prune(seconds=60).rows == Rows()
     assert left() == {job.id}
-    assert job.attempts.count() == 2
+    assert len(job.tries) == 2
 
 
-def test_the_age_of_a_job_counts_from_its_end(rule: ReplicationRule) -> None:
-    job = old_job(rule, JobState.COMPLETED, LONG_AGO)
-    TransferJob.objects.filter(id=job.id).update(finalized_at=datetime.now(UTC))
-    assert prune(seconds=60).rows == Rows()
-
-
-def test_the_tries_of_a_job_are_deleted_with_it_and_others_stay(rule: ReplicationRule) -> None:
-    old_job(rule, JobState.COMPLETED, LONG_AGO, tries=3)
+def test_the_tries_of_a_failed_job_are_deleted_with_it_and_others_stay(
+    rule: ReplicationRule,
+) -> None:
     old_job(rule, JobState.FAILED, LONG_AGO, tries=2)
-    kept = old_job(rule, JobState.COMPLETED, MINUTE, tries=4)
-    assert prune(seconds=60).rows == Rows(finished_jobs=1, failed_jobs=1, attempts=5)
+    kept = old_job(rule, JobState.PENDING, MINUTE, tries=4)
+    assert prune(seconds=60).rows == Rows(failed_jobs=1, attempts=2)
     assert set(TransferAttempt.objects.values_list("job_id", flat=True)) == {kept.id}
 
 
@@ -166,7 +180,7 @@ def test_the_settings_decide_after_how_many_days_jobs_are_deleted(
 ) -> None:
     days = {"keep_jobs_days": 2, "keep_failures_days": 4}
     settings.S3SYNC = settings.S3SYNC.model_copy(update=days)
-    for age in (1, 3, 5):
+    for age in (2, 3, 5):
         old_job(rule, JobState.COMPLETED, timedelta(days=age))
         old_job(rule, JobState.FAILED, timedelta(days=age))
     assert prune(seconds=60).rows == Rows(finished_jobs=2, failed_jobs=1)
@@ -178,15 +192,15 @@ def test_the_settings_decide_after_how_many_days_jobs_are_deleted(
 def test_each_transaction_deletes_one_batch_at_most(
     rule: ReplicationRule, batches_of_10: None
 ) -> None:
-    old_jobs(rule, JobState.COMPLETED, number=25)
+    old_jobs(rule, JobState.FAILED, number=25)
     with CaptureQueriesContext(connection) as queries:
-        assert prune(seconds=60).rows == Rows(finished_jobs=25)
+        assert prune(seconds=60).rows == Rows(failed_jobs=25)
     statements = [query["sql"] for query in queries]
     deletes = [sql for sql in statements if "DELETE FROM replication_transferjob" in sql]
     sizes = [len(re.findall(r"\d+", sql.partition("'{")[2].partition("}'")[0])) for sql in deletes]
     assert sizes == [10, 10, 5]
-    # The five other transactions fold the minutes, and look for dropped jobs, failed jobs, dead
-    # letters and findings; they delete nothing.
+    # The five other transactions fold the minutes, and look for ended jobs to move, dead letters,
+    # findings and the audit; they delete nothing.
     assert statements.count("BEGIN") == statements.count("COMMIT") == len(deletes) + 5
     assert not any("'{}'" in sql for sql in statements)
 
@@ -194,36 +208,25 @@ def test_each_transaction_deletes_one_batch_at_most(
 def test_pruning_ends_when_its_time_is_up_and_continues_the_next_time(
     rule: ReplicationRule, batches_of_10: None
 ) -> None:
-    old_jobs(rule, JobState.COMPLETED, number=15)
+    old_jobs(rule, JobState.FAILED, number=15)
     first = prune(seconds=0.000_001)
-    assert first == retention.Pruned(Rows(finished_jobs=10), is_complete=False)
+    assert not first.is_complete
     second = prune(seconds=60)
-    assert second == retention.Pruned(Rows(finished_jobs=5), is_complete=True)
+    assert (first.rows + second.rows, second.is_complete) == (Rows(failed_jobs=15), True)
 
 
-@pytest.mark.parametrize(
-    ("state", "index"),
-    [
-        (JobState.COMPLETED, "job_completed"),
-        (JobState.CANCELLED, "job_dropped"),
-        (JobState.SUPERSEDED, "job_dropped"),
-        (JobState.FAILED, "job_failed"),
-    ],
-)
-def test_an_index_finds_the_oldest_jobs(rule: ReplicationRule, state: JobState, index: str) -> None:
+def test_an_index_finds_the_oldest_failed_jobs(rule: ReplicationRule) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
             INSERT INTO replication_transferjob
-                (rule_id, key, state, outcome, origin, priority, attempt, attempt_limit, event_at,
-                 enqueued_at, available_at, finalized_at, source_etag, source_version_id,
-                 source_crc64, source_request_id, destination_etag, destination_crc64,
-                 destination_request_id, error_code, error_detail)
-            SELECT %s, n::text, %s, %s, 'event', 0, 0, 10, now(), now(), now(),
-                   now() - make_interval(mins => n), '', '', '', '', '', '', '', '', ''
+                (rule_id, key, state, origin, priority, attempt, attempt_limit, event_at,
+                 enqueued_at, available_at, finalized_at)
+            SELECT %s, n::text, 'failed', 'event', 0, 0, 10, now(), now(), now(),
+                   now() - make_interval(mins => n)
             FROM generate_series(1, 200000, 10) AS n
             """,
-            [rule.pk, state, Outcome.COPIED if state == JobState.COMPLETED else None],
+            [rule.pk],
         )
         cursor.execute("ANALYZE replication_transferjob")
     with CaptureQueriesContext(connection) as queries:
@@ -231,12 +234,12 @@ def test_an_index_finds_the_oldest_jobs(rule: ReplicationRule, state: JobState, 
     [select] = [
         sql
         for sql in {query["sql"] for query in queries}
-        if sql.startswith("SELECT") and f"'{state}'" in sql
+        if sql.startswith("SELECT") and "'failed'" in sql
     ]
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {select}")
         plan = "\n".join(row[0] for row in cursor.fetchall())
-    assert index in plan, plan
+    assert "job_failed" in plan, plan
     assert "Sort" not in plan
 
 
@@ -251,10 +254,25 @@ def test_a_locked_job_is_left_for_the_next_time(rule: ReplicationRule) -> None:
     assert prune(seconds=60).rows == Rows(failed_jobs=1, attempts=1)
 
 
+def test_a_locked_finding_and_audit_entry_are_left_for_the_next_time(
+    rule: ReplicationRule,
+) -> None:
+    finding, _ = old_findings(rule, number=2)
+    entry, _ = (old_audit_entry(actor) for actor in ("one", "other"))
+    with transaction.atomic():
+        SweepFinding.objects.select_for_update().get(id=finding.id)
+        AuditEntry.objects.select_for_update().get(id=entry.id)
+        [pruned] = at_once(lambda: prune(seconds=60))
+    assert pruned.rows == Rows(findings=1)
+    assert (SweepFinding.objects.get(), AuditEntry.objects.get()) == (finding, entry)
+    assert prune(seconds=60).rows == Rows(findings=1)
+    assert not AuditEntry.objects.exists()
+
+
 def test_concurrent_pruners_share_the_work(rule: ReplicationRule, batches_of_10: None) -> None:
-    old_jobs(rule, JobState.COMPLETED, number=200)
+    old_jobs(rule, JobState.FAILED, number=200)
     done = at_once(*[lambda: prune(seconds=60)] * 3)
-    assert sum(pruned.rows.finished_jobs for pruned in done) == 200
+    assert sum(pruned.rows.failed_jobs for pruned in done) == 200
     assert left() == set()
 
 
@@ -289,8 +307,8 @@ def test_pruning_does_not_disturb_other_work(rule: ReplicationRule, batches_of_1
 
     at_once(produce, work, work, retry, prune_all, prune_all)
     assert not count_due()
-    waiting = TransferJob.objects.filter(state__in=UNFINISHED).values_list("key", flat=True)
-    completed = TransferJob.objects.filter(state=JobState.COMPLETED).values_list("key", flat=True)
+    waiting = Job.objects.filter(state__in=UNFINISHED).values_list("key", flat=True)
+    completed = Job.objects.filter(state=JobState.COMPLETED).values_list("key", flat=True)
     assert set(waiting) | set(completed) == set(keys)
 
 
@@ -304,21 +322,22 @@ def run_command(*arguments: str) -> str:
 
 
 def test_a_dry_run_counts_and_changes_nothing(rule: ReplicationRule) -> None:
-    for state in (*FINISHED, JobState.FAILED):
-        old_job(rule, state, LONG_AGO, tries=2)
-    old_job(rule, JobState.COMPLETED, MINUTE, tries=2)
+    for state in FINISHED:
+        old_job(rule, state, LONG_AGO)
+    old_job(rule, JobState.FAILED, LONG_AGO, tries=2)
+    old_job(rule, JobState.PENDING, MINUTE, tries=2)
     old_letter(LONG_AGO)
     before = left()
     assert run_command("--dry-run").splitlines() == [
         "Would delete finished jobs older than 14 days: 3",
         "Would delete failed jobs older than 90 days: 1",
-        "Would delete their unsuccessful tries: 8",
+        "Would delete their unsuccessful tries: 2",
         "Would delete dead letters older than 90 days: 1",
         "Would delete findings of sweeps that ended over 14 days ago: 0",
         "Dry run: nothing was deleted.",
     ]
     assert left() == before
-    assert TransferAttempt.objects.count() == 10
+    assert TransferAttempt.objects.count() == 4
     assert DeadLetter.objects.count() == 1
     due = count_due()
     assert prune(seconds=60).rows == due
@@ -336,9 +355,9 @@ def test_the_command_says_what_it_deleted(rule: ReplicationRule) -> None:
 
 
 def test_the_command_says_that_its_time_was_up(rule: ReplicationRule, batches_of_10: None) -> None:
-    old_jobs(rule, JobState.COMPLETED, number=15)
+    old_jobs(rule, JobState.FAILED, number=15)
     assert "The time was up: run it again" in run_command("--seconds", "0.000001")
-    assert len(left()) == 5
+    assert left()
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
@@ -354,7 +373,7 @@ def test_the_cluster_continues_in_a_new_task_when_the_time_was_too_short(
     rule: ReplicationRule, batches_of_10: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "PRUNE_SECONDS", 0)
-    old_jobs(rule, JobState.COMPLETED, number=15)
+    old_jobs(rule, JobState.FAILED, number=15)
     tasks.prune()
     assert OrmQ.objects.get().func() == "replication.tasks.prune"
     OrmQ.objects.all().delete()
@@ -364,21 +383,14 @@ def test_the_cluster_continues_in_a_new_task_when_the_time_was_too_short(
     assert left() == set()
 
 
-def test_migrating_schedules_pruning_and_migrating_back_unschedules_it(
-    rule: ReplicationRule, tmp_path: Path
-) -> None:
-    call_command("migrate", "replication", "0002", verbosity=0)
-    assert not Schedule.objects.filter(func="replication.tasks.prune").exists()
-    call_command("migrate", verbosity=0)
-    schedule = Schedule.objects.get(func="replication.tasks.prune")
-    assert (schedule.schedule_type, schedule.repeats) == (Schedule.HOURLY, -1)
-
-    old = old_job(rule, JobState.COMPLETED, LONG_AGO)
-    scheduler()  # a cluster does this every half minute
+def test_the_cluster_prunes_by_itself_each_hour(rule: ReplicationRule, tmp_path: Path) -> None:
+    timer = ClusterTask.objects.filter(name="replication.tasks.prune", due_at__gt=Now())
     with manage("qcluster", directory=tmp_path, S3SYNC_POLL_IN_CLUSTER="false") as cluster:
-        eventually(lambda: old.id not in left(), unless_ended=cluster)
-    schedule.refresh_from_db()
-    assert schedule.next_run > datetime.now(UTC) + timedelta(minutes=50)
+        for _ in range(2):
+            old = old_job(rule, JobState.COMPLETED, LONG_AGO)
+            timer.update(due_at=Now())  # an hour has passed
+            eventually(lambda: old.id not in left(), unless_ended=cluster)  # noqa: B023
+        assert timer.get().due_at > datetime.now(UTC) + timedelta(minutes=50)  # type: ignore[operator]
 
 
 def test_findings_of_old_sweeps_go_and_the_sweeps_stay(

@@ -19,6 +19,7 @@ from replication.intake.matching import look_again
 from replication.jobs import aborting, uploads
 from replication.models import (
     Destination,
+    Job,
     JobState,
     MultipartUpload,
     ReplicationRule,
@@ -93,14 +94,14 @@ def a_copy_that_failed(road: Road, key: str = "a") -> MultipartUpload:
     denied = Fault(operation="UploadPart", skip=1, status=403, code="AccessDenied", times=None)
     road.oss.add_fault(denied)
     look_again(road.rule, [key])
-    lanes_until(TransferJob.objects.filter(key=key, state__in=ENDED).exists)
+    lanes_until(Job.objects.filter(key=key, state__in=ENDED).exists)
     road.oss.clear_faults()
     return MultipartUpload.objects.get(key=key)
 
 
 def retry(road: Road) -> None:
     jobs.retry(TransferJob.objects.filter(state=JobState.FAILED))
-    lanes_until(lambda: not TransferJob.objects.exclude(state=JobState.COMPLETED).exists())
+    lanes_until(lambda: not Job.objects.exclude(state=JobState.COMPLETED).exists())
 
 
 def at_oss(road: Road, *, bucket: str = "replica") -> list[str]:
@@ -176,7 +177,7 @@ def test_a_completed_upload_is_never_noted(road: Road) -> None:
         cursor.execute("SELECT last_value, is_called FROM replication_uploadtoabort_id_seq")
         before = cursor.fetchone()
         look_again(road.rule, ["a"])
-        lanes_until(TransferJob.objects.filter(state=JobState.COMPLETED).exists)
+        lanes_until(Job.objects.filter(state=JobState.COMPLETED).exists)
         cursor.execute("SELECT last_value, is_called FROM replication_uploadtoabort_id_seq")
         assert cursor.fetchone() == before
     assert not MultipartUpload.objects.exists()
@@ -217,7 +218,7 @@ def test_recording_an_upload_twice_does_not_note_it(
     monkeypatch.setattr("replication.jobs.uploads.begin", begin_twice)
     road.put("a", CONTENT)
     look_again(road.rule, ["a"])
-    lanes_until(TransferJob.objects.filter(state__in=ENDED).exists)
+    lanes_until(Job.objects.filter(state__in=ENDED).exists)
     assert begun[0] == begun[1]
     assert not UploadToAbort.objects.exists()
     assert road.replica("a") == CONTENT

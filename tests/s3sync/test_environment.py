@@ -11,9 +11,18 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from pydantic import SecretStr
 
-from s3sync.environment import Environment, django_database, read_environment, variable_name
+from s3sync.environment import (
+    PUBLISHED_SECRET_KEY,
+    Environment,
+    django_database,
+    read_environment,
+    variable_name,
+)
 from tests.support.paths import REPOSITORY
 
+KEY = "k3y-of-a-test-that-guards-nothing"
+TOKENS = [f"token-number-{number}-of-a-test" for number in range(3)]
+KEYS = [f"lambda-key-number-{number}-of-a-test-only" for number in range(3)]
 BARE = SecretStr("postgresql://user@localhost/name")
 
 WRONG = {
@@ -26,7 +35,7 @@ WRONG = {
     "S3SYNC_LOG_LEVEL": "SeCrEt",
     "S3SYNC_LEASE_SECONDS": "1",
     "S3SYNC_HTTPS_ONLY": "SeCrEt",
-    "S3SYNC_HTTP_PRIVATE_NETWORKS": "10.20.0.0/16,SeCrEt",
+    "S3SYNC_PRIVATE_NETWORKS": "10.20.0.0/16,SeCrEt",
     "S3SYNC_PUBLIC_URL": "https://user:SeCrEt@s3sync.example.com",
     "S3SYNC_CA_BUNDLE": "/SeCrEt/ca.pem",
     "S3SYNC_LEAST_BYTES_PER_SECOND": "-1",
@@ -40,25 +49,25 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in [name for name in os.environ if name.startswith("S3SYNC_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@db:5433/name")
-    monkeypatch.setenv("S3SYNC_SECRET_KEY", "k" * 32)
+    monkeypatch.setenv("S3SYNC_SECRET_KEY", KEY)
     return monkeypatch
 
 
 def test_a_database_and_a_secret_key_are_enough(environment: pytest.MonkeyPatch) -> None:
     found = read_environment()
-    assert found.secret_key.get_secret_value() == "k" * 32
+    assert found.secret_key.get_secret_value() == KEY
     assert found.api_tokens == []
     assert found.poll_in_cluster
 
 
 def test_lists_are_split_at_commas(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("S3SYNC_ALLOWED_HOSTS", "a.example.com, b.example.com,,")
-    environment.setenv("S3SYNC_API_TOKENS", f"{'a' * 16},{'b' * 16}")
-    environment.setenv("S3SYNC_HTTP_PRIVATE_NETWORKS", "10.20.0.0/16, fd00:20::/32")
+    environment.setenv("S3SYNC_API_TOKENS", ",".join(TOKENS))
+    environment.setenv("S3SYNC_PRIVATE_NETWORKS", "10.20.0.0/16, fd00:20::/32")
     found = read_environment()
-    assert found.http_private_networks == ["10.20.0.0/16", "fd00:20::/32"]
+    assert found.private_networks == ["10.20.0.0/16", "fd00:20::/32"]
     assert found.allowed_hosts == ["a.example.com", "b.example.com"]
-    assert found.api_tokens == ["a" * 16, "b" * 16]
+    assert found.api_tokens == TOKENS
 
 
 def test_one_message_names_everything_that_is_wrong(environment: pytest.MonkeyPatch) -> None:
@@ -93,9 +102,9 @@ def test_failures_must_be_kept_at_least_as_long_as_jobs(environment: pytest.Monk
 
 
 def test_there_are_at_most_two_lambda_keys(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("S3SYNC_LAMBDA_KEYS", f" {'a' * 32}, {'b' * 32},")
-    assert read_environment().lambda_keys == ["a" * 32, "b" * 32]
-    environment.setenv("S3SYNC_LAMBDA_KEYS", ",".join(name * 32 for name in "abc"))
+    environment.setenv("S3SYNC_LAMBDA_KEYS", f" {KEYS[0]}, {KEYS[1]},")
+    assert read_environment().lambda_keys == KEYS[:2]
+    environment.setenv("S3SYNC_LAMBDA_KEYS", ",".join(KEYS))
     with pytest.raises(ImproperlyConfigured, match="S3SYNC_LAMBDA_KEYS: has more than two keys"):
         read_environment()
 
@@ -113,9 +122,46 @@ def test_a_ca_bundle_must_have_certificates(
 
 
 def test_a_network_with_host_bits_is_refused(environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("S3SYNC_HTTP_PRIVATE_NETWORKS", "10.20.1.1/16")
-    with pytest.raises(ImproperlyConfigured, match="S3SYNC_HTTP_PRIVATE_NETWORKS: each must be"):
+    for name in ("S3SYNC_PRIVATE_NETWORKS", "S3SYNC_TRUSTED_PROXIES"):
+        environment.setenv(name, "10.20.1.1/16")
+        with pytest.raises(ImproperlyConfigured, match=f"{name}: each must be"):
+            read_environment()
+        environment.delenv(name)
+
+
+@pytest.mark.parametrize("name", ["SECRET_KEY", "API_TOKENS", "LAMBDA_KEYS"])
+def test_a_secret_of_few_letters_is_refused(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(f"S3SYNC_{name}", "abcd" * 12)
+    with pytest.raises(ImproperlyConfigured, match=f"S3SYNC_{name}: has fewer than 5 different"):
         read_environment()
+
+
+@pytest.mark.parametrize("command", [["web"], ["qcluster"], ["pollsqs"]])
+def test_no_server_starts_with_the_key_of_the_images_build(command: list[str]) -> None:
+    for file in ("Dockerfile", "Makefile"):
+        assert f"S3SYNC_SECRET_KEY={PUBLISHED_SECRET_KEY}" in (REPOSITORY / file).read_text()
+    published = {
+        **os.environ,
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "S3SYNC_SECRET_KEY": PUBLISHED_SECRET_KEY,
+    }
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=REPOSITORY,
+            env=published,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    refused = run(*command)
+    assert refused.returncode == 1
+    assert "S3SYNC_SECRET_KEY is the key of the image's build" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert run("check").returncode == 0
 
 
 def test_the_message_names_missing_variables(environment: pytest.MonkeyPatch) -> None:

@@ -85,3 +85,24 @@ def test_values_that_json_does_not_support_are_written_as_text() -> None:
     )
     assert line["numbers"] == "{1}"
     assert "ValueError" in line["error"] or line["error"] == "e"
+
+
+def test_what_steers_a_terminal_is_escaped() -> None:
+    """Among others: C1 controls, and what turns the direction of text around."""
+    steering = "\x1b\x7f\x9b\u061c\u200f\u2028\u202e\u2066\ufeff"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import structlog; from s3sync.logs import logging_config; "
+            "logging_config(level='INFO'); "
+            f"structlog.get_logger('a').info('job.completed', key='图{ascii(steering)[1:-1]}')",
+        ],
+        cwd=REPOSITORY,
+        env={"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stderr)["key"] == f"图{steering}"
+    assert "图" in done.stderr
+    assert not any(character in done.stderr for character in steering)

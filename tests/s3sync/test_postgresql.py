@@ -4,13 +4,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from s3sync.postgresql.base import DatabaseWrapper, DeadlineConnection
+from s3sync.postgresql.base import DatabaseWrapper
 from tests.support.processes import eventually
 from tests.support.processes import test_database_url as database_url
 from tests.support.proxy import UnreliableProxy
@@ -71,7 +70,7 @@ def test_a_commit_on_a_frozen_connection_is_given_up() -> None:
 
 @pytest.mark.usefixtures("deadline")
 def test_a_statement_that_waits_for_a_lock_is_ended_in_the_server_too() -> None:
-    with psycopg.connect(database_url()) as other:
+    with psycopg.connect(database_url(), autocommit=True) as other:
         other.execute("SELECT pg_advisory_lock(7)")
         with pytest.raises(OperationalError), connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_lock(7) -- waits")
@@ -115,25 +114,3 @@ def test_the_server_ends_a_transaction_whose_client_is_not_heard_any_more() -> N
         proxy.freeze()
         with psycopg.connect(database_url()) as other:
             other.execute("SELECT pg_advisory_lock(7)")
-
-
-@pytest.mark.usefixtures("deadline")
-def test_a_pooler_that_takes_no_settings_with_the_greeting_gets_them_by_a_statement(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    connect = DeadlineConnection.connect
-
-    def refuse_options(**params: Any) -> DeadlineConnection:
-        if "options" in params:
-            raise psycopg.OperationalError("FATAL:  unsupported startup parameter: options")
-        return connect(**params)
-
-    def timeout() -> str:
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW idle_in_transaction_session_timeout")
-            return str(cursor.fetchone()[0])
-
-    assert timeout() == "1500ms"
-    connection.close()
-    monkeypatch.setattr(DeadlineConnection, "connect", refuse_options)
-    assert timeout() == "1500ms"

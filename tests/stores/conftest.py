@@ -139,7 +139,7 @@ def destination(oss: OssServer) -> OssStore:
     return oss_store(oss.endpoint)
 
 
-def oss_store(endpoint: str, *, bucket: str = "replica") -> OssStore:
+def oss_store(endpoint: str, *, bucket: str = "replica", profile: str = "default") -> OssStore:
     return OssStore(
-        bucket=bucket, endpoint=endpoint, region=OSS_REGION, addressing="path", profile="default"
+        bucket=bucket, endpoint=endpoint, region=OSS_REGION, addressing="path", profile=profile
     )

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from replication.errors import ErrorCode, ReplicationError
 from replication.models import Source
 from replication.stores import credentials
-from replication.stores.credentials import AccessKey, access_key
+from replication.stores.credentials import AccessKey, access_key, find_profile_value
 from replication.stores.factory import source_store
 from sandbox.ministack import MiniStack
 
@@ -44,6 +44,17 @@ def test_a_profile_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 def test_a_profile_is_read_from_mounted_files(folder: Path) -> None:
     mount(folder, "files", access_key_id="id\n", access_key_secret=" secret \n", session_token="t")
     assert access_key("files") == AccessKey("id", "secret", "t")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/outside", "a/b", "", ".", "A", "a\nb"])
+def test_a_name_that_only_a_writer_to_the_database_can_give_leads_nowhere(
+    folder: Path, name: str
+) -> None:
+    mount(folder.parent, "outside", access_key_id="id", access_key_secret="secret")
+    for read in (access_key, lambda profile: find_profile_value(profile, "endpoints")):
+        with pytest.raises(ReplicationError, match="is not the name of a profile") as refused:
+            read(name)
+        assert refused.value.code is ErrorCode.CREDENTIAL_PROFILE
 
 
 def test_a_file_that_windows_wrote_has_the_same_secret(folder: Path) -> None:

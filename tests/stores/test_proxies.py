@@ -67,6 +67,16 @@ Read = Callable[[str], bytes]
 every_read = pytest.mark.parametrize("read", [read_s3, head_s3, read_oss, read_http])
 
 
+ADDRESS_REFUSED = {ErrorCode.SOURCE_ADDRESS_REFUSED, ErrorCode.DESTINATION_ADDRESS_REFUSED}
+
+
+@pytest.fixture(autouse=True)
+def _may_ask_for_the_name(settings: Settings) -> None:
+    settings.S3SYNC = settings.S3SYNC.model_copy(
+        update={"plain_http_hosts": [NAME, f"other.{NAME}"]}
+    )
+
+
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as stack:
@@ -227,17 +237,32 @@ def test_messages_are_received_through_the_proxy(
     assert proxy.requests == [f"POST {named(server)}/"]
 
 
-# -- addresses of web servers ------------------------------------------------------------------
+# -- the door ----------------------------------------------------------------------------------
 
 
-def test_a_web_server_s_private_address_is_refused_behind_a_proxy_too(
-    stack: ExitStack, monkeypatch: pytest.MonkeyPatch, settings: Settings
+@every_read
+def test_a_private_address_is_refused_behind_a_proxy_too(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch, settings: Settings, read: Read
 ) -> None:
-    settings.S3SYNC = settings.S3SYNC.model_copy(update={"http_private_networks": []})
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"private_networks": []})
     server, proxy = a_server(stack), a_proxy(stack)
     monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
-    with failing(ErrorCode.SOURCE_ADDRESS_REFUSED):
-        read_http(server.url)
+    with pytest.raises(ReplicationError) as refused:
+        read(server.url)
+    assert refused.value.code in ADDRESS_REFUSED
     assert proxy.requests == []
     # Only the proxy knows this name, so only the proxy can judge it.
-    assert read_http(named(server)) == b"content"
+    assert read(named(server)) == b"content"
+
+
+@every_read
+def test_a_name_that_only_the_proxy_knows_needs_tls_or_the_list(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch, settings: Settings, read: Read
+) -> None:
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"plain_http_hosts": []})
+    server, proxy = a_server(stack), a_proxy(stack)
+    monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.address}")
+    with pytest.raises(ReplicationError, match="S3SYNC_PLAIN_HTTP_HOSTS") as refused:
+        read(named(server))
+    assert refused.value.code in ADDRESS_REFUSED
+    assert proxy.requests == []

@@ -83,10 +83,10 @@ def work(folder: Path) -> list[Look]:
 def _looks(folder: Path) -> Iterator[Look]:
     from replication import jobs
     from replication.errors import ErrorCode, ReplicationError
-    from replication.models import JobState, Outcome, TransferJob
+    from replication.models import Job, JobState, Outcome
     from replication.transfer.results import Completion
 
-    unfinished = TransferJob.objects.filter(state__in=[JobState.PENDING, JobState.RUNNING])
+    unfinished = Job.objects.filter(state__in=[JobState.PENDING, JobState.RUNNING])
     error = ReplicationError(ErrorCode.DESTINATION_UNAVAILABLE)
     lane, rng = uuid4(), random.Random()
     with closing(VersionedKeys(folder / "versions")) as source:

@@ -3,9 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import connection
+
 from replication.errors import ErrorCode
+from replication.jobs import history
 from replication.models import (
     Destination,
+    EndedJob,
+    Job,
     JobOrigin,
     JobState,
     Outcome,
@@ -54,7 +59,19 @@ def a_job(rule: ReplicationRule, key: str = "a.jpg", **fields: Any):
             values |= {"finalized_at": now, "error_code": ErrorCode.SOURCE_ACCESS_DENIED}
         case JobState.CANCELLED | JobState.SUPERSEDED:
             values["finalized_at"] = now
-    return TransferJob.objects.create(rule=rule, key=key, **(values | fields))
+    return put_job(rule=rule, key=key, **(values | fields))
+
+
+def put_job(**fields: Any) -> Any:
+    """A row of the queue as it is, or of the history if its state is one of ended jobs."""
+    if fields.get("state") not in {JobState.COMPLETED, JobState.CANCELLED, JobState.SUPERSEDED}:
+        return TransferJob.objects.create(**fields)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval(pg_get_serial_sequence('replication_transferjob', 'id'))")
+        (job_id,) = cursor.fetchone()
+    EndedJob.objects.create(pk=job_id, **fields)
+    history.make_days()  # the job may have ended on a day of the past
+    return Job.objects.get(pk=job_id)
 
 
 _LANE = "00000000-0000-4000-8000-000000000000"

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from replication import jobs
 from replication.jobs import ClaimedJob, held_deletes
-from replication.models import ActorKind, DeletePermit, ReplicationRule, TransferJob
+from replication.models import ActorKind, DeletePermit, Job, ReplicationRule
 from replication.operations import confirmations
 from replication.operations.audit import Actor
 from replication.operations.confirmations import Seen
@@ -50,12 +50,12 @@ def hold_many(rule: ReplicationRule, count: int, *, key: str = "'photos/' || n")
 
 
 def held_keys(rule: ReplicationRule) -> set[str]:
-    held = TransferJob.objects.filter(rule=rule, delete_permit=DeletePermit.AWAITED)
+    held = Job.objects.filter(rule=rule, delete_permit=DeletePermit.AWAITED)
     return set(held.values_list("key", flat=True))
 
 
 def confirmed_keys(rule: ReplicationRule) -> set[str]:
-    confirmed = TransferJob.objects.filter(rule=rule, delete_permit=DeletePermit.CONFIRMED)
+    confirmed = Job.objects.filter(rule=rule, delete_permit=DeletePermit.CONFIRMED)
     return set(confirmed.values_list("key", flat=True))
 
 

@@ -1,8 +1,9 @@
 """Runs the service's own processes against the test's database."""
 
 import os
-import subprocess
+import re
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,33 +49,33 @@ def manage(*arguments: str, directory: Path, **environment: str) -> Iterator[Chi
 
 
 @contextmanager
-def gunicorn(*, workers: int = 1, **environment: str) -> Iterator[str]:
+def web_server(*, processes: int = 1, **environment: str) -> Iterator[str]:
     """Run the product's web server as a process until the context ends; yields its HOST:PORT."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "s3sync.wsgi",
-            "--bind=127.0.0.1:0",
-            f"--workers={workers}",
-            "--no-control-socket",
-        ],
-        cwd=REPOSITORY,
-        env={**os.environ, "DATABASE_URL": test_database_url(), **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        line = ""
-        while "Listening at" not in line:
-            line = process.stderr.readline()
-            assert line, "gunicorn ended"
-        yield line.split("http://")[1].split()[0]
-    finally:
-        process.terminate()
-        process.communicate(timeout=90)
+    command = [sys.executable, "manage.py", "web", "--bind=127.0.0.1:0"]
+    with web_server_by([*command, f"--processes={processes}"], **environment) as address:
+        yield address
+
+
+@contextmanager
+def web_server_by(command: list[str], **environment: str) -> Iterator[str]:
+    """Run this command, which starts a web server, until the context ends; yields its HOST:PORT."""
+    environment = {"DATABASE_URL": test_database_url(), **environment}
+    with tempfile.TemporaryDirectory(prefix="s3sync-web-") as directory:
+        server = Child(
+            command,
+            log=Path(directory) / "web.log",
+            env={**os.environ, **environment},
+            cwd=REPOSITORY,
+        )
+        try:
+            found = eventually(
+                lambda: re.search(r"Listening at: http://(\S+)", server.log.read_text()),
+                unless_ended=server,
+            )
+            assert found
+            yield found[1]
+        finally:
+            server.stop(grace_seconds=60)
 
 
 def eventually(

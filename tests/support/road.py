@@ -11,10 +11,10 @@ from replication.models import (
     DeletePermit,
     Destination,
     EventQueue,
+    Job,
     JobState,
     ReplicationRule,
     Source,
-    TransferJob,
 )
 from sandbox.ministack import MiniStack
 from sandbox.oss import OssServer
@@ -82,7 +82,7 @@ def work() -> None:
     due = Q(state=JobState.PENDING, available_at__lte=Now(), rule__parked_at__isnull=True)
     held = Q(delete_permit=DeletePermit.AWAITED)
     # One query, so that no job changes between the two states unseen.
-    to_do = TransferJob.objects.filter(Q(state=JobState.RUNNING) | due & ~held)
+    to_do = Job.objects.filter(Q(state=JobState.RUNNING) | due & ~held)
     if to_do.exists():
         with lanes():
             eventually(lambda: not to_do.exists())

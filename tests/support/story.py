@@ -10,6 +10,7 @@ from django.utils import timezone
 from replication.errors import ErrorCode
 from replication.models import (
     ActorKind,
+    ClusterTask,
     Condition,
     ConditionKind,
     DeadLetter,
@@ -17,6 +18,7 @@ from replication.models import (
     Destination,
     EventQueue,
     Heartbeat,
+    Job,
     JobOrigin,
     JobState,
     LoopKind,
@@ -27,12 +29,12 @@ from replication.models import (
     Source,
     TokenRole,
     TransferAttempt,
-    TransferJob,
     UploadPart,
     UploadToAbort,
 )
 from replication.operations import api_tokens
 from replication.operations.audit import Actor
+from tests.support.examples import put_job
 from tests.support.sweep_story import make_backfill, make_scrub
 
 ODD_KEYS = [
@@ -120,7 +122,7 @@ def make_job(
     detail: str = "",
     size_bytes: int = 48_213,
     **proof: Any,
-) -> TransferJob:
+) -> Job:
     """A job as jobs/ leaves it, from `age` ago, after unsuccessful tries with `errors`.
 
     `proof` overrides fields of a completed job.
@@ -128,7 +130,19 @@ def make_job(
     event_at = timezone.now() - age
     end = event_at + timedelta(seconds=0.84)
     errors = errors or ([ErrorCode.SOURCE_ACCESS_DENIED] if state == JobState.FAILED else [])
-    job = TransferJob.objects.create(
+    tries = [
+        {
+            "number": number,
+            "started_at": event_at.isoformat(),
+            "ended_at": end.isoformat(),
+            "code": code,
+            "detail": detail,
+            "request_id": "5C3D9778CC1C2AEDF85B0001",
+        }
+        for number, code in enumerate(errors, start=1)
+    ]
+    has_ended = state in {JobState.COMPLETED, JobState.CANCELLED, JobState.SUPERSEDED}
+    job = put_job(
         rule=rule,
         key=key,
         state=state,
@@ -144,18 +158,11 @@ def make_job(
         error_detail=detail,
         **_lease(state, event_at),
         **(_proof(size_bytes) | proof if state == JobState.COMPLETED else {}),
+        **({"tries_json": tries} if has_ended and tries else {}),
     )
-    for number, code in enumerate(errors, start=1):
-        TransferAttempt.objects.create(
-            job=job,
-            number=number,
-            started_at=event_at,
-            ended_at=end,
-            code=code,
-            detail=detail,
-            request_id="5C3D9778CC1C2AEDF85B0001",
-        )
-    return job
+    if not has_ended:
+        TransferAttempt.objects.bulk_create(TransferAttempt(job=job, **one) for one in tries)
+    return Job.objects.get(pk=job.pk)
 
 
 def _lease(state: JobState, since: datetime) -> dict:
@@ -303,6 +310,13 @@ def make_story() -> Service:
             cluster_pid=4700,
             in_flight=3,
         )
+    ClusterTask.objects.create(
+        name="replication.tasks.prune",
+        due_at=now + timedelta(minutes=40),
+        failed_at=now - timedelta(days=2),
+        failed_on="worker-1",
+        failure="<b>no</b> : Traceback (most recent call last):\n  File …",
+    )
     make_notifications(rule, service.queue)
     make_scrub(rule, odd_key=ODD_KEYS[0])
     make_backfill(other, keys=[*ODD_KEYS, "2026/lost.pdf"])

@@ -6,7 +6,10 @@ from datetime import timedelta
 import pytest
 
 from replication.models import (
+    DeletePermit,
+    DeletePolicy,
     FindingState,
+    Job,
     JobState,
     ReplicationRule,
     Sweep,
@@ -69,7 +72,7 @@ def test_a_cancelled_sweep_orders_no_more(road: Road, ordered: SweepFinding) -> 
     road.replicas.delete_object("lost")
     look_again(ordered)
     assert (ordered.cause, ordered.state) == ("lost", FindingState.CONFIRMED)
-    assert not TransferJob.objects.filter(state=JobState.PENDING).exists()
+    assert not Job.objects.filter(state=JobState.PENDING).exists()
 
 
 def test_what_a_cancelled_sweep_has_only_seen_is_looked_at_no_more(
@@ -80,3 +83,29 @@ def test_what_a_cancelled_sweep_has_only_seen_is_looked_at_no_more(
     work()
     look_again(ordered)
     assert ordered.state == FindingState.SEEN
+
+
+@pytest.mark.parametrize("ends_early", [False, True])
+def test_a_lost_event_is_told_though_the_key_s_delete_awaits_a_person(
+    road: Road, limits: Callable[..., None], ends_early: bool
+) -> None:
+    """Nobody may come for days; the sweep, and who reads its report, need not wait."""
+    ReplicationRule.objects.update(delete_policy=DeletePolicy.MIRROR)
+    road.put("a")
+    work()
+    road.put("a", b"changed")
+    road.aws.client("sqs").purge_queue(QueueUrl=road.queue.url)
+    finding = scrub().findings.get()
+    limits(scrub_days=0)
+    # Before the job that was ordered looks, the object is deleted, and the brake holds its delete.
+    road.s3.delete_object(Bucket=road.source.bucket, Key="a")
+    TransferJob.objects.update(delete_permit=DeletePermit.AWAITED)
+    if ends_early:
+        lifecycle.cancel(Sweep.objects.all())
+    look_again(finding)
+    assert (finding.cause, finding.state) == ("lost", FindingState.CONFIRMED)
+    assert finding.verdict == "extra"
+    assert not lifecycle.is_due()
+    assert not Job.objects.exclude(delete_permit=DeletePermit.AWAITED).filter(
+        state=JobState.PENDING
+    )

@@ -6,7 +6,7 @@ import pytest
 from django.db.models.functions import Now
 
 from replication.cluster import loops
-from replication.models import LoopKind, ReplicationRule, Sweep, SweepKind, TransferJob
+from replication.models import Job, LoopKind, ReplicationRule, Sweep, SweepKind
 from replication.sweep import lifecycle, sweeper
 from tests.support.road import Road
 
@@ -23,11 +23,11 @@ def test_what_is_older_than_the_rule_is_copied_if_the_rule_asks_for_that(road: R
     road.put("old")
     ReplicationRule.objects.update(created_at=Now() + timedelta(minutes=5))
     sweep_once()  # a scrub, which leaves it alone
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
     ReplicationRule.objects.update(backfill=True)
     assert lifecycle.is_due()
     sweep_once()
-    assert TransferJob.objects.get().key == "old"
+    assert Job.objects.get().key == "old"
     lifecycle.cancel(Sweep.objects.all())
     sweep_once()
     assert Sweep.objects.filter(kind=SweepKind.BACKFILL).count() == 1

@@ -12,13 +12,13 @@ from django.db.models.functions import Now
 
 from replication.intake.matching import look_again
 from replication.models import (
+    Job,
     JobOrigin,
     JobState,
     ReplicationRule,
     Source,
     SourceKind,
     Sweep,
-    TransferJob,
 )
 from replication.sweep import causes, key_list, key_looks, slices
 from replication.sweep.inventories.key_lists import encode_key
@@ -97,7 +97,7 @@ def test_all_keys_of_two_buckets_are_judged_as_by_their_listings(
         one["cause"] for one in by_listing["findings"]
     ]
     assert Sweep.objects.count() == 1  # of the listings
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
 
 def test_equal_keys_end_with_status_0_and_cost_a_look_at_each_side(
@@ -136,7 +136,7 @@ def test_differences_are_mended_by_jobs_below_the_priority_of_events(
         "gone": ("extra", "confirmed"),
     }
     assert (status, report["differences"], report["counts"]["foreign"]) == (1, 1, 1)
-    ordered = TransferJob.objects.filter(origin=JobOrigin.SWEEP)
+    ordered = Job.objects.filter(origin=JobOrigin.SWEEP)
     assert set(ordered.values_list("key", "priority")) == {("missing", 20), ("different", 20)}
     with lanes():
         lines, _, status = outcome(road, keys, "--mend-extras")
@@ -164,7 +164,7 @@ def test_a_waiting_job_is_left_as_it_is_and_its_key_is_no_difference(
     [job_id] = look_again(road.rule, ["a"])
     report, status = reconcile(road.rule, listed("a"), "--mend")
     assert (report["findings"], report["counts"]["under_way"], status) == ([], 1, 0)
-    assert TransferJob.objects.get(state=JobState.PENDING).pk == job_id
+    assert Job.objects.get(state=JobState.PENDING).pk == job_id
 
 
 def test_jobs_that_do_not_get_through_are_not_waited_for_without_end(

@@ -53,8 +53,8 @@ def put(
     request: pytest.FixtureRequest,
     make_road: Callable[..., Road],
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[tuple[Road, Callable[[str, bytes], bool]]]:
-    """A rule whose source is one of three servers, and a function that puts an object there."""
+) -> Iterator[tuple[Road, Callable[[str, bytes], bool], Callable[[str], object]]]:
+    """A rule whose source is one of three servers, and functions that put and remove an object."""
     monkeypatch.setattr(causes, "GRACE", timedelta(0))
     road = make_road(
         source_prefix="p/",
@@ -77,7 +77,10 @@ def put(
                 return False
             return True
 
-        yield road, put
+        def remove(key: str) -> None:
+            client.delete_object(Bucket=road.source.bucket, Key=key)
+
+        yield road, put, remove
 
 
 @contextmanager
@@ -101,9 +104,9 @@ def _server(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
 
 
 def test_the_report_equals_what_was_done(
-    put: tuple[Road, Callable[[str, bytes], bool]],
+    put: tuple[Road, Callable[[str, bytes], bool], Callable[[str], object]],
 ) -> None:
-    road, put_object = put
+    road, put_object, remove_object = put
     chance = random.Random(15)
     expected: dict[str, str] = {}
     equal = 0
@@ -111,8 +114,10 @@ def test_the_report_equals_what_was_done(
     def prepare(number: int, kind: str, key: str) -> tuple[str, str] | None:
         """Put the two sides of a key; its verdict, or None if this server does not take it."""
         body = f"{number} {key}".encode("utf-8", "replace")
-        if kind != "extra" and not put_object(key, body):
+        if not put_object(key, body):
             return None
+        if kind == "extra":
+            remove_object(key)
         replica = {"longer": body + b"!", "shorter": body[:-1], "altered": body[::-1]}
         if kind != "missing":
             road.replicas.put_object(road.rule.destination_key(key), replica.get(kind, body))

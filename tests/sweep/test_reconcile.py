@@ -18,6 +18,7 @@ from replication.intake.matching import look_again
 from replication.jobs import delete_brake
 from replication.models import (
     CompletedMinute,
+    Job,
     JobOrigin,
     ReplicationRule,
     Source,
@@ -181,7 +182,7 @@ def test_what_differs_is_mended_by_jobs_below_the_priority_of_events(
         "extra": ("confirmed", "foreign"),  # it has no mark of ours
     }
     assert (status, report["is_equal"], report["counts"]["foreign"]) == (0, True, 1)
-    ordered = TransferJob.objects.filter(origin=JobOrigin.SWEEP)
+    ordered = Job.objects.filter(origin=JobOrigin.SWEEP)
     assert set(ordered.values_list("key", "priority")) == {("missing", 20), ("different", 20)}
     assert road.replica("missing") == road.replica("different") == b"content"
 

@@ -18,6 +18,8 @@ from replication import jobs
 from replication.jobs.listener import NotifyListener
 from replication.management.commands import recover as command
 from replication.models import (
+    EndedJob,
+    Job,
     JobOrigin,
     JobState,
     ReplicationRule,
@@ -75,7 +77,7 @@ def recover(*options: str) -> tuple[str, str, int]:
 def lose(road: Road, *keys: str) -> None:
     """Let the messages of all changes and the records of these keys be gone."""
     road.aws.client("sqs").purge_queue(QueueUrl=road.queue.url)
-    TransferJob.objects.filter(key__in=keys).delete()
+    EndedJob.objects.filter(key__in=keys).delete()
 
 
 def lost_hour(road: Road) -> None:
@@ -137,7 +139,7 @@ def test_a_job_that_ran_at_the_backup_is_tried_at_once_and_awaited(
     printed, _, status = recover()
     assert ("Changes that had been lost: 0." in printed, status) == (True, 0)
     assert "Differences that are left: 0." in printed
-    assert TransferJob.objects.get(pk=ran.id).state == JobState.COMPLETED
+    assert Job.objects.get(pk=ran.id).state == JobState.COMPLETED
     assert road.replica("a") == b"content"
     release.join()
 
@@ -164,7 +166,7 @@ def test_what_changed_since_the_backup_goes_first_and_what_is_older_than_the_rul
     monkeypatch.setattr(recording, "changed", lambda one: changes.get(one.pair.key))
     [sweep] = recovery.start([road.rule], since=AN_HOUR_AGO, settle_seconds=0)
     carry_on()
-    assert dict(TransferJob.objects.filter(state="pending").values_list("key", "priority")) == {
+    assert dict(Job.objects.filter(state="pending").values_list("key", "priority")) == {
         "since": jobs.PRIORITY_SWEEP_FIRST,
         "before": jobs.PRIORITY_SWEEP,
     }
@@ -250,7 +252,7 @@ def test_a_database_that_knows_of_nothing_is_asked_for_the_time(road: Road) -> N
 
 def test_the_default_time_is_the_last_of_which_the_database_knows(road: Road) -> None:
     jobs.enqueue([jobs.JobOrder(road.rule.pk, "a")], origin=JobOrigin.API, priority=0)
-    assert recovery.remembered_until() == TransferJob.objects.get().enqueued_at
+    assert recovery.remembered_until() == Job.objects.get().enqueued_at
     with connection.cursor() as cursor:
         cursor.execute("SELECT now()")
         [now] = cursor.fetchone()

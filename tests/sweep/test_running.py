@@ -9,6 +9,7 @@ from django.db import OperationalError
 from django.db.models.functions import Now
 
 from replication.models import (
+    Job,
     JobOrigin,
     JobState,
     ReplicationRule,
@@ -16,7 +17,6 @@ from replication.models import (
     SweepKind,
     SweepSlice,
     SweepState,
-    TransferJob,
 )
 from replication.monitoring.status import read_status
 from replication.stores import listing
@@ -68,7 +68,7 @@ def test_a_scrub_finds_what_no_event_told_of_and_has_it_copied(road: Road) -> No
     assert lifecycle.is_due()
     sweep = scrub()
     assert (sweep.state, sweep.equal, sweep.missing, sweep.ordered) == ("settling", 1, 1, 1)
-    [job] = TransferJob.objects.filter(state=JobState.PENDING)
+    [job] = Job.objects.filter(state=JobState.PENDING)
     assert (job.key, job.origin) == ("lost", JobOrigin.SWEEP)
     later()
     carry_on()  # the job has not run yet
@@ -93,7 +93,7 @@ def test_an_event_that_comes_late_is_no_lost_one(road: Road) -> None:
     sweep = settled(sweep)
     assert (sweep.missing, sweep.lost, sweep.found_again) == (0, 0, 1)
     assert sweep.findings.get().state == "gone"
-    assert TransferJob.objects.get().origin == JobOrigin.EVENT
+    assert Job.objects.get().origin == JobOrigin.EVENT
     assert "events_lost" not in {each.code for each in read_status().problems}
 
 
@@ -111,7 +111,7 @@ def test_what_a_job_copies_between_the_listing_and_the_record_is_not_copied_agai
     monkeypatch.setattr(recording, "record", after_the_event)
     sweep = scrub()
     assert (sweep.state, sweep.under_way, sweep.ordered) == ("completed", 1, 0)
-    assert TransferJob.objects.count() == 1
+    assert Job.objects.count() == 1
 
 
 def test_a_scrub_leaves_alone_what_is_older_than_the_rule_and_a_backfill_copies_it(
@@ -143,7 +143,7 @@ def test_a_sweep_goes_on_where_it_was_and_misses_no_key(road: Road) -> None:
     assert len(set(cursors)) >= 4
     # The rule keeps replicas whose objects are gone.
     assert (sweep.missing, sweep.kept, sweep.ordered, sweep.source_keys) == (10, 1, 10, 10)
-    assert set(TransferJob.objects.values_list("key", flat=True)) == {
+    assert set(Job.objects.values_list("key", flat=True)) == {
         f"{number:02d}" for number in range(10)
     }
 
@@ -296,15 +296,15 @@ def test_a_sweep_waits_while_the_lanes_are_behind(
     monkeypatch.setattr(slices, "RESUME_AT_PENDING", 1)
     put_unannounced(road, *"abcdefghi")
     sweep = scrub()
-    assert TransferJob.objects.count() == 3
+    assert Job.objects.count() == 3
     assert sweep.waits_for == slices.WAITS_FOR_LANES
     later()
     carry_on()
-    assert TransferJob.objects.count() == 3
+    assert Job.objects.count() == 3
     work()
     later()
     carry_on()
-    assert TransferJob.objects.count() == 6
+    assert Job.objects.count() == 6
 
 
 @pytest.mark.parametrize("key_policy", ["fail", "rewrite"])

@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 
-from replication.models import DeletePolicy, JobState, Source, TransferJob
+from replication.models import DeletePolicy, Job, JobState, Source
 from sandbox.oss import Denial, Fault
 from tests.support.road import Road, work
 
@@ -270,11 +270,11 @@ def test_enqueue_repairs_the_keys_that_differ(copied: Road) -> None:
     work()
     overwrite(copied, "a", b"Content")
     copied.replicas.delete_object("b")
-    finished = TransferJob.objects.count()
+    finished = Job.objects.count()
     assert verify(copied, "a", "b", "c", "d", enqueue=True)[1] == 1
-    pending = TransferJob.objects.filter(state=JobState.PENDING)
+    pending = Job.objects.filter(state=JobState.PENDING)
     assert set(pending.values_list("key", flat=True)) == {"a", "b"}
-    assert TransferJob.objects.count() == finished + 2
+    assert Job.objects.count() == finished + 2
     lines, _ = verify(copied, "a")
     assert lines[0].endswith(" (a job of this key is not finished)")
     work()
@@ -288,7 +288,7 @@ def test_an_extra_replica_is_looked_at_where_deletes_are_mirrored(
     road = make_road(delete_policy=DeletePolicy(policy))
     road.replicas.put_object("a", b"of somebody else")
     verify(road, "a", enqueue=True)
-    assert TransferJob.objects.count() == jobs
+    assert Job.objects.count() == jobs
 
 
 def test_a_large_object_takes_little_memory(road: Road) -> None:

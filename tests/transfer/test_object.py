@@ -5,6 +5,7 @@ import gzip
 import os
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,16 +16,16 @@ from pytest_django import Settings
 from replication.errors import ErrorCode
 from replication.models import (
     DeletePolicy,
+    Job,
     JobState,
     Outcome,
     SourceKind,
     TransferAttempt,
-    TransferJob,
 )
 from replication.stores.base import parse_retry_after
 from replication.stores.factory import destination_store, source_store
 from replication.transfer.object import Transfer
-from replication.transfer.results import LargeObject
+from replication.transfer.results import Completion, LargeObject
 from sandbox.oss import Denial, Fault
 from tests.support.environment import OSS_KEY_ID, OSS_KEY_SECRET
 from tests.support.http_origin import HttpOrigin, http_origin
@@ -66,9 +67,9 @@ def http_road(road: Road, http: HttpOrigin) -> Road:
     return road
 
 
-def failure(job: TransferJob, code: ErrorCode) -> str:
+def failure(job: Job, code: ErrorCode) -> str:
     """Check the code and state of the job's only attempt, and return the error detail."""
-    attempt = TransferAttempt.objects.get(job=job)
+    attempt = TransferAttempt.objects.get(job_id=job.pk)
     assert (attempt.code, job.error_code) == (code, code), attempt.detail
     assert job.error is not None
     assert job.state == (JobState.FAILED if job.error.ends_the_job else JobState.PENDING)
@@ -103,6 +104,31 @@ def test_a_large_object_of_a_server_without_tags_is_copied_and_the_record_says_s
     planned = transfer.run()
     assert isinstance(planned, LargeObject)
     assert "does not support" in "".join(planned.planned.remarks)
+
+
+class SlowAllowance:
+    """A rate limit under which each piece of an object waits."""
+
+    def spend(self, size_bytes: int, *, raise_if_stopped: Callable[[], None]) -> None:
+        time.sleep(0.1)
+
+
+def test_the_latency_is_the_wait_for_both_sides_and_for_the_rate_limit(road: Road) -> None:
+    road.put(KEY)
+    road.oss.add_fault(Fault(operation="PutObject", delay_seconds=0.1))
+    done = Transfer(
+        rule=road.rule,
+        key=KEY,
+        source=source_store(road.source),
+        destination=destination_store(road.destination),
+        raise_if_stopped=lambda: None,
+        threshold_bytes=10_000,
+        part_bytes=10_000,
+        allowance=SlowAllowance(),
+    ).run()
+    assert isinstance(done, Completion)
+    assert done.latency_seconds is not None
+    assert done.latency_seconds >= 0.2
 
 
 def test_an_empty_object_is_copied(road: Road) -> None:
@@ -423,7 +449,7 @@ def test_no_answer_of_s3_but_no_such_key_deletes(
         road.source.save()
         job = look_at(road, KEY)
     failure(job, code)
-    assert TransferAttempt.objects.get(job=job).request_id == "R1"
+    assert TransferAttempt.objects.get(job_id=job.pk).request_id == "R1"
     assert road.replica(KEY) == b"kept"
 
 
@@ -439,7 +465,7 @@ def test_a_deleted_object_is_handled_as_the_rule_says(
     work()
     road.s3.delete_object(Bucket=road.source.bucket, Key=KEY)
     work()
-    job = TransferJob.objects.latest("id")
+    job = Job.objects.latest("id")
     assert job.outcome == outcome
     assert road.replica(KEY) == (None if outcome == Outcome.DELETED else b"content")
     assert look_at(road, KEY).outcome == Outcome.ABSENT  # nothing is left to delete

@@ -13,6 +13,7 @@ from replication.errors import ErrorCode, ReplicationError
 from replication.intake.matching import look_again
 from replication.models import (
     ArchivePolicy,
+    Job,
     JobState,
     Outcome,
     ReplicationRule,
@@ -47,7 +48,7 @@ def rule() -> ReplicationRule:
     return a_rule(archive_policy=ArchivePolicy.RESTORE)
 
 
-def due_in_hours(job: TransferJob) -> float:
+def due_in_hours(job: Job) -> float:
     return (job.available_at - datetime.now(UTC)).total_seconds() / 3600
 
 
@@ -64,7 +65,7 @@ def copied(road: Road) -> bool:
 def test_an_archived_object_fails_at_once_with_what_to_do(road: Road, storage_class: str) -> None:
     road.put(KEY, StorageClass=storage_class)
     work()
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert (job.state, job.error_code) == (JobState.FAILED, ErrorCode.SOURCE_ARCHIVED)
     assert job.error is not None
     assert "until it is restored" in job.error.cause
@@ -93,7 +94,7 @@ def test_an_archived_object_is_restored_and_copied_when_s3_announces_it(
     road = restoring_road
     road.put(KEY, b"cold", StorageClass=storage_class)
     work()
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert (job.state, job.error_code) == (JobState.PENDING, ErrorCode.SOURCE_RESTORING)
     assert (job.attempt, TransferAttempt.objects.count()) == (0, 0)
     assert 0.9 < due_in_hours(job) <= 1  # no busy waiting
@@ -103,7 +104,7 @@ def test_an_archived_object_is_restored_and_copied_when_s3_announces_it(
     job.refresh_from_db()
     assert (job.state, job.outcome, job.error_code) == (JobState.COMPLETED, Outcome.COPIED, "")
     assert road.replica(KEY) == b"cold"
-    assert TransferJob.objects.count() == 1
+    assert Job.objects.count() == 1
 
 
 def test_should_the_announcement_get_lost_the_job_looks_by_itself(restoring_road: Road) -> None:
@@ -163,10 +164,10 @@ def test_an_object_that_is_deleted_before_it_is_restored_is_looked_at_again(
         look_at(road, KEY)
         assert any("?restore" in target for target in s3.targets)
         with lanes():
-            eventually(TransferJob.objects.filter(state=JobState.COMPLETED).exists)
-    job = TransferJob.objects.get()
+            eventually(Job.objects.filter(state=JobState.COMPLETED).exists)
+    job = Job.objects.get()
     assert job.outcome == Outcome.ABSENT
-    assert [attempt.code for attempt in job.attempts.all()] == [ErrorCode.SOURCE_CHANGED]
+    assert [attempt.code for attempt in job.tries] == [ErrorCode.SOURCE_CHANGED]
 
 
 def test_a_large_object_that_was_archived_since_it_was_seen_is_restored(
@@ -178,7 +179,7 @@ def test_a_large_object_that_was_archived_since_it_was_seen_is_restored(
     look_again(road.rule, [KEY])
     TransferJob.objects.update(size_bytes=2000)  # as a lane notes that hands over a large one
     work()
-    assert TransferJob.objects.get().error_code == ErrorCode.SOURCE_RESTORING
+    assert Job.objects.get().error_code == ErrorCode.SOURCE_RESTORING
     assert 'ongoing-request="true"' in head(road)["x-amz-restore"]
 
 
@@ -192,7 +193,7 @@ def test_the_older_the_change_the_more_seldom_is_it_looked_at(
     a_job(rule, event_at=datetime.now(UTC) - timedelta(hours=age_hours))
     [job] = jobs.claim(uuid4(), limit=1, lease_seconds=60)
     assert jobs.await_restore(job, RESTORING) == JobState.PENDING
-    assert due_in_hours(TransferJob.objects.get()) == pytest.approx(wait_hours, abs=0.1)
+    assert due_in_hours(Job.objects.get()) == pytest.approx(wait_hours, abs=0.1)
 
 
 def test_an_event_makes_a_waiting_job_due_at_once(rule: ReplicationRule) -> None:
@@ -210,7 +211,7 @@ def test_a_job_whose_key_has_a_newer_one_does_not_wait(rule: ReplicationRule) ->
     look_again(rule, [KEY])
     assert jobs.await_restore(job, RESTORING) == JobState.SUPERSEDED
     assert jobs.await_restore(job, RESTORING) is None
-    assert TransferJob.objects.get(id=job.id).finalized_at is not None
+    assert Job.objects.get(id=job.id).finalized_at is not None
 
 
 def test_what_was_restored_and_has_expired_is_tried_again(rule: ReplicationRule) -> None:

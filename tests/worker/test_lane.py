@@ -14,13 +14,14 @@ from replication.intake.matching import look_again
 from replication.jobs import circuits
 from replication.models import (
     Heartbeat,
+    Job,
     JobState,
     ReplicationRule,
-    TransferAttempt,
     TransferJob,
 )
 from replication.stores import factory
 from replication.worker import transfers
+from replication.worker.in_flight import LEAST
 from sandbox.oss import Fault
 from tests.support.lanes import a_lane, lanes
 from tests.support.looking import look_at
@@ -31,11 +32,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def ended(count: int, state: JobState = JobState.COMPLETED) -> Callable[[], bool]:
-    return lambda: TransferJob.objects.filter(state=state).count() == count
+    return lambda: Job.objects.filter(state=state).count() == count
 
 
 def running(key: str) -> Callable[[], bool]:
-    return lambda: TransferJob.objects.filter(key=key, state=JobState.RUNNING).exists()
+    return lambda: Job.objects.filter(key=key, state=JobState.RUNNING).exists()
 
 
 def lose_the_lease(key: str) -> None:
@@ -59,6 +60,23 @@ def test_a_lane_refills_as_transfers_finish(road: Road, limits: Callable[..., No
     times = [(r.started_monotonic, r.ended_monotonic) for r in road.oss.requests()]
     in_flight = [sum(start <= at < end for start, end in times) for at, _ in times]
     assert max(in_flight) <= 4
+
+
+def test_a_lane_has_more_in_flight_where_a_distance_asks_for_it(
+    road: Road, limits: Callable[..., None]
+) -> None:
+    limits(lane_concurrency=64)
+    keys = [f"key/{number}" for number in range(120)]
+    for key in keys:
+        road.put(key)
+    road.oss.add_fault(Fault(operation="PutObject", delay_seconds=0.2, times=None))
+    look_again(road.rule, keys)
+    with lanes():
+        eventually(ended(len(keys)))
+    puts = road.oss.requests(operation="PutObject")
+    times = [(put.started_monotonic, put.ended_monotonic) for put in puts]
+    in_flight = [sum(start <= at < end for start, end in times) for at, _ in times]
+    assert max(in_flight) > 2 * LEAST
 
 
 def test_a_slow_object_holds_up_no_other(road: Road, limits: Callable[..., None]) -> None:
@@ -97,8 +115,7 @@ def test_a_retry_is_picked_up_when_it_is_due(road: Road) -> None:
     look_again(road.rule, ["a"])
     with lanes():
         eventually(ended(1))
-    attempt = TransferAttempt.objects.get()
-    assert attempt.code == ErrorCode.DESTINATION_THROTTLED
+    assert [one.code for one in Job.objects.get().tries] == [ErrorCode.DESTINATION_THROTTLED]
     first, second = [r.started_at for r in road.oss.requests(operation="PutObject")]
     assert second - first >= 0.3
 
@@ -150,7 +167,7 @@ def test_a_job_lost_before_its_write_writes_nothing(
         eventually(running("a"))
         lose_the_lease("a")
     assert road.replica("a") == b"old"
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert (job.state, job.attempt) == (JobState.PENDING, 1)
 
 
@@ -163,9 +180,9 @@ def test_a_job_lost_after_its_write_is_looked_at_again(road: Road) -> None:
         lose_the_lease("a")
         road.oss.clear_faults()
         eventually(ended(1))
-    job = TransferJob.objects.get(state=JobState.COMPLETED)
+    job = Job.objects.get(state=JobState.COMPLETED)
     assert (job.attempt, job.error_code) == (1, "")
-    assert [attempt.code for attempt in job.attempts.all()] == [ErrorCode.LEASE_EXPIRED]
+    assert [attempt.code for attempt in job.tries] == [ErrorCode.LEASE_EXPIRED]
     assert len(road.oss.requests(operation="PutObject")) == 2
 
 
@@ -180,11 +197,11 @@ def test_a_job_that_is_claimed_again_while_its_old_transfer_ends_does_not_end_th
         lose_the_lease("a")
         TransferJob.objects.update(available_at=Now())
         eventually(lambda: road.oss.held_requests == 2)
-        assert TransferJob.objects.filter(attempt=1, state=JobState.RUNNING).exists()
+        assert Job.objects.filter(attempt=1, state=JobState.RUNNING).exists()
         road.oss.clear_faults()
         eventually(
             lambda: (
-                not TransferJob.objects.filter(available_at__lte=Now())
+                not Job.objects.filter(available_at__lte=Now())
                 .exclude(state=JobState.COMPLETED)
                 .exists()
             )
@@ -200,14 +217,14 @@ def test_a_lane_survives_the_loss_of_its_connections(road: Road) -> None:
     with lanes():
         for some in (keys[:10], keys[10:]):
             look_again(road.rule, some)
-            eventually(lambda: TransferJob.objects.filter(state=JobState.RUNNING).exists())
+            eventually(lambda: Job.objects.filter(state=JobState.RUNNING).exists())
             with connection.cursor() as cursor:
                 cursor.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
         eventually(lambda: {key for key in keys if road.replica(key)} == set(keys))
-        eventually(lambda: not TransferJob.objects.exclude(state=JobState.COMPLETED).exists())
+        eventually(lambda: not Job.objects.exclude(state=JobState.COMPLETED).exists())
 
 
 def test_a_lane_leaves_no_connection_open(road: Road) -> None:

@@ -14,12 +14,12 @@ from replication.jobs import uploads
 from replication.jobs.rate_limits import MIN_WIDTH
 from replication.models import (
     Destination,
+    Job,
     JobState,
     MultipartUpload,
     Outcome,
     Source,
     SourceKind,
-    TransferAttempt,
     TransferJob,
     UploadPart,
     UploadToAbort,
@@ -50,13 +50,13 @@ def small_parts(limits: Callable[..., None]) -> None:
 
 
 def completed(count: int = 1) -> Callable[[], bool]:
-    return lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == count
+    return lambda: Job.objects.filter(state=JobState.COMPLETED).count() == count
 
 
-def copy(road: Road, key: str = "a") -> TransferJob:
+def copy(road: Road, key: str = "a") -> Job:
     """Look at the key until its job is settled; returns the job."""
     [job_id] = look_again(road.rule, [key])
-    job = TransferJob.objects.filter(id=job_id)
+    job = Job.objects.filter(id=job_id)
     lanes_until(job.filter(state__in=[JobState.COMPLETED, JobState.FAILED]).exists)
     return job.get()
 
@@ -191,7 +191,7 @@ def test_a_lane_whose_time_is_up_lets_another_lead(road: Road) -> None:
     road.oss.add_fault(Fault(operation="UploadPart", delay_seconds=0.5, times=100))
     look_again(road.rule, ["a"])
     lanes_until(completed(), seconds=0.4)
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert job.attempt == 0
     assert [r.operation for r in road.oss.requests()].count("InitiateMultipartUpload") == 1
     assert [r.operation for r in road.oss.requests()].count("UploadPart") == 6
@@ -212,7 +212,7 @@ def test_a_source_that_changes_while_it_is_copied_is_copied_as_it_is_then(road: 
     # The first upload was completed before the change was seen, or it is aborted later.
     unfinished = [each.upload_id for each in road.replicas.list_multipart_uploads().upload_list]
     assert unfinished == [*UploadToAbort.objects.values_list("upload_id", flat=True)]
-    codes = set(TransferAttempt.objects.values_list("code", flat=True))
+    codes = {attempt.code for job in Job.objects.all() for attempt in job.tries}
     assert codes <= {ErrorCode.SOURCE_CHANGED}
 
 
@@ -299,8 +299,8 @@ def test_a_large_object_does_not_wait_for_the_small_ones_behind_it(
     look_again(road.rule, ["large"])
     for each in roads:  # together, they can fill every place of the lane
         look_again(each.rule, [f"absent {number}" for number in range(1000)])
-    large = TransferJob.objects.filter(key="large", state=JobState.COMPLETED)
-    small = TransferJob.objects.filter(state=JobState.COMPLETED).exclude(key="large")
+    large = Job.objects.filter(key="large", state=JobState.COMPLETED)
+    small = Job.objects.filter(state=JobState.COMPLETED).exclude(key="large")
     with lanes():
         eventually(large.exists)
         assert small.count() < 1500

@@ -10,10 +10,10 @@ from replication.models import (
     DeletePermit,
     DeletePolicy,
     HoldReason,
+    Job,
     JobState,
     Outcome,
     ReplicationRule,
-    TransferJob,
     UnmarkedPolicy,
 )
 from replication.monitoring.status import read_status
@@ -43,7 +43,7 @@ def metadata(road: Road, key: str) -> dict[str, str]:
     }
 
 
-def is_held(job: TransferJob, reason: HoldReason) -> bool:
+def is_held(job: Job, reason: HoldReason) -> bool:
     return (job.state, job.delete_permit, job.hold_reason) == (
         JobState.PENDING,
         DeletePermit.AWAITED,
@@ -85,7 +85,7 @@ def test_a_file_of_another_program_is_kept_until_a_person_confirms(road: Road) -
 
     confirm(road.rule)
     work()
-    assert TransferJob.objects.get().outcome == Outcome.DELETED
+    assert Job.objects.get().outcome == Outcome.DELETED
     assert road.replica("report.pdf") is None
 
 
@@ -101,7 +101,7 @@ def test_an_event_that_brings_the_object_back_ends_the_hold(road: Road) -> None:
     road.put("a", b"ours")
     work()
     assert road.replica("a") == b"ours"
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert (job.outcome, job.delete_permit) == (Outcome.COPIED, DeletePermit.NONE)
 
 
@@ -142,4 +142,4 @@ def test_a_large_replica_without_a_mark_is_not_copied_again(
     road.replicas.put_object("a", content, headers=headers)
     look_again(road.rule, ["a"])
     work()
-    assert TransferJob.objects.latest("id").outcome == Outcome.UNCHANGED
+    assert Job.objects.latest("id").outcome == Outcome.UNCHANGED

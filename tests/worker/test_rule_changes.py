@@ -8,11 +8,11 @@ from replication.intake.matching import KeysOutsideRule, look_again
 from replication.models import (
     Circuit,
     DeletePolicy,
+    Job,
     JobOrigin,
     JobState,
     Outcome,
     ReplicationRule,
-    TransferJob,
 )
 from replication.worker import capacity, transfers
 from sandbox.oss import Fault
@@ -38,12 +38,12 @@ def change(road: Road, **fields: object) -> None:
 
 
 def completed(count: int) -> Callable[[], bool]:
-    return lambda: TransferJob.objects.filter(state=JobState.COMPLETED).count() == count
+    return lambda: Job.objects.filter(state=JobState.COMPLETED).count() == count
 
 
 def outcomes() -> dict[str, str | None]:
     """The outcome of each key's last job."""
-    return dict(TransferJob.objects.order_by("id").values_list("key", "outcome"))
+    return dict(Job.objects.order_by("id").values_list("key", "outcome"))
 
 
 # -- changed before the job runs ---------------------------------------------------------------
@@ -110,12 +110,12 @@ def test_a_write_under_way_is_broken_off_when_its_rule_changes(road: Road) -> No
     road.oss.add_fault(Fault(operation="PutObject", bytes_per_second=1_000_000))
     with lanes():
         look_again(road.rule, ["a"])
-        eventually(TransferJob.objects.filter(state=JobState.RUNNING).exists)
+        eventually(Job.objects.filter(state=JobState.RUNNING).exists)
         change(road, destination_prefix="new/")
         eventually(completed(1))
     assert road.replica("new/a") == b"x" * 8_000_000
     assert road.replica("a") is None
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert (job.attempt, job.error_code) == (0, "")
 
 
@@ -129,7 +129,7 @@ def test_what_was_written_under_the_old_version_is_looked_at_once_more(road: Roa
         road.oss.clear_faults()
         eventually(completed(2))
     assert road.replica("new/a") == b"content"
-    last = TransferJob.objects.latest("id")
+    last = Job.objects.latest("id")
     assert (last.origin, last.outcome) == (JobOrigin.RULE_CHANGED, Outcome.COPIED)
 
 
@@ -143,7 +143,7 @@ def test_a_refusal_under_the_old_version_fails_nothing(road: Road) -> None:
         change(road, acl="private")
         road.oss.clear_faults()
         eventually(completed(1))
-    job = TransferJob.objects.get()
+    job = Job.objects.get()
     assert (job.outcome, job.attempt) == (Outcome.COPIED, 0)
     assert not Circuit.objects.exists()
 
@@ -185,7 +185,7 @@ def test_a_key_outside_the_prefix_is_made_no_job(make_road: Callable[..., Road])
     look_at(road, "photos/a.jpg")
     with pytest.raises(KeysOutsideRule, match=f"rule {road.rule.name} is for keys that begin with"):
         look_again(road.rule, ["photos/b.jpg", "a.jpg"])
-    assert TransferJob.objects.count() == 1
+    assert Job.objects.count() == 1
     assert road.replica("a.jpg") == b"content"
 
 

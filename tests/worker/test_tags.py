@@ -10,7 +10,7 @@ from replication.errors import ErrorCode
 from replication.intake.matching import look_again
 from replication.mapping.metadata import PROVENANCE_SOURCE
 from replication.mapping.ownership import source_mark
-from replication.models import ArchivePolicy, JobState, Outcome, TransferJob
+from replication.models import ArchivePolicy, Job, JobState, Outcome, TransferJob
 from replication.stores.base import RestoreStatus
 from replication.stores.factory import source_store
 from replication.transfer.attributes import provenance
@@ -42,8 +42,8 @@ def announce(road: Road, name: str) -> None:
     send(road, put_event(road.source.bucket, KEY, name))
 
 
-def last_job() -> TransferJob:
-    return TransferJob.objects.order_by("-id")[0]
+def last_job() -> Job:
+    return Job.objects.order_by("-id")[0]
 
 
 def replica_tags(road: Road) -> dict[str, str]:
@@ -65,7 +65,7 @@ def tagged_road(road: Road, **arguments: Any) -> Road:
 
 def test_new_tags_are_set_by_one_request_and_nothing_is_copied(road: Road) -> None:
     tagged_road(road)
-    copied = TransferJob.objects.get()
+    copied = Job.objects.get()
     before = len(road.oss.requests())
     tag(road, state="seen", owner="ops")
     work()
@@ -285,7 +285,7 @@ def test_an_answer_that_never_came_is_followed_by_another_look(
     road.oss.add_fault(Fault(operation="PutObjectTagging", when="after", reset=True))
     tag(road, state="seen")
     work()
-    job = TransferJob.objects.exclude(write_in_doubt_until=None).earliest("id")
+    job = Job.objects.exclude(write_in_doubt_until=None).earliest("id")
     assert job.only_tags
     TransferJob.objects.filter(state=JobState.PENDING).update(available_at=Now())
     work()

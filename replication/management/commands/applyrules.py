@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 
+from replication.models import AuditAction
+from replication.operations.audit import command_line_actor, describe, recorded
 from replication.tools.rules_file import (
     MAX_FILE_BYTES,
     Applied,
@@ -36,7 +38,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["file"]
         try:
-            applied = apply_rules(_read(name), dry_run=options["dry_run"])
+            applied = _apply(name, dry_run=options["dry_run"])
         except RulesFileError as error:
             raise CommandError(_report_mistakes(error, file_name=name)) from error
         except IntegrityError as error:
@@ -48,6 +50,21 @@ class Command(BaseCommand):
             self.stdout.write(line)
         if options["dry_run"]:
             self.stdout.write("Dry run: nothing was changed.")
+
+
+def _apply(name: str, *, dry_run: bool) -> Applied:
+    """Apply the file, and record that together with its changes."""
+    text = _read(name)
+    with transaction.atomic():
+        applied = apply_rules(text, dry_run=dry_run)
+        changed = [each for each in applied.changes if each.created or each.fields]
+        if changed and not dry_run:
+            about = describe(
+                f"rules file {name}:", [f"{each.noun} {each.name}" for each in changed]
+            )
+            with recorded(command_line_actor(), AuditAction.CHANGED, about=about) as record:
+                record.affected = len(changed)
+    return applied
 
 
 def _read(name: str) -> str:

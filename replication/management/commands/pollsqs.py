@@ -11,6 +11,7 @@ from replication.cluster import loops
 from replication.cluster.database import wait_until_ready
 from replication.intake.poll_loop import poll_until
 from replication.models import EventQueue, LoopKind
+from s3sync.environment import refuse_published_secret_key
 from s3sync.postgresql.base import give_up_statements_after
 
 
@@ -25,6 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--queue", default="", metavar="NAME", help="poll only this queue")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        refuse_published_secret_key(settings.S3SYNC.secret_key)
         give_up_statements_after(settings.S3SYNC.statement_seconds)
         wait_until_ready(lambda reason: self.stderr.write(f"pollsqs: {reason}"))
         name = options["queue"]

@@ -171,12 +171,19 @@ def _loop_families(numbers: Numbers) -> Iterator[Metric]:
     in_flight = GaugeMetricFamily(
         "s3sync_in_flight", "Transfers in flight on each host.", labels=["host"]
     )
+    in_flight_limit = GaugeMetricFamily(
+        "s3sync_in_flight_limit",
+        "Transfers that the lanes of each host have found to be of use at once.",
+        labels=["host"],
+    )
     for host in numbers.hosts:
         loops.add_metric([host.host, "lane"], host.lanes)
         loops.add_metric([host.host, "poller"], host.pollers)
         in_flight.add_metric([host.host], host.in_flight)
+        in_flight_limit.add_metric([host.host], host.in_flight_limit)
     yield loops
     yield in_flight
+    yield in_flight_limit
 
 
 _QUEUE_GAUGES: dict[str, tuple[str, Callable[[QueueStatus], float]]] = {

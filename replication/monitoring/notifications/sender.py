@@ -111,6 +111,7 @@ def _run_sender_process(
         "urls": urls,
         "message": asdict(message) if message else None,
         "seconds": seconds,
+        "private_networks": settings.S3SYNC.private_networks,
     }
     try:
         done = subprocess.run(

@@ -9,13 +9,18 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 from apprise import Apprise, AppriseAsset, NotifyBase, NotifyFormat, NotifyType
 
 from replication.monitoring.notifications.apprise_plugins import PLUGINS
+from replication.stores.transport.door import Door
+from replication.stores.transport.errors import AddressRefused
 
 _UNKNOWN = (
     "no service accepts it: its scheme is wrong or a part is missing; "
@@ -28,6 +33,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     # For a parent that was killed: a living one ends this process a little earlier.
     signal.alarm(int(request["seconds"]) + 10)
+    refusals = _pass_the_door(request["private_networks"])
     # Apprise logs why a message failed; _reason takes that from its results instead.
     logging.getLogger().addHandler(logging.NullHandler())
     services = [_service(url) for url in request["urls"]]
@@ -40,9 +46,33 @@ def main() -> None:
             seconds=request["seconds"],
         )
         for number, answer in zip(known, sent, strict=True):
+            if answer["error"] and refusals:
+                answer["error"] += f" ({'; '.join(refusals)})"
             answers[number] = answer
     print(json.dumps(answers), flush=True)  # noqa: T201  the parent reads it
     os._exit(0)  # apprise's threads may still wait for a server
+
+
+def _pass_the_door(private_networks: list[str]) -> list[str]:
+    """Have this process connect to permitted addresses alone, by whatever library.
+
+    Returns a list that gets the refusals.
+    """
+    door, resolve, refusals = Door(private_networks=private_networks), socket.getaddrinfo, []
+    proxies = {urlsplit(url).hostname for url in getproxies_environment().values()}
+
+    def getaddrinfo(host: Any, *rest: Any, **named: Any) -> list[Any]:
+        found = resolve(host, *rest, **named)
+        if host in proxies:
+            return found
+        try:
+            return door.permitted(f"{host}", found)
+        except AddressRefused as refusal:
+            refusals.append(f"{refusal}")
+            raise OSError(f"{refusal}") from refusal
+
+    socket.getaddrinfo = getaddrinfo
+    return refusals
 
 
 def _service(url: str) -> NotifyBase | None:

@@ -28,6 +28,7 @@ from replication.models import (
     SweepState,
 )
 from replication.models.collisions import Collision, find_collisions, read_rules
+from replication.monitoring.status.upkeep import Upkeep, read_upkeep
 
 # Beyond this number, more of them help nobody, and take longer to find.
 MAX_COLLISIONS = 100
@@ -35,10 +36,6 @@ MAX_COLLISIONS = 100
 # No object takes as long as this on a healthy road; the parts of large ones are not counted.
 RUNNING_LONG_SECONDS = 3600
 HOST_SEEN_MINUTES = 5
-
-# While a transaction is open, no row that died since it began can be removed from any table, and
-# claims wade through ever more of them.
-OLD_TRANSACTION_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -118,6 +115,7 @@ class HostStatus:
     lanes: int
     pollers: int
     in_flight: int
+    in_flight_limit: int
     last_beat_at: datetime
 
 
@@ -128,15 +126,6 @@ class TargetStatus:
     name: str
     last_error: str
     last_error_at: datetime | None
-
-
-@dataclass(frozen=True)
-class OldTransaction:
-    """A transaction that keeps dead rows from being removed, and the SQL that ends it."""
-
-    what: str
-    began_at: datetime
-    ends_by: str
 
 
 @dataclass(frozen=True)
@@ -151,7 +140,7 @@ class Numbers:
     open_circuits: list[Circuit]
     sweeps_to_tell: list[Sweep]  # the last scrub of a rule, if it found lost events or failed
     canaries: list[Canary]  # of enabled rules that have one
-    old_transaction: OldTransaction | None  # the oldest, if over OLD_TRANSACTION_SECONDS old
+    upkeep: Upkeep
     lambda_heard_at: datetime | None
 
     @property
@@ -164,7 +153,7 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything with eleven queries, and one more where jobs are being retried.
+    """Read everything with twelve queries, and one more where jobs are being retried.
 
     The numbers of the jobs are of one moment.
     """
@@ -178,7 +167,7 @@ def read_numbers() -> Numbers:
         open_circuits=_read_open_circuits(hosts),
         sweeps_to_tell=_read_sweeps_to_tell(),
         canaries=_read_canaries(),
-        old_transaction=_read_old_transaction(),
+        upkeep=read_upkeep(),
         failing_targets=_read_failing_targets(),
         uploads_not_aborted=aborting.count_not_aborted(),
         collisions=_read_collisions(),
@@ -274,33 +263,6 @@ def _read_retrying(rule_ids: list[int]) -> dict[int, list[Retrying]]:
     return found
 
 
-def _read_old_transaction() -> OldTransaction | None:
-    """The oldest one of this database, as far as our role may see sessions of other roles."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT what, began_at, ends_by FROM (
-                SELECT format('The transaction of session %%s of role %%s (%%s)', pid, usename,
-                              COALESCE(NULLIF(application_name, ''), 'unnamed')) AS what,
-                       xact_start AS began_at,
-                       format('SELECT pg_terminate_backend(%%s)', pid) AS ends_by
-                FROM pg_stat_activity
-                WHERE datname = current_database() AND pid <> pg_backend_pid()
-                  AND COALESCE(backend_xmin, backend_xid) IS NOT NULL
-                UNION ALL
-                SELECT format('The prepared transaction %%L', gid), prepared,
-                       format('ROLLBACK PREPARED %%L', gid)
-                FROM pg_prepared_xacts WHERE database = current_database()
-            ) AS open
-            WHERE began_at < clock_timestamp() - make_interval(secs => %s)
-            ORDER BY began_at LIMIT 1
-            """,
-            [OLD_TRANSACTION_SECONDS],
-        )
-        row = cursor.fetchone()
-    return OldTransaction(*row) if row else None
-
-
 def _read_open_circuits(hosts: Iterable[HostStatus]) -> list[Circuit]:
     """Return the open circuits; those of a host only while it is alive."""
     alive = [host.host for host in hosts if host.lanes]
@@ -374,5 +336,6 @@ def _host_status(host: str, beats: Sequence[Heartbeat]) -> HostStatus:
         lanes=sum(beat.kind == LoopKind.LANE for beat in beats),
         pollers=sum(beat.kind == LoopKind.POLLER for beat in beats),
         in_flight=sum(beat.in_flight for beat in beats),
+        in_flight_limit=sum(beat.in_flight_limit for beat in beats),
         last_beat_at=max(beat.beat_at for beat in beats if beat.beat_at),
     )

@@ -10,6 +10,7 @@ from replication.models import Circuit, CircuitScope, Sweep, SweepState
 from replication.models.collisions import Collision
 from replication.monitoring.status.canaries import failure, silence
 from replication.monitoring.status.numbers import Numbers, QueueStatus, RuleNumbers
+from replication.monitoring.status.upkeep import MAX_STRAYS, Upkeep
 from replication.monitoring.status.wording import age, ago, count, in_words
 
 # A long poll takes at most 20 s, and a poller replaces itself in less than a minute.
@@ -70,14 +71,7 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             "an hour, so OSS bills the parts. Uploads to abort has the cause and the fix of each; "
             "s3sync tries again by itself, at least once an hour.",
         )
-    if (old := numbers.old_transaction) is not None:
-        yield Problem(
-            "old_transaction",
-            f"{old.what} has been open since {ago(old.began_at, numbers.generated_at)}"
-            ": until it ends, PostgreSQL can't remove rows that are done with, and jobs are "
-            "claimed ever more slowly. Let a backup or report end; what was forgotten is ended by "
-            f"`{old.ends_by}`.",
-        )
+    yield from _upkeep_problems(numbers.upkeep, now=numbers.generated_at)
     for circuit in numbers.open_circuits:
         yield from circuit_problems(circuit, numbers)
     yield from _collision_problems(numbers.collisions)
@@ -108,6 +102,36 @@ def _queue_problems(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:
             "queue_silent",
             f"Queue {queue.name} was last polled {ago(queue.last_polled_at, now)}.",
             queue=queue.name,
+        )
+
+
+def _upkeep_problems(upkeep: Upkeep, *, now: datetime) -> Iterator[Problem]:
+    if (old := upkeep.old_transaction) is not None:
+        yield Problem(
+            "old_transaction",
+            f"{old.what} has been open since {ago(old.began_at, now)}"
+            ": until it ends, PostgreSQL can't remove rows that are done with, and jobs are "
+            "claimed ever more slowly. Let a backup or report end; what was forgotten is ended by "
+            f"`{old.ends_by}`.",
+        )
+    if upkeep.is_bloated:
+        yield Problem(
+            "queue_bloated",
+            f"The queue's table has {upkeep.dead_rows:,} dead rows beside "
+            f"{upkeep.queued_rows:,} jobs, so jobs are claimed ever more slowly. PostgreSQL "
+            "removes dead rows by itself once no transaction, replication slot or standby holds "
+            "them: end what is old. If nothing is, run `VACUUM replication_transferjob` and see "
+            "that `autovacuum` is on.",
+        )
+    if upkeep.strays:
+        more = " or more" if upkeep.strays == MAX_STRAYS else ""
+        yield Problem(
+            "history_without_day",
+            f"{count(upkeep.strays, 'ended job')}{more} of days for which the history has no "
+            "partition, so "
+            "retention can't remove them. The cluster makes the days each hour: look for "
+            "history.day_is_locked in its log, or run `manage.py prune`, which says what is "
+            "wrong.",
         )
 
 

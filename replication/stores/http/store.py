@@ -6,12 +6,9 @@ from types import TracebackType
 from typing import NoReturn, Self
 from urllib.parse import quote, urlsplit
 
-from django.conf import settings
-
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.base import CONTENT_HEADERS, ObjectInfo, parse_retry_after
 from replication.stores.exchange_errors import source_code
-from replication.stores.http.addresses import permitted_addresses
 from replication.stores.http_headers import (
     check_change,
     check_range,
@@ -33,7 +30,7 @@ class HttpStore:
 
     def __init__(self, *, endpoint_url: str) -> None:
         self._base = _ascii_url(endpoint_url).rstrip("/")
-        self._pool = new_pool(addresses=permitted_addresses(settings.S3SYNC.http_private_networks))
+        self._pool = new_pool(opens_vpc=False)
 
     def open(self, key: str) -> "HttpObject":
         """Open the object as it is now; see SourceStore."""

@@ -22,14 +22,15 @@ _KMS_KEY_ID = "x-oss-server-side-encryption-key-id"
 
 
 def request_headers(attributes: ReplicaAttributes) -> dict[str, str]:
-    """Return the headers of a PutObject or InitiateMultipartUpload.
+    """Return the headers of a PutObject or InitiateMultipartUpload, with names in lower case.
 
-    They include the tags, so that tags need no request of their own.
+    Values have one character for each byte (Latin-1). The headers include the tags, so that tags
+    need no request of their own.
     https://help.aliyun.com/document_detail/31978.html
     """
     headers = dict(attributes.content_headers)
     for name, value in attributes.user_metadata.items():
-        headers[_METADATA_PREFIX + name] = value if value.isascii() else _as_signed(value)
+        headers[_METADATA_PREFIX + name] = value
     if attributes.tags:
         headers["x-oss-tagging"] = "&".join(
             f"{quote(key, safe='')}={quote(value, safe='')}"
@@ -46,9 +47,9 @@ def request_headers(attributes: ReplicaAttributes) -> dict[str, str]:
     return headers
 
 
-def _as_signed(value: str) -> str:
-    """The value as oss2 must have it: it signs the UTF-8 of a text, which must be what is sent."""
-    return value.encode("latin-1").decode("utf-8")
+def for_oss2(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers as oss2 must have them: it signs the UTF-8 of a text, which must be sent too."""
+    return {name: value.encode("latin-1").decode() for name, value in headers.items()}
 
 
 def replica_info(headers: Mapping[str, str]) -> ReplicaInfo:

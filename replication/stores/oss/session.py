@@ -1,12 +1,13 @@
 """Lets oss2 send its requests by our own transport instead of the requests library."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, urlencode
 
 import oss2.http
 
 from replication.stores.identity import check_identity
 from replication.stores.transport import Answer, Pool
+from replication.stores.transport.requests import Body
 
 # OSS sends it with every answer.
 REQUEST_ID = "x-oss-request-id"
@@ -40,7 +41,18 @@ class OssSession:
             for name, value in request.headers.items()
             if value is not None  # with None, oss2 says not to send the header
         ]
-        answer = self.pool.request(request.method, url, headers=headers, body=body)
+        return self.send(request.method, url, headers=headers, body=body)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Iterable[tuple[str, str]],
+        body: bytes | Body | None,
+    ) -> "OssAnswer":
+        """Send a signed request. Raises what `do_request` raises."""
+        answer = self.pool.request(method, url, headers=headers, body=body)
         check_identity(answer, request_ids=[REQUEST_ID])
         return OssAnswer(answer)
 

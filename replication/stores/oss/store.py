@@ -1,13 +1,12 @@
 """Writes objects to OSS, and reads them back."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
 import oss2
-import oss2.credentials
+import oss2.utils
 
 from replication.errors import ErrorCode, ReplicationError
 from replication.models import Addressing
@@ -19,13 +18,16 @@ from replication.stores.base import (
     ReplicaInfo,
     UnfinishedUpload,
 )
-from replication.stores.credentials import AccessKey, access_key
+from replication.stores.credentials import access_key
 from replication.stores.listing import PAGE_KEYS, BrokenPage, ListedPage, parse_page, query
+from replication.stores.oss.credentials import HostSigner, provider
 from replication.stores.oss.errors import FAILURES, is_missing, raise_translated
 from replication.stores.oss.listing import parts_of_page
-from replication.stores.oss.objects import OssObject, replica_info, request_headers
+from replication.stores.oss.objects import OssObject, for_oss2, replica_info, request_headers
 from replication.stores.oss.session import OssSession
+from replication.stores.oss.writes import OssWrites
 from replication.stores.pools import new_pool
+from replication.stores.profile_use import Service, check_use
 
 _Answer = TypeVar("_Answer")
 
@@ -39,32 +41,33 @@ class OssStore:
     def __init__(
         self, *, bucket: str, endpoint: str, region: str, addressing: str, profile: str
     ) -> None:
-        credentials = oss2.ProviderAuthV4(_provider(access_key(profile)))
+        check_use(profile, Service.OSS, endpoint=endpoint, bucket=bucket)
+        credentials = provider(access_key(profile))
+        session = OssSession(new_pool())
         try:
             self._bucket = oss2.Bucket(
-                credentials,
+                HostSigner(credentials),
                 endpoint,
                 bucket,
                 is_cname=addressing == Addressing.CUSTOM_DOMAIN,
                 is_path_style=addressing == Addressing.PATH,
                 region=region,
-                session=OssSession(new_pool()),
+                session=session,
                 # transfer/verified_body.py computes the CRC-64 while it reads, and compares it.
                 enable_crc=False,
             )
         except (oss2.exceptions.ClientError, ValueError) as error:
             detail = f"oss2 does not accept the bucket {bucket!r} at {endpoint!r}"
             raise ReplicationError(ErrorCode.DESTINATION_BUCKET_MISSING, detail) from error
+        self._writes = OssWrites(self._bucket, credentials, session)
 
     def put(self, key: str, body: Body, attributes: ReplicaAttributes) -> Receipt:
         """Write the whole object by one PUT; see DestinationStore."""
         headers = request_headers(attributes)
-        return _receipt(
-            _send_body(
-                body,
-                lambda data: self._bucket.put_object(key, data, headers=headers),
-                sets_public_acl=attributes.is_public,
-            )
+        if "content-type" not in headers and (kind := oss2.utils.content_type_by_name(key)):
+            headers["content-type"] = kind  # as oss2 has it in `init_multipart_upload`
+        return self._send_body(
+            key, body, parameters={}, headers=headers, sets_public_acl=attributes.is_public
         )
 
     def set_tags(self, key: str, tags: Mapping[str, str]) -> Receipt | None:
@@ -88,7 +91,7 @@ class OssStore:
 
     def create_upload(self, key: str, attributes: ReplicaAttributes) -> str:
         """Begin a multipart upload; see DestinationStore."""
-        headers = request_headers(attributes)
+        headers = for_oss2(request_headers(attributes))
         # Treated as a read: without an answer it may leave an unfinished upload, but no object
         # changes.
         answer = _read(
@@ -99,9 +102,8 @@ class OssStore:
 
     def upload_part(self, key: str, upload_id: str, number: int, body: Body) -> PartReceipt:
         """Write a part; see DestinationStore."""
-        receipt = _receipt(
-            _send_body(body, lambda data: self._bucket.upload_part(key, upload_id, number, data))
-        )
+        parameters = {"partNumber": str(number), "uploadId": upload_id}
+        receipt = self._send_body(key, body, parameters=parameters, headers={})
         return PartReceipt(number, receipt.etag, receipt.crc64, body.len, receipt.request_id)
 
     def complete_upload(self, key: str, upload_id: str, parts: Sequence[PartReceipt]) -> Receipt:
@@ -171,6 +173,24 @@ class OssStore:
     def list_page_in_any_order(self, *, prefix: str, token: str) -> ListedPage:
         """List objects in the server's own order; see stores/listing.py."""
         return self._list(query(prefix=prefix, token=token), after=None)
+
+    def _send_body(
+        self,
+        key: str,
+        body: Body,
+        *,
+        parameters: Mapping[str, str],
+        headers: Mapping[str, str],
+        sets_public_acl: bool = False,
+    ) -> Receipt:
+        """Make a request that carries this body."""
+        tracked = _TrackedBody(body)
+        try:
+            return self._writes.put(key, tracked, parameters=parameters, headers=headers)
+        except FAILURES as error:
+            raise_translated(
+                error, is_write=tracked.is_handed_over, sets_public_acl=sets_public_acl
+            )
 
     def _list(self, parameters: dict[str, str], *, after: str | None) -> ListedPage:
         name = self._bucket.bucket_name
@@ -250,37 +270,9 @@ def _write_if_exists(request: Callable[[], Any]) -> Any:
         raise_translated(error, is_write=True)
 
 
-def _send_body(
-    body: Body, request: Callable[[Any], _Answer], *, sets_public_acl: bool = False
-) -> _Answer:
-    """Make a request that carries this body."""
-    tracked = _TrackedBody(body)
-    try:
-        return request(tracked)
-    except FAILURES as error:
-        raise_translated(error, is_write=tracked.is_handed_over, sets_public_acl=sets_public_acl)
-
-
 def _receipt(answer: Any) -> Receipt:
     return Receipt(
         request_id=answer.request_id,
         etag=answer.etag or "",
         crc64="" if answer.crc is None else str(answer.crc),
     )
-
-
-def _provider(key: AccessKey | None) -> oss2.credentials.CredentialsProvider:
-    """Return oss2's credentials for an access key; without one, from oss2's environment variables.
-
-    Raises:
-        ReplicationError: CREDENTIAL_PROFILE, if the variables are not set.
-    """
-    if key is not None:
-        return oss2.credentials.StaticCredentialsProvider(key.id, key.secret, key.session_token)
-    if not (os.environ.get("OSS_ACCESS_KEY_ID") and os.environ.get("OSS_ACCESS_KEY_SECRET")):
-        raise ReplicationError(
-            ErrorCode.CREDENTIAL_PROFILE,
-            "the profile 'default' needs OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET "
-            "in the environment",
-        )
-    return oss2.credentials.EnvironmentVariableCredentialsProvider()

@@ -13,8 +13,10 @@ from replication.stores.s3.identity import request_id
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _METADATA_PREFIX = "x-amz-meta-"
-_CHECKSUM_PREFIX = "x-amz-checksum-"
-_CHECKSUMS = ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
+_CHECKSUMS = {
+    name: f"x-amz-checksum-{name.lower()}"
+    for name in ("CRC64NVME", "CRC32C", "CRC32", "SHA256", "SHA1")
+}
 _ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 
 
@@ -107,7 +109,7 @@ def _checksums(headers: Mapping[str, str], etag: str) -> dict[str, str]:
     kind = headers.get("x-amz-checksum-type", "")
     if kind == "COMPOSITE" or (not kind and "-" in etag):
         return {}
-    found = {name: headers.get(_CHECKSUM_PREFIX + name.lower(), "") for name in _CHECKSUMS}
+    found = {name: headers.get(header, "") for name, header in _CHECKSUMS.items()}
     return {name: value for name, value in found.items() if value and "-" not in value}
 
 

@@ -1,28 +1,40 @@
-"""GETs objects of one bucket: botocore signs the requests, our own transport sends them.
+"""Reads objects of one bucket with our own signatures and transport.
 
-A GET through boto3 takes several times the CPU. It is only used where this module can't be: see
+boto3 says what the credentials and the bucket's URL are, and what a refusal means. A GET through
+boto3 takes several times the CPU. It is only used where this module can't be: see
 `S3Reads.is_supported`.
 """
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NoReturn
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import urlsplit
 
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import ClientError
 from botocore.parsers import create_parser
 
 from replication.stores.s3.identity import check_s3
+from replication.stores.s3.signing import canonical_query, object_path, sign
+from replication.stores.signing_keys import Credentials
 from replication.stores.transport import Answer, Pool
 from replication.stores.transport.fibers import run_blocking
 
 # Error documents are shorter.
 _ERROR_BYTES_AT_MOST = 64 * 1024
-# Directory buckets (S3 Express) need another kind of signature.
+# The begin of an error. What follows is not always XML: it repeats the key, which may have
+# characters that XML 1.0 can't have.
+_ERROR = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?<Error[^>]*>\s*<Code>([\w.]+)</Code>"
+    rb"\s*(?:<Message>([^<]*)</Message>)?"
+)
+# Directory buckets (S3 Express) need another kind of signature, and so do aliases of Outposts.
 _DIRECTORY_BUCKET = "--x-s3"
+_OUTPOSTS_ALIAS = "--op-s3"
+# Asks S3 for its checksums, which costs nothing extra.
+_WITH_CHECKSUMS = {"x-amz-checksum-mode": "ENABLED"}
 
 
 def is_directory_bucket(bucket: str) -> bool:
@@ -30,8 +42,16 @@ def is_directory_bucket(bucket: str) -> bool:
     return bucket.endswith(_DIRECTORY_BUCKET)
 
 
+class _Place(NamedTuple):
+    """Where the bucket is. The path is quoted and ends with a slash."""
+
+    origin: str
+    host: str
+    path: str
+
+
 class S3Reads:
-    """GETs objects of one bucket, with the configuration of `client`."""
+    """Reads objects of one bucket, with the configuration of `client`."""
 
     def __init__(
         self, client: Any, credentials: Any, *, bucket: str, pool: Pool, requester_pays: bool
@@ -45,82 +65,112 @@ class S3Reads:
         self._bucket = bucket
         self._pool = pool
         self._payer = {"x-amz-request-payer": "requester"} if requester_pays else {}
-        self._cached_base_url = ""
+        self._region = client.meta.region_name
+        self._cached_place: _Place | None = None
 
     @property
     def is_supported(self) -> bool:
-        """False for access points and directory buckets, which need boto3."""
-        return ":" not in self._bucket and not is_directory_bucket(self._bucket)
+        """False for access points, directory buckets and Outposts, which need boto3."""
+        return ":" not in self._bucket and not self._bucket.endswith(
+            (_DIRECTORY_BUCKET, _OUTPOSTS_ALIAS)
+        )
 
     def get(self, key: str, *, headers: Mapping[str, str], version_id: str = "") -> Answer:
         """GET an object, or the range that `headers` name.
 
         Raises:
             ClientError: S3 refused; the same error as boto3 raises.
-            BotoCoreError: the request could not be signed.
+            BotoCoreError: there are no credentials.
             TransportError: there was no answer, or one that is not S3's.
         """
-        url = f"{self._base_url()}{quote(key, safe='/~')}"
-        if version_id:
-            url += f"?versionId={quote(version_id, safe='~')}"
-        if "Range" not in headers:
-            # Asks S3 for its checksums, which costs nothing extra.
-            headers = {**headers, "x-amz-checksum-mode": "ENABLED"}
-        return self._get(url, headers, operation="GetObject")
+        query = canonical_query({"versionId": version_id}) if version_id else ""
+        wanted = {name.lower(): value for name, value in headers.items()}
+        if "range" not in wanted:
+            wanted |= _WITH_CHECKSUMS
+        answer = self._send("GET", key, query, wanted, operation="GetObject")
+        return self._checked(answer, "GetObject")
+
+    def head(self, key: str) -> Answer | None:
+        """Describe an object by a HEAD; None for a refusal, which can't say its reason.
+
+        Raises what `get` raises, except ClientError.
+        """
+        with self._send("HEAD", key, "", _WITH_CHECKSUMS, operation="HeadObject") as answer:
+            return answer if answer.status < 300 else None
 
     def list_page(self, parameters: Mapping[str, str]) -> bytes:
         """GET a page of ListObjectsV2, as S3 writes it. Raises what `get` raises."""
-        url = f"{self._base_url()}?{urlencode(parameters, quote_via=quote, safe='~')}"
-        with self._get(url, {}, operation="ListObjectsV2") as answer:
-            return answer.read_all()
+        query = canonical_query(parameters)
+        with self._send("GET", "", query, {}, operation="ListObjectsV2") as answer:
+            return self._checked(answer, "ListObjectsV2").read_all()
 
-    def _get(self, url: str, headers: Mapping[str, str], *, operation: str) -> Answer:
-        request = AWSRequest(method="GET", url=url, headers={**headers, **self._payer})
-        # With a Host header the signer does not parse the URL for it, which it does twice.
-        request.headers["Host"] = urlsplit(url).netloc
-        S3SigV4Auth(self._frozen_credentials, "s3", self._client.meta.region_name).add_auth(request)
+    def _send(
+        self, method: str, key: str, query: str, headers: Mapping[str, str], *, operation: str
+    ) -> Answer:
+        place = self._place()
+        path = place.path + object_path(key)
+        signed = sign(
+            method,
+            path,
+            query,
+            {"host": place.host, **headers, **self._payer},
+            credentials=self._frozen_credentials(),
+            region=self._region,
+            at=datetime.now(UTC),
+        )
+        del signed["host"]  # the transport sends it
         answer = self._pool.request(
-            "GET",
-            url,
+            method,
+            f"{place.origin}{path}?{query}" if query else place.origin + path,
             headers=[
                 ("User-Agent", "s3sync"),
                 ("Accept-Encoding", "identity"),
-                *request.headers.items(),
+                *signed.items(),
             ],
         )
         check_s3(answer, operation)
+        return answer
+
+    def _checked(self, answer: Answer, operation: str) -> Answer:
         if answer.status not in {200, 206}:
             self._raise_client_error(answer, operation)
         return answer
 
-    @property
-    def _frozen_credentials(self) -> Any:
-        """Frozen, so that the key and the secret are of the same renewal.
+    def _frozen_credentials(self) -> Credentials:
+        """The credentials to sign with now.
 
-        A renewal is a request to AWS, so in a fiber it runs on a worker thread.
+        They are frozen, so that all parts of them are of the same renewal. A renewal is
+        a request to AWS, so in a fiber it runs on a worker thread.
         """
         credentials = self._credentials
+        frozen: Any
         if isinstance(credentials, RefreshableCredentials) and credentials.refresh_needed():
-            return run_blocking(credentials.get_frozen_credentials)
-        return credentials.get_frozen_credentials()
+            frozen = run_blocking(credentials.get_frozen_credentials)
+        else:
+            frozen = credentials.get_frozen_credentials()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
 
-    def _base_url(self) -> str:
-        """The URL before the key, by botocore's rules for regions, addressing and endpoints.
+    def _place(self) -> _Place:
+        """Where the bucket is, by botocore's rules for regions, addressing and endpoints.
 
         botocore can only give a signed URL, and signing may renew the credentials by a request to
         AWS. So in a fiber it runs on a worker thread. Not a cached_property: before Python 3.12,
         that has one lock for all stores.
         """
-        if not self._cached_base_url:
-            url = run_blocking(
-                partial(
-                    self._client.generate_presigned_url,
-                    "get_object",
-                    Params={"Bucket": self._bucket, "Key": "k"},
+        if self._cached_place is None:
+            url = urlsplit(
+                run_blocking(
+                    partial(
+                        self._client.generate_presigned_url,
+                        "get_object",
+                        Params={"Bucket": self._bucket, "Key": "k"},
+                    )
                 )
             )
-            self._cached_base_url = str(url).partition("?")[0].removesuffix("k")
-        return self._cached_base_url
+            self._cached_place = _Place(
+                f"{url.scheme}://{url.netloc}", url.netloc, url.path.removesuffix("k")
+            )
+        return self._cached_place
 
     def _raise_client_error(self, answer: Answer, operation: str) -> NoReturn:
         with answer:
@@ -129,4 +179,7 @@ class S3Reads:
         parsed = create_parser("rest-xml").parse(
             {"status_code": answer.status, "headers": answer.headers.lower, "body": body}, shape
         )
+        if parsed["Error"]["Code"].isdecimal() and (error := _ERROR.match(body)):
+            code, message = (each.decode(errors="replace") for each in error.groups(b""))
+            parsed["Error"] |= {"Code": code, "Message": message}
         raise ClientError(parsed, operation)

@@ -13,6 +13,7 @@ from replication.stores.base import ObjectInfo
 from replication.stores.http_headers import check_change, check_range, range_headers
 from replication.stores.listing import PAGE_KEYS, BrokenPage, ListedPage
 from replication.stores.pools import new_pool
+from replication.stores.profile_use import Service, check_use
 from replication.stores.s3.errors import FAILURES, raise_translated
 from replication.stores.s3.headers import EtagKind, object_info
 from replication.stores.s3.listing import list_page, list_page_by_boto3
@@ -48,9 +49,11 @@ class S3Store:
     ) -> None:
         """
         Raises:
-            ReplicationError: CREDENTIAL_PROFILE or SOURCE_CREDENTIALS. There is no store without
-                credentials: it would be kept, and never look for them again.
+            ReplicationError: SOURCE_PROFILE_REFUSED, CREDENTIAL_PROFILE or SOURCE_CREDENTIALS.
+                There is no store without credentials: it would be kept, and never look for them
+                again.
         """
+        check_use(profile, Service.S3, endpoint=endpoint_url, bucket=bucket)
         self._bucket = bucket
         self._payer = {"RequestPayer": "requester"} if requester_pays else {}
         try:
@@ -187,6 +190,14 @@ class S3Store:
 
     def head(self, key: str) -> ObjectInfo:
         """Describe the object without its content; see SourceStore."""
+        if not self._uses_boto3:
+            try:
+                answer = self._reads.head(key)
+            except FAILURES as error:
+                raise_translated(error)
+            if answer is None:
+                return self._info_by_get(key)
+            return self._info(answer.headers.lower)
         try:
             response = run_blocking(
                 partial(self._client.head_object, Bucket=self._bucket, Key=key, **self._payer)
@@ -194,13 +205,21 @@ class S3Store:
         except ClientError as error:
             if not error.response["Error"].get("Code", "").isdecimal():
                 raise_translated(error)
-            # The answer to a HEAD has no body, so it can't say what is wrong, such as a missing
-            # bucket. A GET can.
-            with self.open(key) as found:
-                return found.info
+            return self._info_by_get(key)
         except BotoCoreError as error:
             raise_translated(error)
-        headers = response["ResponseMetadata"]["HTTPHeaders"]
+        return self._info(response["ResponseMetadata"]["HTTPHeaders"])
+
+    def _info_by_get(self, key: str) -> ObjectInfo:
+        """Describe the object after a refused HEAD.
+
+        The answer to a HEAD has no body, so it can't say what is wrong, such as a missing bucket.
+        A GET can.
+        """
+        with self.open(key) as found:
+            return found.info
+
+    def _info(self, headers: Mapping[str, str]) -> ObjectInfo:
         return object_info(headers, size_bytes=length_of(headers), etags=self._etags)
 
     def tags(self, key: str, *, version_id: str) -> dict[str, str]:

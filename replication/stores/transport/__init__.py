@@ -6,7 +6,9 @@ redirects, repeats only a GET or HEAD whose kept connection had closed, and deco
 """
 
 from replication.stores.transport.answer import Answer
+from replication.stores.transport.door import Door
 from replication.stores.transport.errors import (
+    AddressRefused,
     AnswerBroken,
     NoAnswer,
     TlsFailed,
@@ -18,8 +20,10 @@ from replication.stores.transport.pace import Limits
 from replication.stores.transport.pool import Pool, tls_context
 
 __all__ = [
+    "AddressRefused",
     "Answer",
     "AnswerBroken",
+    "Door",
     "Headers",
     "Limits",
     "NoAnswer",

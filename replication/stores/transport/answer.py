@@ -238,7 +238,7 @@ class Answer:
             self._connection.is_reusable = False
         if not self._has_body:
             self._is_complete = True
-        elif "transfer-encoding" not in self.headers:
+        elif "transfer-encoding" not in self.headers.lower:
             length = self.headers.get("content-length", "")
             self._remaining_bytes = int(length) if length.isdecimal() else None
 

@@ -5,14 +5,11 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from replication.stores.transport.door import Door
 from replication.stores.transport.errors import TlsFailed, TransportError
 from replication.stores.transport.routes import Origin, Proxy
-
-# Returns the addresses of a host and port that may be connected to. It may raise an error of its
-# own, or OSError if the name is unknown.
-Addresses = Callable[[str, int], Sequence[str]]
 
 _MAX_TUNNEL_HEAD_BYTES = 64 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})([^\r\n]*)\r\n")
@@ -25,7 +22,7 @@ def connect(
     origin: Origin,
     *,
     proxy: Proxy | None,
-    addresses: Addresses | None,
+    door: Door | None,
     seconds: float,
     tls: ssl.SSLContext,
     session: ssl.SSLSession | None,
@@ -34,17 +31,18 @@ def connect(
 
     Args:
         proxy: connect through it: by a tunnel to an https origin, else to the proxy itself.
-        addresses: which addresses of the origin are permitted; any, by default. Behind a proxy,
-            the proxy looks the name up, so this only refuses what it knows.
+        door: says which addresses of the origin are permitted; without one, all are. Behind a
+            proxy, the proxy looks the name up, so the door only refuses what it knows.
         session: a TLS session of an earlier connection to the same origin. Resuming it spares
             most of the handshake's work.
 
     Raises:
+        AddressRefused: no address is permitted.
         TlsFailed: the TLS handshake failed for another reason than the network.
         TransportError: no server accepted the connection, or the proxy refused it.
     """
     deadline = time.monotonic() + seconds
-    connected = _connect_to_server(origin, proxy, addresses, seconds)
+    connected = _connect_to_server(origin, proxy, door, seconds)
     try:
         # Without TCP_NODELAY the kernel holds back the end of a request until the server has
         # acknowledged the beginning.
@@ -74,18 +72,19 @@ def connect(
 
 
 def _connect_to_server(
-    origin: Origin, proxy: Proxy | None, addresses: Addresses | None, seconds: float
+    origin: Origin, proxy: Proxy | None, door: Door | None, seconds: float
 ) -> socket.socket:
     """Connect to the proxy, or to the first permitted address of the origin that accepts."""
     server: Origin | Proxy = proxy or origin
     try:
         hosts: Sequence[str] = [server.host]
-        if addresses is not None:
+        if door is not None:
             try:
-                permitted = addresses(origin.host, origin.port)
+                permitted = door.addresses(origin)
             except OSError:
                 if proxy is None:
                     raise
+                door.check_scheme(origin)
             else:
                 hosts = hosts if proxy else permitted
         for host in hosts[:-1]:

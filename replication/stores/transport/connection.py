@@ -6,7 +6,8 @@ import ssl
 import time
 
 from replication.stores.transport import fibers
-from replication.stores.transport.connecting import Addresses, connect
+from replication.stores.transport.connecting import connect
+from replication.stores.transport.door import Door
 from replication.stores.transport.pace import Limits, Pace
 from replication.stores.transport.routes import Origin, Proxy
 
@@ -27,12 +28,12 @@ class Connection:
         tls: ssl.SSLContext,
         session: ssl.SSLSession | None = None,
         proxy: Proxy | None = None,
-        addresses: Addresses | None = None,
+        door: Door | None = None,
     ) -> None:
         """Connect. This blocks the calling thread, also in a fiber: see `fibers.run_blocking`.
 
         Args:
-            session, proxy, addresses: see `connecting.connect`.
+            session, proxy, door: see `connecting.connect`.
 
         Raises:
             TransportError: see `connecting.connect`.
@@ -48,12 +49,14 @@ class Connection:
         self._socket = connect(
             origin,
             proxy=proxy,
-            addresses=addresses,
+            door=door,
             seconds=limits.connect_seconds,
             tls=tls,
             session=session,
         )
         self._descriptor = self._socket.fileno()
+        self._readable = select.poll()
+        self._readable.register(self._socket, select.POLLIN)
 
     @property
     def tls_session(self) -> ssl.SSLSession | None:
@@ -117,9 +120,7 @@ class Connection:
         """Whether the server sent bytes that were not received, or ended the connection."""
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return True
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(self._readable.poll(0))
 
     def end_exchange(self) -> None:
         """Note that an exchange is over, and that the connection is idle from now on."""

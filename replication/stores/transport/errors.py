@@ -25,5 +25,12 @@ class TlsFailed(TransportError):
     """The server's certificate is not trusted, or the server does not speak TLS as we do."""
 
 
+class AddressRefused(TransportError):
+    """The door lets no connection out to this host."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, is_surely_unsent=True)
+
+
 class TooSlow(TransportError):
     """The server moved fewer bytes than the least speed asks for."""

@@ -21,9 +21,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import structlog
 from greenlet import getcurrent, greenlet
@@ -54,20 +53,20 @@ def run_blocking(call: Callable[[], T]) -> T:
     return call() if fibers is None else fibers.run_blocking(call)
 
 
-@dataclass(frozen=True)
-class _Wait:
+class _Wait(NamedTuple):
     fiber: greenlet
     deadline: float  # time.monotonic()
 
 
 class Fibers:
-    """At most `count` fibers at a time, on one thread of their own.
+    """At most `count` fibers at a time, on one thread of their own; fewer with `allow`.
 
-    Leaving the context waits for all work that was started.
+    Fibers, and the threads of `run_blocking`, are made when they are needed. Leaving the context
+    waits for all work that was started.
     """
 
     def __init__(self, count: int, name: str) -> None:
-        self._count = count
+        self._count = self._allowed = count
         self._name = name
         self._running: set[greenlet] = set()
         self._is_open = True
@@ -103,6 +102,11 @@ class Fibers:
     def start(self, work: Callable[..., None], *arguments: Any) -> None:
         """Queue this work. It runs as soon as a fiber is free, in the order of the calls."""
         self._queued.append((work, arguments))
+        self._wake_loop()
+
+    def allow(self, count: int) -> None:
+        """Start work while fewer fibers than this run. Those that run already go on."""
+        self._allowed = min(count, self._count)
         self._wake_loop()
 
     # -- called in a fiber ---------------------------------------------------------------------
@@ -156,7 +160,7 @@ class Fibers:
 
     @property
     def _can_start_fiber(self) -> bool:
-        return bool(self._queued) and len(self._running) < self._count
+        return bool(self._queued) and len(self._running) < self._allowed
 
     def _start_fiber(self, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         fiber = greenlet(self._run_work)

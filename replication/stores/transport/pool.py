@@ -1,10 +1,12 @@
 """Sends requests over connections that are kept open between requests."""
 
+import re
 import ssl
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import chain
 from urllib.parse import urlsplit
 
@@ -12,8 +14,8 @@ import certifi
 
 from replication.stores.transport import fibers
 from replication.stores.transport.answer import Answer
-from replication.stores.transport.connecting import Addresses
 from replication.stores.transport.connection import Connection, FiberConnection
+from replication.stores.transport.door import Door
 from replication.stores.transport.errors import NoAnswer, TransportError
 from replication.stores.transport.pace import Limits
 from replication.stores.transport.requests import Body, head_of, pieces_of
@@ -22,6 +24,8 @@ from replication.stores.transport.routes import Origin, Proxy, proxy_for
 # OSS closes a connection that is idle for a minute. S3 may close it earlier; `is_usable` sees that.
 IDLE_SECONDS_AT_MOST = 50.0
 
+# The scheme and the server of a URL; the target of a request is the rest.
+_BASE = re.compile(r"[^/?#]*//[^/?#]*")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAFE_METHODS = {"GET", "HEAD"}
 
@@ -56,22 +60,21 @@ class Pool:
         limits: Limits,
         kept_at_most: int,
         tls: ssl.SSLContext,
-        addresses: Addresses | None = None,
+        door: Door | None = None,
     ) -> None:
         """
         Args:
             kept_at_most: how many idle connections to keep for each origin, for threads and for
                 fibers apart.
-            addresses: which addresses of an origin are permitted; any, by default. An error that
-                it raises is raised by `request`.
+            door: says which addresses may be connected to; without one, all may.
         """
         self._limits = limits
         self._tls = tls
-        self._addresses = addresses
+        self._door = door
         self._proxies: dict[Origin, Proxy | None] = {}
         self._tls_sessions: dict[Origin, ssl.SSLSession | None] = {}
         # The connection that became idle last is used first. So surplus ones stay idle until they
-        # are too old, and are closed.
+        # are too old, and are closed as others become idle.
         self._idle: defaultdict[tuple[type[Connection], Origin], deque[Connection]] = defaultdict(
             deque
         )
@@ -96,16 +99,11 @@ class Pool:
         Raises:
             TransportError: no connection, or no answer.
         """
-        address = urlsplit(url)
-        origin = Origin(
-            address.scheme,
-            address.hostname or "",
-            address.port or _DEFAULT_PORTS[address.scheme],
-        )
-        start = url.index(address.netloc) + len(address.netloc)
-        target = url[start:] or "/"
-        host = address.netloc.rpartition("@")[2]  # without a login
-        fields = [("Host", host), *(each for each in headers if each[0] != "Host")]
+        base = _BASE.match(url)
+        assert base is not None, "not an absolute URL"
+        origin, host = _server(base[0])
+        target = url[base.end() :] or "/"
+        fields = [("Host", host), *[each for each in headers if each[0] != "Host"]]
         proxy = self._proxy(origin)
         if proxy is not None and origin.scheme == "http":
             target = f"http://{host}{target}"
@@ -165,7 +163,7 @@ class Pool:
                         tls=self._tls,
                         session=self._tls_sessions.get(origin),
                         proxy=self._proxy(origin),
-                        addresses=self._addresses,
+                        door=self._door,
                     )
                 )
             if connection.is_usable(idle_seconds_at_most=IDLE_SECONDS_AT_MOST):
@@ -182,9 +180,27 @@ class Pool:
         with self._lock:
             idle = self._idle[type(connection), connection.origin]
             idle.append(connection)
-            oldest = idle.popleft() if len(idle) > self._kept_at_most else None
+            oldest = idle.popleft() if self._has_surplus(idle) else None
         if oldest is not None:
             oldest.close()
+
+    def _has_surplus(self, idle: deque[Connection]) -> bool:
+        """Whether there are too many, or one that was needed for a burst has been idle since."""
+        return len(idle) > self._kept_at_most or (
+            time.monotonic() - idle[0].idle_since > IDLE_SECONDS_AT_MOST
+        )
+
+
+@lru_cache(maxsize=1024)
+def _server(base: str) -> tuple[Origin, str]:
+    """The origin, and the value of the Host header, for a URL that begins with `base`.
+
+    Kept, because to split a URL takes longer than to sign a request.
+    """
+    address = urlsplit(base)
+    port = address.port or _DEFAULT_PORTS[address.scheme]
+    host = address.netloc.rpartition("@")[2]  # without a login
+    return Origin(address.scheme, address.hostname or "", port), host
 
 
 def _send(connection: Connection, pieces: Iterator[bytes], answer: Answer) -> TransportError | None:

@@ -41,7 +41,7 @@ def head_of(
     Raises:
         ValueError: a server could read the head as another request.
     """
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+    lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers]]
     if body is not None:
         lines.append(f"Content-Length: {len(body) if isinstance(body, bytes) else body.len}")
     head = "\r\n".join([*lines, "\r\n"])

@@ -6,14 +6,14 @@ HTTPS_PROXY and NO_PROXY, in upper or lower case.
 
 from base64 import b64encode
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from replication.stores.transport.errors import TransportError
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a connection leads. Requests to the same origin may share connections."""
 
     scheme: str  # http or https

@@ -8,17 +8,15 @@ from collections.abc import Hashable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from django.db.models import Max
-
 from replication.intake.signed_calls import lambda_heard_at
 from replication.models import (
     Destination,
     EventQueue,
+    Job,
     JobOrigin,
     ReplicationRule,
     Source,
     SourceKind,
-    TransferJob,
 )
 from replication.monitoring.status import read_status
 from replication.tools.doctor.aws import is_aws_url
@@ -248,14 +246,10 @@ def _endpoint_key(location: Source | EventQueue | Destination) -> Hashable:
 
 def _last_events(rules: Sequence[ReplicationRule], *, now: datetime) -> dict[int, LastEvents]:
     """When the last events of each rule arrived, by the rule's primary key."""
-    newest = TransferJob.objects.order_by("-pk").values("pk")[:_NEWEST_JOBS]
-    rows = (
-        TransferJob.objects.filter(pk__in=newest, rule__in=rules)
-        .values_list("rule", "origin")
-        .annotate(last=Max("enqueued_at"))
-        .order_by()
-    )
-    last = {(rule, origin): at for rule, origin, at in rows}
+    newest = Job.objects.order_by("-pk").values_list("rule_id", "origin", "enqueued_at")
+    last: dict[tuple[int, str], datetime] = {}
+    for rule_id, origin, at in newest[:_NEWEST_JOBS]:
+        last[rule_id, origin] = max(at, last.get((rule_id, origin), at))
     lambda_seconds = _seconds_since(lambda_heard_at(), now)
     return {
         rule.pk: LastEvents(

@@ -4,21 +4,19 @@ One request without credentials tells both: any answer has a Date header, so no 
 needed. Certificates are not judged here: the stores judge them, and may trust others than we do.
 """
 
+import socket
 import time
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ReadTimeoutError,
-    SSLError,
+from replication.stores.pools import door, trusted_tls
+from replication.stores.transport import (
+    AddressRefused,
+    Limits,
+    Pool,
+    TlsFailed,
+    TransportError,
 )
-
 from replication.tools.doctor.findings import (
     Check,
     Finding,
@@ -47,15 +45,8 @@ def check_reachability(url: str) -> Findings:
     where = f"{address.hostname}:{port}"
     began = time.time()
     try:
-        answer = _pool(url).request(
-            "GET",
-            url,
-            redirect=False,
-            retries=False,
-            preload_content=False,
-            timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        )
-    except SSLError as error:
+        answer = _pool().request("GET", url, headers=[])
+    except TlsFailed as error:
         yield passed(Check.REACHED, f"{where} answers")
         yield unknown(
             Check.CLOCK,
@@ -63,7 +54,7 @@ def check_reachability(url: str) -> Findings:
             f"client can judge ({error})",
         )
         return
-    except HTTPError as error:
+    except TransportError as error:
         yield _not_reached(error, where=where)
         return
     date = answer.headers.get("date", "")
@@ -72,15 +63,17 @@ def check_reachability(url: str) -> Findings:
     yield _compare_clocks(date, ours=(began + time.time()) / 2, where=where)
 
 
-def _pool(url: str) -> urllib3.PoolManager:
-    address = urlsplit(url)
-    proxy = getproxies().get(address.scheme)
-    if proxy and not proxy_bypass(address.hostname or ""):
-        return urllib3.ProxyManager(proxy)
-    return urllib3.PoolManager()
+def _pool() -> Pool:
+    limits = Limits(
+        connect_seconds=CONNECT_SECONDS,
+        read_seconds=READ_SECONDS,
+        exchange_seconds=READ_SECONDS,
+        least_bytes_per_second=1,
+    )
+    return Pool(limits=limits, kept_at_most=1, tls=trusted_tls(), door=door())
 
 
-def _not_reached(error: HTTPError, *, where: str) -> Finding:
+def _not_reached(error: TransportError, *, where: str) -> Finding:
     host = where.rpartition(":")[0]
     internal = (
         " An -internal endpoint answers only inside Alibaba Cloud, in its own region: from "
@@ -88,28 +81,37 @@ def _not_reached(error: HTTPError, *, where: str) -> Finding:
         if "-internal." in host
         else ""
     )
-    if isinstance(error, NameResolutionError):
+    reason = error.__cause__
+    if isinstance(error, AddressRefused):
+        return failed(
+            Check.REACHED,
+            f"s3sync may not connect to {where}: {error}",
+            fix="If the host is in your own network, add that network to S3SYNC_PRIVATE_NETWORKS; "
+            "for a public host without TLS, add its name to S3SYNC_PLAIN_HTTP_HOSTS; then restart. "
+            "If not, correct the address.",
+        )
+    if isinstance(reason, socket.gaierror):
         return failed(
             Check.REACHED,
             f"DNS does not know the host {host}",
             fix="Check the spelling of the endpoint and of the region; then check the DNS of this "
             "host.",
         )
-    if isinstance(error, NewConnectionError):  # also a ConnectTimeoutError, so it comes first
+    if error.is_surely_unsent and not isinstance(reason, TimeoutError):
         return failed(
             Check.REACHED,
-            f"no connection to {where}: {error}",
+            str(error),
             fix=f"Check the endpoint's host and port: nothing listens there, or a firewall rejects "
             f"the connection.{internal}",
         )
-    if isinstance(error, ConnectTimeoutError):
+    if error.is_surely_unsent:
         return failed(
             Check.REACHED,
             f"no connection to {where} within {CONNECT_SECONDS:g} s",
             fix=f"Allow this host to connect to {where} (firewall, security group, route, VPC "
             f"endpoint), or correct the endpoint.{internal}",
         )
-    if isinstance(error, ReadTimeoutError):
+    if isinstance(reason, TimeoutError):
         return failed(
             Check.REACHED,
             f"{where} accepts the connection but does not answer within {READ_SECONDS:g} s",

@@ -5,6 +5,7 @@ from django.core.checks import CheckMessage
 from django.db import connection
 
 from replication.cluster.database import why_not_ready
+from replication.cluster.pooling import is_pooled
 from replication.models import NotificationTarget
 from replication.monitoring.notifications.sender import Unsendable, services
 from replication.monitoring.status import Problem, Status
@@ -34,6 +35,8 @@ _FIXES = {
     "dead_letters": "Open one under “Dead letters” in the admin: it shows the reason.",
     "target_failing": "Fix what the error names; then “Send a test message” to the target.",
     "old_transaction": "Let it end, or end it in psql as said.",
+    "queue_bloated": "End what is old; then `VACUUM replication_transferjob` in psql.",
+    "history_without_day": "`manage.py prune` makes the days and moves the jobs.",
     "rules_collide": "Edit one of the rules in the admin or in the rules file.",
     "rule_parked": "Fix the cause that is named; the rest of this report may say more.",
     "rule_paused": "“Resume” the rule in the admin once the reason for the pause is gone.",
@@ -118,7 +121,8 @@ def _check_database() -> Findings:
             fix=f"Upgrade PostgreSQL to {_OLDEST_POSTGRESQL} or later.",
         )
         return
-    yield passed(Check.DATABASE, f"{name} is reachable, PostgreSQL {major}.{minor}")
+    way = ", through a pooler: docs/guides/pgbouncer.md" if is_pooled(connection) else ""
+    yield passed(Check.DATABASE, f"{name} is reachable, PostgreSQL {major}.{minor}{way}")
     yield passed(Check.MIGRATIONS, "all are applied")
 
 

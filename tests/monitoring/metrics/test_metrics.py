@@ -21,6 +21,7 @@ from replication.errors import ErrorCode, ReplicationError
 from replication.jobs import ClaimedJob
 from replication.models import (
     CompletedMinute,
+    Job,
     JobState,
     LoopKind,
     Outcome,
@@ -71,11 +72,11 @@ def finish(rule: ReplicationRule, *, size_bytes: int = 10, lag_seconds: float = 
     assert jobs.complete([(claimed(job), Completion(Outcome.COPIED, size_bytes=size_bytes))])
 
 
-def claimed(job: TransferJob) -> ClaimedJob:
+def claimed(job: Job) -> ClaimedJob:
     assert job.started_at
     return ClaimedJob(
         job.id,
-        job.token,
+        0,
         job.rule_id,
         job.key,
         job.attempt,

@@ -4,18 +4,13 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from importlib import import_module
 from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.apps import apps
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models.functions import Now
-from django.utils.module_loading import import_string
-from django_q.models import Schedule
-from django_q.tasks import async_task
 
 from replication.jobs import circuits
 from replication.models import AuditEntry, Condition, NotificationTarget, ReplicationRule
@@ -208,7 +203,6 @@ def test_the_cluster_notifies_targets_by_itself(
         "S3SYNC_POLL_IN_CLUSTER": "false",
     }
     with manage("qcluster", directory=tmp_path, **environment) as cluster:
-        async_task("replication.tasks.notify")
         eventually(lambda: webhook.calls, unless_ended=cluster)
         eventually(
             lambda: Condition.objects.filter(told_at__isnull=False).exists(), unless_ended=cluster
@@ -216,15 +210,6 @@ def test_the_cluster_notifies_targets_by_itself(
         log = cluster.log_tail()
     assert "rule photos is parked" in webhook.last["title"]
     assert SECRET not in log
-
-
-def test_the_schedule_of_the_migration_calls_an_existing_task() -> None:
-    migration = import_module("replication.migrations.0012_notifications")
-    migration.create_schedule(apps, None)
-    schedule = Schedule.objects.get(name=migration.SCHEDULE)
-    assert callable(import_string(schedule.func))
-    migration.delete_schedule(apps, None)
-    assert not Schedule.objects.filter(name=migration.SCHEDULE).exists()
 
 
 def test_conditions_that_ended_long_ago_are_pruned(

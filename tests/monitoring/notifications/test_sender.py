@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import threading
 from asyncio.base_events import Server
 from collections.abc import Callable, Iterator
@@ -247,3 +248,20 @@ def test_our_plugins_replace_those_of_apprise() -> None:
     assert set(PLUGINS.values()) == {DingTalkPlugin, WeComPlugin}
     for theirs, ours in PLUGINS.items():
         assert issubclass(ours, theirs)
+
+
+def test_a_private_address_is_never_contacted(
+    monkeypatch: pytest.MonkeyPatch, addresses: Callable[..., None]
+) -> None:
+    nothing = settings.S3SYNC.model_copy(update={"private_networks": []})
+    monkeypatch.setattr(settings, "S3SYNC", nothing)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        addresses("oncall", f"json://localhost:{port}/", f"mailto://a:b@localhost:{port}?to=c@d.io")
+        result = send("oncall", MESSAGE)
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert result.accepted_by == ()
+    assert all("S3SYNC_PRIVATE_NETWORKS" in error for error in result.errors)
+    assert len(result.errors) == 2

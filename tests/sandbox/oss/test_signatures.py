@@ -138,6 +138,35 @@ def test_a_v4_signature_covers_key_query_headers_and_method(name: str) -> None:
         assert (refusal.value.code, refusal.value.status) == ("SignatureDoesNotMatch", 403)
 
 
+def test_a_v4_signature_covers_the_host_if_it_is_an_additional_header() -> None:
+    # https://www.alibabacloud.com/help/en/oss/developer-reference/recommend-to-use-signature-version-4
+    headers = {
+        "host": "examplebucket.oss-cn-hangzhou.aliyuncs.com",
+        "content-md5": "eB5eJF1ptWaXm4bijSPyxw",
+        "content-type": "text/html",
+        "x-oss-meta-author": "alice",
+        "x-oss-meta-magic": "abracadabra",
+        "x-oss-content-sha256": "UNSIGNED-PAYLOAD",
+        "x-oss-date": "20231203T121212Z",
+        "authorization": "OSS4-HMAC-SHA256 "
+        "Credential=accesskeyid/20231203/cn-hangzhou/oss/aliyun_v4_request,AdditionalHeaders=host,"
+        "Signature=4b663e424d2db9967401ff6ce1c86f8c83cabd77d9908475239d9110642c63fa",
+    }
+    verifier = Verifier(
+        {"accesskeyid": AccessKey("accesskeysecret")}, region="cn-hangzhou", v4_only=True
+    )
+    now = dates.parse_stamp("20231203T121212Z")
+
+    def sender(**changed: str) -> str | None:
+        head = RequestHead("PUT", "", {}, headers | changed)
+        return verifier.authenticate(head, bucket="examplebucket", key="exampleobject", now=now)
+
+    assert sender() == "accesskeyid"
+    with pytest.raises(OssError) as refusal:
+        sender(host="examplebucket.oss-cn-shanghai.aliyuncs.com")
+    assert refusal.value.code == "SignatureDoesNotMatch"
+
+
 @pytest.mark.parametrize(
     ("method", "key", "query", "headers", "signature"),
     [

@@ -1,6 +1,5 @@
 """What only web servers as sources have: pins, redirects, and allowed addresses."""
 
-import ipaddress
 import socket
 from typing import Any
 
@@ -8,7 +7,6 @@ import pytest
 from pytest_django import Settings
 
 from replication.errors import ErrorCode
-from replication.stores.http.addresses import may_connect_to
 from replication.stores.http.store import HttpStore
 from tests.stores.conftest import read_all
 from tests.support.failing import failing
@@ -70,34 +68,9 @@ def test_operations_of_s3_alone_are_not_supported(store: HttpStore) -> None:
 # -- addresses ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        *["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0"],
-        *["100.100.100.200", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"],
-        *["::1", "::", "fe80::1", "fd00:ec2::254", "ff02::1", "2001:db8::1"],
-        *["::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::10.0.0.1", "2002:7f00:1::"],
-    ],
-)
-def test_connecting_to_a_private_address_is_refused(address: str) -> None:
-    assert not may_connect_to(ipaddress.ip_address(address))
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
-def test_connecting_to_a_public_address_is_allowed(address: str) -> None:
-    assert may_connect_to(ipaddress.ip_address(address))
-
-
-@pytest.mark.parametrize("address", ["10.20.1.1", "::ffff:10.20.1.1", "fd00:20::1"])
-def test_connecting_to_a_configured_network_is_allowed(address: str) -> None:
-    allowed = [ipaddress.ip_network("10.20.0.0/16"), ipaddress.ip_network("fd00:20::/32")]
-    assert may_connect_to(ipaddress.ip_address(address), allowed=allowed)
-    assert not may_connect_to(ipaddress.ip_address("10.21.0.1"), allowed=allowed)
-
-
 @pytest.fixture
 def no_private_networks(settings: Settings) -> None:
-    settings.S3SYNC = settings.S3SYNC.model_copy(update={"http_private_networks": []})
+    settings.S3SYNC = settings.S3SYNC.model_copy(update={"private_networks": []})
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable
-from io import BytesIO
 
 import pytest
 
@@ -10,16 +9,11 @@ from replication.errors import MEANINGS, Disposition, ErrorCode
 from replication.stores.base import ReplicaAttributes
 from replication.stores.oss.store import OssStore
 from tests.stores.conftest import oss_store
+from tests.support.content import Content
 from tests.support.failing import failing
 from tests.support.http_origin import HttpOrigin
 
 KEY = "a.txt"
-
-
-class Content(BytesIO):
-    @property
-    def len(self) -> int:
-        return len(self.getvalue())
 
 
 def refuses(origin: HttpOrigin, code: str, *, status: str = "403 Forbidden", ec: str = "") -> None:

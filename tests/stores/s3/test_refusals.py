@@ -2,7 +2,7 @@
 
 import pytest
 
-from replication.errors import MEANINGS, Disposition, ErrorCode
+from replication.errors import MEANINGS, Disposition, ErrorCode, ObjectMissing
 from tests.stores.conftest import scripted_s3
 from tests.support.failing import failing
 from tests.support.http_origin import HttpOrigin
@@ -40,6 +40,29 @@ def test_a_403_is_never_an_unknown_error(origin: HttpOrigin, name: str, code: Er
         scripted_s3(origin).open(KEY)
     assert name in caught.value.detail
     assert caught.value.disposition is Disposition.PERSON
+
+
+@pytest.mark.parametrize("key", ["&#x1;", "\x01", "a&b=c", "<"])
+def test_the_code_of_an_error_that_is_not_xml_is_understood(origin: HttpOrigin, key: str) -> None:
+    """It repeats the key, which may have characters that XML can't have."""
+    origin.answers(
+        f"<?xml version='1.0'?>\n<Error><Code>NoSuchKey</Code><Message>It does not exist.</Message>"
+        f"<Key>{key}</Key><RequestId>R1</RequestId></Error>".encode(),
+        status="404 Not Found",
+        x_amz_request_id="R1",
+    )
+    with pytest.raises(ObjectMissing):
+        scripted_s3(origin).open("a")
+
+
+def test_a_key_that_looks_like_an_error_is_none(origin: HttpOrigin) -> None:
+    origin.answers(
+        b"<Error><Message>\x01<Error><Code>NoSuchKey</Code></Error></Message></Error>",
+        status="404 Not Found",
+        x_amz_request_id="R1",
+    )
+    with failing(ErrorCode.UNEXPECTED):
+        scripted_s3(origin).open("a")
 
 
 def test_an_unknown_401_concerns_the_credentials(origin: HttpOrigin) -> None:

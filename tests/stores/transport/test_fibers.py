@@ -109,6 +109,30 @@ def test_all_fibers_share_one_thread_and_blocking_calls_run_on_others() -> None:
     assert fibers.run_blocking(threading.get_ident) == threading.get_ident()
 
 
+def test_fewer_fibers_run_while_fewer_are_allowed() -> None:
+    began: SimpleQueue[int] = SimpleQueue()
+    may_end = threading.Event()
+
+    def work(number: int) -> None:
+        began.put(number)
+        fibers.run_blocking(lambda: may_end.wait(PATIENCE_SECONDS))
+
+    with Fibers(4, "transfers") as some:
+        some.allow(1)
+        for number in range(6):
+            some.start(work, number)
+        assert began.get(timeout=PATIENCE_SECONDS) == 0
+        assert began.empty()
+        some.allow(3)
+        assert [began.get(timeout=PATIENCE_SECONDS) for _ in range(2)] == [1, 2]
+        assert began.empty()
+        some.allow(100)  # but never more than there may be at all
+        assert began.get(timeout=PATIENCE_SECONDS) == 3
+        assert began.empty()
+        may_end.set()
+    assert [began.get_nowait() for _ in range(2)] == [4, 5]
+
+
 def test_a_blocking_call_stops_only_its_own_fiber_which_gets_the_error() -> None:
     said: SimpleQueue[str] = SimpleQueue()
     may_end = threading.Event()

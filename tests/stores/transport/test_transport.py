@@ -18,6 +18,7 @@ from replication.stores.transport import (
     TlsFailed,
     TransportError,
 )
+from replication.stores.transport.pool import IDLE_SECONDS_AT_MOST
 from tests.support.scripted_server import (
     MEGABYTE,
     OK,
@@ -251,6 +252,22 @@ def test_no_more_idle_connections_are_kept_than_configured(server: Server) -> No
         with get(pool, server) as first, get(pool, server) as second:
             assert len(first.read_all()) == len(second.read_all()) == 200_000
         assert server.connections == connections
+
+
+def test_connections_of_a_burst_are_closed_when_they_have_been_idle_for_long(
+    server: Server,
+) -> None:
+    server.answers = [LONG]
+    pool = a_pool()
+    with get(pool, server) as first, get(pool, server) as second:
+        first.read_all()
+        second.read_all()
+    (idle,) = pool._idle.values()
+    oldest, newest = idle
+    oldest.idle_since -= 2 * IDLE_SECONDS_AT_MOST
+    with get(pool, server) as answer:
+        answer.read_all()
+    assert list(idle) == [newest]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from replication.models import Source, SourceKind, TransferJob
+from replication.models import Job, Source, SourceKind
 from replication.sweep.inventories.key_lists import KeyListFormat, read_keys
 from tests.support.road import Road, work
 from tests.sweep.inventories import files, samples
@@ -60,7 +60,7 @@ def test_differing_keys_are_printed_and_nothing_is_changed(road: Road, tmp_path:
         "foreign%20key,never delete because of an inventory",
     ]
     assert list(temporary.iterdir()) == []
-    assert not TransferJob.objects.exists()
+    assert not Job.objects.exists()
 
 
 @pytest.mark.usefixtures("names")
