@@ -7,15 +7,20 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from replication.admin import cells
+from replication.admin.approval import ApprovedForm, ApprovedPlaces
 from replication.admin.audited import Audited
 from replication.admin.collisions import CollisionFreeForm
 from replication.admin.sources import PROFILE_HELP
 from replication.models import Destination
 
 
+class DestinationForm(ApprovedForm, CollisionFreeForm):
+    pass
+
+
 @admin.register(Destination)
-class DestinationAdmin(Audited, admin.ModelAdmin):
-    form = CollisionFreeForm
+class DestinationAdmin(ApprovedPlaces, Audited, admin.ModelAdmin):
+    form = DestinationForm
     list_display = ("name", "bucket", "endpoint", "region", "credential_profile", "pace")
     search_fields = ("name", "bucket")
     fieldsets = (

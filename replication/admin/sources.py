@@ -7,6 +7,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from replication.admin.approval import ApprovedForm, ApprovedPlaces
 from replication.admin.audited import Audited
 from replication.admin.cells import NOTHING
 from replication.admin.collisions import CollisionFreeForm
@@ -20,14 +21,18 @@ PROFILE_HELP = _(
 )
 
 
+class SourceForm(ApprovedForm, CollisionFreeForm):
+    pass
+
+
 class DomainInline(admin.TabularInline):
     model = SourceDomain
     extra = 1
 
 
 @admin.register(Source)
-class SourceAdmin(Audited, admin.ModelAdmin):
-    form = CollisionFreeForm
+class SourceAdmin(ApprovedPlaces, Audited, admin.ModelAdmin):
+    form = SourceForm
     list_display = ("name", "kind", "place", "region", "domain_names", "credential_profile")
     list_filter = ("kind",)
     search_fields = ("name", "bucket", "domains__domain")

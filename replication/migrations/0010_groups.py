@@ -23,7 +23,9 @@ def make_groups(apps, schema_editor):
     ours = Permission.objects.filter(content_type__app_label="replication")
     views = ours.filter(codename__startswith="view_")
     operations = ours.filter(codename__startswith="operate_")
-    configuration = ours.filter(content_type__model__in=CONFIGURATION)
+    configuration = ours.filter(content_type__model__in=CONFIGURATION).exclude(
+        codename__startswith="approve_"  # for the group of 0041
+    )
     viewer, _ = Group.objects.get_or_create(name="Viewer")
     viewer.permissions.add(*views)
     operator, _ = Group.objects.get_or_create(name="Operator")

@@ -63,6 +63,7 @@ class Source(models.Model):
     class Meta:
         verbose_name = _("source")
         verbose_name_plural = _("sources")
+        permissions = [("approve_source", "Can use credential profiles with new sources")]
         ordering = ["name"]
         constraints = [
             models.CheckConstraint(
@@ -213,6 +214,7 @@ class Destination(models.Model):
     class Meta:
         verbose_name = _("destination")
         verbose_name_plural = _("destinations")
+        permissions = [("approve_destination", "Can use credential profiles with new destinations")]
         ordering = ["name"]
 
     def __str__(self) -> str:

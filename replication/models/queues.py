@@ -56,6 +56,7 @@ class EventQueue(models.Model):
     class Meta:
         verbose_name = _("event queue")
         verbose_name_plural = _("event queues")
+        permissions = [("approve_eventqueue", "Can use credential profiles with new queues")]
         ordering = ["name"]
 
     def __str__(self) -> str:

@@ -1,0 +1,44 @@
+"""Who may use credential profiles with places that are new to them: the group Approver."""
+
+from importlib import import_module
+
+from django.db import migrations
+
+groups = import_module("replication.migrations.0010_groups")
+
+PLACES = ("source", "sourcedomain", "destination", "eventqueue")
+
+
+def make_approvers(apps, schema_editor):
+    """A group that may see everything, edit places, and approve what is new to a profile."""
+    groups.make_groups(apps, schema_editor)
+    Group = apps.get_model("auth", "Group")
+    ours = apps.get_model("auth", "Permission").objects.filter(
+        content_type__app_label="replication"
+    )
+    approver, _ = Group.objects.get_or_create(name="Approver")
+    approver.permissions.add(
+        *ours.filter(codename__startswith="view_"), *ours.filter(content_type__model__in=PLACES)
+    )
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("replication", "0040_logins_in_the_audit"),
+    ]
+
+    operations = [
+        migrations.AlterModelOptions(
+            name="destination",
+            options={"ordering": ["name"], "permissions": [("approve_destination", "Can use credential profiles with new destinations")], "verbose_name": "destination", "verbose_name_plural": "destinations"},
+        ),
+        migrations.AlterModelOptions(
+            name="eventqueue",
+            options={"ordering": ["name"], "permissions": [("approve_eventqueue", "Can use credential profiles with new queues")], "verbose_name": "event queue", "verbose_name_plural": "event queues"},
+        ),
+        migrations.AlterModelOptions(
+            name="source",
+            options={"ordering": ["name"], "permissions": [("approve_source", "Can use credential profiles with new sources")], "verbose_name": "source", "verbose_name_plural": "sources"},
+        ),
+        migrations.RunPython(make_approvers, groups.leave_groups),
+    ]

@@ -1,0 +1,112 @@
+"""Rules, places, and places that are new to a credential profile: three separate rights."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.forms import model_to_dict
+from django.test import Client
+
+from replication.models import Destination, EventQueue, ReplicationRule, Source
+from tests.admin.pages import add_url, change_url
+from tests.support.groups import client_of_group
+from tests.support.story import Service
+
+REFUSAL = "has not been used with this place yet"
+DESTINATION = {
+    "name": "new",
+    "bucket": "photos-cn-2",
+    "endpoint": "https://oss-cn-hangzhou.aliyuncs.com",
+    "region": "cn-hangzhou",
+    "addressing": "virtual_host",
+    "credential_profile": "default",
+}
+SOURCE = {
+    "name": "new",
+    "kind": "s3",
+    "bucket": "photos-2",
+    "region": "ap-east-1",
+    "endpoint_url": "",
+    "credential_profile": "default",
+    "domains-TOTAL_FORMS": "0",
+    "domains-INITIAL_FORMS": "0",
+}
+QUEUE = {
+    "name": "new",
+    "url": "https://sqs.ap-east-1.amazonaws.com/123456789012/new",
+    "region": "ap-east-1",
+    "credential_profile": "default",
+}
+PLACES = [(Destination, DESTINATION), (Source, SOURCE), (EventQueue, QUEUE)]
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(("model", "form"), PLACES)
+def test_only_an_approver_uses_a_profile_with_a_new_place(
+    model: type[Any], form: dict[str, str]
+) -> None:
+    url = add_url(model._meta.model_name)
+    page = client_of_group("Operator").post(url, form)
+    assert REFUSAL in page.content.decode()
+    assert not model.objects.exists()
+    assert client_of_group("Approver").post(url, form).status_code == 302
+    assert model.objects.get().name == "new"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"credential_profile": "emea"},
+        {"bucket": "others"},
+        {"endpoint": "https://oss-cn-beijing.aliyuncs.com", "region": "cn-beijing"},
+        {"endpoint": "https://files.example.com", "addressing": "custom_domain"},
+    ],
+)
+def test_a_change_of_where_a_profile_is_used_needs_an_approver(change: dict[str, str]) -> None:
+    destination = Destination.objects.create(**DESTINATION)
+    url = change_url("destination", destination.pk)
+    assert REFUSAL in client_of_group("Operator").post(url, DESTINATION | change).content.decode()
+    assert Destination.objects.filter(**DESTINATION).exists()
+    assert client_of_group("Approver").post(url, DESTINATION | change).status_code == 302
+    assert Destination.objects.filter(**DESTINATION | change).exists()
+
+
+def test_what_a_profile_is_used_with_already_needs_no_approver() -> None:
+    destination = Destination.objects.create(**DESTINATION)
+    operator = client_of_group("Operator")
+    rename = DESTINATION | {"name": "renamed", "max_requests_per_second": "10"}
+    assert operator.post(change_url("destination", destination.pk), rename).status_code == 302
+    twin = DESTINATION | {"name": "twin"}
+    assert operator.post(add_url("destination"), twin).status_code == 302
+    assert {row.name for row in Destination.objects.all()} == {"renamed", "twin"}
+
+
+def test_a_web_server_is_read_without_a_profile_and_needs_no_approver() -> None:
+    form = SOURCE | {"kind": "http", "bucket": "", "endpoint_url": "https://files.example.com"}
+    assert client_of_group("Operator").post(add_url("source"), form).status_code == 302
+
+
+def test_an_approver_edits_places_and_no_rules(service: Service) -> None:
+    approver = client_of_group("Approver")
+    page = change_url("replicationrule", service.rule.pk)
+    assert approver.get(page).status_code == 200
+    assert approver.post(page, {"name": "mine"}).status_code == 403
+
+
+def test_who_may_edit_rules_alone_edits_no_place(service: Service) -> None:
+    user = User.objects.create_user("rules", is_staff=True)
+    user.user_permissions.set(
+        Permission.objects.filter(
+            codename__in=["change_replicationrule", "view_source", "view_destination"]
+        )
+    )
+    client = Client()
+    client.force_login(user)
+    rule = service.rule
+    form = {name: value for name, value in model_to_dict(rule).items() if value is not None}
+    answer = client.post(change_url("replicationrule", rule.pk), form | {"max_concurrency": "5"})
+    assert answer.status_code == 302, answer.content.decode()
+    assert ReplicationRule.objects.get(pk=rule.pk).max_concurrency == 5
+    for name, place in (("source", rule.source), ("destination", rule.destination)):
+        assert client.post(change_url(name, place.pk), {"name": "mine"}).status_code == 403
