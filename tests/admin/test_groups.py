@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission, User
 from django.db.models import Model
@@ -30,13 +29,10 @@ from replication.models import (
     TokenRole,
 )
 from tests.api.callers import a_caller
+from tests.support.everything import everything
 from tests.support.groups import client_of_group
 from tests.support.story import make_job, make_story
 
-MODELS: list[type[Model]] = [
-    *apps.get_app_config("replication").get_models(),
-    *(Group, Permission, Group.permissions.through),
-]
 # Pages that only show something, or redirect to a page, whatever is posted to them.
 ONLY_SHOW = re.compile(r"_(changelist|history|proof|report|csv)$|failedjob_change$|^None$")
 
@@ -49,17 +45,6 @@ def story() -> None:
     make_job(service.rule, "photos/held.jpg")
     ReplicationRule.objects.filter(pk=service.rule.pk).update(braked_at="2026-11-23T06:00Z")
     ReplicationRule.objects.filter(pk=service.other_rule.pk).update(paused_at="2026-11-23T06:00Z")
-
-
-def everything() -> dict[str, list[dict[str, Any]]]:
-    """All rows of our tables, and all users, groups and permissions."""
-    rows = {
-        model.__name__: list(model._default_manager.order_by("pk").values()) for model in MODELS
-    }
-    rows["User"] = [vars(user) | {"_state": None} for user in User.objects.order_by("pk")]
-    for token in rows["ApiToken"]:
-        del token["last_used_at"]
-    return rows
 
 
 def pages(model: type[Model]) -> Iterator[tuple[str, str]]:

@@ -355,18 +355,24 @@ def test_every_lane_waits_as_long_as_a_throttling_destination_asks(
     keys = [f"{number}" for number in range(60)]
     for key in keys:
         road.put(key)
-    hint_ms = 1500
+    hint_seconds = 5
     road.oss.add_fault(
-        Fault(operation="PutObject", status=503, code="TotalQpsLimitExceeded", qos_delay_ms=hint_ms)
+        Fault(
+            operation="PutObject",
+            status=503,
+            code="TotalQpsLimitExceeded",
+            qos_delay_ms=hint_seconds * 1000,
+        )
     )
     with manage("qcluster", directory=tmp_path, S3SYNC_LANE_CONCURRENCY="4") as cluster:
         done = Job.objects.filter(state=JobState.COMPLETED)
         eventually(lambda: done.count() == len(keys), unless_ended=cluster)
     puts = road.oss.requests(operation="PutObject")
     refused = next(request for request in puts if request.status == 503)
-    # Writes in flight are finished; no write is begun before the time that OSS asked for.
-    begun = [p for p in puts if p.started_monotonic - refused.ended_monotonic > 0.5]
-    assert min(p.started_monotonic for p in begun) - refused.ended_monotonic >= hint_ms / 1000
+    begun = [put.started_monotonic - refused.ended_monotonic for put in puts]
+    # Writes that other lanes had in flight are finished. A slow machine takes a while for them.
+    assert not [seconds for seconds in begun if hint_seconds / 2 < seconds < hint_seconds]
+    assert sum(seconds >= hint_seconds for seconds in begun) > len(keys) / 2
     assert not FailedJob.objects.exists()
 
 
