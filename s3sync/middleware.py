@@ -1,9 +1,9 @@
-"""Middleware of every request: health probes first, then a strict Content-Security-Policy."""
+"""Middleware of every request: health probes, a strict Content-Security-Policy, no NUL."""
 
 from collections.abc import Callable
 from typing import ClassVar
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 
 from replication.api import probes
 
@@ -44,3 +44,18 @@ class ContentSecurityPolicyMiddleware:
         response = self.get_response(request)
         response["Content-Security-Policy"] = POLICY
         return response
+
+
+class NoNulMiddleware:
+    """Refuses a page's address with a NUL in it: PostgreSQL has no text with one.
+
+    Django's forms refuse it themselves, and its lists answer 500. The API has answers of its own.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "%00" in request.get_full_path() and not request.path.startswith("/api/"):
+            return HttpResponseBadRequest("The address has a NUL (%00) in it. Remove it.")
+        return self.get_response(request)
