@@ -1,6 +1,7 @@
 """The audit log: what people did in the admin, through the API and on the command line."""
 
 from functools import cache
+from typing import Any
 
 from django.apps import apps
 from django.contrib import admin
@@ -68,7 +69,7 @@ class ConfigurationChangeAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("before → after"))
     def change(self, change: ConfigurationChange) -> SafeString:
-        before, after = change.before or {}, change.after or {}
+        before, after = _fields(change.before), _fields(change.after)
         lines = [
             (name, _shown(before.get(name)), _shown(after.get(name)))
             for name in sorted({*before, *after} - {"id"})
@@ -83,6 +84,13 @@ def _names() -> dict[str, str]:
         model._meta.db_table: str(model._meta.verbose_name)
         for model in apps.get_models(include_auto_created=True)
     }
+
+
+def _fields(values: Any) -> dict[str, Any]:
+    """The values by field. Only somebody who writes into the table by hand has none."""
+    if values is None or isinstance(values, dict):
+        return values or {}
+    return {"": values}
 
 
 def _shown(value: object) -> str:

@@ -2,7 +2,9 @@
 
 from importlib import import_module
 
-from django.db import migrations
+from django.db import migrations, models
+
+from replication.models.access import AnyJson
 
 groups = import_module("replication.migrations.0010_groups")
 
@@ -39,6 +41,16 @@ class Migration(migrations.Migration):
         migrations.AlterModelOptions(
             name="source",
             options={"ordering": ["name"], "permissions": [("approve_source", "Can use credential profiles with new sources")], "verbose_name": "source", "verbose_name_plural": "sources"},
+        ),
+        migrations.AlterField(
+            model_name="configurationchange",
+            name="before",
+            field=models.JSONField(decoder=AnyJson, null=True, verbose_name="before"),
+        ),
+        migrations.AlterField(
+            model_name="configurationchange",
+            name="after",
+            field=models.JSONField(decoder=AnyJson, null=True, verbose_name="after"),
         ),
         migrations.RunPython(make_approvers, groups.leave_groups),
     ]

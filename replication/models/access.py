@@ -1,5 +1,8 @@
 """API tokens, and the audit of everything that people do by hand."""
 
+import json
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -124,6 +127,19 @@ class AuditEntry(models.Model):
         return f"{self.actor}: {self.get_action_display()}"
 
 
+class AnyJson(json.JSONDecoder):
+    """Reads what Python does not read (a number of 5,000 digits, a thousand levels) as its text.
+
+    PostgreSQL stores it, and one such row must not keep people from all others.
+    """
+
+    def decode(self, s: str, *args: Any) -> Any:
+        try:
+            return super().decode(s, *args)
+        except (ValueError, RecursionError):
+            return s
+
+
 class ConfigurationChange(models.Model):
     """One change of a row that people configure, with what it was and what it became.
 
@@ -149,8 +165,8 @@ class ConfigurationChange(models.Model):
     table = models.CharField(_("table"), max_length=63)
     row = models.TextField(_("row"))
     # Null of a row that was added or deleted; else the changed columns alone.
-    before = models.JSONField(_("before"), null=True)
-    after = models.JSONField(_("after"), null=True)
+    before = models.JSONField(_("before"), null=True, decoder=AnyJson)
+    after = models.JSONField(_("after"), null=True, decoder=AnyJson)
 
     class Meta:
         verbose_name = _("change of the configuration")

@@ -23,7 +23,7 @@ from replication.models import (
     Source,
 )
 from replication.operations.retention import prune
-from tests.admin.pages import change_url
+from tests.admin.pages import change_url, list_url
 from tests.support.examples import a_rule
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -253,3 +253,21 @@ def test_the_export_begins_where_it_is_asked_to(rule: ReplicationRule) -> None:
     assert audit("--since", tomorrow.isoformat()) == []
     with pytest.raises(CommandError, match="2026-11-30T08:00:00Z"):
         audit("--since", "2026-11-31")
+
+
+@pytest.mark.parametrize("json_text", ["9" * 5001, "[" * 3000 + "]" * 3000])
+def test_what_python_can_not_read_keeps_nobody_from_the_audit(
+    rule: ReplicationRule, admin_client: Client, json_text: str
+) -> None:
+    statement = (
+        "INSERT INTO replication_configurationchange "
+        '(made_at, transaction, database_user, client, "table", "row", before) '
+        "VALUES (now(), 1, 'mallory', '', 'auth_user', 'root', %s::jsonb)"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [json_text])
+    assert any("mallory" in line for line in audit())
+    change = ConfigurationChange.objects.get(database_user="mallory")
+    assert len(change.before) == len(json_text)
+    for page in (list_url("configurationchange"), change_url("configurationchange", change.pk)):
+        assert admin_client.get(page).status_code == 200

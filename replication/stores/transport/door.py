@@ -138,6 +138,8 @@ class Door:
         return reachable
 
     def _is_listed(self, address: Address) -> bool:
+        if any(_is_in(each, _METADATA) for each in _inside(address)):
+            return False
         return any(_is_in(each, self._private_networks) for each in (address, _unwrapped(address)))
 
 
@@ -178,6 +180,15 @@ def _unwrapped(address: Address) -> Address:
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address
+
+
+def _inside(address: Address) -> list[Address]:
+    """The IPv4 addresses that a gateway may find in an address, by whatever way of translation."""
+    if isinstance(address, IPv4Address):
+        return []
+    last = IPv4Address(int(address) & 0xFFFF_FFFF)
+    teredo = address.teredo or ()
+    return [last, *teredo, *filter(None, [address.sixtofour])]
 
 
 def _is_in(address: Address, networks: Iterable[Network]) -> bool:
