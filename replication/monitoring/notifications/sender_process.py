@@ -8,6 +8,7 @@ Django is not loaded.
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,6 +23,8 @@ from replication.monitoring.notifications.apprise_plugins import PLUGINS
 from replication.stores.transport.door import Door
 from replication.stores.transport.errors import AddressRefused
 
+# Apprise's libraries read an answer whole, however long it is. They need 60 MB themselves.
+_MEMORY_BYTES = 512 * 1024**2
 _UNKNOWN = (
     "no service accepts it: its scheme is wrong or a part is missing; "
     "docs/guides/notifications.md has an example for each service"
@@ -33,6 +36,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     # For a parent that was killed: a living one ends this process a little earlier.
     signal.alarm(int(request["seconds"]) + 10)
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
     refusals = _pass_the_door(request["private_networks"])
     # Apprise logs why a message failed; _reason takes that from its results instead.
     logging.getLogger().addHandler(logging.NullHandler())

@@ -1,5 +1,6 @@
 """Apprise sends a message, or the reason why not is reported; no secret leaks in either case."""
 
+import contextlib
 import json
 import re
 import socket
@@ -265,3 +266,28 @@ def test_a_private_address_is_never_contacted(
     assert result.accepted_by == ()
     assert all("S3SYNC_PRIVATE_NETWORKS" in error for error in result.errors)
     assert len(result.errors) == 2
+
+
+def test_an_endless_answer_does_not_fill_the_memory(addresses: Callable[..., None]) -> None:
+    sent_mb = 0
+
+    def answer_without_end(listener: socket.socket) -> None:
+        nonlocal sent_mb
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while sent_mb < 2000:
+                connection.sendall(b"x" * 1_000_000)
+                sent_mb += 1
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=answer_without_end, args=[listener])
+        server.start()
+        addresses("oncall", f"json://localhost:{listener.getsockname()[1]}/")
+        try:
+            errors = " ".join(send("oncall", MESSAGE).errors)
+        except Unsendable as error:
+            errors = str(error)
+        server.join()
+    assert errors
+    assert sent_mb < 1000
