@@ -1,8 +1,9 @@
-"""A place that is new to a credential profile is saved only by whoever may approve it.
+"""What opens something new to others is saved only by whoever may approve it.
 
-Such a place sends signatures, session tokens and whole objects of a profile where none went before.
-So the right to edit places is not enough for it. What is at the place already, or at another one,
-needs no approval again: names, limits and the like are edited without.
+A place that is new to a credential profile sends its signatures, session tokens and whole objects
+where none went before; a public ACL shows replicas to everybody. The right to edit is not enough
+for these. What is so already needs no approval again: names, limits and the like are edited
+without.
 """
 
 from typing import Any, ClassVar
@@ -14,38 +15,49 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from replication.models import Destination, EventQueue, Source, SourceKind
+from replication.models import (
+    Destination,
+    EventQueue,
+    ObjectAcl,
+    ReplicationRule,
+    Source,
+    SourceKind,
+)
 
-# The fields that decide where a profile's secret is used.
-_USE_OF_PROFILE: dict[type[Model], tuple[str, ...]] = {
+# The fields that decide where a profile's secret is used, or where objects become public.
+_NEW_BY: dict[type[Model], tuple[str, ...]] = {
     Source: ("credential_profile", "kind", "bucket", "region", "endpoint_url"),
     Destination: ("credential_profile", "bucket", "endpoint", "addressing"),
     EventQueue: ("credential_profile", "url"),
+    ReplicationRule: ("acl", "source", "source_prefix", "destination", "destination_prefix"),
 }
+_PUBLIC = {ObjectAcl.PUBLIC_READ, ObjectAcl.PUBLIC_READ_WRITE}
 
 
 class ApprovedForm(forms.ModelForm):
-    """The form of a source, destination or queue."""
+    """The form of a source, destination, queue or rule."""
 
     may_approve: ClassVar[bool] = False
 
     def full_clean(self) -> None:
         super().full_clean()  # gives the row the values of the form
-        if self.is_valid() and not self.may_approve and _is_new_to_its_profile(self.instance):
-            self.add_error(
-                "credential_profile",
-                ValidationError(
-                    _(
-                        "The profile “%(profile)s” has not been used with this place yet, and you "
-                        "may not approve that. Nothing was saved. Ask somebody in the group "
-                        "Approver, or a superuser, to save these values."
-                    ),
-                    params={"profile": self.instance.credential_profile},
-                ),
+        if self.is_valid() and not self.may_approve and _opens_something(self.instance):
+            field, opens = (
+                ("acl", _("Replicas would become public."))
+                if isinstance(self.instance, ReplicationRule)
+                else (
+                    "credential_profile",
+                    _("This profile has not been used with this place yet."),
+                )
             )
+            ask = _(
+                "You may not approve that, and nothing was saved. Ask somebody in the group "
+                "Approver, or a superuser, to save these values."
+            )
+            self.add_error(field, ValidationError([opens, ask]))
 
 
-class ApprovedPlaces:
+class ApprovedPages:
     """Mixin of the ModelAdmins whose form is an ApprovedForm."""
 
     def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> type[ApprovedForm]:
@@ -56,8 +68,10 @@ class ApprovedPlaces:
         return type(form.__name__, (form,), {"may_approve": may_approve})
 
 
-def _is_new_to_its_profile(place: Any) -> bool:
-    if isinstance(place, Source) and place.kind == SourceKind.HTTP:
+def _opens_something(row: Any) -> bool:
+    if isinstance(row, Source) and row.kind == SourceKind.HTTP:
         return False  # it is read without credentials
-    use = {name: getattr(place, name) for name in _USE_OF_PROFILE[type(place)]}
-    return not type(place).objects.filter(**use).exists()
+    if isinstance(row, ReplicationRule) and row.acl not in _PUBLIC:
+        return False
+    values = {name: getattr(row, name) for name in _NEW_BY[type(row)]}
+    return not type(row).objects.filter(**values).exists()

@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from replication.admin import cells
-from replication.admin.approval import ApprovedForm, ApprovedPlaces
+from replication.admin.approval import ApprovedForm, ApprovedPages
 from replication.admin.audited import Audited
 from replication.admin.collisions import CollisionFreeForm
 from replication.admin.sources import PROFILE_HELP
@@ -19,7 +19,7 @@ class DestinationForm(ApprovedForm, CollisionFreeForm):
 
 
 @admin.register(Destination)
-class DestinationAdmin(ApprovedPlaces, Audited, admin.ModelAdmin):
+class DestinationAdmin(ApprovedPages, Audited, admin.ModelAdmin):
     form = DestinationForm
     list_display = ("name", "bucket", "endpoint", "region", "credential_profile", "pace")
     search_fields = ("name", "bucket")

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from replication.admin.approval import ApprovedForm, ApprovedPlaces
+from replication.admin.approval import ApprovedForm, ApprovedPages
 from replication.admin.cells import NOTHING, ago, badge, moment
 from replication.admin.lists import KeptForHistoryAdmin
 from replication.admin.sources import PROFILE_HELP
@@ -14,7 +14,7 @@ from replication.models import EventQueue
 
 
 @admin.register(EventQueue)
-class EventQueueAdmin(ApprovedPlaces, KeptForHistoryAdmin):
+class EventQueueAdmin(ApprovedPages, KeptForHistoryAdmin):
     form = ApprovedForm
     history = "dead_letters"
     in_use_message = _(

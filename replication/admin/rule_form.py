@@ -8,6 +8,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from replication.admin.approval import ApprovedForm
 from replication.admin.collisions import CollisionFreeForm
 from replication.mapping.keys import KeyPolicy
 from replication.mapping.metadata import MetadataPolicy
@@ -136,7 +137,7 @@ CHOICE_EFFECTS: dict[str, dict[str, Any]] = {
 }
 
 
-class RuleForm(CollisionFreeForm):
+class RuleForm(ApprovedForm, CollisionFreeForm):
     class Meta:
         model = ReplicationRule
         fields = tuple(name for _title, options in FIELDSETS for name in options["fields"])

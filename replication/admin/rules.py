@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from replication.admin import cells
+from replication.admin.approval import ApprovedPages
 from replication.admin.audited import actor_of
 from replication.admin.confirm_deletes import (
     confirm_deletes_view,
@@ -54,7 +55,7 @@ def resume(model_admin: Any, request: HttpRequest, queryset: QuerySet[Replicatio
 
 
 @admin.register(ReplicationRule)
-class RuleAdmin(KeptForHistoryAdmin):
+class RuleAdmin(ApprovedPages, KeptForHistoryAdmin):
     history = "jobs"
     in_use_message = gettext_lazy(
         "The rule “%(name)s” can't be deleted: its jobs, which prove what was copied, would be "

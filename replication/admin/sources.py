@@ -7,7 +7,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from replication.admin.approval import ApprovedForm, ApprovedPlaces
+from replication.admin.approval import ApprovedForm, ApprovedPages
 from replication.admin.audited import Audited
 from replication.admin.cells import NOTHING
 from replication.admin.collisions import CollisionFreeForm
@@ -31,7 +31,7 @@ class DomainInline(admin.TabularInline):
 
 
 @admin.register(Source)
-class SourceAdmin(ApprovedPlaces, Audited, admin.ModelAdmin):
+class SourceAdmin(ApprovedPages, Audited, admin.ModelAdmin):
     form = SourceForm
     list_display = ("name", "kind", "place", "region", "domain_names", "credential_profile")
     list_filter = ("kind",)

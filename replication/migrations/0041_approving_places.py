@@ -1,4 +1,4 @@
-"""Who may use credential profiles with places that are new to them: the group Approver."""
+"""Who may use a credential profile with a place that is new to it, or make replicas public."""
 
 from importlib import import_module
 
@@ -20,7 +20,9 @@ def make_approvers(apps, schema_editor):
     )
     approver, _ = Group.objects.get_or_create(name="Approver")
     approver.permissions.add(
-        *ours.filter(codename__startswith="view_"), *ours.filter(content_type__model__in=PLACES)
+        *ours.filter(codename__startswith="view_"),
+        *ours.filter(codename__startswith="approve_"),
+        *ours.filter(content_type__model__in=PLACES),
     )
 
 
@@ -41,6 +43,10 @@ class Migration(migrations.Migration):
         migrations.AlterModelOptions(
             name="source",
             options={"ordering": ["name"], "permissions": [("approve_source", "Can use credential profiles with new sources")], "verbose_name": "source", "verbose_name_plural": "sources"},
+        ),
+        migrations.AlterModelOptions(
+            name="replicationrule",
+            options={"ordering": ["name"], "permissions": [("operate_replicationrule", "Can pause, resume, look again, and confirm deletes of replication rules"), ("approve_replicationrule", "Can make replicas public")], "verbose_name": "replication rule", "verbose_name_plural": "replication rules"},
         ),
         migrations.AlterField(
             model_name="configurationchange",

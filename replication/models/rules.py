@@ -276,7 +276,8 @@ class ReplicationRule(models.Model):
             (
                 "operate_replicationrule",
                 "Can pause, resume, look again, and confirm deletes of replication rules",
-            )
+            ),
+            ("approve_replicationrule", "Can make replicas public"),
         ]
         ordering = ["name"]
         constraints = [

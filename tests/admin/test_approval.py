@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.forms import model_to_dict
 from django.test import Client
 
-from replication.models import Destination, EventQueue, ReplicationRule, Source
+from replication.models import Destination, EventQueue, ObjectAcl, ReplicationRule, Source
 from tests.admin.pages import add_url, change_url
 from tests.support.groups import client_of_group
 from tests.support.story import Service
@@ -110,3 +110,23 @@ def test_who_may_edit_rules_alone_edits_no_place(service: Service) -> None:
     assert ReplicationRule.objects.get(pk=rule.pk).max_concurrency == 5
     for name, place in (("source", rule.source), ("destination", rule.destination)):
         assert client.post(change_url(name, place.pk), {"name": "mine"}).status_code == 403
+
+
+def test_only_an_approver_makes_replicas_public(service: Service) -> None:
+    rule = service.rule
+    url = change_url("replicationrule", rule.pk)
+    form = {name: value for name, value in model_to_dict(rule).items() if value is not None}
+    page = client_of_group("Operator").post(url, form | {"acl": "public-read"})
+    assert "Replicas would become public." in page.content.decode()
+    assert ReplicationRule.objects.get(pk=rule.pk).acl == ObjectAcl.DEFAULT
+    # An approver edits rules as an operator.
+    both = client_of_group("Approver")
+    User.objects.get(username="approver").groups.add(Group.objects.get(name="Operator"))
+    assert both.post(url, form | {"acl": "public-read"}).status_code == 302
+    assert ReplicationRule.objects.get(pk=rule.pk).acl == ObjectAcl.PUBLIC_READ
+    rename = form | {"acl": "public-read", "max_concurrency": "5"}
+    operator = Client()
+    operator.force_login(User.objects.get(username="operator"))
+    assert operator.post(url, rename).status_code == 302
+    moved = rename | {"destination_prefix": "elsewhere/"}
+    assert "Replicas would become public." in operator.post(url, moved).content.decode()

@@ -1,5 +1,7 @@
 """Checks of the service itself: settings, checksums, database, migrations, and live processes."""
 
+from ipaddress import ip_address
+
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connection
@@ -123,7 +125,36 @@ def _check_database() -> Findings:
         return
     way = ", through a pooler: docs/guides/pgbouncer.md" if is_pooled(connection) else ""
     yield passed(Check.DATABASE, f"{name} is reachable, PostgreSQL {major}.{minor}{way}")
+    connection.ensure_connection()
+    session = connection.connection.info
+    if risk := _risk_on_the_way(
+        session.hostaddr,
+        has_tls=session.pgconn.ssl_in_use,
+        sslmode=session.get_parameters().get("sslmode", "prefer"),
+    ):
+        yield warned(
+            Check.DATABASE,
+            f"between this host and {session.hostaddr}, {risk}",
+            fix="Add ?sslmode=verify-full&sslrootcert=FILE to DATABASE_URL, and switch TLS on in "
+            "PostgreSQL (ssl = on).",
+        )
     yield passed(Check.MIGRATIONS, "all are applied")
+
+
+def _risk_on_the_way(address: str, *, has_tls: bool, sslmode: str) -> str:
+    """What somebody between us and PostgreSQL could do; empty for nothing.
+
+    Args:
+        address: of the server; empty for a Unix socket.
+        sslmode: libpq's; it checks whose server it is with verify-ca and verify-full alone.
+    """
+    if not address or ip_address(address).is_loopback:
+        return ""
+    if not has_tls:
+        return "everything can be read and changed on the way: the connection has no TLS"
+    if not sslmode.startswith("verify-"):
+        return f"somebody could stand in for it: sslmode={sslmode} does not check whose it is"
+    return ""
 
 
 def _from_django(problem: CheckMessage) -> Finding:

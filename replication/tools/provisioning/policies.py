@@ -248,10 +248,13 @@ def _canaries(rules: Iterable[ReplicationRule]) -> set[str]:
 def _replicas(rules: Iterable[ReplicationRule]) -> set[str]:
     starts = set()
     for rule in rules:
-        bucket = _oss_bucket(rule.destination)
-        starts.add(f"{bucket}/{rule.destination_key(rule.source_prefix)}")
+        prefixes = {rule.destination_key(rule.source_prefix)}
         if rule.key_policy == KeyPolicy.REWRITE:
-            starts.add(f"{bucket}/{_rewritten_start(rule.destination_prefix)}")
+            prefixes.add(_rewritten_start(rule.destination_prefix))
+        # RAM has no escapes. A question mark stands for any one sign, and so allows the least more.
+        starts |= {
+            f"{_oss_bucket(rule.destination)}/{prefix.replace('*', '?')}" for prefix in prefixes
+        }
     return {f"{start}*" for start in _shortest(starts)}
 
 

@@ -122,6 +122,11 @@ def test_special_characters_of_a_prefix_are_escaped_in_a_policy() -> None:
     assert resource == "arn:aws:s3:::photos/${$}{a}${?}${*}/*"
 
 
+def test_a_star_in_a_prefix_allows_one_sign_in_ram_which_has_no_escapes() -> None:
+    statements = ram_statements([rule(source_prefix="a*b?c/")])
+    assert granted(statements, "oss:PutObject") == ["acs:oss:*:*:replica/a?b?c/*"]
+
+
 def test_only_the_canary_of_a_rule_that_has_one_may_be_written() -> None:
     rules = [
         rule(source_prefix="a/", source_suffix=".jpg", canary=True),
