@@ -8,14 +8,19 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS = $(PYTHON) python3 python3.13 python3.12 python3.11
-PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# No line of an unknown package runs: only wheels, each with a known hash, two of them kept here.
+INSTALL := --disable-pip-version-check --quiet install --require-hashes --only-binary :all: --find-links requirements/wheels
 TESTS ?= tests
 # Django needs its settings even to check types. Nothing connects to this database.
 NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_KEY=only-to-load-the-settings-nothing-more
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make requirements'
+# One date for all files, and no compiler: crcmod then builds its pure Python version, which runs everywhere.
+REPRODUCIBLY := SOURCE_DATE_EPOCH=315532800 CC=false
+UV_COMPILE_WHEELS := $(UV_COMPILE) --only-binary :all: --emit-build-options --find-links requirements/wheels \
+	--upgrade-package crcmod --upgrade-package oss2
 
-.PHONY: help demo test check chaos upgrade clients signers fidelity bench format migrations openapi sandbox requirements clean
+.PHONY: help demo test check chaos upgrade clients signers fidelity bench format migrations openapi sandbox requirements wheels clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,28 +73,39 @@ sandbox: $(VENV)/demo.installed ## Start PostgreSQL, S3, SQS and OSS stand-ins, 
 	@$(BIN)/python -m sandbox
 
 requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pyproject.toml
-	$(UV_COMPILE) pyproject.toml -o requirements.txt
-	$(UV_COMPILE) -c requirements.txt --extra inventory pyproject.toml -o requirements/inventory.txt
-	$(UV_COMPILE) -c requirements.txt --group demo pyproject.toml -o requirements/demo.txt
-	$(UV_COMPILE) -c requirements/demo.txt -c requirements/inventory.txt --group dev pyproject.toml -o requirements/dev.txt
-	$(UV_COMPILE) requirements/ministack.in -o requirements/ministack.txt
-	$(UV_COMPILE) requirements/moto.in -o requirements/moto.txt
-	$(UV_COMPILE) requirements/gdal.in -o requirements/gdal.txt
-	$(UV_COMPILE) --no-deps requirements/postgres.in -o requirements/postgres.txt
-	$(UV_COMPILE) -c requirements/dev.txt --group bench pyproject.toml requirements/bench.in -o requirements/bench.txt
+	$(UV_COMPILE_WHEELS) pyproject.toml -o requirements.txt
+	$(UV_COMPILE_WHEELS) -c requirements.txt --extra inventory pyproject.toml -o requirements/inventory.txt
+	$(UV_COMPILE_WHEELS) -c requirements.txt --group demo pyproject.toml -o requirements/demo.txt
+	$(UV_COMPILE_WHEELS) -c requirements/demo.txt -c requirements/inventory.txt --group dev pyproject.toml -o requirements/dev.txt
+	$(UV_COMPILE_WHEELS) requirements/ministack.in -o requirements/ministack.txt
+	$(UV_COMPILE_WHEELS) requirements/moto.in -o requirements/moto.txt
+	$(UV_COMPILE_WHEELS) requirements/gdal.in -o requirements/gdal.txt
+	$(UV_COMPILE_WHEELS) --no-deps requirements/postgres.in -o requirements/postgres.txt
+	$(UV_COMPILE_WHEELS) -c requirements/dev.txt --group bench pyproject.toml requirements/bench.in -o requirements/bench.txt
+
+wheels: $(VENV)/dev.installed ## Build the wheels of what has only source distributions, byte for byte the same everywhere
+	$(subst make requirements,make wheels,$(UV_COMPILE)) --only-binary :all: --emit-build-options requirements/build.in -o requirements/build.txt
+	$(subst make requirements,make wheels,$(UV_COMPILE)) --no-deps --no-binary :all: requirements/sdists.in -o requirements/sdists.txt
+	@rm -rf .cache/build && mkdir -p .cache
+	@$(call make_venv,.cache/build,$(PYTHONS))
+	@.cache/build/bin/pip $(INSTALL) -r requirements/build.txt
+	@umask 022 && $(REPRODUCIBLY) .cache/build/bin/pip --disable-pip-version-check --quiet wheel --require-hashes --no-deps \
+		--no-binary :all: --no-build-isolation -r requirements/sdists.txt --wheel-dir .cache/build/wheels
+	@rm -f requirements/wheels/*.whl && mv .cache/build/wheels/*.whl requirements/wheels/
+	@git status --short requirements/wheels
 
 clean: ## Remove everything that make installed or built here
 	rm -rf $(VENV) .venv-ministack .venv-moto .venv-gdal .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
 
 $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing requirements/$*.txt …"
-	@$(PIP) install --require-hashes -r $<
+	@$(BIN)/pip $(INSTALL) -r $<
 	@touch $@
 
 .venv-gdal/installed: requirements/gdal.txt
 	@echo "Installing $< …"
 	@$(call make_venv,.venv-gdal,$(PYTHONS))
-	@.venv-gdal/bin/pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@.venv-gdal/bin/pip $(INSTALL) -r $<
 	@touch $@
 
 # Measure the service as it ships: on a Python compiled with all optimizations. The Pythons of the
@@ -97,7 +113,7 @@ $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 .venv-bench/installed: requirements/bench.txt
 	@echo "Installing $< …"
 	@$(call make_venv,.venv-bench,$(PYTHON) /usr/bin/python3 $(PYTHONS))
-	@.venv-bench/bin/pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@.venv-bench/bin/pip $(INSTALL) -r $<
 	@touch $@
 
 $(BIN)/python:
