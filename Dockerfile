@@ -24,6 +24,7 @@ COPY manage.py ./
 COPY s3sync s3sync
 COPY replication replication
 COPY templates templates
+COPY security/sbom.cdx.json sbom.cdx.json
 # These values only let the settings load: nothing connects to them, and the image does not keep them.
 RUN DATABASE_URL=postgresql://nobody@localhost/none S3SYNC_SECRET_KEY=only-to-load-the-settings-nothing-more \
     ./manage.py collectstatic --noinput --verbosity 0
