@@ -28,7 +28,7 @@ REPRODUCIBLY := SOURCE_DATE_EPOCH=315532800 CC=false
 UV_COMPILE_WHEELS := $(UV_COMPILE) --only-binary :all: --emit-build-options --find-links requirements/wheels \
 	--upgrade-package crcmod --upgrade-package oss2 $(if $(RAISE),--upgrade-package $(RAISE))
 
-.PHONY: help demo test check chaos upgrade clients signers fidelity bench format migrations openapi sandbox requirements wheels sbom advisories release-check clean
+.PHONY: help demo test check chaos upgrade clients signers fidelity bench format migrations openapi sandbox requirements wheels rebuilt-wheels sbom advisories release-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -96,6 +96,9 @@ requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pypro
 wheels: $(VENV)/dev.installed ## Build the wheels of what has only source distributions, byte for byte the same everywhere
 	$(subst make requirements,make wheels,$(UV_COMPILE)) --only-binary :all: --emit-build-options requirements/build.in -o requirements/build.txt
 	$(subst make requirements,make wheels,$(UV_COMPILE)) --no-deps --no-binary :all: requirements/sdists.in -o requirements/sdists.txt
+	@$(MAKE) --no-print-directory rebuilt-wheels
+
+rebuilt-wheels: # from the pins alone
 	@rm -rf .cache/build && mkdir -p .cache
 	@$(call make_venv,.cache/build,$(PYTHONS))
 	@.cache/build/bin/pip $(INSTALL) -r requirements/build.txt
@@ -113,7 +116,7 @@ sbom: $(VENV)/dev.installed .venv-tools/installed .venv-image/installed ## Write
 advisories: $(VENV)/dev.installed .venv-tools/installed ## Look up all pins and vendored libraries, and write security/advisories.json: SERVICE=osv
 	@$(BIN)/python -m security.refresh --pip-audit .venv-tools/bin/pip-audit --service $(or $(SERVICE),pypi)
 
-release-check: check wheels sbom ## Refuse a release whose base image, wheels, bill of materials or advisories can't be relied on
+release-check: check rebuilt-wheels sbom ## Refuse a release whose base image, wheels, bill of materials or advisories can't be relied on
 	@git diff --exit-code --stat requirements security/sbom.cdx.json || { echo "ERROR: what was built anew differs from what is kept: look at it, then commit it." >&2; exit 1; }
 	@$(BIN)/python -m security.advisories --release
 	@$(BIN)/python -m security.release
