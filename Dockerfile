@@ -3,14 +3,19 @@
 #   docker run … s3sync ./manage.py qcluster     lanes and pollers
 #   docker run … s3sync ./manage.py migrate
 
-FROM python:3.11-slim-bookworm AS build
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv /venv
-COPY requirements.txt .
-# crcmod and two of Alibaba's packages have no wheels, but they build without a compiler.
-RUN /venv/bin/pip install --require-hashes -r requirements.txt
+# A release has the base's digest here: `make release-check` says how to find it, and refuses a tag alone.
+ARG BASE=python:3.11-slim-bookworm
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE} AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# Nothing is built here: only wheels are installed, each with a known hash. The environment gets no pip.
+RUN python -m venv --without-pip /venv
+COPY requirements.txt .
+COPY requirements/wheels requirements/wheels
+RUN pip --python /venv/bin/python install --require-hashes --only-binary :all: \
+    --find-links requirements/wheels -r requirements.txt
+
+FROM ${BASE}
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin s3sync
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /app
@@ -19,6 +24,7 @@ COPY manage.py ./
 COPY s3sync s3sync
 COPY replication replication
 COPY templates templates
+COPY security/sbom.cdx.json sbom.cdx.json
 # These values only let the settings load: nothing connects to them, and the image does not keep them.
 RUN DATABASE_URL=postgresql://nobody@localhost/none S3SYNC_SECRET_KEY=only-to-load-the-settings-nothing-more \
     ./manage.py collectstatic --noinput --verbosity 0

@@ -8,17 +8,30 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS = $(PYTHON) python3 python3.13 python3.12 python3.11
-PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# No line of an unknown package runs: only wheels, each with a known hash, two of them kept here.
+INSTALL := --disable-pip-version-check --quiet install --require-hashes --only-binary :all: --find-links requirements/wheels
 TESTS ?= tests
+define VALIDATE
+import sys, pathlib
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(pathlib.Path(sys.argv[1]).read_text())
+sys.exit(error and f"{sys.argv[1]} is not CycloneDX 1.6: {error}")
+endef
+export VALIDATE
 # Django needs its settings even to check types. Nothing connects to this database.
 NO_DATABASE := DATABASE_URL=postgresql://nobody@127.0.0.1:9/none S3SYNC_SECRET_KEY=only-to-load-the-settings-nothing-more
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make requirements'
+# One date for all files, and no compiler: crcmod then builds its pure Python version, which runs everywhere.
+REPRODUCIBLY := SOURCE_DATE_EPOCH=315532800 CC=false
+UV_COMPILE_WHEELS := $(UV_COMPILE) --only-binary :all: --emit-build-options --find-links requirements/wheels \
+	--upgrade-package crcmod --upgrade-package oss2 $(if $(RAISE),--upgrade-package $(RAISE))
 
-.PHONY: help demo test check chaos upgrade clients signers fidelity bench format migrations openapi sandbox requirements clean
+.PHONY: help demo test check chaos upgrade clients signers fidelity bench format migrations openapi sandbox requirements wheels rebuilt-wheels sbom advisories release-check clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(VENV)/demo.installed ## Replicate 200 objects between the stand-ins, then keep the admin running (ONCE=1: exit instead)
 	@$(BIN)/python -m sandbox.demo $(if $(ONCE),--once)
@@ -33,6 +46,7 @@ check: $(VENV)/dev.installed ## Check lint, types, the import contract, settings
 	@$(NO_DATABASE) $(BIN)/lint-imports
 	@$(NO_DATABASE) $(BIN)/python manage.py check
 	@$(NO_DATABASE) $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
+	@$(BIN)/python -m security.advisories
 
 chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120 CLUSTERS=2 POLLERS=2 EDITS=1 SWEEP=1 WEATHER=1 REPORT=file
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120) --clusters $(or $(CLUSTERS),2) --pollers $(or $(POLLERS),2) $(if $(EDITS),--edits) $(if $(SWEEP),--sweep) $(if $(WEATHER),--weather) $(if $(REPORT),--report $(REPORT))
@@ -67,37 +81,80 @@ openapi: $(VENV)/dev.installed ## Write docs/reference/openapi.json from the cod
 sandbox: $(VENV)/demo.installed ## Start PostgreSQL, S3, SQS and OSS stand-ins, and print the service's environment for them
 	@$(BIN)/python -m sandbox
 
-requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pyproject.toml
-	$(UV_COMPILE) pyproject.toml -o requirements.txt
-	$(UV_COMPILE) -c requirements.txt --extra inventory pyproject.toml -o requirements/inventory.txt
-	$(UV_COMPILE) -c requirements.txt --group demo pyproject.toml -o requirements/demo.txt
-	$(UV_COMPILE) -c requirements/demo.txt -c requirements/inventory.txt --group dev pyproject.toml -o requirements/dev.txt
-	$(UV_COMPILE) requirements/ministack.in -o requirements/ministack.txt
-	$(UV_COMPILE) requirements/moto.in -o requirements/moto.txt
-	$(UV_COMPILE) requirements/gdal.in -o requirements/gdal.txt
-	$(UV_COMPILE) --no-deps requirements/postgres.in -o requirements/postgres.txt
-	$(UV_COMPILE) -c requirements/dev.txt --group bench pyproject.toml requirements/bench.in -o requirements/bench.txt
+requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pyproject.toml: RAISE=package
+	$(UV_COMPILE_WHEELS) pyproject.toml -o requirements.txt
+	$(UV_COMPILE_WHEELS) -c requirements.txt --extra inventory pyproject.toml -o requirements/inventory.txt
+	$(UV_COMPILE_WHEELS) -c requirements.txt --group demo pyproject.toml -o requirements/demo.txt
+	$(UV_COMPILE_WHEELS) -c requirements/demo.txt -c requirements/inventory.txt --group dev pyproject.toml -o requirements/dev.txt
+	$(UV_COMPILE_WHEELS) requirements/ministack.in -o requirements/ministack.txt
+	$(UV_COMPILE_WHEELS) requirements/moto.in -o requirements/moto.txt
+	$(UV_COMPILE_WHEELS) requirements/tools.in -o requirements/tools.txt
+	$(UV_COMPILE_WHEELS) requirements/gdal.in -o requirements/gdal.txt
+	$(UV_COMPILE_WHEELS) --no-deps requirements/postgres.in -o requirements/postgres.txt
+	$(UV_COMPILE_WHEELS) -c requirements/dev.txt --group bench pyproject.toml requirements/bench.in -o requirements/bench.txt
+
+wheels: $(VENV)/dev.installed ## Build the wheels of what has only source distributions, byte for byte the same everywhere
+	$(subst make requirements,make wheels,$(UV_COMPILE)) --only-binary :all: --emit-build-options requirements/build.in -o requirements/build.txt
+	$(subst make requirements,make wheels,$(UV_COMPILE)) --no-deps --no-binary :all: requirements/sdists.in -o requirements/sdists.txt
+	@$(MAKE) --no-print-directory rebuilt-wheels
+
+rebuilt-wheels: # from the pins alone
+	@rm -rf .cache/build && mkdir -p .cache
+	@$(call make_venv,.cache/build,$(PYTHONS))
+	@.cache/build/bin/pip $(INSTALL) -r requirements/build.txt
+	@umask 022 && $(REPRODUCIBLY) .cache/build/bin/pip --disable-pip-version-check --quiet wheel --require-hashes --no-deps \
+		--no-binary :all: --no-build-isolation -r requirements/sdists.txt --wheel-dir .cache/build/wheels
+	@rm -f requirements/wheels/*.whl && mv .cache/build/wheels/*.whl requirements/wheels/
+	@git status --short requirements/wheels
+
+sbom: $(VENV)/dev.installed .venv-tools/installed .venv-image/installed ## Write security/sbom.cdx.json: what the image holds, with hashes, licences and what is vendored
+	@.venv-tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o .cache/environment.json .venv-image/bin/python
+	@$(BIN)/python -m security.sbom .cache/environment.json > .cache/sbom.cdx.json
+	@.venv-tools/bin/python -c "$$VALIDATE" .cache/sbom.cdx.json
+	@mv .cache/sbom.cdx.json security/sbom.cdx.json
+
+advisories: $(VENV)/dev.installed .venv-tools/installed ## Look up all pins and vendored libraries, and write security/advisories.json: SERVICE=osv
+	@$(BIN)/python -m security.refresh --pip-audit .venv-tools/bin/pip-audit --service $(or $(SERVICE),pypi)
+
+release-check: check rebuilt-wheels sbom ## Refuse a release whose base image, wheels, bill of materials or advisories can't be relied on
+	@git diff --exit-code --stat requirements security/sbom.cdx.json || { echo "ERROR: what was built anew differs from what is kept: look at it, then commit it." >&2; exit 1; }
+	@$(BIN)/python -m security.advisories --release
+	@$(BIN)/python -m security.release
 
 clean: ## Remove everything that make installed or built here
-	rm -rf $(VENV) .venv-ministack .venv-moto .venv-gdal .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
+	rm -rf $(VENV) .venv-ministack .venv-moto .venv-gdal .venv-tools .venv-image .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache staticfiles
 
 $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 	@echo "Installing requirements/$*.txt …"
-	@$(PIP) install --require-hashes -r $<
+	@$(BIN)/pip $(INSTALL) -r $<
 	@touch $@
 
 .venv-gdal/installed: requirements/gdal.txt
 	@echo "Installing $< …"
 	@$(call make_venv,.venv-gdal,$(PYTHONS))
-	@.venv-gdal/bin/pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@.venv-gdal/bin/pip $(INSTALL) -r $<
 	@touch $@
+
+.venv-tools/installed: requirements/tools.txt
+	@echo "Installing $< …"
+	@$(call make_venv,.venv-tools,$(PYTHONS))
+	@.venv-tools/bin/pip $(INSTALL) -r $<
+	@touch $@
+
+# As the Dockerfile makes it, with the extras: the bill of materials is made of it.
+.venv-image/installed: requirements/inventory.txt .venv-tools/installed
+	@echo "Installing $< …"
+	@rm -rf .venv-image
+	@.venv-tools/bin/python -m venv --without-pip .venv-image
+	@.venv-tools/bin/pip --python .venv-image/bin/python $(INSTALL) -r $<
+	@mkdir -p .cache && touch $@
 
 # Measure the service as it ships: on a Python compiled with all optimizations. The Pythons of the
 # image and of distributions are; a Python built by hand may not be.
 .venv-bench/installed: requirements/bench.txt
 	@echo "Installing $< …"
 	@$(call make_venv,.venv-bench,$(PYTHON) /usr/bin/python3 $(PYTHONS))
-	@.venv-bench/bin/pip --disable-pip-version-check --quiet install --require-hashes -r $<
+	@.venv-bench/bin/pip $(INSTALL) -r $<
 	@touch $@
 
 $(BIN)/python:

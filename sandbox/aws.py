@@ -113,6 +113,7 @@ def _install(venv: Path, requirements: Path) -> None:
     run(sys.executable, "-m", "venv", "--without-pip", venv, advice=advice)
     run(
         *(sys.executable, "-m", "pip", "--python", venv / "bin" / "python"),
-        *("install", "--quiet", "--require-hashes", "--requirement", requirements),
+        *("install", "--quiet", "--require-hashes", "--only-binary=:all:"),
+        *("--requirement", requirements),
         advice=advice,
     )

@@ -170,7 +170,8 @@ def _duckdb() -> Any:
     except ImportError as error:
         raise InventoryError(
             "Inventories are joined by DuckDB, which is not installed: run "
-            "`pip install --require-hashes -r requirements/inventory.txt`"
+            "`pip install --require-hashes --find-links requirements/wheels "
+            "-r requirements/inventory.txt`"
         ) from error
 
 

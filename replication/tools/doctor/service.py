@@ -62,8 +62,8 @@ def check_installation() -> Findings:
             f"CRC-64 of {_DIGITS.decode()!r} is {crc:x} on this host, not {_CRC_OF_DIGITS:x}, so "
             "no copy can be verified",
             fix="Install the pinned requirements again: pip install --force-reinstall "
-            "--require-hashes -r requirements.txt. If that does not help, this host computes "
-            "wrongly.",
+            "--require-hashes --find-links requirements/wheels -r requirements.txt. If that does "
+            "not help, this host computes wrongly.",
         )
     not_ready = why_not_ready()
     if not_ready is not None and not_ready.code == "not_migrated":
