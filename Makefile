@@ -70,8 +70,9 @@ sandbox: $(VENV)/demo.installed ## Start PostgreSQL, S3, SQS and OSS stand-ins, 
 requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pyproject.toml
 	$(UV_COMPILE) pyproject.toml -o requirements.txt
 	$(UV_COMPILE) -c requirements.txt --extra inventory pyproject.toml -o requirements/inventory.txt
+	$(UV_COMPILE) -c requirements.txt --extra alibaba pyproject.toml -o requirements/alibaba.txt
 	$(UV_COMPILE) -c requirements.txt --group demo pyproject.toml -o requirements/demo.txt
-	$(UV_COMPILE) -c requirements/demo.txt -c requirements/inventory.txt --group dev pyproject.toml -o requirements/dev.txt
+	$(UV_COMPILE) -c requirements/demo.txt -c requirements/inventory.txt -c requirements/alibaba.txt --group dev pyproject.toml -o requirements/dev.txt
 	$(UV_COMPILE) requirements/ministack.in -o requirements/ministack.txt
 	$(UV_COMPILE) requirements/moto.in -o requirements/moto.txt
 	$(UV_COMPILE) requirements/gdal.in -o requirements/gdal.txt
