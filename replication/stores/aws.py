@@ -51,7 +51,7 @@ def aws_client(service: str, *, region: str, endpoint_url: str, profile: str) ->
         raise ValueError(f"{service} has no place with an endpoint of its own")
     with _creation_lock:
         key = access_key(profile)
-        create = _client if _credentials(key, region) else _client.__wrapped__
+        create = _client if _credentials(key, region, profile) else _client.__wrapped__
         return create(service, region, endpoint_url, key)
 
 
@@ -62,12 +62,12 @@ def aws_credentials(*, region: str, profile: str) -> Any:
         ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
     """
     with _creation_lock:
-        return _credentials(access_key(profile), region)
+        return _credentials(access_key(profile), region, profile)
 
 
-def _credentials(key: AccessKey | None, region: str) -> Any:
+def _credentials(key: AccessKey | None, region: str, profile: str) -> Any:
     """The session's credentials: those that its clients sign with, too."""
-    return renew_in_time(_session(key, region).get_credentials())
+    return renew_in_time(_session(key, region).get_credentials(), profile=profile)
 
 
 @lru_cache(maxsize=128)

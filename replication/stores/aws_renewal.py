@@ -16,6 +16,7 @@ from replication.stores.renewal import (
     RETRY_SECONDS,
     RETRY_SECONDS_WITHOUT_CREDENTIALS,
     lead_seconds,
+    log_failure,
 )
 
 # Errors of STS that end by themselves; other refusals need a person.
@@ -31,22 +32,23 @@ class TokenServiceError(CredentialRetrievalError):
     """The service that gives out temporary credentials did not answer, or could not."""
 
 
-def renew_in_time(credentials: Any) -> Any:
+def renew_in_time(credentials: Any, *, profile: str) -> Any:
     """Let botocore credentials renew themselves in time; returns them.
 
-    A renewal that fails is only logged by botocore while the last credentials live; after that
+    A renewal that fails is only logged while the last credentials live; after that
     TokenServiceError is raised, or the ClientError of a refusal.
     """
     # botocore has no public way to change these.
     if isinstance(credentials, RefreshableCredentials):
-        _change(credentials)
+        _change(credentials, profile)
     return credentials
 
 
-def _change(credentials: Any) -> None:
-    if isinstance(credentials._refresh_using, _Renewal):
+def _change(credentials: Any, profile: str) -> None:
+    renew = credentials._refresh_using
+    if isinstance(renew, _Renewal):
         return
-    credentials._refresh_using = _Renewal(credentials, credentials._refresh_using)
+    credentials._refresh_using = _Renewal(credentials, renew, profile=profile)
     if credentials._expiry_time is not None:
         _set_windows(credentials, credentials._seconds_remaining())
 
@@ -54,9 +56,12 @@ def _change(credentials: Any) -> None:
 class _Renewal:
     """Replaces the function by which credentials are renewed. botocore calls it once at a time."""
 
-    def __init__(self, credentials: Any, refresh: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, credentials: Any, renew: Callable[[], dict[str, Any]], *, profile: str
+    ) -> None:
         self._credentials = credentials
-        self._refresh = refresh
+        self._renew = renew
+        self._profile = profile
         self._failed: TokenServiceError | None = None
         self._retry_at = 0.0
 
@@ -65,9 +70,10 @@ class _Renewal:
             # Many transfers wait here: they must not ask one after the other.
             raise TokenServiceError(**self._failed.kwargs)
         try:
-            metadata = self._refresh()
+            metadata = self._renew()
         except ClientError as error:
             if not _is_transient(error):
+                self._use_the_last_ones(error)
                 raise
             raise self._unanswered(error) from error
         except Exception as error:  # also botocore's own, for an answer that it does not understand
@@ -83,11 +89,17 @@ class _Renewal:
     def _unanswered(self, why: object) -> TokenServiceError:
         self._failed = TokenServiceError(provider=self._credentials.method, error_msg=str(why))
         self._retry_at = time.monotonic() + RETRY_SECONDS_WITHOUT_CREDENTIALS
-        if self._credentials._expiry_time is not None:
-            left = self._credentials._seconds_remaining()
-            # Until then the last credentials are used, without another try for each request.
-            self._credentials._advisory_refresh_timeout = max(0, left - RETRY_SECONDS)
+        self._use_the_last_ones(self._failed)
         return self._failed
+
+    def _use_the_last_ones(self, error: Exception) -> None:
+        """Sign with the last credentials while they live, and don't try again for each request."""
+        if self._credentials._expiry_time is None:
+            return  # there are none
+        left = self._credentials._seconds_remaining()
+        self._credentials._advisory_refresh_timeout = max(0.0, left - RETRY_SECONDS)
+        if left > 0:
+            log_failure(self._profile, str(error), seconds_left=left)
 
 
 def _set_windows(credentials: Any, life_seconds: float) -> None:

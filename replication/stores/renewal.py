@@ -38,6 +38,18 @@ def lead_seconds(life_seconds: float) -> float:
     return min(LEAD_SECONDS, life_seconds / 2)
 
 
+def log_failure(profile: str, reason: str, *, seconds_left: float) -> None:
+    """Log a renewal that failed while the last credentials live for so many seconds."""
+    log.warning(
+        "credentials.renewal_failed",
+        profile=profile,
+        reason=reason,
+        effect="none yet: the last credentials are used while they live",
+        fix="check that this host reaches the service that the reason names",
+        seconds_left=max(0, round(seconds_left)),
+    )
+
+
 class Renewed:
     """The credentials of one profile. Safe to use from many threads, and in fibers."""
 
@@ -83,15 +95,8 @@ class Renewed:
             if time.time() >= self._renew_at:
                 self._renew(RETRY_SECONDS)
         except ReplicationError as error:
-            held = self._held
-            log.warning(
-                "credentials.renewal_failed",
-                profile=self._profile,
-                code=error.code.value,
-                reason=error.detail,
-                effect="none yet: the last credentials are used while they live",
-                seconds_left=round(held.ends_at - time.time()) if held else 0,
-            )
+            ends_at = self._held.ends_at if self._held else 0.0
+            log_failure(self._profile, error.detail, seconds_left=ends_at - time.time())
         finally:
             self._lock.release()
 

@@ -33,7 +33,8 @@ _METADATA_LIMITS = Limits(
 )
 INSTALL = (
     "a role needs Alibaba Cloud's credentials library, which is not installed: run "
-    "`pip install --require-hashes -r requirements/alibaba.txt`"
+    "`pip install --require-hashes -r requirements/alibaba.txt`, or build the image with "
+    "`--build-arg REQUIREMENTS=requirements/alibaba.txt`"
 )
 # Refusals of STS with a status of 4xx that end by themselves.
 _TRANSIENT_CODES = re.compile(r"Throttling.*|ServiceUnavailable|InternalError")

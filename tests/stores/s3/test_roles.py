@@ -17,6 +17,7 @@ from sandbox.tokens import TokenServer
 from tests.support import tokens
 from tests.support.failing import failing
 from tests.support.processes import eventually
+from tests.support.road import Log
 
 KINDS = ["aws_assumed", "aws_web_identity", "aws_pod"]
 
@@ -155,3 +156,19 @@ def test_a_refusal_concerns_the_credentials(
     server.trust.pod_authorization = "another"
     with failing(ErrorCode.SOURCE_CREDENTIALS):
         store(server, bucket, profile).head("a")
+
+
+def test_a_renewal_that_fails_is_logged_and_not_tried_at_each_request(
+    server: TokenServer, bucket: str, logged: Log, set_up: Callable[[str], str]
+) -> None:
+    server.issuer.life_seconds = 60
+    place = store(server, bucket, set_up("aws_assumed"))
+    place.head("a")
+    credentials = aws_edge.aws_credentials(region="us-east-1", profile="roled")
+    credentials._advisory_refresh_timeout = 60  # as if half of their life were over
+    server.trust.external_id = "of another customer"
+    for _ in range(3):
+        place.head("a")
+    assert logged.text.count("credentials.renewal_failed") == 1
+    assert '"profile": "roled"' in logged.text
+    assert server.asked == ["aws_assumed"] * 2
