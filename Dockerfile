@@ -6,9 +6,12 @@
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
+# With --build-arg REQUIREMENTS=requirements/alibaba.txt, OSS's credentials may be those of roles.
+ARG REQUIREMENTS=requirements.txt
 COPY requirements.txt .
-# crcmod and two of Alibaba's packages have no wheels, but they build without a compiler.
-RUN /venv/bin/pip install --require-hashes -r requirements.txt
+COPY requirements/alibaba.txt requirements/
+# crcmod and some of Alibaba's packages have no wheels, but they build without a compiler.
+RUN /venv/bin/pip install --require-hashes -r "$REQUIREMENTS"
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin s3sync
