@@ -34,8 +34,8 @@ check: $(VENV)/dev.installed ## Check lint, types, the import contract, settings
 	@$(NO_DATABASE) $(BIN)/python manage.py check
 	@$(NO_DATABASE) $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
 
-chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120 CLUSTERS=2 POLLERS=2 EDITS=1 SWEEP=1 WEATHER=1 REPORT=file
-	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120) --clusters $(or $(CLUSTERS),2) --pollers $(or $(POLLERS),2) $(if $(EDITS),--edits) $(if $(SWEEP),--sweep) $(if $(WEATHER),--weather) $(if $(REPORT),--report $(REPORT))
+chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120 CLUSTERS=2 POLLERS=2 EDITS=1 SWEEP=1 WEATHER=1 TOKENS=1 REPORT=file
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120) --clusters $(or $(CLUSTERS),2) --pollers $(or $(POLLERS),2) $(if $(EDITS),--edits) $(if $(SWEEP),--sweep) $(if $(WEATHER),--weather) $(if $(TOKENS),--tokens) $(if $(REPORT),--report $(REPORT))
 
 upgrade: $(VENV)/dev.installed ## Upgrade a running installation from an earlier commit, with kills, and compare every job: JOBS=2000000 FROM=commit SEED=n KILLS=3 LOGS=folder
 	@$(BIN)/python -m tests.upgrade --jobs $(or $(JOBS),2000000) --kills $(or $(KILLS),3) $(if $(FROM),--from $(FROM)) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--logs $(LOGS))

@@ -6,18 +6,17 @@ tests of the stores have a server that does.
 
 import http.client
 import re
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
+from sandbox.tokens.exchange import Listener
 from sandbox.tokens.issuing import Issuer
 
 _CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/]+)/")
 _NOT_PASSED_ON = {"connection", "transfer-encoding", "keep-alive"}
 
 
-def checked_s3(
-    issuer: Issuer, s3_url: str, refused: list[str], *, key_id: str
-) -> ThreadingHTTPServer:
+def checked_s3(issuer: Issuer, s3_url: str, refused: list[str], *, key_id: str) -> Listener:
     """Return the server, not started.
 
     Args:
@@ -78,6 +77,4 @@ def checked_s3(
         def log_message(self, format: str, *args: object) -> None:
             """Nothing is printed."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    return server
+    return Listener(("127.0.0.1", 0), Handler)

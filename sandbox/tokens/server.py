@@ -5,14 +5,14 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
 from sandbox.tokens import alibaba, aws
 from sandbox.tokens.checked_s3 import checked_s3
-from sandbox.tokens.exchange import Answer, Request
+from sandbox.tokens.exchange import Answer, Listener, Request
 from sandbox.tokens.issuing import Issued, Issuer
 
 STOP_SECONDS = 5
@@ -100,7 +100,7 @@ class TokenServer:
             server.shutdown()
             server.server_close()
 
-    def _server(self, tls: ssl.SSLContext | None) -> ThreadingHTTPServer:
+    def _server(self, tls: ssl.SSLContext | None) -> Listener:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -130,8 +130,7 @@ class TokenServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Nothing is printed."""
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
+        server = Listener(("127.0.0.1", 0), Handler)
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         return server

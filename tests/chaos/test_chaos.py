@@ -35,6 +35,13 @@ def test_strikes_and_edits_lose_nothing_touch_nothing_of_others_and_the_last_rul
     assert "edit by applyrules" in output
 
 
+def test_credentials_of_four_kinds_that_end_all_the_time_fail_no_job() -> None:
+    options = ("--keys", "60", "--duration", "24", "--tokens", "--token-seconds", "6")
+    output = chaos(*options, more=" failed_jobs=0")
+    assert "strike tokens-away" in output
+    assert "not all kinds" not in output
+
+
 def test_sweeps_report_each_lost_event_and_no_other_and_delete_nothing_that_exists() -> None:
     output = chaos("--keys", "60", "--duration", "6", "--sweep", more=TOLD)
     assert "strike pause-sweeps" in output
