@@ -70,6 +70,8 @@ class Tokens:
         return {
             "OSS_ACCESS_KEY_ID": "",
             "OSS_ACCESS_KEY_SECRET": "",
+            # A request that was signed in time may come late on a slow machine, and be refused.
+            "S3SYNC_PROBE_SECONDS": "2",
             "S3SYNC_CA_BUNDLE": str(self._authority),
             "AWS_ENDPOINT_URL_STS": self.server.url,
             **_profile("reader", role_arn=tokens.AWS_ROLE),

@@ -204,7 +204,7 @@ def _fetched(role: Role, provider: Any) -> Temporary:
         raise ReplicationError(code, f"{role.service} refused: {error}") from error
     except OSError as error:
         raise ReplicationError(
-            ErrorCode.CREDENTIAL_PROFILE, f"the OIDC token can't be read: {error}"
+            ErrorCode.DESTINATION_CREDENTIALS, f"the OIDC token can't be read: {error}"
         ) from error
     except Exception as error:  # the library's, for an answer that it does not understand
         # Its text may repeat the answer, and so a secret.
