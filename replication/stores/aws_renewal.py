@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from botocore.credentials import RefreshableCredentials
+from botocore.credentials import InstanceMetadataProvider, RefreshableCredentials
 from botocore.exceptions import ClientError, CredentialRetrievalError
 
 from replication.stores.renewal import (
@@ -103,6 +103,13 @@ class _Renewal:
 
 
 def _set_windows(credentials: Any, life_seconds: float) -> None:
+    if credentials.method == InstanceMetadataProvider.METHOD:
+        # The metadata service of EC2 gives new ones 5 minutes before the end or sooner. botocore
+        # prolongs an end that is near, so what it says then is not their life. Its own windows
+        # suit that.
+        credentials._advisory_refresh_timeout = type(credentials)._advisory_refresh_timeout
+        credentials._mandatory_refresh_timeout = type(credentials)._mandatory_refresh_timeout
+        return
     credentials._advisory_refresh_timeout = lead_seconds(life_seconds)
     credentials._mandatory_refresh_timeout = min(LAST_SECONDS, life_seconds / 10)
 

@@ -77,7 +77,10 @@ class Renewed:
         if held is None or now >= self._sign_until:
             return run_blocking(self._renewed)
         if now >= self._renew_at and self._lock.acquire(blocking=False):
-            threading.Thread(target=self._renew_aside, name="renewal", daemon=True).start()
+            try:
+                threading.Thread(target=self._renew_aside, name="renewal", daemon=True).start()
+            except RuntimeError:  # no thread can be started: the next request tries again
+                self._lock.release()
         return held.credentials
 
     def _renewed(self) -> Credentials:

@@ -25,13 +25,14 @@ ECS_ROLE, ASSUMED, OIDC = "ecs_role", "alibaba_assumed", "alibaba_oidc"
 
 _VERSION = "2015-04-01"
 _SHORTEST_SECONDS = 900
+_TTL_HEADER = "x-aliyun-ecs-metadata-token-ttl-seconds"
 _LONGEST_TTL_SECONDS = 21_600
 _ROLES = "/latest/meta-data/ram/security-credentials/"
 
 
 def service(request: Request) -> tuple[str, Service | None]:
     """The service that a request is for, with the kind of credentials that it gives."""
-    if request.path == "/latest/api/token":
+    if request.path == "/latest/api/token" and _TTL_HEADER in request.headers:
         return "ecs_token", _metadata_token
     if request.path.startswith(_ROLES):
         return ECS_ROLE, _instance_role
@@ -55,7 +56,7 @@ def _given(issued: Issued) -> dict[str, str]:
 
 
 def _metadata_token(server: "TokenServer", request: Request) -> Answer:
-    ttl = request.headers.get("x-aliyun-ecs-metadata-token-ttl-seconds", "")
+    ttl = request.headers[_TTL_HEADER]
     if request.method != "PUT":
         return Answer(405, "")
     if not ttl.isdecimal() or not 1 <= int(ttl) <= _LONGEST_TTL_SECONDS:

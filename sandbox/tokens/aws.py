@@ -1,13 +1,17 @@
-"""AWS STS (AssumeRole, AssumeRoleWithWebIdentity), and the agent of EKS Pod Identity.
+"""AWS STS (AssumeRole, AssumeRoleWithWebIdentity), the agent of EKS Pod Identity, and the metadata
+service of EC2, v2 alone.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html
 """
 
 import hashlib
 import hmac
 import json
 import re
+import secrets
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -21,8 +25,12 @@ if TYPE_CHECKING:
 Service = Callable[["TokenServer", Request], Answer]
 
 ASSUMED, WEB_IDENTITY, POD = "aws_assumed", "aws_web_identity", "aws_pod"
+EC2_ROLE = "ec2_role"
 
 _VERSION = "2011-06-15"
+_ROLES = "/latest/meta-data/iam/security-credentials/"
+_TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
+_LONGEST_TTL_SECONDS = 21_600
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8}/[a-z0-9-]+/sts/aws4_request), ?"
     r"SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})"
@@ -33,6 +41,10 @@ def service(request: Request) -> tuple[str, Service | None]:
     """The service that a request is for, with the kind of credentials that it gives."""
     if request.path == "/v1/credentials":
         return POD, _pod
+    if request.path == "/latest/api/token" and _TTL_HEADER in request.headers:
+        return "ec2_token", _metadata_token
+    if request.path.startswith(_ROLES):
+        return EC2_ROLE, _instance_role
     given = _form(request)
     if request.method == "POST" and given.get("Version") == _VERSION:
         found = {
@@ -101,6 +113,37 @@ def _pod(server: "TokenServer", request: Request) -> Answer:
         return Answer(401, json.dumps({"message": "the token is not valid"}))
     issued = server.issuer.issue(POD, prefix="ASIA")
     given = {
+        "AccessKeyId": issued.key_id,
+        "SecretAccessKey": issued.secret,
+        "Token": issued.token,
+        "Expiration": iso_time(issued.ends_at),
+    }
+    return Answer(200, json.dumps(given))
+
+
+def _metadata_token(server: "TokenServer", request: Request) -> Answer:
+    ttl = request.headers[_TTL_HEADER]
+    if request.method != "PUT" or not ttl.isdecimal() or int(ttl) > _LONGEST_TTL_SECONDS:
+        return Answer(400, "")
+    token = secrets.token_urlsafe(20)
+    server.metadata_tokens[token] = time.time() + int(ttl)
+    return Answer(200, token, "text/plain")
+
+
+def _instance_role(server: "TokenServer", request: Request) -> Answer:
+    token = request.headers.get("x-aws-ec2-metadata-token", "")
+    if request.method != "GET" or server.metadata_tokens.get(token, 0) < time.time():
+        return Answer(401, "")
+    role = request.path.removeprefix(_ROLES)
+    if not role:
+        return Answer(200, server.trust.instance_role, "text/plain")
+    if role != server.trust.instance_role:
+        return Answer(404, "")
+    issued = server.issuer.issue(EC2_ROLE, prefix="ASIA")
+    given = {
+        "Code": "Success",
+        "LastUpdated": iso_time(time.time()),
+        "Type": "AWS-HMAC",
         "AccessKeyId": issued.key_id,
         "SecretAccessKey": issued.secret,
         "Token": issued.token,

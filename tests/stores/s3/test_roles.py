@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -172,3 +173,22 @@ def test_a_renewal_that_fails_is_logged_and_not_tried_at_each_request(
     assert logged.text.count("credentials.renewal_failed") == 1
     assert '"profile": "roled"' in logged.text
     assert server.asked == ["aws_assumed"] * 2
+
+
+def test_the_role_of_an_instance_is_found_and_keeps_botocores_own_windows(
+    server: TokenServer, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore prolongs what the metadata service says, so it tells no life."""
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.url)
+    server.issuer.life_seconds = 6 * 3600
+    place = store(server, bucket, "default")
+    place.head("a")
+    place.head("a")
+    assert server.asked == ["ec2_token", "ec2_role", "ec2_role"], "the name, then the credentials"
+    found = aws_edge.aws_credentials(region="us-east-1", profile="default")
+    assert not found.refresh_needed(15 * 60)
+    found._expiry_time -= timedelta(hours=5, minutes=50)
+    assert found.refresh_needed()
+    place.head("a")
+    assert len(server.issuer.of_kind("ec2_role")) == 2
