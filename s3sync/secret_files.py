@@ -23,7 +23,7 @@ def read(variables: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
         file = os.environ.get(variable + SUFFIX, "")
         if not file:
             continue
-        if variable in os.environ:
+        if os.environ.get(variable):
             problems[variable] = f"{variable} is set, too; keep one of the two and unset the other"
             continue
         try:
