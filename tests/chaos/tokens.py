@@ -68,6 +68,7 @@ class Tokens:
     def settings(self) -> dict[str, str]:
         """Variables of all processes; none has an access key for OSS."""
         return {
+            "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "",
             "OSS_ACCESS_KEY_ID": "",
             "OSS_ACCESS_KEY_SECRET": "",
             # A request that was signed in time may come late on a slow machine, and be refused.

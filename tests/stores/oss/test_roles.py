@@ -38,8 +38,9 @@ def server(
     oss: OssServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> Iterator[TokenServer]:
     """All token services; the environment has no credentials."""
-    for name in ("OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET"):
-        monkeypatch.delenv(name)
+    for name in ("ID", "SECRET"):
+        monkeypatch.delenv(f"OSS_ACCESS_KEY_{name}")
+    monkeypatch.delenv("ALIBABA_CLOUD_ECS_METADATA_DISABLED")
     roles.renewed.cache_clear()
     credentials._read_profile.cache_clear()
     with tokens.a_token_server(tmp_path, tell=tokens.told_to(oss)) as server:
