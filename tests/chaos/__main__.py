@@ -107,8 +107,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the weather's table")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the processes' logs in DIR")
     arguments = parser.parse_args()
-    if arguments.tokens and (arguments.weather or arguments.edits or arguments.clusters < 2):
-        parser.error("--tokens needs two clusters, and goes neither with --weather nor --edits")
+    others = arguments.weather or arguments.edits or arguments.sweep
+    if arguments.tokens and (others or arguments.clusters < 2):
+        parser.error("--tokens needs two clusters, and goes with no other kind of run")
     return arguments
 
 
@@ -154,6 +155,8 @@ class Run:
         self._write_and_strike()
         self._say("all strikes are over")
         is_settled = self._settle()
+        if self._tokens:
+            is_settled &= self._use_all_credentials(self._tokens)
         is_settled &= self._finish_sweeps()
         if arguments.edits:
             self._note_unmended()
@@ -314,6 +317,16 @@ class Run:
         deadline = time.monotonic() + self._settle_seconds()
         self._watch(lambda: not self._counts().is_settled and time.monotonic() < deadline)
         return self._counts().is_settled
+
+    def _use_all_credentials(self, tokens: Tokens) -> bool:
+        """Announce all keys again until each kind of credentials was renewed: on a slow machine,
+        one cluster may have done all. False if the work takes too long."""
+        deadline = time.monotonic() + self._settle_seconds() + 2 * self._arguments.token_seconds
+        is_settled = True
+        while is_settled and not tokens.are_renewed and time.monotonic() < deadline:
+            self._writer.announce_all()
+            is_settled = self._settle()
+        return is_settled
 
     def _settle_seconds(self) -> float:
         return SETTLE_SECONDS + self._arguments.keys / SETTLE_JOBS_A_SECOND
