@@ -10,10 +10,13 @@ FROM ${BASE} AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # Nothing is built here: only wheels are installed, each with a known hash. The environment gets no pip.
 RUN python -m venv --without-pip /venv
+# With --build-arg REQUIREMENTS=requirements/alibaba.txt, OSS's credentials may be those of roles.
+ARG REQUIREMENTS=requirements.txt
 COPY requirements.txt .
+COPY requirements/alibaba.txt requirements/
 COPY requirements/wheels requirements/wheels
 RUN pip --python /venv/bin/python install --require-hashes --only-binary :all: \
-    --find-links requirements/wheels -r requirements.txt
+    --find-links requirements/wheels -r "$REQUIREMENTS"
 
 FROM ${BASE}
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin s3sync

@@ -48,8 +48,8 @@ check: $(VENV)/dev.installed ## Check lint, types, the import contract, settings
 	@$(NO_DATABASE) $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
 	@$(BIN)/python -m security.advisories
 
-chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120 CLUSTERS=2 POLLERS=2 EDITS=1 SWEEP=1 WEATHER=1 REPORT=file
-	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120) --clusters $(or $(CLUSTERS),2) --pollers $(or $(POLLERS),2) $(if $(EDITS),--edits) $(if $(SWEEP),--sweep) $(if $(WEATHER),--weather) $(if $(REPORT),--report $(REPORT))
+chaos: $(VENV)/dev.installed ## Kill processes and inject faults at random, then compare both buckets: SEED=n KEYS=5000 DURATION=120 CLUSTERS=2 POLLERS=2 EDITS=1 SWEEP=1 WEATHER=1 TOKENS=1 REPORT=file
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --keys $(or $(KEYS),5000) --duration $(or $(DURATION),120) --clusters $(or $(CLUSTERS),2) --pollers $(or $(POLLERS),2) $(if $(EDITS),--edits) $(if $(SWEEP),--sweep) $(if $(WEATHER),--weather) $(if $(TOKENS),--tokens) $(if $(REPORT),--report $(REPORT))
 
 upgrade: $(VENV)/dev.installed ## Upgrade a running installation from an earlier commit, with kills, and compare every job: JOBS=2000000 FROM=commit SEED=n KILLS=3 LOGS=folder
 	@$(BIN)/python -m tests.upgrade --jobs $(or $(JOBS),2000000) --kills $(or $(KILLS),3) $(if $(FROM),--from $(FROM)) $(if $(SEED),--seed $(SEED)) $(if $(LOGS),--logs $(LOGS))
@@ -84,8 +84,9 @@ sandbox: $(VENV)/demo.installed ## Start PostgreSQL, S3, SQS and OSS stand-ins, 
 requirements: $(VENV)/dev.installed ## Compile the pins from the ranges in pyproject.toml: RAISE=package
 	$(UV_COMPILE_WHEELS) pyproject.toml -o requirements.txt
 	$(UV_COMPILE_WHEELS) -c requirements.txt --extra inventory pyproject.toml -o requirements/inventory.txt
+	$(UV_COMPILE_WHEELS) -c requirements.txt --extra alibaba pyproject.toml -o requirements/alibaba.txt
 	$(UV_COMPILE_WHEELS) -c requirements.txt --group demo pyproject.toml -o requirements/demo.txt
-	$(UV_COMPILE_WHEELS) -c requirements/demo.txt -c requirements/inventory.txt --group dev pyproject.toml -o requirements/dev.txt
+	$(UV_COMPILE_WHEELS) -c requirements/demo.txt -c requirements/inventory.txt -c requirements/alibaba.txt --group dev pyproject.toml -o requirements/dev.txt
 	$(UV_COMPILE_WHEELS) requirements/ministack.in -o requirements/ministack.txt
 	$(UV_COMPILE_WHEELS) requirements/moto.in -o requirements/moto.txt
 	$(UV_COMPILE_WHEELS) requirements/tools.in -o requirements/tools.txt

@@ -63,6 +63,7 @@ class ErrorCode(StrEnum):
     SOURCE_REQUESTER_PAYS = "source_requester_pays"
     SOURCE_INVALID_REQUEST = "source_invalid_request"
     SOURCE_PROFILE_REFUSED = "source_profile_refused"
+    SOURCE_TOKEN_SERVICE = "source_token_service"  # noqa: S105  a code
 
     DESTINATION_ACCESS_DENIED = "destination_access_denied"
     DESTINATION_BUCKET_MISSING = "destination_bucket_missing"
@@ -82,6 +83,7 @@ class ErrorCode(StrEnum):
     DESTINATION_ACCOUNT = "destination_account"
     DESTINATION_PUBLIC_ACCESS = "destination_public_access"
     DESTINATION_PROFILE_REFUSED = "destination_profile_refused"
+    DESTINATION_TOKEN_SERVICE = "destination_token_service"  # noqa: S105  a code
     UPLOAD_GONE = "upload_gone"
 
     KEY_INCOMPATIBLE = "key_incompatible"
@@ -150,6 +152,14 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         "S3 rejects the source's credentials, or there are none.",
         "Check the access key, its secret, the session token and the role of the source's "
         "credential profile; then retry.",
+    ),
+    ErrorCode.SOURCE_TOKEN_SERVICE: Meaning(
+        _RETRY,
+        _PROFILE,
+        "The service that gives out the source's temporary credentials did not answer, and the "
+        "last ones have ended.",
+        "s3sync keeps trying. If it lasts, the error detail names the service: check that this "
+        "host reaches AWS STS, or its instance's or pod's metadata service.",
     ),
     ErrorCode.SOURCE_CLOCK: Meaning(
         _RETRY,
@@ -357,6 +367,14 @@ MEANINGS: dict[ErrorCode, Meaning] = {
         "OSS rejects the destination's credentials: the AccessKey ID, its secret or the security "
         "token is wrong or has expired.",
         "Correct the AccessKey of the destination's credential profile; then retry.",
+    ),
+    ErrorCode.DESTINATION_TOKEN_SERVICE: Meaning(
+        _RETRY,
+        _PROFILE,
+        "The service that gives out the destination's temporary credentials did not answer, and "
+        "the last ones have ended.",
+        "s3sync keeps trying. If it lasts, the error detail names the service: check that this "
+        "host reaches Alibaba Cloud STS, or its instance's metadata service.",
     ),
     ErrorCode.DESTINATION_ENDPOINT: Meaning(
         _PERSON,

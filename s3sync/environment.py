@@ -1,6 +1,7 @@
 """All settings from the environment, checked at once; no message repeats a value."""
 
 import os
+import re
 import socket
 import ssl
 from ipaddress import ip_network
@@ -20,7 +21,11 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from s3sync import secret_files
+
 PREFIX = "S3SYNC_"
+# Each may be in a file instead, which the variable with _FILE behind its name names.
+SECRETS = ("database_url", "secret_key", "secret_key_fallbacks", "api_tokens", "lambda_keys")
 
 MIN_SECRET_KEY_LENGTH = 32
 MIN_API_TOKEN_LENGTH = 16
@@ -39,11 +44,21 @@ _USUAL_PROXIES = [
 
 
 def _split_commas(value: Any) -> Any:
+    # Lines, too: a mounted secret often has one item a line.
     return (
-        [part.strip() for part in value.split(",") if part.strip()]
+        [part.strip() for part in re.split("[,\n]", value) if part.strip()]
         if isinstance(value, str)
         else value
     )
+
+
+def _check_secret_keys(*keys: str) -> None:
+    if any(len(key) < MIN_SECRET_KEY_LENGTH for key in keys):
+        raise ValueError(
+            f"needs {MIN_SECRET_KEY_LENGTH} characters or more; make one with: "
+            """python -c "import secrets; print(secrets.token_urlsafe(48))" """.strip()
+        )
+    _check_variety(*keys)
 
 
 def _check_variety(*secrets: str) -> None:
@@ -72,6 +87,12 @@ class Environment(BaseSettings):
     )
     secret_key: SecretStr = Field(
         description="Signs sessions and queued tasks; 32 characters or more, the same on every host"
+    )
+    secret_key_fallbacks: CommaSeparated = Field(
+        default=[],
+        repr=False,
+        description="Other keys whose sessions and tasks are accepted while S3SYNC_SECRET_KEY is "
+        "exchanged, separated by commas",
     )
     allowed_hosts: CommaSeparated = Field(
         default=["localhost", "127.0.0.1", "[::1]"],
@@ -364,12 +385,13 @@ class Environment(BaseSettings):
     @field_validator("secret_key")
     @classmethod
     def _check_secret_key(cls, value: SecretStr) -> SecretStr:
-        if len(value.get_secret_value()) < MIN_SECRET_KEY_LENGTH:
-            raise ValueError(
-                f"needs {MIN_SECRET_KEY_LENGTH} characters or more; make one with: "
-                """python -c "import secrets; print(secrets.token_urlsafe(48))" """.strip()
-            )
-        _check_variety(value.get_secret_value())
+        _check_secret_keys(value.get_secret_value())
+        return value
+
+    @field_validator("secret_key_fallbacks")
+    @classmethod
+    def _check_secret_key_fallbacks(cls, value: list[str]) -> list[str]:
+        _check_secret_keys(*value)
         return value
 
     @field_validator("keep_failures_days")
@@ -432,16 +454,21 @@ class Environment(BaseSettings):
         return value
 
 
-def refuse_published_secret_key(key: SecretStr) -> None:
+def refuse_published_secret_key(environment: Environment) -> None:
     """Called wherever a process begins to serve; other commands only load the settings.
 
     Raises:
-        ImproperlyConfigured: everybody knows this key.
+        ImproperlyConfigured: everybody knows one of the keys.
     """
-    if key.get_secret_value() == PUBLISHED_SECRET_KEY:
+    if environment.secret_key.get_secret_value() == PUBLISHED_SECRET_KEY:
         raise ImproperlyConfigured(
             "s3sync can't start: S3SYNC_SECRET_KEY is the key of the image's build. Everybody "
             "knows it, and could make a session with it. Make a key with: openssl rand -hex 32"
+        )
+    if PUBLISHED_SECRET_KEY in environment.secret_key_fallbacks:
+        raise ImproperlyConfigured(
+            "s3sync can't start: one of S3SYNC_SECRET_KEY_FALLBACKS is the key of the image's "
+            "build. Everybody knows it, and could make a session with it. Remove it"
         )
 
 
@@ -451,6 +478,11 @@ def variable_name(field: str) -> str:
     return alias if isinstance(alias, str) else f"{PREFIX}{field.upper()}"
 
 
+def _field_or_alias(variable: str) -> str:
+    field = next(field for field in SECRETS if variable_name(field) == variable)
+    return str(Environment.model_fields[field].validation_alias or field)
+
+
 def read_environment() -> Environment:
     """Read and check the whole environment.
 
@@ -458,14 +490,22 @@ def read_environment() -> Environment:
         ImproperlyConfigured: the message names every wrong or missing variable, and repeats no
             value.
     """
+    given, problems = secret_files.read(list(map(variable_name, SECRETS)))
+    # pydantic-settings takes a field by its name, or else by its alias.
+    named = {_field_or_alias(variable): value for variable, value in given.items()}
+    lines = [f"  {variable}{secret_files.SUFFIX}: {why}" for variable, why in problems.items()]
     try:
-        return Environment()  # type: ignore[call-arg]  # the values come from the environment
+        found = Environment(**named)  # type: ignore[arg-type]  # checked by pydantic
+        if not lines:
+            return found
     except ValidationError as error:
-        lines = []
         for problem in error.errors(include_input=False, include_url=False):
             field = str(problem["loc"][0])
             name = variable_name(field) if field in Environment.model_fields else field
+            if name in problems:
+                continue
             reason = "is not set" if problem["type"] == "missing" else problem["msg"]
+            name += secret_files.SUFFIX if name in given else ""
             lines.append(f"  {name}: {reason.removeprefix('Value error, ')}")
     # Outside the except block: the chained ValidationError would add pages of traceback.
     raise ImproperlyConfigured(

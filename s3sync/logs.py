@@ -87,6 +87,8 @@ def logging_config(*, level: str) -> None:
                 # At DEBUG these loggers print tokens and signed headers.
                 "oss2": {"level": "WARNING"},
                 "botocore": {"level": "WARNING"},
+                # It logs each renewal that failed with a traceback; stores/aws_renewal.py says it.
+                "botocore.credentials": {"level": "ERROR"},
                 "boto3": {"level": "WARNING"},
                 "urllib3": {"level": "ERROR"},
                 # django-q reports every renewal of a loop at INFO.

@@ -13,6 +13,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 S3SYNC = read_environment()
 
 SECRET_KEY = S3SYNC.secret_key.get_secret_value()
+SECRET_KEY_FALLBACKS = S3SYNC.secret_key_fallbacks
 DEBUG = False
 ALLOWED_HOSTS = S3SYNC.allowed_hosts
 CSRF_TRUSTED_ORIGINS = S3SYNC.csrf_trusted_origins

@@ -12,7 +12,7 @@ from s3sync.postgresql.base import give_up_statements_after
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "s3sync.settings")
 application = get_wsgi_application()
-refuse_published_secret_key(settings.S3SYNC.secret_key)
+refuse_published_secret_key(settings.S3SYNC)
 give_up_statements_after(settings.S3SYNC.statement_seconds)
 
 # Import now, so that the first request does not wait for imports. Then exclude the loaded objects

@@ -10,7 +10,7 @@ import pytest
 
 from replication import jobs
 from replication.models import JobState
-from s3sync.environment import Environment, variable_name
+from s3sync.environment import SECRETS, Environment, variable_name
 from tests.support.paths import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
@@ -96,6 +96,7 @@ def test_the_contents_list_every_page_once() -> None:
 
 def test_every_setting_that_a_page_names_exists() -> None:
     known = {variable_name(field) for field in Environment.model_fields}
+    known |= {f"{variable_name(field)}_FILE" for field in SECRETS}
     unknown = [
         f"{name(page)}: {variable}"
         for page in PAGES

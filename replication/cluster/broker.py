@@ -70,18 +70,24 @@ class PatientBroker(ORM):
             if tasks is None:
                 self._wait_for_loops()
                 return None
-            return [task for task in tasks if not self._is_refused(*task)]
+            return [task for task in map(self._checked, tasks) if task is not None]
         except DATABASE_AWAY as error:
             log.warning("cluster.database_unavailable", reason=str(error))
             connections[Conf.ORM].close()
             time.sleep(RECONNECT_SECONDS)
             return None
 
-    def _is_refused(self, number: int, payload: str) -> bool:
-        """Whether the task is none of ours; such a task is dropped."""
-        refusal = known_tasks.refusal(payload)
-        if refusal is None:
-            return False
+    def _checked(self, task: tuple[int, str]) -> tuple[int, str] | None:
+        """Return the task as django-q may run it; None if it is none of ours."""
+        number, payload = task
+        checked = known_tasks.checked(payload)
+        if isinstance(checked, known_tasks.Refusal):
+            self._drop(number, checked)
+            return None
+        return number, checked
+
+    def _drop(self, number: int, refusal: known_tasks.Refusal) -> None:
+        """Drop a task that is none of ours."""
         log.error(
             "cluster.task_refused",
             number=number,
@@ -90,7 +96,6 @@ class PatientBroker(ORM):
             fix=refusal.fix,
         )
         self.fail(number)
-        return True
 
     def _listen(self) -> None:
         connection = connections[Conf.ORM]

@@ -15,6 +15,7 @@ from botocore.credentials import (
 )
 
 from replication.stores.aws_carrier import carry
+from replication.stores.aws_renewal import renew_in_time
 from replication.stores.credentials import AccessKey, access_key
 from replication.stores.pools import new_pool
 from replication.stores.profile_use import Service, check_use
@@ -50,7 +51,7 @@ def aws_client(service: str, *, region: str, endpoint_url: str, profile: str) ->
         raise ValueError(f"{service} has no place with an endpoint of its own")
     with _creation_lock:
         key = access_key(profile)
-        create = _client if _session(key, region).get_credentials() else _client.__wrapped__
+        create = _client if _credentials(key, region, profile) else _client.__wrapped__
         return create(service, region, endpoint_url, key)
 
 
@@ -61,7 +62,12 @@ def aws_credentials(*, region: str, profile: str) -> Any:
         ReplicationError: CREDENTIAL_PROFILE, if the profile has no credentials.
     """
     with _creation_lock:
-        return _session(access_key(profile), region).get_credentials()
+        return _credentials(access_key(profile), region, profile)
+
+
+def _credentials(key: AccessKey | None, region: str, profile: str) -> Any:
+    """The session's credentials: those that its clients sign with, too."""
+    return renew_in_time(_session(key, region).get_credentials(), profile=profile)
 
 
 @lru_cache(maxsize=128)
@@ -96,7 +102,10 @@ def _session(key: AccessKey | None, region: str) -> Any:
         client_creator=partial(_sts_client, session, region),
         source_credentials=Credentials(key.id, key.secret, key.session_token or None),
         role_arn=key.role_arn,
-        extra_args={"RoleSessionName": "s3sync"},
+        extra_args={
+            "RoleSessionName": "s3sync",
+            **({"ExternalId": key.external_id} if key.external_id else {}),
+        },
     )
     # botocore has no public way to give a session credentials that renew themselves.
     session._credentials = DeferredRefreshableCredentials(

@@ -17,7 +17,13 @@ from replication.errors import ErrorCode, ReplicationError
 
 DEFAULT_PROFILE = "default"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
-ACCESS_KEY_FIELDS = ("access_key_id", "access_key_secret", "session_token", "role_arn")
+ACCESS_KEY_FIELDS = (
+    "access_key_id",
+    "access_key_secret",
+    "session_token",
+    "role_arn",
+    "external_id",
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class AccessKey:
     secret: str = field(repr=False)
     session_token: str = field(default="", repr=False)
     role_arn: str = ""
+    external_id: str = ""
 
 
 def access_key(profile: str) -> AccessKey | None:

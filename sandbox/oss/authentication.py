@@ -31,6 +31,7 @@ class AccessKey:
 
     secret: str
     security_token: str | None = None
+    ends_at: float | None = None  # in epoch seconds; None for a key that does not end
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,14 @@ class Verifier:
             return self._v1_url(head, bucket=bucket, key=key, now=now)
         return None
 
-    def _access_key(self, key_id: str, token: str | None) -> AccessKey:
+    def _access_key(self, key_id: str, token: str | None, now: float) -> AccessKey:
         access_key = self.keys.get(key_id)
         if access_key is None:
             raise OssError("InvalidAccessKeyId", OSSAccessKeyId=key_id)
         if access_key.security_token != token:
             raise OssError("InvalidSecurityToken", OSSAccessKeyId=key_id)
+        if access_key.ends_at is not None and now >= access_key.ends_at:
+            raise OssError("SecurityTokenExpired", OSSAccessKeyId=key_id)
         return access_key
 
     def _refuse_v1(self) -> None:
@@ -94,7 +97,7 @@ class Verifier:
         key_id, colon, signature = rest.strip().rpartition(":")
         if not colon:
             raise OssError("InvalidArgument", "The Authorization header is invalid.")
-        access_key = self._access_key(key_id, head.headers.get("x-oss-security-token"))
+        access_key = self._access_key(key_id, head.headers.get("x-oss-security-token"), now)
         date = head.headers.get("x-oss-date") or head.headers.get("date", "")
         _check_skew(_header_time(date), now)
         _check_v1(head, date, signature, key_id, access_key.secret, bucket=bucket, key=key)
@@ -112,7 +115,7 @@ class Verifier:
             )
         key_id = query["OSSAccessKeyId"]
         token = query.get("security-token", head.headers.get("x-oss-security-token"))
-        access_key = self._access_key(key_id, token)
+        access_key = self._access_key(key_id, token, now)
         expires = query["Expires"]
         if not (expires.isascii() and expires.isdigit()):
             raise OssError(
@@ -141,7 +144,7 @@ class Verifier:
         stamp = dates.stamp(signed_at)
         key_id, scope = self._scope(fields["Credential"], stamp)
         token = head.headers.get("x-oss-security-token")
-        access_key = self._access_key(key_id, token)
+        access_key = self._access_key(key_id, token, now)
         _check_skew(signed_at, now)
         additional = fields.get("AdditionalHeaders", "")
         canonical = signatures.canonical_request(head, additional, bucket=bucket, key=key)
@@ -170,7 +173,7 @@ class Verifier:
         signed_at = _stamp_time(stamp)
         key_id, scope = self._scope(query["x-oss-credential"], stamp)
         token = query.get("x-oss-security-token", head.headers.get("x-oss-security-token"))
-        access_key = self._access_key(key_id, token)
+        access_key = self._access_key(key_id, token, now)
         expires = query["x-oss-expires"]
         if not expires.isdigit() or not 1 <= int(expires) <= V4_LONGEST_SECONDS:
             raise OssError(

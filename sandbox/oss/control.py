@@ -103,7 +103,10 @@ def _clear_denials(service: Service, query: dict[str, str], payload: Any) -> Any
 
 def _set_secret(service: Service, query: dict[str, str], payload: Any) -> Any:
     service.set_secret(
-        payload["id"], payload["secret"], security_token=payload.get("security_token")
+        payload["id"],
+        payload["secret"],
+        security_token=payload.get("security_token"),
+        ends_at=payload.get("ends_at"),
     )
     return {}
 

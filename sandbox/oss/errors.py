@@ -89,6 +89,7 @@ ERRORS = {
         "The difference between the request time and the current time is too large.",
         "0002-00000504",
     ),
+    "SecurityTokenExpired": ErrorKind(403, "The security token you provided has expired."),
     "SignatureDoesNotMatch": ErrorKind(
         403,
         "The request signature we calculated does not match the signature you provided. "

@@ -59,9 +59,19 @@ class Service:
         """A request id in OSS's format: 24 upper-case hexadecimal digits."""
         return f"{self._request_prefix}{next(self._request_numbers):016X}"
 
-    def set_secret(self, key_id: str, secret: str, *, security_token: str | None = None) -> None:
-        """Add or change an access key; with a token, each request must carry the token."""
-        self._keys[key_id] = AccessKey(secret, security_token)
+    def set_secret(
+        self,
+        key_id: str,
+        secret: str,
+        *,
+        security_token: str | None = None,
+        ends_at: float | None = None,
+    ) -> None:
+        """Add or change an access key; with a token, each request must carry the token.
+
+        From `ends_at` on, in epoch seconds, its requests get SecurityTokenExpired.
+        """
+        self._keys[key_id] = AccessKey(secret, security_token, ends_at)
 
     def remove_key(self, key_id: str) -> None:
         """Remove an access key: its requests get InvalidAccessKeyId from now on."""

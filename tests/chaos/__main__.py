@@ -4,7 +4,8 @@ rules change meanwhile, and the buckets must be equal by the rules as they are i
 of other programs must be untouched. The same seed gives the same schedule, but timing differs from
 run to run. With weather, long faults follow, one after the other (weather.py). With sweeps, one
 change in a hundred before the weather is not announced, and sweeps run all the time: they must
-report each such change, and no other.
+report each such change, and no other. With tokens, all credentials are temporary ones
+(tokens.py).
 """
 
 import argparse
@@ -27,7 +28,7 @@ import psycopg
 from sandbox.bootstrap import BootstrapError
 from sandbox.child import StartError
 from sandbox.environment import Sandbox
-from tests.chaos import sweeping, unannounced
+from tests.chaos import sweeping, tokens, unannounced
 from tests.chaos.editor import Editor
 from tests.chaos.foreign import Foreign, foreign_places, ghost_keys
 from tests.chaos.oss_control import OssControl
@@ -41,9 +42,10 @@ from tests.chaos.rules import (
     places,
     plan_edits,
 )
-from tests.chaos.service import Service
+from tests.chaos.service import Service, cluster_names
 from tests.chaos.strikes import Strikes
 from tests.chaos.sweeping import Sweeping
+from tests.chaos.tokens import Tokens
 from tests.chaos.unannounced import Record, Reported
 from tests.chaos.verdict import Judge
 from tests.chaos.weather import MAX_SECONDS_TO_EQUALITY, Observation, Weather, table
@@ -100,9 +102,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--edits", action="store_true", help="edit the rules meanwhile")
     parser.add_argument("--weather", action="store_true", help="faults that last, after the rest")
     parser.add_argument("--sweep", action="store_true", help="lose 1 %% of the events, and sweep")
+    parser.add_argument("--tokens", action="store_true", help="credentials that end all the time")
+    parser.add_argument("--token-seconds", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the weather's table")
     parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the processes' logs in DIR")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    others = arguments.weather or arguments.edits or arguments.sweep
+    if arguments.tokens and (others or arguments.clusters < 2):
+        parser.error("--tokens needs two clusters, and goes with no other kind of run")
+    return arguments
 
 
 @dataclass(frozen=True)
@@ -135,6 +143,7 @@ class Run:
         self._unmended: tuple[list[Place], list[Place]] = [], []
         self._weather: Weather | None = None
         self._sweeping: Sweeping | None = None
+        self._tokens: Tokens | None = None
         self._observations: list[Observation] = []
 
     def run(self) -> int:
@@ -146,6 +155,8 @@ class Run:
         self._write_and_strike()
         self._say("all strikes are over")
         is_settled = self._settle()
+        if self._tokens:
+            is_settled &= self._use_all_credentials(self._tokens)
         is_settled &= self._finish_sweeps()
         if arguments.edits:
             self._note_unmended()
@@ -174,8 +185,19 @@ class Run:
         self._buckets = {REPLICA: self._sandbox.destination_bucket, SECOND: SECOND_BUCKET}
         self._oss.create_bucket(SECOND_BUCKET)
         rules = BEFORE_EDITS if arguments.edits else WITHOUT_EDITS
+        if arguments.tokens:
+            rules = tokens.RULES
+            self._tokens = self._stack.enter_context(
+                Tokens(
+                    self._sandbox,
+                    self._oss,
+                    life_seconds=arguments.token_seconds,
+                    directory=directory,
+                )
+            )
         self._plan(rules)
-        aws_port = urlsplit(self._sandbox.aws.endpoint_url).port or 0
+        s3_url = self._tokens.server.s3_url if self._tokens else self._sandbox.aws.endpoint_url
+        aws_port = urlsplit(s3_url).port or 0
         proxy = self._stack.enter_context(UnreliableProxy(aws_port, seed=arguments.seed))
         if arguments.weather:
             self._weather = Weather(
@@ -193,7 +215,12 @@ class Run:
                 settings={
                     **sweeping.settings(self._second_look_seconds),
                     **(self._weather.settings if self._weather else {}),
+                    **(self._tokens.settings if self._tokens else {}),
                 },
+                hosts=self._tokens.of_hosts(cluster_names(arguments.clusters))
+                if self._tokens
+                else {},
+                profiles=tokens.PROFILES if self._tokens else {},
                 beside=self._weather.beside if self._weather else {},
                 queue_url=self._weather.queue_url if self._weather else self._sandbox.queue_url,
                 source_port=proxy.port,
@@ -214,7 +241,10 @@ class Run:
             self._oss,
             proxy,
             self._say,
-            self._sweeping.strikes() if self._sweeping else {},
+            {
+                **(self._sweeping.strikes() if self._sweeping else {}),
+                **(self._tokens.strikes() if self._tokens else {}),
+            },
         )
         self._editor = Editor(self._service, self._edits, rules, self._say)
         self._judge = Judge(
@@ -287,6 +317,16 @@ class Run:
         deadline = time.monotonic() + self._settle_seconds()
         self._watch(lambda: not self._counts().is_settled and time.monotonic() < deadline)
         return self._counts().is_settled
+
+    def _use_all_credentials(self, tokens: Tokens) -> bool:
+        """Announce all keys again until each kind of credentials was renewed: on a slow machine,
+        one cluster may have done all. False if the work takes too long."""
+        deadline = time.monotonic() + self._settle_seconds() + 2 * self._arguments.token_seconds
+        is_settled = True
+        while is_settled and not tokens.are_renewed and time.monotonic() < deadline:
+            self._writer.announce_all()
+            is_settled = self._settle()
+        return is_settled
 
     def _settle_seconds(self) -> float:
         return SETTLE_SECONDS + self._arguments.keys / SETTLE_JOBS_A_SECOND
@@ -361,13 +401,19 @@ class Run:
         for earlier, later in verdict.overlaps[:10]:
             self._say(f"overlap: {earlier} and {later}")
         self._report_failures()
+        if self._tokens:
+            self._say(self._tokens.counts())
+            if not self._tokens.are_renewed:
+                self._say("not all kinds of credentials were renewed: use a longer DURATION")
         if not is_settled:
             self._say("gave up waiting: messages or jobs are left")
         if self._service.unexpected_exits:
             self._say(f"processes that exited unexpectedly: {self._service.unexpected_exits}")
         reported = self._reported()
-        _print(f"{verdict}{self._weather_verdict()}{f' {reported}' if reported else ''}")
+        failed = f" failed_jobs={counts.jobs.get('failed', 0)}" if self._tokens else ""
+        _print(f"{verdict}{failed}{self._weather_verdict()}{f' {reported}' if reported else ''}")
         is_good = verdict.is_clean and is_settled and not counts.jobs.get("failed")
+        is_good &= self._tokens is None or self._tokens.are_renewed
         is_good &= reported is None or reported.is_clean
         return 0 if is_good and self._is_weather_good() else 1
 

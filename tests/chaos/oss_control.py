@@ -42,6 +42,17 @@ class OssControl:
     def create_bucket(self, name: str) -> None:
         self._ask("PUT", "/-/buckets", {"name": name})
 
+    def set_key(self, key_id: str, secret: str, *, token: str, ends_at: float) -> None:
+        """Add a temporary access key that ends, in epoch seconds."""
+        key = {"id": key_id, "secret": secret, "security_token": token, "ends_at": ends_at}
+        self._ask("PUT", "/-/keys", key)
+
+    def refused_credentials(self) -> list[str]:
+        """The codes of the requests that were refused for their credentials."""
+        log = json.loads(self._ask("GET", "/-/requests"))
+        codes = {"InvalidAccessKeyId", "InvalidSecurityToken", "SecurityTokenExpired"}
+        return [entry["code"] for entry in log["requests"] if entry["code"] in codes]
+
     def add_fault(self, **fault: Any) -> int:
         """Arm a fault; returns its id."""
         return int(json.loads(self._ask("POST", "/-/faults", fault))["id"])

@@ -39,13 +39,20 @@ SETTINGS = {
 LIMITS = {"max_requests_per_second": 1000, "max_bytes_per_second": 1_000_000_000}
 
 
+def cluster_names(count: int) -> list[str]:
+    """The names of that many clusters."""
+    return [f"qcluster-{number}" for number in range(1, count + 1)]
+
+
 @dataclass
 class Service:
     """Clusters and pollers on a sandbox, until the context ends.
 
     `source_port` is the port of S3 for them. `revive` restarts a process that exited unexpectedly,
     as an orchestrator does, and reports it to `say`. `settings` are further variables of their
-    environment, and `beside` is what the rules file has beside the rules of the run.
+    environment, `hosts` are those of single processes, by name, and `profiles` are the credential
+    profiles of the source and of destinations, by name. `beside` is what the rules file has beside
+    the rules of the run.
     """
 
     sandbox: Sandbox
@@ -59,6 +66,8 @@ class Service:
     buckets: Mapping[str, str]  # by the name of the destination
     settings: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, list[dict[str, object]]] = field(default_factory=dict)
+    hosts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    profiles: Mapping[str, str] = field(default_factory=dict)
     queue_url: str = ""
     unexpected_exits: int = 0
     _processes: dict[str, Child] = field(default_factory=dict)
@@ -100,7 +109,7 @@ class Service:
 
     @property
     def cluster_names(self) -> list[str]:
-        return [f"qcluster-{number}" for number in range(1, self.clusters + 1)]
+        return cluster_names(self.clusters)
 
     @property
     def poller_names(self) -> list[str]:
@@ -171,7 +180,12 @@ class Service:
             [sys.executable, REPOSITORY / "manage.py", name.partition("-")[0]],
             log=self.directory / f"{name}.log",
             # As if each ran on a host of its own: credentials are a host's.
-            env={**self.environment, "S3SYNC_HOST": name, **environment},
+            env={
+                **self.environment,
+                "S3SYNC_HOST": name,
+                **self.hosts.get(name, {}),
+                **environment,
+            },
             cwd=REPOSITORY,
         )
 
@@ -184,6 +198,10 @@ class Service:
         for process in self._processes.values():
             self._kill(process)
 
+    def _profile(self, place: str) -> dict[str, object]:
+        profile = self.profiles.get(place)
+        return {"credential_profile": profile} if profile else {}
+
     def _rules_file(self, rules: Rules) -> dict[str, object]:
         """The rules file for `applyrules`: it reads YAML, and JSON is YAML."""
         aws, oss = self.sandbox.aws, self.sandbox.oss
@@ -192,6 +210,7 @@ class Service:
             "bucket": self.sandbox.source_bucket,
             "region": aws.region,
             "endpoint_url": f"http://127.0.0.1:{self.source_port}",
+            **self._profile("source"),
         }
         destination = {
             "endpoint": oss.endpoint_url,
@@ -202,7 +221,7 @@ class Service:
         file: dict[str, list[dict[str, object]]] = {
             "sources": [source],
             "destinations": [
-                {"name": name, "bucket": bucket, **destination}
+                {"name": name, "bucket": bucket, **destination, **self._profile(name)}
                 for name, bucket in self.buckets.items()
             ],
             "rules": [{"source": "source", **rule.fields} for rule in rules],

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from s3sync.environment import (
     PUBLISHED_SECRET_KEY,
+    SECRETS,
     Environment,
     django_database,
     read_environment,
@@ -129,7 +130,9 @@ def test_a_network_with_host_bits_is_refused(environment: pytest.MonkeyPatch) ->
         environment.delenv(name)
 
 
-@pytest.mark.parametrize("name", ["SECRET_KEY", "API_TOKENS", "LAMBDA_KEYS"])
+@pytest.mark.parametrize(
+    "name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS", "API_TOKENS", "LAMBDA_KEYS"]
+)
 def test_a_secret_of_few_letters_is_refused(environment: pytest.MonkeyPatch, name: str) -> None:
     environment.setenv(f"S3SYNC_{name}", "abcd" * 12)
     with pytest.raises(ImproperlyConfigured, match=f"S3SYNC_{name}: has fewer than 5 different"):
@@ -162,6 +165,13 @@ def test_no_server_starts_with_the_key_of_the_images_build(command: list[str]) -
     assert "S3SYNC_SECRET_KEY is the key of the image's build" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert run("check").returncode == 0
+    published |= {
+        "S3SYNC_SECRET_KEY": KEY,
+        "S3SYNC_SECRET_KEY_FALLBACKS": f"{KEYS[0]},{PUBLISHED_SECRET_KEY}",
+    }
+    assert (
+        "one of S3SYNC_SECRET_KEY_FALLBACKS is the key of the image's build" in run(*command).stderr
+    )
 
 
 def test_the_message_names_missing_variables(environment: pytest.MonkeyPatch) -> None:
@@ -177,6 +187,7 @@ def test_the_repr_of_the_settings_has_no_secret(environment: pytest.MonkeyPatch)
     environment.setenv("S3SYNC_SECRET_KEY", "SeCrEt" * 6)
     environment.setenv("S3SYNC_API_TOKENS", "SeCrEt" * 6)
     environment.setenv("S3SYNC_LAMBDA_KEYS", "SeCrEt" * 6)
+    environment.setenv("S3SYNC_SECRET_KEY_FALLBACKS", "SeCrEt" * 6)
     assert "SeCrEt" not in repr(read_environment())
 
 
@@ -232,4 +243,5 @@ def test_every_documented_variable_exists() -> None:
     rows = (REPOSITORY / "docs/reference/settings.md").read_text().splitlines()
     documented = {row.split("`")[1] for row in rows if row.startswith("| `S3SYNC_")}
     known = {variable_name(field) for field in Environment.model_fields}
+    known |= {f"{variable_name(field)}_FILE" for field in SECRETS}
     assert {name for name in documented if "PROFILE" not in name} <= known

@@ -26,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--queue", default="", metavar="NAME", help="poll only this queue")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        refuse_published_secret_key(settings.S3SYNC.secret_key)
+        refuse_published_secret_key(settings.S3SYNC)
         give_up_statements_after(settings.S3SYNC.statement_seconds)
         wait_until_ready(lambda reason: self.stderr.write(f"pollsqs: {reason}"))
         name = options["queue"]

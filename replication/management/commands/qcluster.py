@@ -21,7 +21,7 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        refuse_published_secret_key(settings.S3SYNC.secret_key)
+        refuse_published_secret_key(settings.S3SYNC)
         give_up_statements_after(settings.S3SYNC.statement_seconds)
         wait_until_ready(lambda reason: self.stderr.write(f"qcluster: {reason}"))
         say_if_pooled()

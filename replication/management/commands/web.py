@@ -34,7 +34,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        refuse_published_secret_key(settings.S3SYNC.secret_key)
+        refuse_published_secret_key(settings.S3SYNC)
         WebServer(
             bind=options["bind"], processes=options["processes"], threads=options["threads"]
         ).run()

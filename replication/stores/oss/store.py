@@ -18,7 +18,6 @@ from replication.stores.base import (
     ReplicaInfo,
     UnfinishedUpload,
 )
-from replication.stores.credentials import access_key
 from replication.stores.listing import PAGE_KEYS, BrokenPage, ListedPage, parse_page, query
 from replication.stores.oss.credentials import HostSigner, provider
 from replication.stores.oss.errors import FAILURES, is_missing, raise_translated
@@ -42,7 +41,7 @@ class OssStore:
         self, *, bucket: str, endpoint: str, region: str, addressing: str, profile: str
     ) -> None:
         check_use(profile, Service.OSS, endpoint=endpoint, bucket=bucket)
-        credentials = provider(access_key(profile))
+        credentials = provider(profile)
         session = OssSession(new_pool())
         try:
             self._bucket = oss2.Bucket(

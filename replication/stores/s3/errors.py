@@ -17,6 +17,7 @@ from botocore.exceptions import ConnectionError as ConnectError
 
 from replication.errors import ErrorCode, ObjectMissing, ReplicationError
 from replication.stores.aws_carrier import CarrierError
+from replication.stores.aws_renewal import TokenServiceError
 from replication.stores.exchange_errors import source_code
 from replication.stores.s3.identity import request_id
 from replication.stores.transport import TransportError
@@ -60,6 +61,9 @@ _CODES = {
     "NotImplemented": ErrorCode.SOURCE_UNSUPPORTED,  # by servers that speak a part of S3's protocol
 }
 
+# Of STS. What it refuses for a while is a TokenServiceError.
+_ROLE_OPERATIONS = {"AssumeRole", "AssumeRoleWithWebIdentity"}
+
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 
 FAILURES = (ClientError, BotoCoreError, TransportError)
@@ -79,6 +83,8 @@ def raise_translated(error: Exception, *, request_of_broken: str = "") -> NoRetu
         raise ReplicationError(
             source_code(error), str(error), request_id=request_of_broken
         ) from error
+    if isinstance(error, TokenServiceError):
+        raise ReplicationError(ErrorCode.SOURCE_TOKEN_SERVICE, str(error)) from error
     if isinstance(error, _NO_CREDENTIALS):
         raise ReplicationError(ErrorCode.SOURCE_CREDENTIALS, str(error)) from error
     if isinstance(error, InvalidRegionError):
@@ -99,7 +105,7 @@ def _raise_error_answer(error: ClientError) -> NoReturn:
     headers = answer["ResponseMetadata"].get("HTTPHeaders", {})
     if name == "NoSuchKey":
         raise ObjectMissing(request_id=request_id(headers)) from error
-    if error.operation_name == "AssumeRole" and status == 403:
+    if error.operation_name in _ROLE_OPERATIONS and status < 500:
         code = ErrorCode.SOURCE_CREDENTIALS
     elif name in _CODES:
         code = _CODES[name]

@@ -61,6 +61,7 @@ _METADATA = _networks(
     "fd00:ec2::23/128",
     "fd20:ce::254/128",
 )
+ECS_METADATA = Origin("http", "100.100.100.200", 80)
 # Over https such a name proves by its certificate whose server it is. The names of their endpoints
 # in a VPC resolve to private addresses.
 _PROVIDERS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".aliyuncs.com")
@@ -141,6 +142,19 @@ class Door:
         if any(_is_in(each, _METADATA) for each in _inside(address)):
             return False
         return any(_is_in(each, self._private_networks) for each in (address, _unwrapped(address)))
+
+
+class MetadataDoor(Door):
+    """Lets connections out to the metadata service of Alibaba Cloud's ECS, and nowhere else.
+
+    Only for the search for credentials, which the environment configures.
+    """
+
+    def addresses(self, origin: Origin) -> list[str]:
+        """See Door."""
+        if origin != ECS_METADATA:
+            raise AddressRefused(f"{origin.netloc} is not the metadata service of ECS")
+        return [origin.host]
 
 
 def is_public(address: Address) -> bool:

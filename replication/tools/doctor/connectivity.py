@@ -6,6 +6,7 @@ from replication.errors import ReplicationError
 from replication.models import Destination, EventQueue, Source
 from replication.stores.credentials import DEFAULT_PROFILE, access_key
 from replication.stores.factory import destination_store
+from replication.stores.oss import credentials as oss_credentials
 from replication.tools.doctor import aws
 from replication.tools.doctor.aws import Refusal, RefusalReason
 from replication.tools.doctor.findings import (
@@ -21,9 +22,6 @@ from replication.tools.doctor.findings import (
 from replication.tools.doctor.reachability import check_reachability
 from replication.tools.provisioning import ProvisioningError
 from replication.tools.provisioning.arns import queue_address
-
-# Enough of an access key's id to recognise it. The id is no secret, but reports are passed around.
-_SHOWN_CHARACTERS = 4
 
 
 def check_source_endpoint(source: Source) -> Findings:
@@ -116,18 +114,17 @@ def check_aws_identity(profile: str, *, region: str, is_aws: bool) -> Findings:
 
 
 def check_oss_identity(destination: Destination) -> Findings:
-    """Check which access key signs for OSS. The first write shows whether OSS knows the key."""
+    """Check which access key or role signs for OSS. The first write shows whether OSS knows it."""
     profile = destination.credential_profile
     if destination.mistakes:
         yield from mistaken(destination.mistakes, of="destination")
         return
     try:
-        key = access_key(profile)
+        whose = oss_credentials.whose(profile)
         destination_store(destination)
     except ReplicationError as error:
         yield from_error(Check.CREDENTIALS, error)
     else:
-        whose = f"access key {_shown(key.id)}" if key else "OSS_ACCESS_KEY_ID of the environment"
         yield passed(Check.CREDENTIALS, f"profile {profile!r} is {whose}")
 
 
@@ -142,9 +139,3 @@ def _aws_fix(profile: str) -> str:
         f"Put the right access key behind the credential profile {profile!r}; if it has a "
         "role_arn, let that role trust the key's user (docs/guides/credentials.md)."
     )
-
-
-def _shown(key_id: str) -> str:
-    if len(key_id) < 3 * _SHOWN_CHARACTERS:
-        return key_id
-    return f"{key_id[:_SHOWN_CHARACTERS]}…{key_id[-_SHOWN_CHARACTERS:]}"
