@@ -1,9 +1,12 @@
 """API tokens, and the audit of everything that people do by hand."""
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from replication.models.rules import ReplicationRule
 from replication.models.validators import NAME
 
 
@@ -34,6 +37,22 @@ class ApiToken(models.Model):
         _("last used"), null=True, editable=False, help_text=_("Accurate to the minute.")
     )
     revoked_at = models.DateTimeField(_("revoked at"), null=True, editable=False)
+    ends_at = models.DateTimeField(
+        _("ends at"),
+        null=True,
+        blank=True,
+        help_text=_("Calls are refused from then on. Empty: the token has no end."),
+    )
+    # Not whether there are rules: a token whose last rule is deleted must not reach all others.
+    is_bound = models.BooleanField(
+        _("bound to rules"), default=False, db_default=False, editable=False
+    )
+    rules = models.ManyToManyField(
+        ReplicationRule,
+        blank=True,
+        verbose_name=_("rules"),
+        help_text=_("The token sees and touches these rules alone. None: all rules."),
+    )
 
     class Meta:
         verbose_name = _("API token")
@@ -47,6 +66,11 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse an end in the past: the token would never work."""
+        if self.ends_at and self.ends_at <= timezone.now():
+            raise ValidationError({"ends_at": _("This time is over. Choose a later one.")})
 
 
 class ActorKind(models.TextChoices):
