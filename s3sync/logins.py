@@ -8,7 +8,7 @@ from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.forms import UsernameField
-from django.core.exceptions import BadRequest, ValidationError
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
@@ -32,15 +32,21 @@ _places = threading.BoundedSemaphore(AT_ONCE)
 
 def login(request: HttpRequest) -> HttpResponseBase:
     """The admin's login page; a try over a limit is answered without a look at its password."""
+    ways = {
+        "has_local_logins": settings.S3SYNC.local_logins,
+        "has_single_sign_on": bool(settings.S3SYNC.oidc_issuer),
+    }
     if request.method != "POST":
-        return admin.site.login(request)
+        return admin.site.login(request, ways)
+    if not settings.S3SYNC.local_logins:
+        raise PermissionDenied("S3SYNC_LOCAL_LOGINS is off")
     refusal = _refusal(request)
     if refusal is not None:
         return refusal
     if not _places.acquire(blocking=False):
-        return _wait_page(request, _("Many people log in at this moment."), BUSY_SECONDS)
+        return wait_page(request, _("Many people log in at this moment."), BUSY_SECONDS)
     try:
-        return admin.site.login(request)
+        return admin.site.login(request, ways)
     finally:
         _places.release()
 
@@ -61,7 +67,7 @@ def counted_address(request: HttpRequest) -> str | None:
 
 def locked_out(request: HttpRequest, *args: object) -> HttpResponse:
     """The answer to the failed login with which django-axes locks a name out at an address."""
-    return _wait_page(request, _name_at_address(), WINDOW.total_seconds())
+    return wait_page(request, _name_at_address(), WINDOW.total_seconds())
 
 
 def _refusal(request: HttpRequest) -> HttpResponse | None:
@@ -91,7 +97,7 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
         until = _limited_until(attempts, limit)
         if until is not None:
             logins_audit.refused(name, request)
-            return _wait_page(request, reason, (until - timezone.now()).total_seconds())
+            return wait_page(request, reason, (until - timezone.now()).total_seconds())
     return None
 
 
@@ -110,7 +116,8 @@ def _name_at_address() -> str:
     return _("Too many wrong passwords for this name from this address.")
 
 
-def _wait_page(request: HttpRequest, reason: str, seconds: float) -> HttpResponse:
+def wait_page(request: HttpRequest, reason: str, seconds: float) -> HttpResponse:
+    """The answer to whoever must wait so long, with the reason."""
     seconds = max(1, math.ceil(seconds))
     context = {
         "title": _("Wait"),

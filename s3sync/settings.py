@@ -83,6 +83,8 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",  # first: it refuses users who are locked out
     "django.contrib.auth.backends.ModelBackend",
 ]
+if S3SYNC.oidc_issuer:  # without it, sessions of single sign-on end
+    AUTHENTICATION_BACKENDS.append("s3sync.sso.backend.ProviderBackend")
 # django-axes records failures, and counts those of a name at an address; s3sync/logins.py has the
 # other limits.
 AXES_FAILURE_LIMIT = 5

@@ -7,10 +7,13 @@ from django.views.generic import RedirectView
 from replication.admin import status_page
 from replication.api import api, probes
 from s3sync import logins
+from s3sync.sso import pages
 
 # These come before the admin's own pages.
 _LOGIN_PAGES = [
     path("login/", logins.login),
+    path("sso/", pages.Begin.as_view(), name="oidc_authentication_init"),
+    path("sso/callback/", pages.Callback.as_view(), name="oidc_authentication_callback"),
     path("password_change/", admin.site.admin_view(logins.change_password, cacheable=True)),
 ]
 

@@ -33,6 +33,7 @@ LEFT_OUT = {
     "replication_apitoken_rules": (),
     "auth_permission": (),
     "auth_user": ("password", "last_login"),
+    "replication_signonidentity": (),
     "auth_user_groups": (),
     "auth_user_user_permissions": (),
     "auth_group": (),

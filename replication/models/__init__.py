@@ -6,6 +6,7 @@ from replication.models.access import (
     AuditAction,
     AuditEntry,
     ConfigurationChange,
+    SignOnIdentity,
     TokenRole,
 )
 from replication.models.canaries import CANARY_GRACE, Canary, CanaryRoute
@@ -109,6 +110,7 @@ __all__ = [
     "ReplicationRule",
     "RestoreTier",
     "RuleVersion",
+    "SignOnIdentity",
     "SignedCall",
     "Source",
     "SourceDomain",

@@ -1,5 +1,6 @@
 """API tokens, and the audit of everything that people do by hand."""
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
@@ -71,6 +72,28 @@ class ApiToken(models.Model):
         """Refuse an end in the past: the token would never work."""
         if self.ends_at and self.ends_at <= timezone.now():
             raise ValidationError({"ends_at": _("This time is over. Choose a later one.")})
+
+
+class SignOnIdentity(models.Model):
+    """Who a user is at the identity provider. A user without one logs in with a password."""
+
+    id: int
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="sign_on", verbose_name=_("user")
+    )
+    issuer = models.CharField(_("issuer"), max_length=500)
+    subject = models.CharField(_("subject"), max_length=255)
+
+    class Meta:
+        verbose_name = _("identity of single sign-on")
+        verbose_name_plural = _("identities of single sign-on")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(name="sign_on_identity_once", fields=["issuer", "subject"])
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.issuer}"
 
 
 class ActorKind(models.TextChoices):

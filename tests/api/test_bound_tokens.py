@@ -101,7 +101,7 @@ def operations() -> list[str]:
 
 def call(client: Client, operation: str, **values: object) -> Any:
     method, path = operation.split()
-    body = next((body for end, body in BODIES.items() if path.endswith(end)), {})
+    body: Any = next((body for end, body in BODIES.items() if path.endswith(end)), {})
     path = re.sub(r"\{(\w+)\}", lambda match: str(values[match[1]]), path)
     return client.generic(method, path, json.dumps(body), content_type="application/json")
 

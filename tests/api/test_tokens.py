@@ -156,7 +156,7 @@ def test_the_admin_has_an_end_and_rules_for_a_new_token(operator_client: Client)
 
 def test_a_token_and_its_rules_are_in_the_audit_and_its_hash_is_not():
     apitoken("create", "team", "--rule", a_rule("photos").name)
-    changes = {change.table: change.after for change in ConfigurationChange.objects.all()}
+    changes = {change.table: change.after or {} for change in ConfigurationChange.objects.all()}
     assert changes["replication_apitoken"]["is_bound"] is True
     assert changes["replication_apitoken"]["ends_at"]
     assert "secret_sha256" not in changes["replication_apitoken"]

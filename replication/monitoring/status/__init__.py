@@ -1,6 +1,6 @@
 """How replication is doing: the numbers and the problems, the same for machines and people."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
@@ -99,7 +99,9 @@ def read_status_of(rule_ids: Set[int]) -> Status:
     return replace(status, queues=[], hosts=[], lambda_heard_at=None)
 
 
-def _status(numbers: Numbers, completed: dict[int, Completed], problems: list[Problem]) -> Status:
+def _status(
+    numbers: Numbers, completed: Mapping[int, Completed], problems: list[Problem]
+) -> Status:
     return Status(
         generated_at=numbers.generated_at,
         version=VERSION,
