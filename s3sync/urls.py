@@ -26,4 +26,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
 ]
 
+handler400 = "s3sync.middleware.bad_request"
 handler404 = "replication.api.probes.page_or_endpoint_not_found"
