@@ -327,6 +327,13 @@ class Environment(BaseSettings):
         "single sign-on works",
     )
 
+    second_factor: str = Field(
+        default="optional",
+        pattern="^(optional|required)$",
+        description="optional, or required: whether logins with a password need a code of an "
+        "authenticator app",
+    )
+
     @property
     def roles_of_groups(self) -> list[tuple[str, str]]:
         """The pairs of a group at the identity provider and a role here."""

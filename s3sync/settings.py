@@ -28,6 +28,8 @@ INSTALLED_APPS = [
     "replication",  # before django_q, whose qcluster command it replaces
     "django_q",
     "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
 ]
 
 MIDDLEWARE = [
@@ -41,6 +43,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "s3sync.second_factor.RequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last: it answers logins that are locked out
@@ -98,6 +101,10 @@ AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
 AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
+
+# Wrong codes are limited as wrong passwords are; django-otp's own limit refuses right codes.
+OTP_TOTP_THROTTLE_FACTOR = 0
+OTP_TOTP_ISSUER = "s3sync"
 
 LANGUAGE_CODE = "en"
 # Chinese returns with a complete catalogue: without one, only Django's own texts are Chinese.

@@ -6,6 +6,7 @@ from replication.models.access import (
     AuditAction,
     AuditEntry,
     ConfigurationChange,
+    RecoveryCode,
     SignOnIdentity,
     TokenRole,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "NotificationTarget",
     "ObjectAcl",
     "Outcome",
+    "RecoveryCode",
     "ReplicationRule",
     "RestoreTier",
     "RuleVersion",

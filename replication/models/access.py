@@ -96,6 +96,25 @@ class SignOnIdentity(models.Model):
         return f"{self.subject} at {self.issuer}"
 
 
+class RecoveryCode(models.Model):
+    """Lets a user log in once without the authenticator app. Only a hash of the code is stored."""
+
+    id: int
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    # A fast hash is enough: a code is 80 random bits.
+    sha256 = models.CharField(max_length=64, editable=False)
+
+    class Meta:
+        verbose_name = _("recovery code")
+        verbose_name_plural = _("recovery codes")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"recovery code of {self.user}"
+
+
 class ActorKind(models.TextChoices):
     USER = "user", _("user")
     TOKEN = "token", _("API token")
@@ -124,6 +143,9 @@ class AuditAction(models.TextChoices):
     LOGIN_FAILED = "login_failed", _("failed to log in")
     LOGIN_REFUSED = "login_refused", _("was refused a login")
     PASSWORD_CHANGED = "password_changed", _("changed the own password")
+    FACTOR_SET = "factor_set", _("set up a second factor")
+    FACTOR_REMOVED = "factor_removed", _("removed second factors")
+    RECOVERY_USED = "recovery_used", _("used a recovery code")
     ADDED = "added", _("added")
     CHANGED = "changed", _("changed")
     DELETED = "deleted", _("deleted")
