@@ -107,6 +107,9 @@ class Callback(_Page, OIDCAuthenticationCallbackView):
     """Where the provider sends people back to, with a code."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
+        # The package would log out whoever follows such a link.
+        if request.GET.get("state", "") not in request.session.get("oidc_states", {}):
+            raise TokenRefused("no login of this browser has this state")
         if request.GET.get("error"):
             log.warning("sso.refused_by_provider", error=request.GET["error"][:100])
         answer: HttpResponse = super().get(request)

@@ -191,6 +191,17 @@ def test_a_bound_token_makes_jobs_of_its_own_rules_alone(
         assert {job.rule for job in TransferJob.objects.filter(key="new")} == {rules[0]}
 
 
+@pytest.mark.parametrize("path", ["jobs", "sweeps"])
+def test_a_list_of_another_rule_is_one_of_a_rule_that_does_not_exist(
+    rules: list[ReplicationRule], bound: Client, path: str
+) -> None:
+    answer = bound.get(f"/api/v1/{path}", {"rule": OTHER})
+    unknown = bound.get(f"/api/v1/{path}", {"rule": "unknown"})
+    assert (answer.status_code, answer.json()["error"]) == (404, "no_such_rule")
+    assert answer.content.replace(OTHER.encode(), b"unknown") == unknown.content
+    assert len(bound.get(f"/api/v1/{path}", {"rule": OWN}).json()[path]) > 0
+
+
 def test_a_path_that_nobody_has_opened_to_bound_tokens_is_closed(
     rules: list[ReplicationRule], bound: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -171,6 +171,27 @@ def test_the_request_has_pkce_state_and_nonce_and_an_answer_counts_once(
     assert AuditEntry.objects.filter(action=AuditAction.LOGIN_FAILED).exists()
 
 
+def test_a_link_of_another_site_logs_nobody_out(
+    live_server: LiveServer, idp: IdentityProvider
+) -> None:
+    idp.claim(u1={"groups": ["ops"]})
+    browser, _ = sign_on(live_server, "u1")
+    link = f"{live_server.url}/admin/sso/callback/?error=access_denied&state=unknown"
+    assert browser.get(link, timeout=60).status_code == 403
+    assert "/admin/login/" not in browser.get(f"{live_server.url}/status/", timeout=60).url
+
+
+def test_who_declines_at_the_provider_is_told_to_begin_again(
+    live_server: LiveServer, idp: IdentityProvider
+) -> None:
+    browser = Browser()
+    page = browser.get(f"{live_server.url}/admin/sso/", timeout=60)
+    page = browser.get(f"{page.url}/abort", timeout=60)
+    assert page.status_code == 403
+    assert "Begin again" in page.text
+    assert not User.objects.exists()
+
+
 def test_a_code_given_with_a_password_is_not_looked_at(
     live_server: LiveServer, idp: IdentityProvider
 ) -> None:

@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from replication.operations.identities import Identity, sign_on
 from s3sync.sso import provider
+from s3sync.sso.backend import ProviderBackend, _groups
 from s3sync.sso.provider import ProviderFailed, TokenRefused
 from tests.support.http_origin import HttpOrigin, http_origin
 
@@ -162,10 +163,17 @@ def test_an_answer_that_is_none_is_refused(idp: Answers, answer: bytes) -> None:
 
 @pytest.mark.parametrize("groups", [["ops", 1, None, "x"], "ops", None, {}, 7], ids=str)
 def test_a_claim_of_groups_is_a_list_or_one_name(groups: Any) -> None:
-    from s3sync.sso.backend import _groups
-
     is_known = groups in (["ops", 1, None, "x"], "ops")
     assert ("ops" in _groups(groups)) is is_known
+
+
+@pytest.mark.django_db
+def test_the_session_of_a_deactivated_user_ends() -> None:
+    user = sign_on(WHO, {"Viewer"})
+    assert user is not None
+    assert ProviderBackend().get_user(user.pk) == user
+    User.objects.update(is_active=False)
+    assert ProviderBackend().get_user(user.pk) is None
 
 
 @pytest.mark.django_db
