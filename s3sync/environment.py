@@ -318,6 +318,49 @@ class Environment(BaseSettings):
         "separated by commas",
     )
 
+    oidc_client_id: str = Field(
+        default="", max_length=255, description="Our name at the identity provider"
+    )
+    oidc_client_secret: SecretStr = Field(
+        default=SecretStr(""), description="The secret that the identity provider gave us"
+    )
+    oidc_groups_claim: str = Field(
+        default="groups",
+        min_length=1,
+        max_length=255,
+        description="The claim that has a person's groups",
+    )
+    oidc_roles: CommaSeparated = Field(
+        default=[],
+        description="What the provider's groups may do: GROUP=ROLE, separated by commas; a role is "
+        "Viewer, Operator, another group of the admin, or superuser",
+    )
+    # After those that it needs.
+    oidc_issuer: str = Field(
+        default="",
+        description="The identity provider for single sign-on, exactly as it calls itself, e.g. "
+        "https://login.example.com/realms/ops; empty: no single sign-on",
+    )
+    local_logins: bool = Field(
+        default=True,
+        validate_default=True,
+        description="Whether people may log in with a name and a password; set to false once "
+        "single sign-on works",
+    )
+
+    second_factor: str = Field(
+        default="optional",
+        pattern="^(optional|required)$",
+        description="optional, or required: whether logins with a password need a code of an "
+        "authenticator app",
+    )
+
+    @property
+    def roles_of_groups(self) -> list[tuple[str, str]]:
+        """The pairs of a group at the identity provider and a role here."""
+        pairs = [pair.rpartition("=") for pair in self.oidc_roles]
+        return [(group.strip(), role.strip()) for group, _, role in pairs]
+
     @property
     def host_name(self) -> str:
         """The name of this host, which no other host may have."""
@@ -392,6 +435,53 @@ class Environment(BaseSettings):
     @classmethod
     def _check_secret_key_fallbacks(cls, value: list[str]) -> list[str]:
         _check_secret_keys(*value)
+        return value
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _check_oidc_roles(cls, value: list[str]) -> list[str]:
+        for pair in value:
+            group, equals, role = pair.rpartition("=")
+            if not (equals and group.strip() and role.strip()):
+                raise ValueError("must look like ops=Operator,viewers=Viewer,admins=superuser")
+        return value
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _check_oidc_issuer(cls, value: str, info: ValidationInfo) -> str:
+        if not value:
+            return value
+        try:
+            url = urlsplit(value)
+            host = url.hostname or ""
+            is_plain = host in [name.lower() for name in info.data.get("plain_http_hosts", [])]
+            usable = host and not (url.username or url.query or url.fragment)
+            _ = url.port
+        except ValueError:
+            usable = is_plain = False
+            url = None
+        if not usable or url is None or url.scheme not in {"https", "http"}:
+            raise ValueError("must look like https://login.example.com/realms/ops")
+        if url.scheme == "http" and not is_plain:
+            raise ValueError(
+                "must begin with https://, or its host must be in S3SYNC_PLAIN_HTTP_HOSTS"
+            )
+        needed = {
+            "S3SYNC_OIDC_CLIENT_ID": info.data.get("oidc_client_id", "wrong"),
+            "S3SYNC_OIDC_CLIENT_SECRET": info.data["oidc_client_secret"].get_secret_value(),
+            "S3SYNC_OIDC_ROLES": info.data.get("oidc_roles", "wrong"),
+        }
+        missing = [name for name, given in needed.items() if not given]
+        if missing:
+            raise ValueError(f"needs {', '.join(missing)} too")
+        return value
+
+    @field_validator("local_logins")
+    @classmethod
+    def _check_local_logins(cls, value: bool, info: ValidationInfo) -> bool:
+        # An invalid issuer is missing here, and has its own message.
+        if not value and not info.data.get("oidc_issuer", "wrong"):
+            raise ValueError("must be true without S3SYNC_OIDC_ISSUER: nobody could log in")
         return value
 
     @field_validator("keep_failures_days")

@@ -2,16 +2,19 @@
 
 import math
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.forms import UsernameField
-from django.core.exceptions import BadRequest, ValidationError
+from django.contrib.auth.signals import user_login_failed
+from django.core.exceptions import BadRequest, PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -32,25 +35,50 @@ _places = threading.BoundedSemaphore(AT_ONCE)
 
 def login(request: HttpRequest) -> HttpResponseBase:
     """The admin's login page; a try over a limit is answered without a look at its password."""
+    ways = {
+        "has_local_logins": settings.S3SYNC.local_logins,
+        "has_single_sign_on": bool(settings.S3SYNC.oidc_issuer),
+    }
     if request.method != "POST":
-        return admin.site.login(request)
-    refusal = _refusal(request)
+        return admin.site.login(request, ways)
+    if not settings.S3SYNC.local_logins:
+        raise PermissionDenied("S3SYNC_LOCAL_LOGINS is off")
+    return limited(request, _claimed_name(request), lambda: admin.site.login(request, ways))
+
+
+def change_password(request: HttpRequest) -> HttpResponseBase:
+    """The admin's page for one's own password; a wrong old one counts as at the login."""
+    if request.method != "POST":
+        return admin.site.password_change(request)
+    name = request.user.get_username()
+    answer = limited(request, name, lambda: admin.site.password_change(request))
+    if answer.status_code == 302:
+        logins_audit.password_changed(request)
+    elif isinstance(answer, TemplateResponse) and answer.context_data:
+        form = answer.context_data.get("form")
+        if form is not None and form.has_error("old_password", "password_incorrect"):
+            count_failure(request, name)
+    return answer
+
+
+def limited(
+    request: HttpRequest, name: str, answer: Callable[[], HttpResponseBase]
+) -> HttpResponseBase:
+    """The answer to a try with a secret of this name; over a limit, nobody looks at the secret."""
+    refusal = _refusal(request, name)
     if refusal is not None:
         return refusal
     if not _places.acquire(blocking=False):
-        return _wait_page(request, _("Many people log in at this moment."), BUSY_SECONDS)
+        return wait_page(request, _("Many people log in at this moment."), BUSY_SECONDS)
     try:
-        return admin.site.login(request)
+        return answer()
     finally:
         _places.release()
 
 
-def change_password(request: HttpRequest) -> HttpResponseBase:
-    """The admin's page for one's own password; a change is recorded in the audit."""
-    answer = admin.site.password_change(request)
-    if request.method == "POST" and answer.status_code == 302:
-        logins_audit.password_changed(request)
-    return answer
+def count_failure(request: HttpRequest, name: str) -> None:
+    """Count a wrong secret of this name, and record it; django-axes does so for wrong passwords."""
+    user_login_failed.send(__name__, credentials={"username": name}, request=request)
 
 
 def counted_address(request: HttpRequest) -> str | None:
@@ -61,16 +89,20 @@ def counted_address(request: HttpRequest) -> str | None:
 
 def locked_out(request: HttpRequest, *args: object) -> HttpResponse:
     """The answer to the failed login with which django-axes locks a name out at an address."""
-    return _wait_page(request, _name_at_address(), WINDOW.total_seconds())
+    return wait_page(request, _name_at_address(), WINDOW.total_seconds())
 
 
-def _refusal(request: HttpRequest) -> HttpResponse | None:
-    address = counted_address(request)
+def _claimed_name(request: HttpRequest) -> str:
     try:
-        name = UsernameField(required=False, max_length=150).clean(request.POST.get("username", ""))
+        field = UsernameField(required=False, max_length=150)
+        return str(field.clean(request.POST.get("username", "")))
     except ValidationError as error:
         # Not by the form: it would hash the password all the same.
         raise BadRequest("No user has such a name.") from error
+
+
+def _refusal(request: HttpRequest, name: str) -> HttpResponse | None:
+    address = counted_address(request)
     recent = AccessAttempt.objects.filter(attempt_time__gt=timezone.now() - WINDOW)
     limits = [(recent.filter(username=name, ip_address=address), OF_NAME_AT_ADDRESS)]
     reasons = [_name_at_address()]
@@ -91,7 +123,7 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
         until = _limited_until(attempts, limit)
         if until is not None:
             logins_audit.refused(name, request)
-            return _wait_page(request, reason, (until - timezone.now()).total_seconds())
+            return wait_page(request, reason, (until - timezone.now()).total_seconds())
     return None
 
 
@@ -110,7 +142,8 @@ def _name_at_address() -> str:
     return _("Too many wrong passwords for this name from this address.")
 
 
-def _wait_page(request: HttpRequest, reason: str, seconds: float) -> HttpResponse:
+def wait_page(request: HttpRequest, reason: str, seconds: float) -> HttpResponse:
+    """The answer to whoever must wait so long, with the reason."""
     seconds = max(1, math.ceil(seconds))
     context = {
         "title": _("Wait"),

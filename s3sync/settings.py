@@ -29,6 +29,8 @@ INSTALLED_APPS = [
     "replication",  # before django_q, whose qcluster command it replaces
     "django_q",
     "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
 ]
 
 MIDDLEWARE = [
@@ -43,6 +45,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "s3sync.second_factor.RequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last: it answers logins that are locked out
@@ -85,6 +88,8 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",  # first: it refuses users who are locked out
     "django.contrib.auth.backends.ModelBackend",
 ]
+if S3SYNC.oidc_issuer:  # without it, sessions of single sign-on end
+    AUTHENTICATION_BACKENDS.append("s3sync.sso.backend.ProviderBackend")
 # django-axes records failures, and counts those of a name at an address; s3sync/logins.py has the
 # other limits.
 AXES_FAILURE_LIMIT = 5
@@ -98,6 +103,10 @@ AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
 AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
+
+# Wrong codes are limited as wrong passwords are; django-otp's own limit refuses right codes.
+OTP_TOTP_THROTTLE_FACTOR = 0
+OTP_TOTP_ISSUER = "s3sync"
 
 LANGUAGE_CODE = "en"
 # Chinese returns with a complete catalogue: without one, only Django's own texts are Chinese.

@@ -3,10 +3,11 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import Field, Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -37,7 +38,11 @@ def revoke(model_admin: Any, request: HttpRequest, queryset: QuerySet[ApiToken])
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
-    list_display = ("name", "role", "shown_prefix", "state", "last_used", "created_by", "created")
+    list_display = (
+        *("name", "role", "reach", "shown_prefix", "state", "ends", "last_used"),
+        *("created_by", "created"),
+    )
+    filter_horizontal = ("rules",)
     ordering = ("name",)
     actions = (revoke,)
 
@@ -48,8 +53,23 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         return request.user.has_perm("replication.change_apitoken")
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
-        stored = ("shown_prefix", "state", "last_used", "created_by", "created") if obj else ()
-        return ("name", "role", *stored)
+        if obj is None:
+            return ("name", "role", "ends_at", "rules")
+        shown = ("reach", "shown_prefix", "state", "ends", "last_used", "created_by", "created")
+        return ("name", "role", *shown)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        tokens: QuerySet[ApiToken] = super().get_queryset(request)
+        return tokens.prefetch_related("rules")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"ends_at": timezone.now() + api_tokens.USUAL_LIFETIME}
+
+    def formfield_for_dbfield(self, db_field: Field, request: HttpRequest, **kwargs: Any) -> Any:
+        formfield: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.is_relation:
+            formfield.widget.can_add_related = False  # this form selects rules
+        return formfield
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Refuse to filter by the hash: who may look at the list could read it digit by digit."""
@@ -62,7 +82,13 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def save_model(
         self, request: HttpRequest, obj: ApiToken, form: ModelForm, change: bool
     ) -> None:
-        new = api_tokens.create(obj.name, role=TokenRole(obj.role), by=actor_of(request))
+        new = api_tokens.create(
+            obj.name,
+            role=TokenRole(obj.role),
+            by=actor_of(request),
+            ends_at=obj.ends_at,
+            rules=form.cleaned_data["rules"],
+        )
         obj.pk = new.token.pk
         obj.secret = new.secret  # type: ignore[attr-defined]  # for this response only
 
@@ -91,7 +117,19 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def state(self, token: ApiToken) -> SafeString:
         if token.revoked_at:
             return cells.badge("cancelled", _("revoked"))
+        if token.ends_at and token.ends_at <= timezone.now():
+            return cells.badge("failed", _("ended"))
         return cells.badge("completed", _("valid"))
+
+    @admin.display(description=gettext_lazy("ends"))
+    def ends(self, token: ApiToken) -> SafeString | str:
+        return cells.ago(token.ends_at) if token.ends_at else _("never")
+
+    @admin.display(description=gettext_lazy("rules"))
+    def reach(self, token: ApiToken) -> str:
+        if not token.is_bound:
+            return _("all")
+        return ", ".join(rule.name for rule in token.rules.all()) or _("none: they were deleted")
 
     @admin.display(description=gettext_lazy("last used"))
     def last_used(self, token: ApiToken) -> SafeString:

@@ -23,6 +23,7 @@ PROBLEM_LISTS = {
     "queue_silent": "eventqueue",
     "dead_letters": "deadletter",
     "target_failing": "notificationtarget",
+    "token_ends": "apitoken",
     "uploads_not_aborted": "uploadtoabort",
     "rules_collide": "replicationrule",
     "rule_paused": "replicationrule",

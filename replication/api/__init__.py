@@ -9,10 +9,10 @@ from django.http import HttpRequest
 from ninja import NinjaAPI, Router
 
 from replication.api import dead_letters, events, jobs, rules, sweeps
-from replication.api.authentication import BearerToken
+from replication.api.authentication import BearerToken, caller_of
 from replication.api.limits import CallLimit
 from replication.api.refusals import Refused, add_error_handlers, refusals
-from replication.monitoring.status import VERSION, Status, read_status
+from replication.monitoring.status import VERSION, Status, read_status, read_status_of
 
 METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 
@@ -22,7 +22,8 @@ router = Router(tags=["status"])
 @router.get("/status", response={200: Status, **refusals()})
 def status(request: HttpRequest) -> Status:
     """Return the state of replication: the numbers, and the problems in words."""
-    return read_status()
+    rule_ids = caller_of(request).rule_ids
+    return read_status() if rule_ids is None else read_status_of(rule_ids)
 
 
 ROUTERS = (

@@ -57,7 +57,7 @@ class LetterQuery(Schema):
     cursor: Text = Field("", description="The next_cursor of the previous page")
 
 
-@router.get("/dead-letters", response={200: LetterPage, **refusals(422)})
+@router.get("/dead-letters", response={200: LetterPage, **refusals(403, 422)})
 def list_dead_letters(request: HttpRequest, query: Query[LetterQuery]) -> LetterPage:
     """List dead letters without their bodies, newest first."""
     letters = DeadLetter.objects.select_related("queue").defer("body").order_by("-id")
@@ -71,7 +71,7 @@ def list_dead_letters(request: HttpRequest, query: Query[LetterQuery]) -> Letter
     return LetterPage([_letter(letter) for letter in page], end)
 
 
-@router.get("/dead-letters/{letter_id}", response={200: WholeLetter, **refusals(404, 422)})
+@router.get("/dead-letters/{letter_id}", response={200: WholeLetter, **refusals(403, 404, 422)})
 def read_dead_letter(request: HttpRequest, letter_id: Path[Id]) -> WholeLetter:
     """Return one dead letter with its body."""
     letter = _query(letter_id).select_related("queue").get()

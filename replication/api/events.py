@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -109,7 +110,7 @@ def take(request: HttpRequest) -> Answer[Taken | NotAllTaken]:
     An item that is refused takes no other with it.
     """
     try:
-        intake, results = _take(read_text(request))
+        intake, results = _take(read_text(request), caller_of(request).rule_ids)
     except UnparseableMessage as error:
         return Answer(422, NotAllTaken("invalid_event", f"{error}.", [], 0, []))
     refused = [each for each in results if each.result is Result.REFUSED]
@@ -142,7 +143,7 @@ def _summary(example: ItemResult, *, refused: int, items: int) -> str:
     )
 
 
-def _take(body: str) -> tuple[Intake, list[ItemResult]]:
+def _take(body: str, only: Set[int] | None) -> tuple[Intake, list[ItemResult]]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -152,13 +153,13 @@ def _take(body: str) -> tuple[Intake, list[ItemResult]]:
             raise UnparseableMessage(
                 f"the list has {len(value):,} events; send at most {MAX_EVENTS:,} per call"
             )
-        return _take_keys({f"[{number}]": item for number, item in enumerate(value)})
+        return _take_keys({f"[{number}]": item for number, item in enumerate(value)}, only)
     if isinstance(value, dict) and value.keys() & {"domain", "key"}:
-        return _take_keys({"the event": value})
-    return _take_message(body)
+        return _take_keys({"the event": value}, only)
+    return _take_message(body, only)
 
 
-def _take_keys(items: dict[str, Any]) -> tuple[Intake, list[ItemResult]]:
+def _take_keys(items: dict[str, Any], only: Set[int] | None) -> tuple[Intake, list[ItemResult]]:
     """Take domains with keys; `items` has them in order, each with its place in the body."""
     pairs: dict[int, tuple[str, str]] = {}
     results: dict[int, ItemResult] = {}
@@ -167,7 +168,7 @@ def _take_keys(items: dict[str, Any]) -> tuple[Intake, list[ItemResult]]:
             pairs[number] = _domain_and_key(item, where=where)
         except UnparseableMessage as error:
             results[number] = _refused("invalid_event", f"{error}.", number=number)
-    intake = take_keys(pairs.values())
+    intake = take_keys(pairs.values(), only=only)
     for (number, (domain, _)), outcome in zip(pairs.items(), intake.outcomes, strict=True):
         if outcome is Outcome.UNKNOWN_DOMAIN:
             results[number] = _refused(
@@ -181,7 +182,7 @@ def _take_keys(items: dict[str, Any]) -> tuple[Intake, list[ItemResult]]:
     return intake, [results[number] for number in range(len(items))]
 
 
-def _take_message(body: str) -> tuple[Intake, list[ItemResult]]:
+def _take_message(body: str, only: Set[int] | None) -> tuple[Intake, list[ItemResult]]:
     """Take a message of S3.
 
     A bucket without a rule is counted as unmatched and not refused: the sender is S3, through a
@@ -189,7 +190,9 @@ def _take_message(body: str) -> tuple[Intake, list[ItemResult]]:
     """
     records = parse_message(body)
     intake = take_events(
-        [AnnouncedEvent(record.event) for record in records if record.event], origin=JobOrigin.API
+        [AnnouncedEvent(record.event) for record in records if record.event],
+        origin=JobOrigin.API,
+        only=only,
     )
     outcomes = iter(intake.outcomes)
     results = [

@@ -21,10 +21,10 @@ MAX_SCANNED = 50_000
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs to list; an empty field matches any job."""
+    """Which jobs to list; an empty field matches any job, but an empty set of rules none."""
 
     state: JobState | None = None
-    rule_id: int | None = None
+    rule_ids: frozenset[int] | None = None
     error: str = ""
     prefix: str = ""
 
@@ -38,7 +38,7 @@ class JobFilter:
         """Whether no index finds the jobs, so that a page must scan other jobs too."""
         return (
             self.state in {None, JobState.COMPLETED}
-            and bool(self.rule_id or self.error)
+            and (self.rule_ids is not None or bool(self.error))
             and not self.prefix
         )
 
@@ -46,8 +46,8 @@ class JobFilter:
         """The jobs that match the filter."""
         if self.state:
             jobs = jobs.filter(state=self.state)
-        if self.rule_id:
-            jobs = jobs.filter(rule=self.rule_id)
+        if self.rule_ids is not None:
+            jobs = jobs.filter(rule__in=self.rule_ids)
         if self.error:
             jobs = jobs.filter(error_code=self.error)
         if self.prefix:

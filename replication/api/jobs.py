@@ -11,7 +11,7 @@ from ninja import Field, Path, Query, Router, Schema
 from replication import models
 from replication.api.authentication import caller_of
 from replication.api.job_pages import JobFilter, read_page
-from replication.api.refusals import Refused, refusals
+from replication.api.refusals import Refused, no_such_job, refusals
 from replication.api.rules import find_rule
 from replication.api.values import Body, Id, Name, Text
 from replication.errors import ErrorCode
@@ -117,7 +117,7 @@ class Cancelled:
 @router.get("/jobs", response={200: JobPage, **refusals(404, 422)})
 def list_jobs(request: HttpRequest, query: Query[JobQuery]) -> JobPage:
     """List jobs, newest first: by their end if `state` is a final state, else by their creation."""
-    wanted = JobFilter(query.state, _rule_id(query.rule), query.error or "", query.prefix)
+    wanted = JobFilter(query.state, _rule_ids(request, query.rule), query.error or "", query.prefix)
     page = read_page(wanted, cursor=query.cursor, limit=query.limit)
     return JobPage([_job(job) for job in page.jobs], page.next_cursor)
 
@@ -130,7 +130,9 @@ def retry_jobs(request: HttpRequest, order: RetryOrder) -> RetriedMany:
         raise Refused(
             422, "invalid_request", "No filter is set. Set a rule, an error or a prefix of keys."
         )
-    wanted = JobFilter(JobState.FAILED, _rule_id(order.rule), order.error or "", order.prefix)
+    wanted = JobFilter(
+        JobState.FAILED, _rule_ids(request, order.rule), order.error or "", order.prefix
+    )
     newest = wanted.apply(TransferJob.objects.all()).order_by("-finalized_at")
     job_ids = list(newest.values_list("pk", flat=True)[: MAX_RETRIED + 1])
     chosen = TransferJob.objects.filter(pk__in=job_ids[:MAX_RETRIED])
@@ -144,7 +146,7 @@ def read_job(request: HttpRequest, job_id: Path[Id]) -> JobWithHistory:
     related = ("rule__source", "rule__destination")
     job = models.Job.objects.select_related(*related).filter(pk=job_id).first()
     if job is None:
-        raise _no_such_job(job_id)
+        raise no_such_job(job_id)
     return JobWithHistory(
         job=_job(job),
         tries=[_try(one) for one in job.tries],
@@ -170,9 +172,14 @@ def cancel_job(request: HttpRequest, job_id: Path[Id]) -> Cancelled:
     return Cancelled(cancelled)
 
 
-def _rule_id(name: str | None) -> int | None:
-    """The id of the named rule. Refuse an unknown name: a typo must not look like an empty list."""
-    return find_rule(name).get().pk if name else None
+def _rule_ids(request: HttpRequest, name: str | None) -> frozenset[int] | None:
+    """The id of the named rule, or those of the caller's; None: of all rules.
+
+    Refuse an unknown name: a typo must not look like an empty list.
+    """
+    if name:
+        return frozenset([find_rule(request, name).get().pk])
+    return caller_of(request).rule_ids
 
 
 def _in_state(job_id: int, state: JobState) -> QuerySet[TransferJob]:
@@ -183,18 +190,10 @@ def _in_state(job_id: int, state: JobState) -> QuerySet[TransferJob]:
     """
     found = models.Job.objects.filter(pk=job_id).values_list("state", flat=True).first()
     if found is None:
-        raise _no_such_job(job_id)
+        raise no_such_job(job_id)
     if found != state:
         raise _not_in_state(job_id, state)
     return TransferJob.objects.filter(pk=job_id)
-
-
-def _no_such_job(job_id: int) -> Refused:
-    return Refused(
-        404,
-        "no_such_job",
-        f"There is no job {job_id}. Finished jobs are deleted some days after their end.",
-    )
 
 
 def _not_in_state(job_id: int, state: JobState) -> Refused:

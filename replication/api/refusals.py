@@ -40,6 +40,27 @@ class Refused(Exception):
         return JsonResponse(asdict(self.refusal), status=self.status, headers=self.headers)
 
 
+def no_such_rule(name: str) -> Refused:
+    """The answer about a rule that does not exist, or that the caller may not see."""
+    return Refused(404, "no_such_rule", f"There is no rule {name!r}; GET /api/v1/rules lists all.")
+
+
+def no_such_job(job_id: int) -> Refused:
+    """The answer about a job that does not exist, or of a rule that the caller may not see."""
+    return Refused(
+        404,
+        "no_such_job",
+        f"There is no job {job_id}. Finished jobs are deleted some days after their end.",
+    )
+
+
+def no_such_sweep(sweep_id: int) -> Refused:
+    """The answer about a sweep that does not exist, or of a rule that the caller may not see."""
+    return Refused(
+        404, "no_such_sweep", f"There is no sweep {sweep_id}; GET /api/v1/sweeps lists all."
+    )
+
+
 def refusals(*statuses: int) -> dict[tuple[int, ...], type[Refusal]]:
     """An endpoint's answers other than success: these statuses, and those of every endpoint."""
     return {(401, *statuses, 429, 503): Refusal}

@@ -9,7 +9,7 @@ from ninja import Field, Path, Router
 from ninja import Status as Answer
 
 from replication.api.authentication import caller_of
-from replication.api.refusals import Refused, refusals
+from replication.api.refusals import Refused, no_such_rule, refusals
 from replication.api.values import Body, Name
 from replication.intake.matching import KeysOutsideRule
 from replication.intake.message_fields import UnparseableMessage, check_key
@@ -59,27 +59,27 @@ class Looking:
 @router.get("/rules", response={200: list[Rule], **refusals()})
 def list_rules(request: HttpRequest) -> list[Rule]:
     """List all rules, ordered by name."""
-    return [_rule(rule) for rule in _with_locations(ReplicationRule.objects.all())]
+    return [_rule(rule) for rule in _with_locations(_rules(request))]
 
 
 @router.get("/rules/{name}", response={200: Rule, **refusals(404, 422)})
 def read_rule(request: HttpRequest, name: Path[Name]) -> Rule:
     """Return one rule."""
-    return _rule(_with_locations(find_rule(name)).get())
+    return _rule(_with_locations(find_rule(request, name)).get())
 
 
 @router.post("/rules/{name}/pause", response={200: Rule, **refusals(403, 404, 422)})
 def pause_rule(request: HttpRequest, name: Path[Name]) -> Rule:
     """Pause a rule: its jobs wait; events still create jobs. A repeated call changes nothing."""
-    actions.pause(find_rule(name), by=caller_of(request).actor)
-    return _rule(_with_locations(find_rule(name)).get())
+    actions.pause(find_rule(request, name), by=caller_of(request).actor)
+    return _rule(_with_locations(find_rule(request, name)).get())
 
 
 @router.post("/rules/{name}/resume", response={200: Rule, **refusals(403, 404, 422)})
 def resume_rule(request: HttpRequest, name: Path[Name]) -> Rule:
     """Resume a rule that is paused or parked. A repeated call changes nothing."""
-    actions.resume(find_rule(name), by=caller_of(request).actor)
-    return _rule(_with_locations(find_rule(name)).get())
+    actions.resume(find_rule(request, name), by=caller_of(request).actor)
+    return _rule(_with_locations(find_rule(request, name)).get())
 
 
 @router.post("/rules/{name}/look-again", response={202: Looking, **refusals(403, 404, 413, 422)})
@@ -89,7 +89,7 @@ def look_again(request: HttpRequest, name: Path[Name], order: LookAgainOrder) ->
     All keys must begin with the rule's source prefix. A key that the filters exclude is copied, but
     its replica is never deleted.
     """
-    rule = find_rule(name).get()
+    rule = find_rule(request, name).get()
     try:
         keys = [check_key(key, where=f"keys[{n}]") for n, key in enumerate(order.keys)]
     except UnparseableMessage as error:
@@ -100,18 +100,20 @@ def look_again(request: HttpRequest, name: Path[Name], order: LookAgainOrder) ->
         raise Refused(422, "keys_outside_rule", f"{error}.") from error
 
 
-def find_rule(name: str) -> QuerySet[ReplicationRule]:
+def find_rule(request: HttpRequest, name: str) -> QuerySet[ReplicationRule]:
     """A query for this rule only.
 
     Raises:
-        Refused: 404.
+        Refused: 404, also if the caller may not see the rule.
     """
-    rule = ReplicationRule.objects.filter(name=name)
+    rule = _rules(request).filter(name=name)
     if not rule.exists():
-        raise Refused(
-            404, "no_such_rule", f"There is no rule {name!r}; GET /api/v1/rules lists all."
-        )
+        raise no_such_rule(name)
     return rule
+
+
+def _rules(request: HttpRequest) -> QuerySet[ReplicationRule]:
+    return caller_of(request).limit(ReplicationRule.objects.all(), "pk")
 
 
 def _with_locations(rules: QuerySet[ReplicationRule]) -> QuerySet[ReplicationRule]:

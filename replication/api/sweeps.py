@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 
 from replication.api.authentication import caller_of
 from replication.api.cursors import Cursor, invalid_cursor, read_cursor
-from replication.api.refusals import Refused, refusals
+from replication.api.refusals import Refused, no_such_sweep, refusals
 from replication.api.rules import find_rule
 from replication.api.sweep_reports import (
     FindingPage,
@@ -110,9 +110,10 @@ class SweepOrder(Limits):
 @router.get("/sweeps", response={200: SweepPage, **refusals(404, 422)})
 def list_sweeps(request: HttpRequest, query: Query[SweepQuery]) -> SweepPage:
     """List sweeps, newest first."""
-    sweeps = Sweep.objects.select_related("rule").order_by("-pk")
+    sweeps = caller_of(request).limit(Sweep.objects.select_related("rule"), "rule")
+    sweeps = sweeps.order_by("-pk")
     if query.rule:
-        sweeps = sweeps.filter(rule=find_rule(query.rule).get())
+        sweeps = sweeps.filter(rule=find_rule(request, query.rule).get())
     if query.state:
         sweeps = sweeps.filter(state=query.state)
     if query.cursor:
@@ -150,7 +151,7 @@ def list_findings(
 @router.post("/rules/{name}/sweeps", response={202: SweepReport, **refusals(403, 404, 409, 422)})
 def start_sweep(request: HttpRequest, name: Path[Name], order: SweepOrder) -> Answer[SweepReport]:
     """Start a backfill or a reconcile of the rule's buckets; a cluster begins within a minute."""
-    rule = find_rule(name).select_related("source").get()
+    rule = find_rule(request, name).select_related("source").get()
     if order.mends_extras and order.kind == SweepKind.BACKFILL:
         raise Refused(422, "invalid_request", "Only a reconcile can have mends_extras.")
     kind = SweepKind(order.kind)
@@ -213,9 +214,7 @@ def _query(sweep_id: int) -> QuerySet[Sweep]:
     """
     sweep = Sweep.objects.filter(pk=sweep_id)
     if not sweep.exists():
-        raise Refused(
-            404, "no_such_sweep", f"There is no sweep {sweep_id}; GET /api/v1/sweeps lists all."
-        )
+        raise no_such_sweep(sweep_id)
     return sweep
 
 

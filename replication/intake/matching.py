@@ -58,8 +58,10 @@ class AnnouncedEvent:
     announced_at: datetime | None = None
 
 
-def take_events(events: Sequence[AnnouncedEvent], *, origin: JobOrigin) -> Intake:
-    """Make a job for every rule that matches an event's object."""
+def take_events(
+    events: Sequence[AnnouncedEvent], *, origin: JobOrigin, only: Set[int] | None = None
+) -> Intake:
+    """Make a job for every rule that matches an event's object; of the rules `only`, if given."""
     rules_by_bucket = _rules_by_bucket({item.event.bucket for item in events})
     orders: list[JobOrder] = []
     outcomes: list[Outcome] = []
@@ -70,15 +72,18 @@ def take_events(events: Sequence[AnnouncedEvent], *, origin: JobOrigin) -> Intak
         matched = [
             JobOrder(rule_id, event.key, item.announced_at, only_tags=change is Change.TAGS)
             for rule_id, keys in rules
-            if keys.matches(event.key)
+            if (only is None or rule_id in only) and keys.matches(event.key)
         ]
         orders += matched
         outcomes.append(Outcome.TAKEN if matched else Outcome.UNMATCHED)
     return Intake(_enqueue(orders, origin=origin), outcomes)
 
 
-def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
-    """Make jobs for (domain, key) pairs; the domain identifies a source."""
+def take_keys(pairs: Iterable[tuple[str, str]], *, only: Set[int] | None = None) -> Intake:
+    """Make jobs for (domain, key) pairs; the domain identifies a source.
+
+    With `only`, there are no other rules than these.
+    """
     pairs = list(pairs)
     domains = {domain for domain, _ in pairs}
     sources = {
@@ -87,7 +92,8 @@ def take_keys(pairs: Iterable[tuple[str, str]]) -> Intake:
         .distinct()
         .prefetch_related("domains")
     }
-    rules = list(ReplicationRule.objects.filter(enabled=True, source__in=sources))
+    enabled = ReplicationRule.objects.filter(enabled=True, source__in=sources)
+    rules = [rule for rule in enabled if only is None or rule.pk in only]
     orders: list[JobOrder] = []
     outcomes: list[Outcome] = []
     for domain, key in pairs:

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('replication', '0040_logins_in_the_audit'),
+        ('replication', '0044_second_factor'),
     ]
 
     operations = [

@@ -6,6 +6,8 @@ from replication.models.access import (
     AuditAction,
     AuditEntry,
     ConfigurationChange,
+    RecoveryCode,
+    SignOnIdentity,
     TokenRole,
 )
 from replication.models.canaries import CANARY_GRACE, Canary, CanaryRoute
@@ -106,9 +108,11 @@ __all__ = [
     "NotificationTarget",
     "ObjectAcl",
     "Outcome",
+    "RecoveryCode",
     "ReplicationRule",
     "RestoreTier",
     "RuleVersion",
+    "SignOnIdentity",
     "SignedCall",
     "Source",
     "SourceDomain",

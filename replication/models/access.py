@@ -3,10 +3,14 @@
 import json
 from typing import Any
 
+from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from replication.models.rules import ReplicationRule
 from replication.models.validators import NAME
 
 
@@ -37,6 +41,22 @@ class ApiToken(models.Model):
         _("last used"), null=True, editable=False, help_text=_("Accurate to the minute.")
     )
     revoked_at = models.DateTimeField(_("revoked at"), null=True, editable=False)
+    ends_at = models.DateTimeField(
+        _("ends at"),
+        null=True,
+        blank=True,
+        help_text=_("Calls are refused from then on. Empty: the token has no end."),
+    )
+    # Not whether there are rules: a token whose last rule is deleted must not reach all others.
+    is_bound = models.BooleanField(
+        _("bound to rules"), default=False, db_default=False, editable=False
+    )
+    rules = models.ManyToManyField(
+        ReplicationRule,
+        blank=True,
+        verbose_name=_("rules"),
+        help_text=_("The token sees and touches these rules alone. None: all rules."),
+    )
 
     class Meta:
         verbose_name = _("API token")
@@ -50,6 +70,52 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse an end in the past: the token would never work."""
+        if self.ends_at and self.ends_at <= timezone.now():
+            raise ValidationError({"ends_at": _("This time is over. Choose a later one.")})
+
+
+class SignOnIdentity(models.Model):
+    """Who a user is at the identity provider. A user without one logs in with a password."""
+
+    id: int
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="sign_on", verbose_name=_("user")
+    )
+    issuer = models.CharField(_("issuer"), max_length=500)
+    subject = models.CharField(_("subject"), max_length=255)
+
+    class Meta:
+        verbose_name = _("identity of single sign-on")
+        verbose_name_plural = _("identities of single sign-on")
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(name="sign_on_identity_once", fields=["issuer", "subject"])
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject} at {self.issuer}"
+
+
+class RecoveryCode(models.Model):
+    """Lets a user log in once without the authenticator app. Only a hash of the code is stored."""
+
+    id: int
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    # A fast hash is enough: a code is 80 random bits.
+    sha256 = models.CharField(max_length=64, editable=False)
+
+    class Meta:
+        verbose_name = _("recovery code")
+        verbose_name_plural = _("recovery codes")
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"recovery code of {self.user}"
 
 
 class ActorKind(models.TextChoices):
@@ -80,6 +146,9 @@ class AuditAction(models.TextChoices):
     LOGIN_FAILED = "login_failed", _("failed to log in")
     LOGIN_REFUSED = "login_refused", _("was refused a login")
     PASSWORD_CHANGED = "password_changed", _("changed the own password")
+    FACTOR_SET = "factor_set", _("set up a second factor")
+    FACTOR_REMOVED = "factor_removed", _("removed second factors")
+    RECOVERY_USED = "recovery_used", _("used a recovery code")
     ADDED = "added", _("added")
     CHANGED = "changed", _("changed")
     DELETED = "deleted", _("deleted")

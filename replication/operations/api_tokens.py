@@ -2,13 +2,15 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+from django.db import transaction
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.db.models.functions import Now
 
-from replication.models import ApiToken, AuditAction, TokenRole
+from replication.models import ApiToken, AuditAction, ReplicationRule, TokenRole
 from replication.operations import audit
 from replication.operations.audit import Actor, recorded
 
@@ -18,6 +20,8 @@ PREFIX = "s3sync_"
 SHOWN_LENGTH = len(PREFIX) + 6
 # `last_used_at` is written at most this often.
 RECORD_USE_EVERY = timedelta(minutes=1)
+# Long enough to replace a token four times a year, short enough that a forgotten one ends.
+USUAL_LIFETIME = timedelta(days=90)
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,24 @@ class NewToken:
     secret: str
 
 
-def create(name: str, *, role: TokenRole, by: Actor) -> NewToken:
-    """Create a token.
+@dataclass(frozen=True)
+class FoundToken:
+    """A token of the database, revoked and ended ones too."""
+
+    token: ApiToken
+    has_ended: bool  # by the database's clock
+    rule_ids: frozenset[int] | None  # the rules that it is bound to; None: all
+
+
+def create(
+    name: str,
+    *,
+    role: TokenRole,
+    by: Actor,
+    ends_at: datetime | None,
+    rules: Collection[ReplicationRule] = (),
+) -> NewToken:
+    """Create a token that ends at that time, or never, bound to these rules if there are any.
 
     Raises:
         ValidationError: the name is taken or not valid.
@@ -42,26 +62,33 @@ def create(name: str, *, role: TokenRole, by: Actor) -> NewToken:
         prefix=secret[:SHOWN_LENGTH],
         created_by=by.name,
         created_at=Now(),
+        ends_at=ends_at,
+        is_bound=bool(rules),
     )
     token.full_clean(exclude=["created_at"])
-    about = f"API token {name}, role {role.value}"
-    with recorded(by, AuditAction.TOKEN_CREATED, about=about) as record:
-        token.save()
+    with recorded(by, AuditAction.TOKEN_CREATED, about=_describe(token, rules)) as record:
+        with transaction.atomic():  # bound from the first moment
+            token.save()
+            token.rules.set(rules)
         record.affected = 1
     return NewToken(token, secret)
 
 
-def find(secret: str) -> ApiToken | None:
-    """Find the token with this secret, revoked or not. Records its use, to the minute."""
+def find(secret: str) -> FoundToken | None:
+    """Find the token with this secret. Records the use of one that is valid, to the minute."""
     never_or_long_ago = Q(last_used_at=None) | Q(last_used_at__lt=Now() - RECORD_USE_EVERY)
     token = (
         ApiToken.objects.filter(secret_sha256=_sha256(secret))
-        .annotate(is_use_due=ExpressionWrapper(never_or_long_ago, output_field=BooleanField()))
+        .annotate(is_use_due=_whether(never_or_long_ago), has_ended=_whether(Q(ends_at__lte=Now())))
         .first()
     )
-    if token and token.revoked_at is None and token.is_use_due:
+    if token is None:
+        return None
+    has_ended = bool(token.has_ended)  # null of a token without an end
+    if token.revoked_at is None and not has_ended and token.is_use_due:
         ApiToken.objects.filter(pk=token.pk).filter(never_or_long_ago).update(last_used_at=Now())
-    return token
+    rule_ids = frozenset(token.rules.values_list("pk", flat=True)) if token.is_bound else None
+    return FoundToken(token, has_ended, rule_ids)
 
 
 def revoke(tokens: QuerySet[ApiToken], *, by: Actor) -> int:
@@ -73,6 +100,17 @@ def revoke(tokens: QuerySet[ApiToken], *, by: Actor) -> int:
         revoked = tokens.filter(revoked_at=None).update(revoked_at=Now())
         record.affected = revoked
     return revoked
+
+
+def _describe(token: ApiToken, rules: Collection[ReplicationRule]) -> str:
+    end = f"ends {token.ends_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if token.ends_at else "no end"
+    names = sorted(rule.name for rule in rules)
+    bound = f", {audit.describe('rules', names)}" if names else ""
+    return f"API token {token.name}, role {token.role}, {end}{bound}"
+
+
+def _whether(condition: Q) -> ExpressionWrapper:
+    return ExpressionWrapper(condition, output_field=BooleanField())
 
 
 def _sha256(secret: str) -> str:

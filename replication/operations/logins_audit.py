@@ -49,8 +49,13 @@ def _locked_out(request: HttpRequest, username: str | None, **_: Any) -> None:
     refused(username, request)
 
 
+def failed(name: str | None, request: HttpRequest) -> None:
+    """Record a login that failed otherwise than by a wrong password."""
+    _count(AuditAction.LOGIN_FAILED, name, request)
+
+
 def refused(name: str | None, request: HttpRequest) -> None:
-    """Record a login that was refused because of too many failures before."""
+    """Record a login that was refused because of too many failures before, or of groups."""
     _count(AuditAction.LOGIN_REFUSED, name, request)
 
 

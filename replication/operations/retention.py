@@ -148,6 +148,10 @@ def _batches(*, moves_ended: bool) -> Iterator[Rows]:
     while signatures == BATCH_ROWS:
         signatures = signed_calls.delete_expired(limit=BATCH_ROWS)
         yield Rows()
+    sessions = BATCH_ROWS
+    while sessions == BATCH_ROWS:
+        sessions = _delete_sessions()
+        yield Rows()
 
 
 def _job_batches(due: QuerySet[TransferJob]) -> Iterator[tuple[int, int]]:
@@ -182,6 +186,18 @@ def _delete_findings() -> int:
         if ids:
             SweepFinding.objects.filter(id__in=ids).delete()
     return len(ids)
+
+
+def _delete_sessions() -> int:
+    """Sessions that are over; strangers begin some, who go to the login and no further."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM django_session WHERE session_key IN ("
+            "SELECT session_key FROM django_session "
+            "WHERE expire_date < now() ORDER BY expire_date LIMIT %s FOR UPDATE SKIP LOCKED)",
+            [BATCH_ROWS],
+        )
+        return cursor.rowcount
 
 
 def _delete_minutes() -> None:

@@ -53,6 +53,8 @@ def every_page(service: Service) -> list[str]:
     rule = service.rule
     return [
         reverse("admin:index"),
+        reverse("second_factor"),
+        reverse("admin:auth_user_changelist"),
         *map(list_url, LISTS),
         *map(add_url, FORMS),
         *(change_url("transferjob", job.pk) for job in [*jobs, odd]),

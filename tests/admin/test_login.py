@@ -239,3 +239,16 @@ def test_with_https_djangos_deployment_checks_warn_only_of_the_proxys_tasks() ->
         *("security.W005", "security.W008", "security.W021"),
         "security.W009",  # the tests' own key
     }
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "utf-16", "latin-1", "nonsense"])
+@pytest.mark.parametrize("path", [LOGIN, "/admin/password_change/", "/admin/logout/"])
+def test_a_form_in_another_charset_is_a_bad_request(user: User, path: str, charset: str) -> None:
+    client = Client(raise_request_exception=False, enforce_csrf_checks=True)
+    client.cookies["csrftoken"] = "a" * 32
+    if path != LOGIN:
+        client.force_login(user)
+    form = "application/x-www-form-urlencoded"
+    answer = client.generic("POST", path, b"username=+AGE-", f"{form}; charset={charset}")
+    # A charset that nobody knows is ignored, and there is no token of CSRF.
+    assert answer.status_code == (403 if charset == "nonsense" else 400)

@@ -48,6 +48,26 @@ def test_a_login_a_change_of_the_password_and_a_logout_are_recorded(user: User) 
     assert not AuditEntry.objects.filter(ended_at=None).exists()
 
 
+def test_wrong_old_passwords_are_limited_and_recorded_as_failed_logins_are(user: User) -> None:
+    client = Client(REMOTE_ADDR="192.0.2.1")
+    assert log_in(client, PASSWORD).status_code == 302
+    form = {"old_password": "wrong", "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    for _ in range(4):
+        assert client.post("/admin/password_change/", form).status_code == 200
+    # Another mistake than that is none.
+    weak = form | {"old_password": PASSWORD, "new_password1": "1", "new_password2": "1"}
+    assert client.post("/admin/password_change/", weak).status_code == 200
+    assert client.post("/admin/password_change/", form).status_code == 429
+    refused = client.post("/admin/password_change/", form | {"old_password": PASSWORD})
+    assert refused.status_code == 429
+    assert "Try again in 15 minutes" in refused.content.decode()
+    assert client.get("/admin/").status_code == 200
+    assert entries()[1:] == [
+        ("alice", AuditAction.LOGIN_FAILED, "192.0.2.1", 5),
+        ("alice", AuditAction.LOGIN_REFUSED, "192.0.2.1", 2),
+    ]
+
+
 def test_failures_of_a_name_at_an_address_are_one_entry_with_a_count(user: User) -> None:
     for address in ("192.0.2.1", "192.0.2.2"):
         for _ in range(3):

@@ -1,15 +1,18 @@
 """Clients that call the API with tokens of both roles."""
 
+from collections.abc import Collection
+
 from django.test import Client
 
-from replication.models import ActorKind, TokenRole
+from replication.models import ActorKind, ReplicationRule, TokenRole
 from replication.operations import api_tokens
 from replication.operations.audit import Actor
 
 
-def a_caller(name: str, role: TokenRole) -> Client:
-    """A client with a new token of this name and role."""
-    made = api_tokens.create(name, role=role, by=Actor(ActorKind.USER, "tests"))
+def a_caller(name: str, role: TokenRole, *, rules: Collection[ReplicationRule] = ()) -> Client:
+    """A client with a new token of this name and role, bound to these rules if there are any."""
+    by = Actor(ActorKind.USER, "tests")
+    made = api_tokens.create(name, role=role, by=by, ends_at=None, rules=rules)
     return with_token(made.secret)
 
 

@@ -17,6 +17,7 @@ from replication.errors import ErrorCode
 from replication.jobs import history
 from replication.jobs.aborting import TRIES_TO_REPORT
 from replication.models import (
+    ApiToken,
     Canary,
     Circuit,
     CompletedMinute,
@@ -176,13 +177,30 @@ def test_loops_are_counted_by_host_while_their_heartbeat_lasts():
     assert [host.in_flight_limit for host in status.hosts] == [40, 0]
 
 
-def test_the_status_takes_thirteen_queries_however_many_rules_there_are():
+def test_tokens_that_end_soon_are_named_and_those_made_for_less_time_are_not():
+    now = timezone.now()
+    days = {"soon": 3, "over": -2, "later": 30, "long-over": -30}
+    for number, (name, left) in enumerate([*days.items(), ("short", 3), ("revoked", 3)]):
+        ApiToken.objects.create(
+            name=name,
+            secret_sha256=str(number),
+            created_at=now - timedelta(days=1 if name == "short" else 60),
+            ends_at=now + timedelta(days=left, minutes=30),
+            revoked_at=now if name == "revoked" else None,
+        )
+    ApiToken.objects.create(name="eternal", secret_sha256="e", created_at=now)
+    over, soon = [p.detail for p in read_status().problems if p.code == "token_ends"]
+    assert over.startswith("API token over ended 1 d 23 h ago, and calls with it are refused.")
+    assert soon.startswith("API token soon ends in 3 d 0 h; calls with it are refused from then")
+
+
+def test_the_status_takes_fourteen_queries_however_many_rules_there_are():
     for number in range(5):
         a_rule(f"rule-{number}")
         a_queue(f"queue-{number}")
     with CaptureQueriesContext(connection) as queries:
         read_status()
-    assert len(queries) == 13
+    assert len(queries) == 14
 
 
 def test_the_status_never_reads_the_whole_history():
@@ -488,6 +506,7 @@ def test_every_problem_with_a_list_in_the_admin_links_to_it(operator, monkeypatc
     )
     NotificationTarget.objects.create(name="a", credential_profile="a", errors_in_a_row=1)
     make_upload_to_abort("a", tries=TRIES_TO_REPORT)
+    ApiToken.objects.create(name="a", created_at=ago(days=30), ends_at=timezone.now())
     stuck = a_rule("stuck")
     a_job(stuck, "a", attempt=1, error_code=ErrorCode.DESTINATION_CREDENTIALS)
     a_job(stuck, "b", state=JobState.RUNNING, started_at=ago(hours=2))

@@ -41,6 +41,8 @@ WRONG = {
     "S3SYNC_CA_BUNDLE": "/SeCrEt/ca.pem",
     "S3SYNC_LEAST_BYTES_PER_SECOND": "-1",
     "S3SYNC_EXCHANGE_SECONDS": "0",
+    "S3SYNC_OIDC_ROLES": "SeCrEt",
+    "S3SYNC_OIDC_ISSUER": "http://SeCrEt.example.com",
 }
 
 
@@ -59,6 +61,57 @@ def test_a_database_and_a_secret_key_are_enough(environment: pytest.MonkeyPatch)
     assert found.secret_key.get_secret_value() == KEY
     assert found.api_tokens == []
     assert found.poll_in_cluster
+
+
+SINGLE_SIGN_ON = {
+    "S3SYNC_OIDC_ISSUER": "https://login.example.com/realms/ops",
+    "S3SYNC_OIDC_CLIENT_ID": "s3sync",
+    "S3SYNC_OIDC_CLIENT_SECRET": "SeCrEt",
+    "S3SYNC_OIDC_ROLES": "ops=Operator, cn=admins=superuser",
+}
+
+
+def test_single_sign_on_needs_all_of_its_settings(environment: pytest.MonkeyPatch) -> None:
+    for name, value in SINGLE_SIGN_ON.items():
+        environment.setenv(name, value)
+    environment.setenv("S3SYNC_LOCAL_LOGINS", "false")
+    found = read_environment()
+    assert found.roles_of_groups == [("ops", "Operator"), ("cn=admins", "superuser")]
+    assert "SeCrEt" not in repr(found)
+    for name in list(SINGLE_SIGN_ON)[1:]:
+        environment.delenv(name)
+        with pytest.raises(ImproperlyConfigured, match=f"S3SYNC_OIDC_ISSUER: needs {name} too"):
+            read_environment()
+        environment.setenv(name, SINGLE_SIGN_ON[name])
+    environment.delenv("S3SYNC_OIDC_ISSUER")
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_LOCAL_LOGINS: must be true without"):
+        read_environment()
+
+
+@pytest.mark.parametrize(
+    ("issuer", "hosts", "is_permitted"),
+    [
+        ("https://login.example.com", "", True),
+        ("http://login.example.com", "", False),
+        ("http://login.example.com", "login.example.com", True),
+        ("https://user:x@login.example.com", "", False),
+        ("https://login.example.com/?a=b", "", False),
+        ("https://login.example.com:port", "", False),
+        ("login.example.com", "", False),
+        ("ftp://login.example.com", "login.example.com", False),
+    ],
+)
+def test_an_issuer_is_an_https_url_unless_its_host_is_listed(
+    environment: pytest.MonkeyPatch, issuer: str, hosts: str, is_permitted: bool
+) -> None:
+    for name, value in (SINGLE_SIGN_ON | {"S3SYNC_OIDC_ISSUER": issuer}).items():
+        environment.setenv(name, value)
+    environment.setenv("S3SYNC_PLAIN_HTTP_HOSTS", hosts)
+    if is_permitted:
+        assert read_environment().oidc_issuer == issuer
+        return
+    with pytest.raises(ImproperlyConfigured, match="S3SYNC_OIDC_ISSUER: must"):
+        read_environment()
 
 
 def test_lists_are_split_at_commas(environment: pytest.MonkeyPatch) -> None:

@@ -321,7 +321,9 @@ def make_story() -> Service:
     make_scrub(rule, odd_key=ODD_KEYS[0])
     make_backfill(other, keys=[*ODD_KEYS, "2026/lost.pdf"])
     make_upload_to_abort(ODD_KEYS[0])
-    api_tokens.create("deploy", role=TokenRole.OPERATE, by=Actor(ActorKind.USER, "story"))
+    api_tokens.create(
+        "deploy", role=TokenRole.OPERATE, by=Actor(ActorKind.USER, "story"), ends_at=None
+    )
     return service
 
 

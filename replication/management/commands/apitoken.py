@@ -1,13 +1,15 @@
 """`manage.py apitoken create|list|revoke`"""
 
-from argparse import ArgumentParser
-from datetime import datetime
+import re
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
-from replication.models import ApiToken, TokenRole
+from replication.models import ApiToken, ReplicationRule, TokenRole
 from replication.operations import api_tokens
 from replication.operations.audit import command_line_actor
 
@@ -25,6 +27,21 @@ class Command(BaseCommand):
             default=TokenRole.READ.value,
             help=f"what the token may do (default: {TokenRole.READ.value})",
         )
+        create.add_argument(
+            "--expires",
+            metavar="DAYSd|never",
+            type=_lifetime,
+            default=api_tokens.USUAL_LIFETIME,
+            help=f"when the token ends, such as 30d (default: {api_tokens.USUAL_LIFETIME.days}d)",
+        )
+        create.add_argument(
+            "--rule",
+            action="append",
+            default=[],
+            metavar="NAME",
+            dest="rules",
+            help="bind the token to this rule, and to no other; may be repeated",
+        )
         verbs.add_parser("list", help="list all tokens, without their secrets")
         revoke = verbs.add_parser(
             "revoke", help="revoke a token for good: it is refused from now on"
@@ -35,21 +52,35 @@ class Command(BaseCommand):
         verb = {"create": self._create, "list": self._list, "revoke": self._revoke}
         verb[options["verb"]](**options)
 
-    def _create(self, *, name: str, role: str, **_: Any) -> None:
+    def _create(
+        self, *, name: str, role: str, expires: timedelta | None, rules: list[str], **_: Any
+    ) -> None:
+        ends_at = timezone.now() + expires if expires else None
         try:
-            made = api_tokens.create(name, role=TokenRole(role), by=command_line_actor())
+            made = api_tokens.create(
+                name,
+                role=TokenRole(role),
+                by=command_line_actor(),
+                ends_at=ends_at,
+                rules=[_rule(rule) for rule in dict.fromkeys(rules)],
+            )
         except ValidationError as error:
             raise CommandError(f"The token {name!r} was not created: {_in_words(error)}") from error
-        self.stderr.write(f"Token {name}, role {role}. Keep the secret: it can't be shown again.")
+        end = f"ends {_moment(ends_at)}" if ends_at else "has no end"
+        self.stderr.write(
+            f"Token {name}, role {role}, {end}. Keep the secret: it can't be shown again."
+        )
         self.stdout.write(made.secret)
 
     def _list(self, **_: Any) -> None:
-        for token in ApiToken.objects.all():
-            state = f"revoked {_moment(token.revoked_at)}" if token.revoked_at else "valid"
+        for token in ApiToken.objects.prefetch_related("rules"):
             used = (
                 f"last used {_moment(token.last_used_at)}" if token.last_used_at else "never used"
             )
-            self.stdout.write(f"{token.name}  {token.role}  {token.prefix}…  {state}  {used}")
+            self.stdout.write(
+                f"{token.name}  {token.role}  {token.prefix}…  {_state(token)}  {used}"
+                f"{_bound(token)}"
+            )
 
     def _revoke(self, *, name: str, **_: Any) -> None:
         chosen = ApiToken.objects.filter(name=name)
@@ -62,8 +93,38 @@ class Command(BaseCommand):
         self.stdout.write(f"Token {name} is revoked: it is refused from now on.")
 
 
+def _lifetime(text: str) -> timedelta | None:
+    if text == "never":
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,4}d", text):
+        raise ArgumentTypeError(f"{text!r} is neither a number of days such as 30d, nor never")
+    return timedelta(days=int(text[:-1]))
+
+
+def _rule(name: str) -> ReplicationRule:
+    rule = ReplicationRule.objects.filter(name=name).first()
+    if rule is None:
+        raise CommandError(f"There is no rule {name!r}; `exportrules` prints all rules.")
+    return rule
+
+
+def _state(token: ApiToken) -> str:
+    if token.revoked_at:
+        return f"revoked {_moment(token.revoked_at)}"
+    if token.ends_at is None:
+        return "valid without an end"
+    has_ended = token.ends_at <= timezone.now()
+    return f"{'ended' if has_ended else 'valid until'} {_moment(token.ends_at)}"
+
+
+def _bound(token: ApiToken) -> str:
+    if not token.is_bound:
+        return ""
+    return f"  rules: {', '.join(rule.name for rule in token.rules.all()) or 'none any more'}"
+
+
 def _moment(when: datetime) -> str:
-    return f"{when:%Y-%m-%d %H:%M} UTC"
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _in_words(error: ValidationError) -> str:

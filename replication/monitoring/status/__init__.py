@@ -1,6 +1,7 @@
 """How replication is doing: the numbers and the problems, the same for machines and people."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import reduce
 from operator import add
@@ -30,9 +31,15 @@ __all__ = [
     "find_problems",
     "read_numbers",
     "read_status",
+    "read_status_of",
 ]
 
 VERSION = "0.1.0"
+
+# Problems of all rules that name none of them.
+CODES_OF_ALL_RULES = {"no_lane", "no_poller"}
+# A problem of one rule that names another one, too.
+NAMES_TWO = {"rules_collide"}
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,28 @@ class Status:
 
 def read_status() -> Status:
     """Read the numbers from the database, and find the problems."""
-    numbers, completed = read_numbers(), read_completed()
-    problems = list(find_problems(numbers))
+    numbers = read_numbers()
+    return _status(numbers, read_completed(), list(find_problems(numbers)))
+
+
+def read_status_of(rule_ids: Set[int]) -> Status:
+    """The status of these rules alone: no queue, no host and no problem names anything else."""
+    numbers = read_numbers()
+    rules = [rule for rule in numbers.rules if rule.id in rule_ids]
+    names = {rule.name for rule in rules}
+    problems = [
+        each
+        for each in find_problems(numbers)
+        if each.code in CODES_OF_ALL_RULES or (each.rule in names and each.code not in NAMES_TWO)
+    ]
+    completed = {key: done for key, done in read_completed().items() if key in rule_ids}
+    status = _status(replace(numbers, rules=rules), completed, problems)
+    return replace(status, queues=[], hosts=[], lambda_heard_at=None)
+
+
+def _status(
+    numbers: Numbers, completed: Mapping[int, Completed], problems: list[Problem]
+) -> Status:
     return Status(
         generated_at=numbers.generated_at,
         version=VERSION,

@@ -11,13 +11,14 @@ from itertools import groupby, islice
 from typing import Any, Literal
 
 from django.db import connection
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q
 from django.db.models.functions import Now
 
 from replication.cluster.loops import ALIVE_SECONDS
 from replication.intake.signed_calls import lambda_heard_at
 from replication.jobs import PRIORITY_SWEEP_FIRST, aborting
 from replication.models import (
+    ApiToken,
     Canary,
     Circuit,
     EventQueue,
@@ -36,6 +37,7 @@ MAX_COLLISIONS = 100
 # No object takes as long as this on a healthy road; the parts of large ones are not counted.
 RUNNING_LONG_SECONDS = 3600
 HOST_SEEN_MINUTES = 5
+TOKEN_ENDS_SOON = timedelta(days=14)
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,21 @@ class TargetStatus:
 
 
 @dataclass(frozen=True)
+class EndingToken:
+    """An API token that ends soon, or has ended lately, and was made to live longer."""
+
+    name: str
+    ends_at: datetime
+
+
+@dataclass(frozen=True)
 class Numbers:
     generated_at: datetime  # by the database's clock
     rules: list[RuleNumbers]
     queues: list[QueueStatus]
     hosts: list[HostStatus]
     failing_targets: list[TargetStatus]
+    ending_tokens: list[EndingToken]  # the first to end first
     uploads_not_aborted: int  # though they were tried for an hour
     collisions: list[Collision]  # of enabled rules
     open_circuits: list[Circuit]
@@ -153,7 +164,7 @@ class Numbers:
 
 
 def read_numbers() -> Numbers:
-    """Read everything with twelve queries, and one more where jobs are being retried.
+    """Read everything with thirteen queries, and one more where jobs are being retried.
 
     The numbers of the jobs are of one moment.
     """
@@ -169,6 +180,7 @@ def read_numbers() -> Numbers:
         canaries=_read_canaries(),
         upkeep=read_upkeep(),
         failing_targets=_read_failing_targets(),
+        ending_tokens=_read_ending_tokens(),
         uploads_not_aborted=aborting.count_not_aborted(),
         collisions=_read_collisions(),
         lambda_heard_at=lambda_heard_at(),
@@ -324,6 +336,18 @@ def _read_failing_targets() -> list[TargetStatus]:
         TargetStatus(target.name, target.last_error, target.last_error_at)
         for target in failing.order_by("name")
     ]
+
+
+def _read_ending_tokens() -> list[EndingToken]:
+    """Tokens within TOKEN_ENDS_SOON of their end; one made for less time is no news."""
+    tokens = ApiToken.objects.filter(
+        revoked_at=None,
+        ends_at__gt=Now() - TOKEN_ENDS_SOON,
+        ends_at__lt=Now() + TOKEN_ENDS_SOON,
+        created_at__lt=F("ends_at") - TOKEN_ENDS_SOON,
+    )
+    ends = tokens.order_by("ends_at", "name").values_list("name", "ends_at")
+    return [EndingToken(name, at) for name, at in ends if at]
 
 
 def _read_collisions() -> list[Collision]:

@@ -64,6 +64,12 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
             f"Notification target {target.name} can't be notified; last error{when}: "
             f"{target.last_error}",
         )
+    for token in numbers.ending_tokens:
+        yield Problem(
+            "token_ends",
+            f"API token {token.name} {_ends(token.ends_at, numbers.generated_at)}. Create a new "
+            "one, give it to whatever uses this one, and revoke this one.",
+        )
     if numbers.uploads_not_aborted:
         yield Problem(
             "uploads_not_aborted",
@@ -80,6 +86,12 @@ def find_problems(numbers: Numbers) -> Iterator[Problem]:
     yield from _canary_problems(numbers)
     for rule in numbers.rules:
         yield from _rule_problems(rule, numbers.generated_at)
+
+
+def _ends(at: datetime, now: datetime) -> str:
+    if at <= now:
+        return f"ended {ago(at, now)}, and calls with it are refused"
+    return f"ends in {in_words((at - now).total_seconds())}; calls with it are refused from then on"
 
 
 def _queue_problems(queue: QueueStatus, numbers: Numbers) -> Iterator[Problem]:

@@ -36,6 +36,7 @@ _FIXES = {
     "`manage.py pollsqs`.",
     "dead_letters": "Open one under “Dead letters” in the admin: it shows the reason.",
     "target_failing": "Fix what the error names; then “Send a test message” to the target.",
+    "token_ends": "`manage.py apitoken create NAME`; `apitoken list` says when each was last used.",
     "old_transaction": "Let it end, or end it in psql as said.",
     "queue_bloated": "End what is old; then `VACUUM replication_transferjob` in psql.",
     "history_without_day": "`manage.py prune` makes the days and moves the jobs.",
