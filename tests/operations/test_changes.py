@@ -15,11 +15,13 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from replication.models import (
+    ApiToken,
     AuditEntry,
     ConfigurationChange,
     Destination,
     EventQueue,
     ReplicationRule,
+    SignOnIdentity,
     Source,
 )
 from replication.operations.retention import prune
@@ -176,7 +178,10 @@ def all_columns(model: type[Any], left_out: tuple[str, ...]) -> set[str]:
     return {field.column for field in model._meta.concrete_fields} - set(left_out)
 
 
-@pytest.mark.parametrize("model", [Source, Destination, ReplicationRule, EventQueue])
+@pytest.mark.parametrize(
+    "model",
+    [Source, Destination, ReplicationRule, EventQueue, ApiToken, SignOnIdentity],
+)
 def test_each_column_is_kept_or_is_the_services_own(model: type[Any]) -> None:
     """A new column of one of these tables needs its triggers made anew."""
     with connection.cursor() as cursor:

@@ -8,10 +8,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from django_q.models import OrmQ
 from pytest_django import Settings
 
@@ -407,3 +409,12 @@ def test_findings_of_old_sweeps_go_and_the_sweeps_stay(
     assert count_due() == Rows(findings=25)
     assert prune(seconds=60).rows == Rows(findings=25)
     assert (Sweep.objects.count(), SweepFinding.objects.count()) == (3, 50)
+
+
+@pytest.mark.django_db
+def test_sessions_that_are_over_are_deleted():
+    now = timezone.now()
+    for number, left in enumerate((timedelta(minutes=-1), timedelta(hours=1))):
+        Session.objects.create(session_key=str(number), session_data="", expire_date=now + left)
+    prune(seconds=60)
+    assert [session.session_key for session in Session.objects.all()] == ["1"]
