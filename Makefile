@@ -39,7 +39,7 @@ demo: $(VENV)/demo.installed ## Replicate 200 objects between the stand-ins, the
 test: $(VENV)/dev.installed ## Run all tests (TESTS=tests/jobs: only these)
 	@$(BIN)/python -m pytest -n auto --dist loadgroup $(TESTS)
 
-check: $(VENV)/dev.installed ## Check lint, types, the import contract, settings and migrations
+check: $(VENV)/dev.installed ## Check lint, types, the import contract, settings, migrations and known advisories
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(NO_DATABASE) $(BIN)/mypy .
@@ -136,9 +136,10 @@ $(VENV)/%.installed: requirements/%.txt | $(BIN)/python
 	@.venv-gdal/bin/pip $(INSTALL) -r $<
 	@touch $@
 
+# The image's Python first: another one may need other packages, and the bill of materials would differ.
 .venv-tools/installed: requirements/tools.txt
 	@echo "Installing $< …"
-	@$(call make_venv,.venv-tools,$(PYTHONS))
+	@$(call make_venv,.venv-tools,$(PYTHON) python3.11 $(PYTHONS))
 	@.venv-tools/bin/pip $(INSTALL) -r $<
 	@touch $@
 

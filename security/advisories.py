@@ -150,6 +150,7 @@ def compare(
     age = (today - kept.date).days
     report = Report(f"Advisories of {kept.date}, {age} days old ({kept.source}).")
     packages, judged = list(packages), list(judged)
+    passed: dict[tuple[str, date], list[str]] = {}
     needed: set[tuple[str, str, str]] = set()
     for package in packages:
         for advisory in _against(package, kept):
@@ -164,7 +165,7 @@ def compare(
                     f"{_remedy(advisory, start='raise')}"
                 )
             else:
-                report.notes.append(f"{advisory.id}: {package}: judged until {judgement.until}")
+                passed.setdefault((str(package), judgement.until), []).append(advisory.id)
     for judgement in judged:
         report.warnings += [
             f"The judgement of {each} for {judgement.package} {judgement.version} is no longer "
@@ -172,6 +173,10 @@ def compare(
             for each in judgement.ids
             if (each, judgement.package, judgement.version) not in needed
         ]
+    report.notes = [
+        f"{package}: judged until {until}: {', '.join(ids)}"
+        for (package, until), ids in passed.items()
+    ]
     doubts = report.errors if release else report.warnings
     if age > STALE_AFTER_DAYS:
         doubts.append(f"The list is over {STALE_AFTER_DAYS} days old: run `make advisories`.")

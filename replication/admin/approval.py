@@ -60,8 +60,10 @@ class ApprovedForm(forms.ModelForm):
 class ApprovedPages:
     """Mixin of the ModelAdmins whose form is an ApprovedForm."""
 
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> type[ApprovedForm]:
-        form: type[ApprovedForm] = super().get_form(request, obj, **kwargs)  # type: ignore[misc]
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form: Any = super().get_form(request, obj, change, **kwargs)  # type: ignore[misc]
         options = form._meta.model._meta
         codename = get_permission_codename("approve", options)
         may_approve = request.user.has_perm(f"{options.app_label}.{codename}")

@@ -68,6 +68,9 @@ def test_a_judged_advisory_passes_by_any_of_its_names() -> None:
         found = report(judged=(replace(JUDGED, ids=(name,)),))
         assert not found.errors
         assert not found.warnings
+        assert found.notes == [
+            "example 1.0 (requirements.txt): judged until 2026-12-04: PYSEC-2026-1"
+        ]
 
 
 def test_a_judgement_that_ended_fails_again() -> None:
