@@ -191,7 +191,7 @@ class _Judging:
 
     @staticmethod
     def _count(one: Judgement, counts: Counter[str]) -> None:
-        counts[one.verdict.replace(" ", "_")] += 1
+        counts[one.verdict.counter] += 1
         if one.verdict is Verdict.EQUAL:
             counts["plausible"] += one.proof is Proof.PLAUSIBLE
         elif one.verdict in {Verdict.MISSING, Verdict.DIFFERENT} and one.pair.source is not None:

@@ -36,6 +36,11 @@ class Verdict(StrEnum):
     ARCHIVED = "archived"  # not readable until somebody restores it
     UNKNOWN = "unknown"  # it could not be compared
 
+    @property
+    def counter(self) -> str:
+        """The sweep's field that counts it."""
+        return self.value.replace(" ", "_")
+
 
 # What a sweep is there to find.
 DIFFERENCES = frozenset({Verdict.MISSING, Verdict.DIFFERENT, Verdict.EXTRA})

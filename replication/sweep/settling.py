@@ -222,11 +222,13 @@ class _Settling:
         if finding.key in self._held and finding.cause != Cause.LOST:
             self._leave_to_job(finding)
             return
-        self._move(finding, judgement.verdict)
+        self._move(finding, judgement.verdict.counter)
         finding.verdict = judgement.verdict.value
         if finding.key in self._foreign:
             finding.state, finding.cause = FindingState.CONFIRMED, Cause.FOREIGN
             self._move(finding, "foreign")
+        elif judgement.verdict is Verdict.LEFT_OUT and finding.cause != Cause.LOST:
+            finding.state = FindingState.GONE  # the rule was edited, or the key is not its own
         elif self._may_order(finding, judgement):
             self.to_order.append(finding.key)
             finding.is_ordered = True
@@ -255,5 +257,5 @@ class _Settling:
 
     def _move(self, finding: SweepFinding, to: str) -> None:
         """Count the finding as something else."""
-        self.counts[finding.verdict] -= 1
+        self.counts[Verdict(finding.verdict).counter] -= 1
         self.counts[to] += 1

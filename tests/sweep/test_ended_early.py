@@ -109,3 +109,19 @@ def test_a_lost_event_is_told_though_the_key_s_delete_awaits_a_person(
     assert not Job.objects.exclude(delete_permit=DeletePermit.AWAITED).filter(
         state=JobState.PENDING
     )
+
+
+@pytest.mark.parametrize("ends_early", [False, True])
+def test_a_lost_event_is_told_though_the_rule_leaves_its_key_out_by_now(
+    road: Road, ordered: SweepFinding, limits: Callable[..., None], ends_early: bool
+) -> None:
+    limits(scrub_days=0)
+    if ends_early:
+        lifecycle.cancel(Sweep.objects.all())
+    work()
+    ReplicationRule.objects.update(exclude="lost")
+    look_again(ordered)
+    assert (ordered.cause, ordered.state) == ("lost", FindingState.CONFIRMED)
+    assert ordered.verdict == "left out"
+    assert (ordered.sweep.lost, ordered.sweep.missing, ordered.sweep.left_out) == (1, 0, 1)
+    assert not lifecycle.is_due()
