@@ -8,7 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHONS = $(PYTHON) python3 python3.13 python3.12 python3.11
-# No line of an unknown package runs: only wheels, each with a known hash, two of them kept here.
+# No line of an unknown package runs: only wheels, each with a known hash, some of them kept here.
 INSTALL := --disable-pip-version-check --quiet install --require-hashes --only-binary :all: --find-links requirements/wheels
 TESTS ?= tests
 define VALIDATE
@@ -26,7 +26,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 # One date for all files, and no compiler: crcmod then builds its pure Python version, which runs everywhere.
 REPRODUCIBLY := SOURCE_DATE_EPOCH=315532800 CC=false
 UV_COMPILE_WHEELS := $(UV_COMPILE) --only-binary :all: --emit-build-options --find-links requirements/wheels \
-	--upgrade-package crcmod --upgrade-package oss2 $(if $(RAISE),--upgrade-package $(RAISE))
+	--upgrade-package crcmod --upgrade-package oss2 --upgrade-package alibabacloud-tea $(if $(RAISE),--upgrade-package $(RAISE))
 
 .PHONY: help demo test check chaos upgrade clients signers fidelity bench format migrations openapi sandbox requirements wheels rebuilt-wheels sbom advisories release-check clean
 

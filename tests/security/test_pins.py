@@ -21,7 +21,7 @@ def kept_wheels() -> dict[str, tuple[str, str]]:
     for wheel in pins.WHEELS.glob("*.whl"):
         name, version, *tags = wheel.stem.split("-")
         assert tags == ["py3", "none", "any"], f"{wheel.name} does not run everywhere"
-        found[name] = (version, hashlib.sha256(wheel.read_bytes()).hexdigest())
+        found[name.replace("_", "-")] = (version, hashlib.sha256(wheel.read_bytes()).hexdigest())
     return found
 
 

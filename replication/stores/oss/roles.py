@@ -33,8 +33,13 @@ _METADATA_LIMITS = Limits(
 )
 INSTALL = (
     "a role needs Alibaba Cloud's credentials library, which is not installed: run "
-    "`pip install --require-hashes -r requirements/alibaba.txt`, or build the image with "
+    "`pip install --require-hashes --find-links requirements/wheels -r requirements/alibaba.txt`, "
+    "or build the image with "
     "`--build-arg REQUIREMENTS=requirements/alibaba.txt`"
+)
+_OTHER_VERSION = (
+    "the installed alibabacloud-tea can't be used: its requests would not pass s3sync's own "
+    "transport. Install the version in requirements/alibaba.txt"
 )
 # Refusals of STS with a status of 4xx that end by themselves.
 _TRANSIENT_CODES = re.compile(r"Throttling.*|ServiceUnavailable|InternalError")
@@ -128,6 +133,8 @@ def _library() -> _Library:
         from Tea.core import TeaCore  # noqa: PLC0415
     except ImportError as error:
         raise ReplicationError(ErrorCode.CREDENTIAL_PROFILE, INSTALL) from error
+    if not hasattr(TeaCore, "_sessions"):
+        raise ReplicationError(ErrorCode.CREDENTIAL_PROFILE, _OTHER_VERSION)
     for name in ("credentials", "alibabacloud-tea"):
         # They have handlers of their own, and print whole answers. We log each failure ourselves.
         logging.getLogger(name).disabled = True

@@ -262,6 +262,20 @@ def test_without_the_library_the_error_says_how_to_install_it(
     assert "requirements/alibaba.txt" in by_default.value.detail
 
 
+def test_a_library_that_would_send_past_our_transport_is_refused(
+    server: TokenServer, monkeypatch: pytest.MonkeyPatch, set_up: Callable[[str], str]
+) -> None:
+    profile = set_up("alibaba_assumed")
+    monkeypatch.delattr(roles._library().TeaCore, "_sessions")
+    roles._library.cache_clear()
+    try:
+        with failing(ErrorCode.CREDENTIAL_PROFILE) as caught:
+            oss_credentials.provider(profile)
+    finally:
+        roles._library.cache_clear()
+    assert "Install the version in requirements/alibaba.txt" in caught.value.detail
+
+
 def test_a_file_of_a_profile_can_lead_to_no_url(server: TokenServer, tmp_path: Path) -> None:
     for wrong in ("https://sts.aliyuncs.com", "sts.aliyuncs.com/x", f"user@{uuid4().hex}"):
         mount(
