@@ -79,9 +79,13 @@ def learn(store: DestinationStore, key: str, plain: ReplicaAttributes) -> Learne
     Raises:
         ReplicationError: the bucket does not answer.
     """
+
+    def proof() -> None:
+        store.put(key, BytesBody(CONTENT), plain)
+
     return Learned(
-        non_ascii_metadata=_answer(lambda: _takes_metadata(store, key, plain)),
-        non_ascii_tags=_answer(lambda: _takes_tags(store, key, plain)),
+        non_ascii_metadata=_answer(lambda: _takes_metadata(store, key, plain), proof=proof),
+        non_ascii_tags=_answer(lambda: _takes_tags(store, key, plain), proof=proof),
     )
 
 
@@ -113,11 +117,16 @@ def _metadata_of_ours(
     return found.user_metadata
 
 
-def _answer(question: Callable[[], Takes]) -> Takes:
+def _answer(question: Callable[[], Takes], *, proof: Callable[[], None]) -> Takes:
+    """
+    Args:
+        proof: fails where a plain object is refused by now, too: credentials can have ended.
+    """
     try:
         return question()
     except ReplicationError as error:
         if error.code in _REFUSALS:
+            proof()
             return Takes.NO
         if error.code is ErrorCode.DESTINATION_ACCESS_DENIED:
             return Takes.UNKNOWN

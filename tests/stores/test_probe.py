@@ -59,6 +59,18 @@ def test_an_object_of_another_writer_is_no_answer(oss: OssServer, destination: O
             lambda oss: oss.add_fault(Fault(operation="PutObject", skip=1, status=500)),
             ErrorCode.DESTINATION_UNAVAILABLE,
         ),
+        (  # the credentials ended in between, for a plain object too
+            lambda oss: oss.add_fault(
+                Fault(
+                    operation="PutObject",
+                    skip=1,
+                    times=None,
+                    status=403,
+                    code="SecurityTokenExpired",
+                )
+            ),
+            ErrorCode.DESTINATION_CREDENTIALS,
+        ),
         (
             lambda oss: oss.add_fault(Fault(operation="HeadObject", status=500)),
             ErrorCode.DESTINATION_UNAVAILABLE,
