@@ -25,7 +25,10 @@ from s3sync import secret_files
 
 PREFIX = "S3SYNC_"
 # Each may be in a file instead, which the variable with _FILE behind its name names.
-SECRETS = ("database_url", "secret_key", "secret_key_fallbacks", "api_tokens", "lambda_keys")
+SECRETS = (
+    *("database_url", "secret_key", "secret_key_fallbacks", "api_tokens", "lambda_keys"),
+    "oidc_client_secret",
+)
 
 MIN_SECRET_KEY_LENGTH = 32
 MIN_API_TOKEN_LENGTH = 16

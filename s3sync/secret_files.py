@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SUFFIX = "_FILE"
+_MAX_BYTES = 64 * 1024
 
 
 def read(variables: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -27,17 +28,34 @@ def read(variables: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
             problems[variable] = f"{variable} is set, too; keep one of the two and unset the other"
             continue
         try:
-            value = Path(file).read_text("utf-8-sig").strip()
+            value = _content(Path(file))
         except OSError as error:
             problems[variable] = (
                 f"the file can't be read ({error.strerror or type(error).__name__}); correct the "
                 "path, or let the service's user read the file"
             )
-        except ValueError:
+        except UnicodeDecodeError:
             problems[variable] = "the file is not text in UTF-8; write the value alone into it"
+        except ValueError as error:
+            problems[variable] = f"the file is {error}; write the value alone into a file"
         else:
             if value:
                 values[variable] = value
             else:
                 problems[variable] = "the file is empty; write the value into it"
     return values, problems
+
+
+def _content(file: Path) -> str:
+    """
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is a pipe, which would be waited for, a device, too long, or no text.
+    """
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise ValueError("a pipe or a device")
+    with file.open("rb") as opened:
+        content = opened.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"longer than {_MAX_BYTES} bytes")
+    return content.decode("utf-8-sig").strip()

@@ -11,7 +11,7 @@ from replication.intake import canaries
 from replication.intake.object_events import Change, ObjectEvent
 from replication.jobs import PRIORITY_BULK, PRIORITY_EVENT, JobOrder, enqueue
 from replication.mapping.filters import KeyFilter, key_filter
-from replication.models import JobOrigin, ReplicationRule, Source, SourceKind
+from replication.models import PUBLIC_ACLS, JobOrigin, ReplicationRule, Source, SourceKind
 
 
 class Outcome(StrEnum):
@@ -35,18 +35,27 @@ class Intake:
 
 
 class KeysOutsideRule(Exception):
-    """No job of this rule may touch these keys: they are outside its source prefix."""
+    """No job of this rule may touch these keys: they are outside its source prefix, or outside the
+    filters of a rule that makes its replicas public.
+    """
 
     def __init__(self, rule: ReplicationRule, keys: Sequence[str]) -> None:
         self.keys = keys
         more = len(keys) - 1
-        which = f"{keys[0]!r} does not"
+        which = f"{keys[0]!r} is not"
         if more:
-            which = f"{keys[0]!r} and {more} more {'key' if more == 1 else 'keys'} do not"
+            which = f"{keys[0]!r} and {more} more {'key' if more == 1 else 'keys'} are not"
+        if keys[0].startswith(rule.source_prefix):
+            super().__init__(
+                f"rule {rule.name} makes its replicas public, so its filters hold for keys that "
+                f"people name, too, and {which} among what they let through; have somebody edit "
+                "the filters who may approve that"
+            )
+            return
         super().__init__(
-            f"rule {rule.name} is for keys that begin with {rule.source_prefix!r}, and {which}; "
-            "name keys as they are in the source bucket, with the prefix, or use the rule that is "
-            "for them"
+            f"rule {rule.name} is for keys that begin with {rule.source_prefix!r}, and {which} "
+            "among them; name keys as they are in the source bucket, with the prefix, or use the "
+            "rule that is for them"
         )
 
 
@@ -122,7 +131,7 @@ def look_again(rule: ReplicationRule, keys: Iterable[str]) -> list[int]:
         KeysOutsideRule: some are outside the rule's source prefix; no job is made.
     """
     keys = list(keys)
-    check_prefix(rule, keys)
+    check_keys(rule, keys)
     return enqueue(
         [JobOrder(rule.pk, key, ignores_filters=not rule.matches(key)) for key in keys],
         origin=JobOrigin.ADMIN,
@@ -130,14 +139,18 @@ def look_again(rule: ReplicationRule, keys: Iterable[str]) -> list[int]:
     )
 
 
-def check_prefix(rule: ReplicationRule, keys: Iterable[str]) -> None:
-    """Refuse keys that no job of the rule may touch.
+def check_keys(rule: ReplicationRule, keys: Iterable[str]) -> None:
+    """Refuse keys that no job of the rule may touch, although a person names them.
 
     Raises:
-        KeysOutsideRule: some are outside the rule's source prefix.
+        KeysOutsideRule: some are outside the rule's source prefix, or a filter of a public rule
+            excludes them.
     """
+    keys = list(keys)
     if outside := [key for key in keys if not key.startswith(rule.source_prefix)]:
         raise KeysOutsideRule(rule, outside)
+    if rule.acl in PUBLIC_ACLS and (shut := [key for key in keys if not rule.matches(key)]):
+        raise KeysOutsideRule(rule, shut)
 
 
 def _rules_by_bucket(buckets: Set[str]) -> dict[str, list[tuple[int, KeyFilter]]]:

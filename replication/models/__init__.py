@@ -44,6 +44,7 @@ from replication.models.rollups import (
     TriesTotal,
 )
 from replication.models.rules import (
+    PUBLIC_ACLS,
     ArchivePolicy,
     DeletePolicy,
     EncryptionMethod,
@@ -69,6 +70,7 @@ __all__ = [
     "CANARY_GRACE",
     "FINAL_STATES",
     "LAG_BOUNDS_SECONDS",
+    "PUBLIC_ACLS",
     "UNENDED",
     "ActorKind",
     "Addressing",

@@ -47,6 +47,9 @@ class ObjectAcl(models.TextChoices):
     PUBLIC_READ_WRITE = "public-read-write", _("public read and write")
 
 
+PUBLIC_ACLS = frozenset({ObjectAcl.PUBLIC_READ, ObjectAcl.PUBLIC_READ_WRITE})
+
+
 class EncryptionMethod(models.TextChoices):
     BUCKET = "", _("as the bucket's")
     AES256 = "AES256", _("AES256, with keys that OSS manages")

@@ -66,9 +66,10 @@ def look_again(rule: ReplicationRule, keys: Sequence[str], *, by: Actor) -> list
     """Make a job for each key, whatever the rule's filters say. Returns the jobs' ids.
 
     Raises:
-        KeysOutsideRule: some are outside the rule's source prefix; nothing is done.
+        KeysOutsideRule: some are outside the rule's source prefix, or outside the filters of a
+            public rule; nothing is done.
     """
-    matching.check_prefix(rule, keys)
+    matching.check_keys(rule, keys)
     about = audit.describe(f"rule {rule.name}: keys", list(keys[: audit.MAX_NAMED + 1]))
     with recorded(by, AuditAction.LOOKED_AGAIN, about=about) as record:
         job_ids = matching.look_again(rule, keys)

@@ -6,8 +6,9 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.forms import model_to_dict
 from django.test import Client
+from django.urls import reverse
 
-from replication.models import Destination, EventQueue, ObjectAcl, ReplicationRule, Source
+from replication.models import Destination, EventQueue, Job, ObjectAcl, ReplicationRule, Source
 from tests.admin.pages import add_url, change_url
 from tests.support.groups import client_of_group
 from tests.support.story import Service
@@ -82,9 +83,22 @@ def test_what_a_profile_is_used_with_already_needs_no_approver() -> None:
     assert {row.name for row in Destination.objects.all()} == {"renamed", "twin"}
 
 
-def test_a_web_server_is_read_without_a_profile_and_needs_no_approver() -> None:
-    form = SOURCE | {"kind": "http", "bucket": "", "endpoint_url": "https://files.example.com"}
-    assert client_of_group("Operator").post(add_url("source"), form).status_code == 302
+WEB = SOURCE | {"kind": "http", "bucket": "", "region": "", "endpoint_url": "https://a.example.com"}
+
+
+def test_a_web_server_that_no_source_has_yet_needs_an_approver() -> None:
+    operator = client_of_group("Operator")
+    page = operator.post(add_url("source"), WEB).content.decode()
+    assert "No source has this address yet." in page
+    assert client_of_group("Approver").post(add_url("source"), WEB).status_code == 302
+    web = Source.objects.get()
+    for change in ({"endpoint_url": "https://b.example.com"}, {"kind": "s3", "bucket": "photos"}):
+        form = WEB | {"region": "ap-east-1"} | change
+        if change.get("kind"):
+            form["endpoint_url"] = ""
+        answer = operator.post(change_url("source", web.pk), form)
+        assert "You may not approve that" in answer.content.decode(), change
+    assert operator.post(change_url("source", web.pk), WEB | {"name": "web"}).status_code == 302
 
 
 def test_an_approver_edits_places_and_no_rules(service: Service) -> None:
@@ -115,9 +129,11 @@ def test_who_may_edit_rules_alone_edits_no_place(service: Service) -> None:
 def test_only_an_approver_makes_replicas_public(service: Service) -> None:
     rule = service.rule
     url = change_url("replicationrule", rule.pk)
+    ReplicationRule.objects.filter(pk=rule.pk).update(source_suffix=".jpg", exclude="**/no/**")
+    rule.refresh_from_db()
     form = {name: value for name, value in model_to_dict(rule).items() if value is not None}
     page = client_of_group("Operator").post(url, form | {"acl": "public-read"})
-    assert "Replicas would become public." in page.content.decode()
+    assert "More replicas would be public." in page.content.decode()
     assert ReplicationRule.objects.get(pk=rule.pk).acl == ObjectAcl.DEFAULT
     # An approver edits rules as an operator.
     both = client_of_group("Approver")
@@ -128,5 +144,37 @@ def test_only_an_approver_makes_replicas_public(service: Service) -> None:
     operator = Client()
     operator.force_login(User.objects.get(username="operator"))
     assert operator.post(url, rename).status_code == 302
-    moved = rename | {"destination_prefix": "elsewhere/"}
-    assert "Replicas would become public." in operator.post(url, moved).content.decode()
+    for change in (
+        *({"destination_prefix": "elsewhere/"}, {"include": "photos/**"}, {"source_prefix": "pho"}),
+        *({"source_suffix": ""}, {"exclude": ""}, {"acl": "public-read-write"}),
+    ):
+        answer = operator.post(url, rename | change)
+        assert "More replicas would be public." in answer.content.decode(), change
+
+
+def test_only_an_approver_leads_a_public_rule_to_another_known_place(service: Service) -> None:
+    Source.objects.create(name="other", bucket="other", region="ap-east-1")
+    Destination.objects.create(**DESTINATION)
+    ReplicationRule.objects.filter(pk=service.rule.pk).update(acl=ObjectAcl.PUBLIC_READ)
+    source, destination = service.rule.source, service.rule.destination
+    operator = client_of_group("Operator")
+    for place, form in (
+        (source, SOURCE | {"name": source.name, "bucket": "other"}),
+        (destination, DESTINATION | {"name": destination.name}),
+    ):
+        url = change_url(place._meta.model_name, place.pk)
+        assert "they would be others" in operator.post(url, form).content.decode(), place
+    same = SOURCE | {"name": "renamed", "bucket": source.bucket}
+    assert operator.post(change_url("source", source.pk), same).status_code == 302
+
+
+def test_a_public_rule_s_filters_hold_for_keys_that_a_person_names(service: Service) -> None:
+    rule = service.rule
+    ReplicationRule.objects.filter(pk=rule.pk).update(acl=ObjectAcl.PUBLIC_READ, exclude="**/no/**")
+    operator = client_of_group("Operator")
+    url = reverse("admin:replication_replicationrule_look_again", args=[rule.pk])
+    page = operator.post(url, {"keys": "photos/no/salary.csv\nphotos/a.jpg"}).content.decode()
+    assert "makes its replicas public" in page
+    assert not Job.objects.exists()
+    assert operator.post(url, {"keys": "photos/a.jpg"}).status_code == 302
+    assert Job.objects.get().key == "photos/a.jpg"

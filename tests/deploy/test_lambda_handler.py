@@ -510,5 +510,5 @@ def test_the_readme_describes_every_variable_and_parameter():
     variables -= {"S3SYNC_ALLOWED_HOSTS", "S3SYNC_LAMBDA_KEYS"}  # the server's settings
     template = (LAMBDA / "template.yaml").read_text()
     parameters = re.findall(r"^  (\w+):\n    Type: (?:String|Number)", template, re.MULTILINE)
-    assert len(parameters) == 8, parameters
+    assert len(parameters) == 9, parameters
     assert [name for name in [*variables, *parameters] if f"`{name}`" not in document] == []

@@ -42,7 +42,7 @@ from tests.support.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-JOBS = 10_000
+JOBS = 5_000
 KEYS = 600  # for each of two rules; few, so that many are announced again during a look
 CLAIMING_PROCESSES = 2
 
@@ -114,7 +114,7 @@ def claiming(folder: Path) -> Iterator[list[Child]]:
             child.stop()
 
 
-def test_eight_claimers_of_ten_thousand_jobs_give_no_key_two_writers_and_miss_no_change(
+def test_eight_claimers_of_five_thousand_jobs_give_no_key_two_writers_and_miss_no_change(
     tmp_path: Path,
 ) -> None:
     rules = [a_rule("one"), a_rule("two")]

@@ -26,7 +26,11 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 # What a visitor without a login may have.
 PUBLIC = {"/admin/login/", "/admin/jsi18n/", "/api/v1/openapi.json"}
 # What each member of the staff has, without any right.
-OWN = PUBLIC | {"/", "/admin/", "/admin/password_change/", "/admin/password_change/done/"}
+OWN = (
+    PUBLIC
+    | {"/", "/admin/", "/admin/password_change/", "/admin/password_change/done/"}
+    | {"/admin/second_factor/"}
+)
 # Texts of the story that a page may show only escaped.
 HOSTILE = ["<script>alert(1)", "<img src=x", "<b>bold", "<b>world", "taken<b>by", "<b>no</b>"]
 SECRETS = ["photos", "invoices", "acme", "hangzhou", "deploy"]  # names and keys of the story

@@ -17,6 +17,7 @@ VALUES = {
     "S3SYNC_SECRET_KEY_FALLBACKS": f"{KEYS[1]}\n{KEYS[2]}",
     "S3SYNC_API_TOKENS": KEYS[1],
     "S3SYNC_LAMBDA_KEYS": f"{KEYS[1]},{KEYS[2]}",
+    "S3SYNC_OIDC_CLIENT_SECRET": "the-client-s-secret",
 }
 
 
@@ -77,6 +78,8 @@ def test_one_message_names_every_file_that_is_wrong(
     (files / "S3SYNC_SECRET_KEY").write_text("\n")
     (files / "S3SYNC_API_TOKENS").write_bytes(b"SeCrEt\xff")
     (files / "S3SYNC_SECRET_KEY_FALLBACKS").write_text("SeCrEt")
+    (files / "S3SYNC_OIDC_CLIENT_SECRET").unlink()
+    os.mkfifo(files / "S3SYNC_OIDC_CLIENT_SECRET")
     message = refusal()
     for line in (
         "DATABASE_URL_FILE: the file can't be read (No such file or directory); correct",
@@ -84,7 +87,8 @@ def test_one_message_names_every_file_that_is_wrong(
         "S3SYNC_SECRET_KEY_FILE: the file is empty; write",
         "S3SYNC_API_TOKENS_FILE: the file is not text in UTF-8",
         "S3SYNC_SECRET_KEY_FALLBACKS_FILE: needs 32 characters or more",
+        "S3SYNC_OIDC_CLIENT_SECRET_FILE: the file is a pipe or a device; write",
     ):
         assert f"\n  {line}" in message
-    assert message.count("\n  ") == 5, "none is called missing as well"
+    assert message.count("\n  ") == 6, "none is called missing as well"
     assert "SeCrEt" not in message

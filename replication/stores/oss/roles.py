@@ -28,9 +28,7 @@ PUBLIC_STS = "sts.aliyuncs.com"
 _SESSION_NAME = "s3sync"
 _ANSWER_BYTES_AT_MOST = 64 * 1024
 # The service is on the same host: where there is none, that must be noticed soon.
-_METADATA_LIMITS = Limits(
-    connect_seconds=2, read_seconds=5, exchange_seconds=10, least_bytes_per_second=0
-)
+_METADATA_LIMITS = Limits(connect_seconds=2, read_seconds=5, exchange_seconds=10)
 INSTALL = (
     "a role needs Alibaba Cloud's credentials library, which is not installed: run "
     "`pip install --require-hashes --find-links requirements/wheels -r requirements/alibaba.txt`, "
