@@ -1,7 +1,12 @@
 """OSS is written to with the temporary credentials of each kind, renewed before they end."""
 
+import contextlib
+import dataclasses
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -289,3 +294,34 @@ def test_a_file_of_a_profile_can_lead_to_no_url(server: TokenServer, tmp_path: P
         with failing(ErrorCode.CREDENTIAL_PROFILE) as caught:
             oss_credentials.provider("wrong")
         assert "must be a host" in caught.value.detail
+
+
+def test_a_metadata_service_that_drips_is_given_up(
+    server: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then would hold all requests of the profile."""
+    soon = dataclasses.replace(roles._METADATA_LIMITS, read_seconds=60, exchange_seconds=1)
+    monkeypatch.setattr(roles, "_METADATA_LIMITS", soon)
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while not over.wait(0.1):
+                connection.sendall(b"a")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as drips:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    drips.submit(drip, listener.accept()[0])
+
+        threading.Thread(target=accept, daemon=True).start()
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        with failing(ErrorCode.DESTINATION_TOKEN_SERVICE) as caught:
+            roles.renewed(roles.InstanceRole("role"), profile="default").current()
+        assert "fewer than" in caught.value.detail
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
