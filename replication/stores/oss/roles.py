@@ -188,14 +188,14 @@ _PROVIDERS: dict[type, Callable[[_Library, Any], Any]] = {
 def _fetched(role: Role, provider: Any) -> Temporary:
     try:
         found = provider.get_credentials()
-        return Temporary(
-            Credentials(
-                found.get_access_key_id(),
-                found.get_access_key_secret(),
-                found.get_security_token(),
-            ),
-            float(found.get_expiration()),
+        values = (
+            found.get_access_key_id(),
+            found.get_access_key_secret(),
+            found.get_security_token(),
         )
+        if not all(value.isascii() and value.isprintable() for value in values):
+            raise ValueError("they are no text that a header can have")
+        return Temporary(Credentials(*values), float(found.get_expiration()))
     except TransportError as error:
         raise ReplicationError(
             ErrorCode.DESTINATION_TOKEN_SERVICE, f"{role.service} did not answer: {error}"

@@ -325,3 +325,21 @@ def test_a_metadata_service_that_drips_is_given_up(
         assert "fewer than" in caught.value.detail
         over.set()
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_credentials_that_no_header_can_have_are_none(
+    oss: OssServer,
+    server: TokenServer,
+    set_up: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    issue = server.issuer.issue
+
+    def issue_with_a_line_break(*kind: Any, **options: Any) -> Any:
+        return dataclasses.replace(issue(*kind, **options), token="a\r\nX-Other: b")
+
+    monkeypatch.setattr(server.issuer, "issue", issue_with_a_line_break)
+    place = store(oss, set_up("alibaba_assumed"))
+    with failing(ErrorCode.DESTINATION_TOKEN_SERVICE) as caught:
+        place.head("a")
+    assert "answered something else than credentials" in caught.value.detail
