@@ -90,7 +90,7 @@ def _what_opens(row: Any) -> tuple[str, Any] | None:
 
 def _is_public(place: Source | Destination) -> bool:
     """Whether a rule of the stored place makes its replicas public."""
-    if place.pk is None:
+    if place._state.adding:
         return False
     return ReplicationRule.objects.filter(
         Q(source=place.pk) if isinstance(place, Source) else Q(destination=place.pk),

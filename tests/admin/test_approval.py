@@ -162,7 +162,7 @@ def test_only_an_approver_leads_a_public_rule_to_another_known_place(service: Se
         (source, SOURCE | {"name": source.name, "bucket": "other"}),
         (destination, DESTINATION | {"name": destination.name}),
     ):
-        url = change_url(place._meta.model_name, place.pk)
+        url = change_url(f"{place._meta.model_name}", place.pk)
         assert "they would be others" in operator.post(url, form).content.decode(), place
     same = SOURCE | {"name": "renamed", "bucket": source.bucket}
     assert operator.post(change_url("source", source.pk), same).status_code == 302

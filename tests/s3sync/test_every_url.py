@@ -22,7 +22,8 @@ from tests.support.everything import everything
 from tests.support.groups import client_of_group
 from tests.support.story import make_job, make_story
 
-METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+CHANGING = ["POST", "DELETE"]
+METHODS = ["GET", "PUT", "PATCH", *CHANGING]
 # What a visitor without a login may have.
 PUBLIC = {"/admin/login/", "/admin/jsi18n/", "/api/v1/openapi.json"}
 # What each member of the staff has, without any right.
@@ -145,7 +146,7 @@ def test_nobody_in_a_group_changes_who_may_do_what(urls: list[str], group: str) 
     access = {"User", "Group", "Permission", "ApiToken", Group.permissions.through.__name__}
     before = {name: rows for name, rows in everything().items() if name in access}
     assert before.keys() == access
-    for method, path in product(METHODS, urls):
+    for method, path in product(CHANGING, urls):
         answer = ask(client, method, path)
         assert answer.status_code < 500, path
         if path.startswith("/admin/auth/"):
