@@ -30,6 +30,9 @@ WINDOW: timedelta = settings.AXES_COOLOFF_TIME
 AT_ONCE = 2
 BUSY_SECONDS = 5
 
+# In a session: the key in hex that its page for the second factor shows, until it is confirmed.
+BEGUN_FACTOR = "second_factor_key"
+
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
@@ -54,6 +57,7 @@ def change_password(request: HttpRequest) -> HttpResponseBase:
     answer = limited(request, name, lambda: admin.site.password_change(request))
     if answer.status_code == 302:
         logins_audit.password_changed(request)
+        request.session.pop(BEGUN_FACTOR, None)  # who knew the old password may have seen it
     elif isinstance(answer, TemplateResponse) and answer.context_data:
         form = answer.context_data.get("form")
         if form is not None and form.has_error("old_password", "password_incorrect"):

@@ -4,7 +4,7 @@ A wrong code counts as a wrong password, and nobody is told which of the two was
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import django_otp
 import segno
@@ -13,7 +13,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import BACKEND_SESSION_KEY
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -95,11 +95,14 @@ def _set_up(request: HttpRequest, user: User) -> HttpResponseBase:
 
     def answer() -> HttpResponseBase:
         is_known = user.check_password(form.cleaned_data["password"])
-        codes = second_factor.confirm(user, form.cleaned_data["code"]) if is_known else None
+        key = request.session.get(logins.BEGUN_FACTOR)
+        code = form.cleaned_data["code"]
+        codes = second_factor.confirm(user, key, code) if is_known and key else None
         if codes is None:
             logins.count_failure(request, user.username)
             form.add_error(None, _("The password or the code is wrong. A code counts once."))
             return _set_up_page(request, user, form)
+        del request.session[logins.BEGUN_FACTOR]
         django_otp.login(request, second_factor.device_of(user))
         return _answer(request, codes=codes)
 
@@ -107,7 +110,8 @@ def _set_up(request: HttpRequest, user: User) -> HttpResponseBase:
 
 
 def _set_up_page(request: HttpRequest, user: User, form: forms.Form) -> HttpResponse:
-    device = second_factor.begin(user)
+    device = second_factor.begin(user, request.session.get(logins.BEGUN_FACTOR, ""))
+    request.session[logins.BEGUN_FACTOR] = device.key
     picture = segno.make(device.config_url, error="m").svg_data_uri(scale=5, light="white")
     return _answer(
         request, form=form, secret=second_factor.secret_text(device), picture=picture, is_new=True
@@ -144,8 +148,9 @@ def _answer(request: HttpRequest, **context: Any) -> HttpResponse:
 
 
 class RequiredMiddleware:
-    """With S3SYNC_SECOND_FACTOR=required, who has none may set one up, and do nothing else.
+    """Ends the sessions that began without the user's second factor, such as before its set-up.
 
+    With S3SYNC_SECOND_FACTOR=required, who has none may set one up, and do nothing else.
     Single sign-on is left out: a second factor is the provider's there.
     """
 
@@ -153,21 +158,28 @@ class RequiredMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if settings.S3SYNC.second_factor == "required" and _lacks_it(request):
+        if not _needs_it(request):
+            return self.get_response(request)
+        device = second_factor.device_of(cast(User, request.user))
+        if device is not None:
+            if request.session.get(django_otp.DEVICE_ID_SESSION_KEY) != device.persistent_id:
+                request.session.flush()
+                request.user = AnonymousUser()
+        elif settings.S3SYNC.second_factor == "required" and not _is_open_to_all(request):
             return redirect("second_factor")
         return self.get_response(request)
 
 
-def _lacks_it(request: HttpRequest) -> bool:
-    if request.path.startswith(_WITHOUT_SESSION):
-        return False
-    if request.path in {reverse("second_factor"), reverse("admin:logout")}:
-        return False
+def _needs_it(request: HttpRequest) -> bool:
     return (
-        request.user.is_authenticated
+        not request.path.startswith(_WITHOUT_SESSION)
+        and request.user.is_authenticated
         and _is_local(request)
-        and django_otp.DEVICE_ID_SESSION_KEY not in request.session
     )
+
+
+def _is_open_to_all(request: HttpRequest) -> bool:
+    return request.path in {reverse("second_factor"), reverse("admin:logout")}
 
 
 def _is_local(request: HttpRequest) -> bool:

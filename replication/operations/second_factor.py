@@ -8,10 +8,12 @@ import base64
 import hashlib
 import re
 import secrets
+import time
 from collections.abc import Iterable
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django_otp.oath import TOTP
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from replication.models import ActorKind, AuditAction, RecoveryCode
@@ -31,14 +33,13 @@ def is_set_up(user: User) -> bool:
     return TOTPDevice.objects.filter(user=user, confirmed=True).exists()
 
 
-def begin(user: User) -> TOTPDevice:
-    """The secret that the user's app is to be given; it counts once a code of it was confirmed."""
-    with transaction.atomic():
-        User.objects.select_for_update().get(pk=user.pk)  # two pages get the same secret
-        device, _ = TOTPDevice.objects.get_or_create(
-            user=user, confirmed=False, defaults={"name": _DEVICE}
-        )
-    return device
+def begin(user: User, key: str = "") -> TOTPDevice:
+    """A device with this key in hex, or with a new one, for the user's app; it is not stored.
+
+    It counts once a code of it was confirmed. Until then its key is the session's alone: who
+    opened the page in another session must not know what the user confirms.
+    """
+    return TOTPDevice(user=user, name=_DEVICE, **({"key": key} if key else {}))
 
 
 def secret_text(device: TOTPDevice) -> str:
@@ -46,14 +47,15 @@ def secret_text(device: TOTPDevice) -> str:
     return _grouped(base64.b32encode(device.bin_key).decode())
 
 
-def confirm(user: User, code: str) -> list[str] | None:
-    """Make the begun secret count, if this is a code of it. Returns new recovery codes."""
+def confirm(user: User, key: str, code: str) -> list[str] | None:
+    """Make the begun key count, if this is a code of it. Returns new recovery codes."""
     with transaction.atomic():
-        begun = TOTPDevice.objects.select_for_update().filter(user=user, confirmed=False).first()
-        if begun is None or is_set_up(user) or not _takes(begun, code):
+        User.objects.select_for_update().get(pk=user.pk)  # of two pages, one sets it up
+        begun = begin(user, key)
+        if is_set_up(user) or not _takes_first(begun, code):
             return None
         with recorded(_actor(user), AuditAction.FACTOR_SET, about=_about([user])) as record:
-            TOTPDevice.objects.filter(pk=begun.pk).update(confirmed=True)
+            begun.save()
             codes = _new_recovery_codes(user)
             record.affected = 1
     return codes
@@ -87,6 +89,19 @@ def remove(users: Iterable[User], *, by: Actor) -> int:
         devices.delete()
         RecoveryCode.objects.filter(user__in=users).delete()
     return removed
+
+
+def _takes_first(device: TOTPDevice, code: str) -> bool:
+    """Whether this is a code of a device that is not stored; it will not count once more."""
+    text = _SEPARATORS.sub("", code)
+    if not _CODE.fullmatch(text):
+        return False
+    otp = TOTP(device.bin_key, device.step, device.t0, device.digits)
+    otp.time = time.time()
+    if not otp.verify(int(text), device.tolerance):
+        return False
+    device.drift, device.last_t = otp.drift, otp.t()
+    return True
 
 
 def _takes(device: TOTPDevice, code: str) -> bool:

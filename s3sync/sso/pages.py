@@ -6,7 +6,10 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth import authenticate
+from django.contrib.sessions.models import Session
 from django.core.exceptions import SuspiciousOperation
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.utils.decorators import method_decorator
@@ -107,13 +110,18 @@ class Callback(_Page, OIDCAuthenticationCallbackView):
     """Where the provider sends people back to, with a code."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        # The package would log out whoever follows such a link.
-        if request.GET.get("state", "") not in request.session.get("oidc_states", {}):
-            raise TokenRefused("no login of this browser has this state")
+        # Not the package's: it logs out whoever follows such a link, and lets two answers of one
+        # state race.
+        begun = take_state(request)
         if request.GET.get("error"):
             log.warning("sso.refused_by_provider", error=request.GET["error"][:100])
-        answer: HttpResponse = super().get(request)
-        return answer
+            return self.login_failure()
+        self.user = authenticate(
+            request, nonce=begun.get("nonce"), code_verifier=begun.get("code_verifier")
+        )
+        if self.user is None or not self.user.is_active:
+            return self.login_failure()
+        return self.login_success()
 
     def login_success(self) -> HttpResponse:
         answer: HttpResponse = super().login_success()
@@ -122,6 +130,27 @@ class Callback(_Page, OIDCAuthenticationCallbackView):
 
     def login_failure(self) -> HttpResponse:
         raise TokenRefused("the provider let nobody in, or the account is deactivated here")
+
+
+def take_state(request: HttpRequest) -> dict[str, Any]:
+    """What was kept of the login that this is the answer to; each state counts once.
+
+    Raises:
+        TokenRefused: this session has begun no such login, or it was answered.
+    """
+    key = request.session.session_key
+    with transaction.atomic():
+        Session.objects.select_for_update().filter(session_key=key).first()
+        session = type(request.session)(key)  # as it is now, under the lock
+        begun: dict[str, Any] | None = session.get("oidc_states", {}).pop(
+            request.GET.get("state", ""), None
+        )
+        if begun is None:
+            raise TokenRefused("no login of this browser has this state")
+        session.save()
+    # The provider may be slow: what other tabs store meanwhile stays.
+    request.session = type(request.session)(key)
+    return begun
 
 
 def _failed(

@@ -19,6 +19,7 @@ _KEPT_SECONDS = 300
 # By a key of the provider's alone: with the client's secret, whoever knows it could make tokens.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 _CLOCK_SKEW_SECONDS = 60
+_MAX_AGE_SECONDS = 600
 _MAX_SUBJECT = 255  # characters, as OpenID Connect has it
 _DESCRIPTION = "/.well-known/openid-configuration"
 
@@ -80,6 +81,8 @@ def exchange(form: dict[str, str]) -> dict[str, Any]:
     headers = [("Content-Type", "application/x-www-form-urlencoded")]
     # https://openid.net/specs/openid-connect-discovery-1_0.html: basic is the default.
     methods = description().get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+    if not isinstance(methods, list):
+        raise ProviderFailed("its token_endpoint_auth_methods_supported is not a list")
     if "client_secret_basic" in methods:
         pair = f"{quote(client_id, safe='')}:{quote(secret, safe='')}"
         headers.append(("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}"))
@@ -109,12 +112,16 @@ def verified(id_token: Any, *, nonce: str) -> dict[str, Any]:
             leeway=_CLOCK_SKEW_SECONDS,
             options={"require": ["iss", "sub", "aud", "exp", "iat", "nonce"]},
         )
-    except jwt.PyJWTError as error:
+    except (jwt.PyJWTError, TypeError, ValueError, OverflowError) as error:
         raise TokenRefused(str(error)) from error
-    if len(claims["sub"]) > _MAX_SUBJECT or not claims["sub"].isprintable():
+    if claims["iat"] < time.time() - _MAX_AGE_SECONDS:
+        raise TokenRefused("it was not made just now")
+    if not claims["sub"] or len(claims["sub"]) > _MAX_SUBJECT or not claims["sub"].isprintable():
         raise TokenRefused("its subject is none")
     if claims["nonce"] != nonce:
         raise TokenRefused("it was made for another login")
+    if "azp" not in claims and isinstance(claims["aud"], list) and len(claims["aud"]) > 1:
+        raise TokenRefused("it is for several clients, and does not say for which it was made")
     if claims.get("azp", settings.S3SYNC.oidc_client_id) != settings.S3SYNC.oidc_client_id:
         raise TokenRefused("it was made for another client")
     return claims
@@ -139,7 +146,9 @@ def user_info(access_token: Any, *, subject: str) -> dict[str, Any]:
 def _key(key_id: Any, algorithm: str) -> jwt.PyJWK:
     if algorithm not in _ALGORITHMS:
         raise TokenRefused(f"it is signed by {algorithm}, and not by a key of the provider's own")
-    keys = _get(description()["jwks_uri"]).get("keys", [])
+    keys = _get(description()["jwks_uri"]).get("keys")
+    if not isinstance(keys, list):
+        raise ProviderFailed("its jwks_uri gives no list of keys")
     fitting = [
         key
         for key in keys
@@ -151,7 +160,10 @@ def _key(key_id: Any, algorithm: str) -> jwt.PyJWK:
     # A token need not name its key if there is but one.
     if len(fitting) != 1:
         raise TokenRefused(f"the provider has {len(fitting)} keys that it may be signed by")
-    return jwt.PyJWK(fitting[0], algorithm=algorithm)
+    try:
+        return jwt.PyJWK(fitting[0], algorithm=algorithm)
+    except (jwt.PyJWTError, AttributeError, TypeError, ValueError) as error:
+        raise ProviderFailed(f"its key can't be used: {error}") from error
 
 
 def _get(url: str, *, headers: list[tuple[str, str]] | None = None) -> dict[str, Any]:

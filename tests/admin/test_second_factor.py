@@ -46,6 +46,11 @@ def code_of(user: User, *, steps_ahead: int = 0) -> str:
     return f"{totp(device.bin_key, drift=steps_ahead):06}"
 
 
+def begun_code(client: Client) -> str:
+    """The code of an app that was given the secret of this client's set-up page."""
+    return f"{totp(bytes.fromhex(client.session['second_factor_key'])):06}"
+
+
 def next_code(user: User) -> str:
     """A code that has not been used, as after half a minute."""
     TOTPDevice.objects.update(last_t=-1)
@@ -56,7 +61,7 @@ def set_up(user: User) -> list[str]:
     """Set up the second factor in the page; returns the recovery codes."""
     client = log_in().of
     client.get(PAGE)
-    page = client.post(PAGE, {"password": PASSWORD, "code": code_of(user)}).content.decode()
+    page = client.post(PAGE, {"password": PASSWORD, "code": begun_code(client)}).content.decode()
     return re.findall(r'<code class="key">([A-Z0-9-]+)</code>', page)
 
 
@@ -67,11 +72,13 @@ def actions() -> list[tuple[str, str, int | None]]:
 def test_a_user_sets_it_up_and_logs_in_with_a_code_that_counts_once(user: User) -> None:
     client = log_in().of
     page = client.get(PAGE).content.decode()
-    secret = second_factor.secret_text(TOTPDevice.objects.get())
+    secret = second_factor.secret_text(
+        second_factor.begin(user, client.session["second_factor_key"])
+    )
     assert f'id="secret">{secret}<' in page
     assert 'src="data:image/svg+xml' in page
     assert client.get(PAGE).content.decode().count(secret) == 1  # a reload keeps the secret
-    done = client.post(PAGE, {"password": PASSWORD, "code": code_of(user)})
+    done = client.post(PAGE, {"password": PASSWORD, "code": begun_code(client)})
     assert done.content.decode().count('<code class="key">') == second_factor.RECOVERY_CODES
     assert client.get("/admin/").status_code == 200
 
@@ -109,12 +116,12 @@ def test_wrong_codes_are_limited_as_wrong_passwords_are(user: User) -> None:
 def test_a_wrong_password_or_code_at_the_page_is_limited_too(user: User) -> None:
     client = log_in().of
     client.get(PAGE)
-    wrong = [(PASSWORD, "000000"), ("wrong", code_of(user))]
+    wrong = [(PASSWORD, "000000"), ("wrong", begun_code(client))]
     for password, code in (*wrong, *wrong):
         page = client.post(PAGE, {"password": password, "code": code})
         assert "The password or the code is wrong" in page.content.decode()
     assert client.post(PAGE, {"password": PASSWORD, "code": "1"}).status_code == 429
-    assert client.post(PAGE, {"password": PASSWORD, "code": code_of(user)}).status_code == 429
+    assert client.post(PAGE, {"password": PASSWORD, "code": begun_code(client)}).status_code == 429
     assert not second_factor.is_set_up(user)
 
 
@@ -135,8 +142,8 @@ def test_a_recovery_code_counts_once_in_place_of_a_code(user: User) -> None:
 def test_another_users_codes_do_not_count(user: User) -> None:
     codes = set_up(user)
     other = User.objects.create_superuser("bob", "", PASSWORD)
-    assert second_factor.begin(other)
-    assert second_factor.confirm(other, f"{totp(TOTPDevice.objects.get(user=other).bin_key):06}")
+    begun = second_factor.begin(other)
+    assert second_factor.confirm(other, begun.key, f"{totp(begun.bin_key):06}")
     assert not second_factor.accepts(other, codes[0])
     TOTPDevice.objects.update(last_t=-1)
     key = TOTPDevice.objects.get(user=user).bin_key
@@ -209,11 +216,51 @@ def test_where_it_is_required_nothing_else_can_be_done_without_it(user: User, li
     assert client.post("/admin/auth/user/add/", {})["Location"] == PAGE
     assert client.get("/api/v1/status").status_code == 401
     assert "needs a second factor here" in client.get(PAGE).content.decode()
-    client.post(PAGE, {"password": PASSWORD, "code": code_of(user)})
+    client.post(PAGE, {"password": PASSWORD, "code": begun_code(client)})
     assert client.get("/admin/").status_code == 200
     assert log_in(next_code(user)).of.get("/status/").status_code == 200
     assert client.post("/admin/logout/").status_code == 200
     assert Client().get("/admin/login/").status_code == 200
+
+
+def test_who_opened_the_page_before_does_not_know_the_secret(user: User) -> None:
+    """A stranger with the old password, or at an open session."""
+    stranger, owner = log_in().of, log_in().of
+    secrets = {re.findall(r'id="secret">([^<]+)<', c.get(PAGE).content.decode())[0]
+               for c in (stranger, owner)}  # fmt: skip
+    assert len(secrets) == 2
+    assert not TOTPDevice.objects.exists()
+    wrong = owner.post(PAGE, {"password": PASSWORD, "code": begun_code(stranger)})
+    assert "wrong" in wrong.content.decode()
+    known = begun_code(owner)
+    new = "another horse battery"
+    words = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    assert owner.post("/admin/password_change/", words).status_code == 302
+    assert "second_factor_key" not in owner.session
+    owner.post(PAGE, {"password": new, "code": known})
+    assert not second_factor.is_set_up(user)
+
+
+def test_a_set_up_ends_the_users_other_sessions(user: User) -> None:
+    before = log_in().of
+    assert before.get("/admin/").status_code == 200
+    set_up(user)
+    assert before.get("/admin/")["Location"].startswith(LOGIN)
+    assert before.get(PAGE)["Location"].startswith(LOGIN)
+    assert log_in(next_code(user)).of.get("/admin/").status_code == 200
+
+
+def test_a_reset_sends_open_sessions_to_the_page_where_it_is_required(
+    user: User, limits: Any
+) -> None:
+    limits(second_factor="required")
+    set_up(user)
+    client = log_in(next_code(user)).of
+    assert client.get("/admin/").status_code == 200
+    call_command("secondfactor", "reset", "alice", stdout=StringIO())
+    assert client.get("/admin/")["Location"] == PAGE
+    set_up(user)  # elsewhere
+    assert client.get("/admin/")["Location"].startswith(LOGIN)
 
 
 def test_no_secret_is_in_the_audit_or_on_another_page(user: User, operator_client: Client) -> None:

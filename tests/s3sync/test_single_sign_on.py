@@ -1,19 +1,24 @@
 """Which ID tokens count, and which providers: of every wrong one the login is refused."""
 
 import json
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+from django.db import connection
+from django.test import RequestFactory
 from pydantic import SecretStr
 from pytest_django import Settings
 
 from replication.operations.identities import Identity, sign_on
-from s3sync.sso import provider
+from s3sync.sso import pages, provider
 from s3sync.sso.backend import ProviderBackend, _groups
 from s3sync.sso.provider import ProviderFailed, TokenRefused
 from tests.support.http_origin import HttpOrigin, http_origin
@@ -103,6 +108,11 @@ def test_a_token_for_this_login_counts(idp: Answers) -> None:
         {"nonce": "of another login"},
         {"nonce": None},
         {"sub": None},
+        {"sub": ""},
+        {"aud": [CLIENT, "x"]},
+        {"iat": 1},
+        {"iat": []},
+        {"exp": {}},
         {"sub": "u\0"},
         {"sub": "u" * 256},
         {"exp": 1_700_000_000},
@@ -159,6 +169,48 @@ def test_an_answer_that_is_none_is_refused(idp: Answers, answer: bytes) -> None:
     idp["/.well-known/openid-configuration"] = answer
     with pytest.raises(ProviderFailed):
         provider.description()
+
+
+@pytest.mark.parametrize(
+    "keys", [5, None, {"kty": "RSA"}, [public_key() | {"n": 5}], [public_key() | {"kty": []}]]
+)
+def test_keys_that_are_none_are_the_providers_failure(idp: Answers, keys: Any) -> None:
+    idp["/keys"] = {"keys": keys}
+    with pytest.raises((ProviderFailed, TokenRefused)):
+        provider.verified(token(idp), nonce=NONCE)
+
+
+@pytest.mark.parametrize("methods", [5, None, "client_secret_basic"])
+def test_ways_to_authenticate_that_are_no_list_are_the_providers_failure(
+    idp: Answers, methods: Any
+) -> None:
+    idp["/.well-known/openid-configuration"] |= {"token_endpoint_auth_methods_supported": methods}
+    with pytest.raises(ProviderFailed):
+        provider.exchange({"code": "c"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_racing_answers_with_one_state_one_counts() -> None:
+    session = SessionStore()
+    session["oidc_states"] = {"s": {"nonce": "n", "code_verifier": "v"}, "t": {"nonce": "o"}}
+    session.save()
+    together = threading.Barrier(6)
+
+    def take() -> bool:
+        request = RequestFactory().get("/", {"state": "s"})
+        request.session = SessionStore(session.session_key)
+        request.session.get("oidc_states")  # each has read it
+        together.wait(timeout=60)
+        try:
+            return pages.take_state(request)["nonce"] == "n"
+        except TokenRefused:
+            return False
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(each.result() for each in [pool.submit(take) for _ in range(6)]) == 1
+    assert set(SessionStore(session.session_key)["oidc_states"]) == {"t"}
 
 
 @pytest.mark.parametrize("groups", [["ops", 1, None, "x"], "ops", None, {}, 7], ids=str)
