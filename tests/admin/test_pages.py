@@ -347,3 +347,12 @@ def test_a_destination_shows_what_its_bucket_takes(
     page = text_of(operator_client, change_url("destination", destination.pk))
     assert "Takes user metadata beyond ASCII" in page
     assert [f'<div class="readonly">{each}</div>' in page for each in ("yes", "no")] == [True, True]
+
+
+def test_a_rule_that_is_saved_as_new_with_an_error_is_shown_again(
+    operator_client: Client, service: Service
+) -> None:
+    url = change_url("replicationrule", service.rule.pk)
+    page = operator_client.post(url, {"name": "", "_saveasnew": "1"})
+    assert page.status_code == 200
+    assert "This field is required." in page.content.decode()
