@@ -42,20 +42,20 @@ class KeysOutsideRule(Exception):
     def __init__(self, rule: ReplicationRule, keys: Sequence[str]) -> None:
         self.keys = keys
         more = len(keys) - 1
-        which = f"{keys[0]!r} is not"
+        which = f"{keys[0]!r} does not"
         if more:
-            which = f"{keys[0]!r} and {more} more {'key' if more == 1 else 'keys'} are not"
+            which = f"{keys[0]!r} and {more} more {'key' if more == 1 else 'keys'} do not"
         if keys[0].startswith(rule.source_prefix):
             super().__init__(
                 f"rule {rule.name} makes its replicas public, so its filters hold for keys that "
-                f"people name, too, and {which} among what they let through; have somebody edit "
-                "the filters who may approve that"
+                f"people name, too, and {which} pass them; have somebody edit the filters who may "
+                "approve that"
             )
             return
         super().__init__(
-            f"rule {rule.name} is for keys that begin with {rule.source_prefix!r}, and {which} "
-            "among them; name keys as they are in the source bucket, with the prefix, or use the "
-            "rule that is for them"
+            f"rule {rule.name} is for keys that begin with {rule.source_prefix!r}, and {which}; "
+            "name keys as they are in the source bucket, with the prefix, or use the rule that is "
+            "for them"
         )
 
 
